@@ -1,0 +1,41 @@
+"""The ingress: commits challenges durably, says how the validator is, and shows its pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from ingress.parts import Parts
+from ingress.routers import availability, challenges, operator, pages
+from ingress.version import VERSION
+from loosh_pipeline.settings import Settings, get_settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The app over the stores that `settings` name; they are opened, and created, at start."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        app.state.parts = Parts.open(settings)
+        app.state.parts.launcher.start()
+        yield
+        app.state.parts.launcher.stop()
+
+    app = FastAPIOffline(
+        title="loosh ingress",
+        version=VERSION,
+        description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.",
+        lifespan=lifespan,
+    )
+    for router in (challenges.router, availability.router, operator.router, pages.router):
+        app.include_router(router)
+    return app
+
+
+app = create_app(get_settings())

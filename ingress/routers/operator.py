@@ -1,0 +1,98 @@
+"""Registering users, true figures, and the switch that stops intake."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Request, status
+from pydantic import BaseModel, Field
+
+from ingress.parts import Parts, PartsOf, now
+from loosh_pipeline.domain import Hotkey
+
+router = APIRouter(tags=["operator"])
+
+ACTIVE_WITHIN = timedelta(hours=1)
+FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+MasterHotkey = Annotated[str, Header(description="hotkey of the caller, for the log")]
+
+
+class Registration(BaseModel):
+    hotkey: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Done(BaseModel):
+    success: bool = True
+    message: str
+
+
+class Running(BaseModel):
+    running: bool
+
+
+class Stats(BaseModel):
+    total_challenges: int
+    successful_responses: int
+    failed_responses: int
+    average_response_time_ms: float
+    uptime_seconds: int
+    active_miners: int
+
+
+def from_this_machine(request: Request) -> None:
+    """Refuse a caller from elsewhere: whoever may call this can stop the validator."""
+    host = request.client.host if request.client else ""
+    forwarded = any(name in request.headers for name in FORWARDING_HEADERS)
+    if forwarded or not _is_loopback(host):
+        raise HTTPException(
+            status.HTTP_403_FORBIDDEN, f"only from the validator's own machine, not from {host or 'an unknown address'}"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@router.post("/register/")
+@router.post("/register", include_in_schema=False)
+def register(registration: Registration, parts: PartsOf) -> Done:
+    """Register a user by hotkey; doing so twice changes nothing."""
+    parts.users.register(Hotkey(registration.hotkey), now())
+    return Done(message=f"User with hotkey {registration.hotkey} registered successfully")
+
+
+@router.get("/stats")
+def stats(parts: PartsOf) -> Stats:
+    """Figures since the first challenge; `active_miners` answered one within the last hour."""
+    return _stats(parts)
+
+
+@router.get("/get_stats", include_in_schema=False)
+def get_stats(parts: PartsOf, master_hotkey: MasterHotkey) -> Stats:
+    """The network's older name for /stats, which demands a header."""
+    return _stats(parts)
+
+
+@router.post("/set_running", dependencies=[Depends(from_this_machine)])
+def set_running(change: Running, parts: PartsOf, master_hotkey: MasterHotkey) -> Done:
+    """Stop or resume taking challenges. What was accepted is evaluated all the same; survives a restart."""
+    parts.inbox.set_running(change.running, now())
+    return Done(message=f"Validator running status set to: {change.running}")
+
+
+def _stats(parts: Parts) -> Stats:
+    figures = parts.inbox.stats()
+    return Stats(
+        total_challenges=figures.total,
+        successful_responses=figures.answered,
+        failed_responses=figures.asked - figures.answered,
+        average_response_time_ms=figures.mean_elapsed_ms,
+        uptime_seconds=parts.uptime_s(),
+        active_miners=parts.inbox.active_miners(now() - ACTIVE_WITHIN),
+    )

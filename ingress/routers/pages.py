@@ -1,0 +1,60 @@
+"""Pages for people: the overview, and the pictures that the Dagster UI shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from fastapi import APIRouter, HTTPException, Request, status
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.templating import Jinja2Templates
+
+from ingress.parts import Parts, PartsOf
+from ingress.version import VERSION
+from loosh_pipeline.store.tables import file_stem
+
+router = APIRouter(include_in_schema=False)
+templates = Jinja2Templates(Path(__file__).parents[1] / "templates")
+templates.env.filters["quote"] = lambda text: quote(text, safe="")
+
+RECENT = 50
+
+
+@router.get("/", response_class=HTMLResponse)
+def overview(request: Request, parts: PartsOf) -> HTMLResponse:
+    """What this validator has accepted lately and how far it has come."""
+    rows = parts.inbox.recent(RECENT)
+    return templates.TemplateResponse(
+        request,
+        "overview.html",
+        {
+            "version": VERSION,
+            "running": parts.inbox.is_running(),
+            "stats": parts.inbox.stats(),
+            "outbox": parts.outbox.counts(),
+            "rows": rows,
+            "pictures": {row.id for row in rows if _picture(parts, row.id, "png").exists()},
+            "dagster_url": str(parts.settings.dagster_url or "").rstrip("/"),
+        },
+    )
+
+
+@router.get("/heatmaps/{challenge_id}.png")
+def heatmap_png(challenge_id: str, parts: PartsOf) -> FileResponse:
+    return _file(parts, challenge_id, "png", "image/png")
+
+
+@router.get("/heatmaps/{challenge_id}.json")
+def heatmap_spec(challenge_id: str, parts: PartsOf) -> FileResponse:
+    return _file(parts, challenge_id, "json", "application/json")
+
+
+def _picture(parts: Parts, challenge_id: str, kind: str) -> Path:
+    return parts.settings.heatmaps_root / f"{file_stem(challenge_id)}.{kind}"
+
+
+def _file(parts: Parts, challenge_id: str, kind: str, media_type: str) -> FileResponse:
+    path = _picture(parts, challenge_id, kind)
+    if not path.exists():
+        raise HTTPException(status.HTTP_404_NOT_FOUND, f"no heatmap of {challenge_id!r} was drawn (yet)")
+    return FileResponse(path, media_type=media_type)

@@ -1,0 +1,202 @@
+"""The small typed values that every other module speaks in.
+
+Plain frozen dataclasses: no IO, no clock, no framework. Times are aware UTC datetimes or milliseconds;
+a quantity with a unit carries it in its name. Identities are hotkeys; a uid belongs to one recorded block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NewType
+
+Hotkey = NewType("Hotkey", str)
+"""SS58 address (format 42) of a hotkey: the identity of a neuron."""
+Coldkey = NewType("Coldkey", str)
+Uid = NewType("Uid", int)
+"""Slot of a neuron in the metagraph at one block; slots are recycled, hotkeys are not."""
+Block = NewType("Block", int)
+ChallengeId = NewType("ChallengeId", str)
+ScorerVersion = NewType("ScorerVersion", str)
+
+
+class ChallengeState(StrEnum):
+    """How far a challenge has come. Every move is idempotent, so a killed process resumes."""
+
+    RECEIVED = "received"
+    DISPATCHED = "dispatched"
+    COLLECTED = "collected"
+    SCORED = "scored"
+    SUBMITTED = "submitted"
+    FAILED = "failed"
+
+
+STATE_ORDER: Mapping[ChallengeState, int] = {state: rank for rank, state in enumerate(ChallengeState)}
+"""A challenge only ever moves to a state of higher rank (`failed` is left only by an operator's retry)."""
+
+
+class Outcome(StrEnum):
+    """What became of asking one miner. Anything but `answered` is paid nothing, and says why."""
+
+    ANSWERED = "answered"
+    EMPTY = "empty"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    HANDSHAKE_FAILED = "handshake_failed"
+    UNDECRYPTABLE = "undecryptable"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    BAD_ADDRESS = "bad_address"
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One prompt to be answered, with every parameter resolved.
+
+    `prompt` is what answers are evaluated against: the prompt itself, or the last user message.
+    `original` is the request as it was received, to be returned upstream unchanged.
+    """
+
+    id: ChallengeId
+    prompt: str
+    model: str
+    max_tokens: int
+    temperature: float
+    top_p: float
+    received_at: datetime
+    messages: tuple[Mapping[str, Any], ...] | None = None
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    tool_choice: Any = None
+    correlation_id: str | None = None
+    timing_data: Mapping[str, Any] | None = None
+    original: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Neuron:
+    """One registered neuron at the block of its metagraph. `ip` is None when it serves nothing."""
+
+    uid: Uid
+    hotkey: Hotkey
+    coldkey: Coldkey
+    ip: str | None
+    port: int
+    validator_permit: bool
+    stake: float
+    last_update: Block
+
+    @property
+    def serves(self) -> bool:
+        return self.ip not in (None, "", "0", "0.0.0.0") and self.port > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Metagraph:
+    """The subnet at one block: who is registered, and the hyperparameters that weights must obey."""
+
+    netuid: int
+    block: Block
+    block_hash: str
+    spec_version: int
+    taken_at: datetime
+    tempo_blocks: int
+    activity_cutoff_blocks: int
+    weights_rate_limit_blocks: int
+    min_allowed_weights: int
+    weights_version_key: int
+    commit_reveal: bool
+    neurons: tuple[Neuron, ...]
+
+    def by_hotkey(self) -> dict[Hotkey, Neuron]:
+        return {neuron.hotkey: neuron for neuron in self.neurons}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the miner states them; zeros when it stated none."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What became of asking one miner: one of these exists for every miner asked.
+
+    `elapsed_ms` is the time of the challenge request alone, at the socket; None when none was completed.
+    `sha256` is of the decrypted answer bytes; empty when there was none.
+    """
+
+    challenge_id: ChallengeId
+    hotkey: Hotkey
+    coldkey: Coldkey
+    uid: Uid
+    ip: str
+    port: int
+    outcome: Outcome
+    detail: str = ""
+    text: str = ""
+    elapsed_ms: float | None = None
+    handshake_ms: float | None = None
+    finish_reason: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] | None = None
+    usage: Usage = Usage()
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """A miner's aggregate over the lookback: what weights are made of.
+
+    `weight` is the miner's share of all emissions (sums to 1 over the plan); 0 for the unproven.
+    """
+
+    hotkey: Hotkey
+    asked: int
+    answered: int
+    paid: int
+    mean_payout: float
+    emission: float
+    weight: float
+    last_answered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPlan:
+    """Weights to be set, resolved to the uids of one block. `dropped` says who was left out and why."""
+
+    netuid: int
+    block: Block
+    weights: Mapping[Uid, float]
+    hotkeys: Mapping[Uid, Hotkey]
+    version_key: int
+    dropped: Mapping[Hotkey, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the chain said to a weight plan. `included` is not yet `observed`: read the chain for that."""
+
+    success: bool
+    included_block: Block | None
+    extrinsic_hash: str | None
+    commit_reveal: bool
+    error_code: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedWeights:
+    """The weight row of one validator as the chain holds it at `block`. Shares sum to 1 unless empty."""
+
+    hotkey: Hotkey
+    uid: Uid | None
+    block: Block
+    last_update: Block
+    weights: Mapping[Uid, float]

@@ -1,0 +1,72 @@
+"""Every error this project raises on purpose.
+
+    LooshError
+    ├── ConfigError            a setting is missing or wrong
+    ├── ModelError             the embedding model is missing, altered or unusable
+    ├── EmbedderError          the embedder process could not be asked
+    ├── ScoringError           a round cannot be scored as given
+    ├── StoreError             inbox, outbox or tables
+    │   ├── DuplicateChallenge the id is already known
+    │   └── UnknownChallenge   the id is not known
+    ├── WireError              the fiber protocol
+    │   └── CryptoError        a key, signature or token was refused
+    ├── ChainError             the chain could not be read or written
+    │   └── ChainTimeout       it did not answer within its deadline
+    └── DevnetError            the subnet on one machine could not start
+
+A message says what was wrong, with which value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class LooshError(Exception):
+    """Base of the tree."""
+
+
+class ConfigError(LooshError):
+    """A setting is missing or wrong."""
+
+
+class ModelError(LooshError):
+    """The embedding model is missing, altered or unusable."""
+
+
+class EmbedderError(LooshError):
+    """The embedder process could not be asked."""
+
+
+class ScoringError(LooshError):
+    """A round cannot be scored as given."""
+
+
+class StoreError(LooshError):
+    """The inbox, the outbox or the tables refused an operation."""
+
+
+class DuplicateChallenge(StoreError):
+    """A challenge of this id was accepted before."""
+
+
+class UnknownChallenge(StoreError):
+    """No challenge of this id was accepted."""
+
+
+class WireError(LooshError):
+    """The fiber protocol was violated, by us or by the peer."""
+
+
+class CryptoError(WireError):
+    """A key, a signature or a token was refused."""
+
+
+class ChainError(LooshError):
+    """The chain could not be read or written."""
+
+
+class ChainTimeout(ChainError):
+    """The chain did not answer within its deadline."""
+
+
+class DevnetError(LooshError):
+    """The subnet on one machine could not be started."""

@@ -1,0 +1,118 @@
+"""Asking a running Dagster webserver, over GraphQL, to launch runs and to say what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+from loosh_pipeline.errors import LooshError
+
+CODE_LOCATION = "loosh_pipeline"
+REPOSITORY = "__repository__"
+CHALLENGES = "challenges"
+"""Name of the dynamic partitions definition: one partition a challenge."""
+SCORE_JOB = "score_challenge"
+WEIGHTS_JOB = "set_weights"
+PARTITION_TAG = "dagster/partition"
+ATTEMPT_TAG = "loosh/attempt"
+
+_ADD_PARTITION = """
+mutation ($repository: RepositorySelector!, $definition: String!, $key: String!) {
+  addDynamicPartition(repositorySelector: $repository, partitionsDefName: $definition, partitionKey: $key) {
+    __typename ... on PythonError { message } ... on UnauthorizedError { message }
+  }
+}"""
+
+_LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PipelineNotFoundError { message }
+  }
+}"""
+
+_STATUS = "query ($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
+
+_LOCATION = """
+query { locationStatusesOrError { __typename
+  ... on WorkspaceLocationStatusEntries { entries { name loadStatus } } } }"""
+
+
+class OrchestratorError(LooshError):
+    """Dagster could not be asked, or refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class DagsterApi:
+    """One Dagster webserver. Every call raises OrchestratorError that says what it answered."""
+
+    url: str
+    client: httpx.Client
+
+    @classmethod
+    def at(cls, url: str, timeout_s: float = 20.0) -> Self:
+        return cls(url.rstrip("/"), httpx.Client(timeout=timeout_s, trust_env=False))
+
+    def close(self) -> None:
+        self.client.close()
+
+    def launch_challenge(self, challenge_id: str, attempt: int) -> str:
+        """Add the partition of a challenge (if it is new) and launch its run; returns the run id."""
+        self._add_partition(challenge_id)
+        return self.launch(SCORE_JOB, {PARTITION_TAG: challenge_id, ATTEMPT_TAG: str(attempt)})
+
+    def launch(self, job: str, tags: Mapping[str, str]) -> str:
+        """Launch a job; returns the run id."""
+        params = {
+            "selector": {
+                "repositoryName": REPOSITORY,
+                "repositoryLocationName": CODE_LOCATION,
+                "jobName": job,
+            },
+            "runConfigData": {},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        answer = self._ask(_LAUNCH, params=params)["launchRun"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            raise OrchestratorError(f"Dagster did not launch {job}: {answer}")
+        return str(answer["run"]["runId"])
+
+    def run_status(self, run_id: str) -> str:
+        """Dagster's status of a run, such as STARTED or SUCCESS."""
+        answer = self._ask(_STATUS, id=run_id)["runOrError"]
+        if answer["__typename"] != "Run":
+            raise OrchestratorError(f"Dagster knows no run {run_id}: {answer}")
+        return str(answer["status"])
+
+    def ready(self) -> bool:
+        """Whether the code location is loaded, so that runs can be launched."""
+        try:
+            answer = self._ask(_LOCATION)["locationStatusesOrError"]
+        except OrchestratorError:
+            return False
+        return any(e["name"] == CODE_LOCATION and e["loadStatus"] == "LOADED" for e in answer.get("entries", ()))
+
+    def _add_partition(self, key: str) -> None:
+        selector = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
+        answer = self._ask(_ADD_PARTITION, repository=selector, definition=CHALLENGES, key=key)
+        kind = answer["addDynamicPartition"]["__typename"]
+        if kind not in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"):
+            raise OrchestratorError(f"Dagster did not add the partition {key!r}: {answer['addDynamicPartition']}")
+
+    def _ask(self, query: str, **variables: Any) -> Mapping[str, Any]:
+        try:
+            response = self.client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
+            response.raise_for_status()
+            body = response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise OrchestratorError(f"Dagster at {self.url} could not be asked: {error!r}; is it running?") from error
+        if body.get("errors"):
+            raise OrchestratorError(f"Dagster at {self.url} refused a query: {body['errors'][0].get('message')}")
+        data: Mapping[str, Any] = body["data"]
+        return data

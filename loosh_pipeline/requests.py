@@ -1,0 +1,110 @@
+"""A challenge as it is requested, and as it is understood.
+
+Field names, defaults and the order of resolution are the existing network's. What can never be scored is refused
+here, with the reason, before anything is promised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, field_validator, model_validator
+
+from loosh_pipeline.domain import Challenge, ChallengeId
+
+DEFAULT_MODEL = "Qwen/Qwen2.5-32B-Instruct"
+DEFAULT_MAX_TOKENS = 12_288
+DEFAULT_TEMPERATURE = 0.7
+DEFAULT_TOP_P = 0.95
+MAX_ID_CHARS = 128
+MAX_TOKENS_LIMIT = 131_072
+
+ChallengeIdText = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_CHARS)]
+
+
+class ChallengeRequest(BaseModel):
+    """Body of POST /challenges. Unknown fields are ignored, as the network's senders expect."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=(), allow_inf_nan=False)
+
+    id: ChallengeIdText = Field(description="Unique id; a second challenge of the same id is refused with 409.")
+    correlation_id: str | None = None
+    prompt: str | None = Field(None, description="What miners are to answer, unless `messages` say it.")
+    messages: list[dict[str, Any]] | None = Field(None, description="OpenAI chat messages.")
+    model: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS_LIMIT)
+    metadata: dict[str, Any] | None = None
+    created_at: datetime | None = None
+    status: str = "available"
+    requester: str | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _usable_as_partition_key(cls, value: str) -> str:
+        if not value.isprintable() or "..." in value:
+            raise ValueError("id must be printable and must not contain '...'; send a UUID")
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_scored(self) -> Self:
+        if not self.evaluated_prompt().strip():
+            raise ValueError("nothing to answer: prompt is empty and no message of role 'user' has text; send either")
+        try:
+            json.dumps([self.messages, self.tools, self.tool_choice, self.metadata], allow_nan=False)
+        except ValueError as error:
+            raise ValueError("messages, tools, tool_choice and metadata must be plain JSON without NaN") from error
+        return self
+
+    def evaluated_prompt(self) -> str:
+        """The prompt, or the text of the last user message when there is none."""
+        if self.prompt and self.prompt.strip():
+            return self.prompt
+        users = [m for m in self.messages or () if m.get("role") == "user"]
+        return message_text(users[-1].get("content")) if users else ""
+
+    def stored(self, received_at: datetime) -> dict[str, Any]:
+        """The JSON that is kept, and returned upstream as `original_request`."""
+        created_at = self.created_at or received_at
+        if created_at.tzinfo is not None:
+            created_at = created_at.astimezone(UTC)
+        return self.model_dump(mode="json") | {"created_at": created_at.isoformat()}
+
+
+def message_text(content: Any) -> str:
+    """Text of a chat message: a string, or the text parts of a list of content parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Sequence):
+        parts = (part.get("text") for part in content if isinstance(part, Mapping))
+        return "\n".join(part for part in parts if isinstance(part, str))
+    return ""
+
+
+def resolve_challenge(request: Mapping[str, Any], received_at: datetime) -> Challenge:
+    """A stored request with every parameter resolved, in the network's order of precedence."""
+    body = ChallengeRequest.model_validate(request)
+    metadata = body.metadata or {}
+    named = metadata.get("model")
+    timing = metadata.get("timing_data")
+    return Challenge(
+        id=ChallengeId(body.id),
+        prompt=body.evaluated_prompt(),
+        model=body.model or (named if isinstance(named, str) and named else DEFAULT_MODEL),
+        max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
+        temperature=DEFAULT_TEMPERATURE if body.temperature is None else body.temperature,
+        top_p=DEFAULT_TOP_P if body.top_p is None else body.top_p,
+        received_at=received_at,
+        messages=tuple(body.messages) if body.messages else None,
+        tools=tuple(body.tools) if body.tools else None,
+        tool_choice=body.tool_choice,
+        correlation_id=body.correlation_id,
+        timing_data=timing if isinstance(timing, Mapping) else None,
+        original=request,
+    )

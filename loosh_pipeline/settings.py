@@ -1,0 +1,126 @@
+"""Every setting, read from the environment and from `.env`, under the network's own names.
+
+Empty values count as unset, so a variable in `env.example` can stay empty. Paths default to one data
+directory, `LOOSH_HOME` (`.loosh` in the working directory), so that a first run needs no configuration.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Configuration of a validator. Raises `pydantic.ValidationError` that names a wrong variable."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", case_sensitive=False, frozen=True
+    )
+
+    # where things are kept
+    loosh_home: Path = Path(".loosh")
+    db_path: Path | None = Field(None, description="inbox and outbox; LOOSH_HOME/validator.db")
+    users_db_path: Path | None = Field(None, description="registered users; LOOSH_HOME/users.db")
+    database_url: str | None = Field(None, description="SQLAlchemy URL that replaces DB_PATH, for Postgres")
+    tables_dir: str | None = Field(None, description="asset tables: a path or an fsspec URL; LOOSH_HOME/tables")
+    heatmaps_dir: Path | None = Field(None, description="heatmap pictures; LOOSH_HOME/heatmaps")
+
+    # what it serves
+    api_host: str = "0.0.0.0"
+    api_port: Port = 8000
+    public_url: HttpUrl | None = Field(None, description="address of the ingress as browsers reach it")
+    dagster_url: HttpUrl | None = Field(None, description="Dagster webserver the ingress asks to launch runs")
+    embedder_url: HttpUrl | None = Field(None, description="embedding server; unset: embed in the process")
+    embedder_threads: int = Field(2, ge=1)
+
+    # running evaluations
+    max_concurrent_runs: int = Field(4, ge=1, description="challenges evaluated at once")
+    max_run_attempts: int = Field(8, ge=1, description="runs a challenge gets before it is parked as failed")
+    stalled_after_s: float = Field(30.0, gt=0, description="when a challenge that does not move is looked at")
+
+    # the chain
+    netuid: int = Field(78, ge=0)
+    subtensor_network: str = "finney"
+    subtensor_address: str = "ws://127.0.0.1:9945"
+    wallet_path: Path = Path("~/.bittensor/wallets")
+    wallet_name: str = "validator"
+    hotkey_name: str = "validator"
+    chain_timeout_s: float = Field(60.0, gt=0)
+    metagraph_refresh_s: float = Field(300.0, gt=0)
+
+    # asking miners
+    min_miners: int = Field(3, ge=1)
+    max_miners: int = Field(7, ge=1)
+    challenge_timeout_s: float = Field(60.0, gt=0)
+    max_response_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    allow_private_addresses: bool = Field(False, description="devnet only: ask miners on loopback and LANs")
+
+    # telling the network
+    challenge_api_url: HttpUrl | None = None
+    challenge_api_key: SecretStr | None = None
+
+    # scores and weights
+    emissions_lookback_h: float = Field(24.0, gt=0)
+    weights_interval_blocks: int = Field(360, ge=1)
+    weights_min_rounds: int = Field(1, ge=1, description="scored rounds in the lookback before weights are set")
+
+    # narratives
+    llm_api_url: HttpUrl | None = Field(None, description="OpenAI-compatible base URL; unset: composed text")
+    llm_api_key: SecretStr | None = None
+    llm_model: str = ""
+    llm_timeout_s: float = Field(30.0, gt=0)
+
+    log_level: str = "INFO"
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        known = ("DEBUG", "INFO", "WARNING", "ERROR")
+        if level.upper() not in known:
+            raise ValueError(f"LOG_LEVEL is {level!r}; use one of {', '.join(known)}")
+        return level.upper()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_miners > self.max_miners:
+            raise ValueError(f"MIN_MINERS ({self.min_miners}) exceeds MAX_MINERS ({self.max_miners})")
+        if self.llm_api_url and not self.llm_model:
+            raise ValueError("LLM_API_URL is set but LLM_MODEL is not; name the model to ask")
+        return self
+
+    @property
+    def home(self) -> Path:
+        return self.loosh_home.expanduser().absolute()
+
+    @property
+    def inbox_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.db_path or self.home / 'validator.db'}"
+
+    @property
+    def users_url(self) -> str:
+        return f"sqlite:///{self.users_db_path or self.home / 'users.db'}"
+
+    @property
+    def tables_root(self) -> str:
+        return self.tables_dir or str(self.home / "tables")
+
+    @property
+    def heatmaps_root(self) -> Path:
+        return (self.heatmaps_dir or self.home / "heatmaps").expanduser()
+
+    @property
+    def ingress_url(self) -> str:
+        """Address of the ingress for links, without a trailing slash."""
+        return str(self.public_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

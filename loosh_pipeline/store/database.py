@@ -1,0 +1,92 @@
+"""Opening a database: create it, set its pragmas, bring its schema up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from loosh_pipeline.errors import StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 30_000
+MIGRATION_LOCK_ID = 7_802_026
+"""Key of the advisory lock under which one process migrates a Postgres database."""
+
+Schema = Literal["inbox", "users"]
+
+
+def open_database(url: str, schema: Schema) -> Engine:
+    """Engine on `url`, created if missing and migrated to the newest schema version.
+
+    Raises StoreError with the path and the reason when it cannot be opened or is newer than this code.
+    """
+    parsed = make_url(url)
+    try:
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            _tune_sqlite(engine)
+        _migrate(engine, schema)
+    except (SQLAlchemyError, OSError, CommandError) as error:
+        raise StoreError(
+            f"cannot open the {schema} database {parsed.render_as_string(hide_password=True)}: {error}; "
+            "check that the directory exists and is writable, and that this release is not older than the data"
+        ) from error
+    return engine
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """WAL, full durability, foreign keys, and write transactions that take the lock at once."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None  # transactions are begun below, not by the driver
+        cursor = dbapi_connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("loosh_readonly", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for reading: never waits for, nor holds up, a writer."""
+    with engine.connect().execution_options(loosh_readonly=True) as connection:
+        yield connection
+
+
+def _migrate(engine: Engine, schema: Schema) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS / schema))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    with reading(engine) as connection:
+        if MigrationContext.configure(connection).get_current_revision() == head:
+            return
+    with engine.begin() as connection:  # one transaction: a killed migration leaves nothing half done
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_ID})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def schema_version(engine: Engine) -> str | None:
+    """Revision of the schema that a database stands at."""
+    with reading(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,308 @@
+"""The inbox: every challenge ever accepted, and how far it has come.
+
+A row is committed before a sender hears 201. From then on the row, not a process, is what makes the work happen:
+`next_run_at` says when a run is to be requested, and a run that dies without finishing gets another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from loosh_pipeline.domain import (
+    STATE_ORDER,
+    Challenge,
+    ChallengeId,
+    ChallengeState,
+    Outcome,
+    Response,
+)
+from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
+from loosh_pipeline.requests import resolve_challenge
+from loosh_pipeline.store.database import open_database, reading, schema_version
+from loosh_pipeline.store.schema import challenges, flags, miners, outbox
+
+RUNNING = "running"
+UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
+FIRST_RETRY_S = 5.0
+LONGEST_RETRY_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """One accepted challenge. `request` is the body exactly as it was understood."""
+
+    id: ChallengeId
+    request: Mapping[str, Any]
+    state: ChallengeState
+    received_at: datetime
+    state_changed_at: datetime
+    attempts: int
+    asked: int
+    answered: int
+    scored_at: datetime | None
+    failure: str | None
+
+    def challenge(self) -> Challenge:
+        return resolve_challenge(self.request, self.received_at)
+
+
+@dataclass(frozen=True, slots=True)
+class InboxStats:
+    """True figures of everything accepted so far. `mean_elapsed_ms` is over answered requests."""
+
+    total: int
+    queued: int
+    by_state: Mapping[ChallengeState, int]
+    asked: int
+    answered: int
+    mean_elapsed_ms: float
+
+
+class Inbox:
+    """Durable challenges. Every method is one short transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> Inbox:
+        return cls(open_database(url, "inbox"))
+
+    @property
+    def schema_version(self) -> str | None:
+        return schema_version(self.engine)
+
+    def accept(self, challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> None:
+        """Commit a challenge. Raises DuplicateChallenge when the id was ever accepted before."""
+        row = {
+            "id": challenge_id,
+            "request": request,
+            "state": ChallengeState.RECEIVED,
+            "received_at": now,
+            "state_changed_at": now,
+            "next_run_at": now,
+            "attempts": 0,
+            "asked": 0,
+            "answered": 0,
+            "elapsed_ms_sum": 0.0,
+        }
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(challenges.insert().values(row))
+        except IntegrityError as error:
+            raise DuplicateChallenge(f"Challenge {challenge_id} already exists") from error
+
+    def get(self, challenge_id: ChallengeId) -> InboxRow:
+        """Raises UnknownChallenge when it was never accepted."""
+        with reading(self.engine) as connection:
+            row = connection.execute(select(challenges).where(challenges.c.id == challenge_id)).one_or_none()
+        if row is None:
+            raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; POST it to /challenges first")
+        return _inbox_row(row)
+
+    def due(self, now: datetime, limit: int) -> Sequence[InboxRow]:
+        """Challenges that wait for a run, oldest first."""
+        query = (
+            select(challenges)
+            .where(challenges.c.next_run_at <= now)
+            .order_by(challenges.c.received_at, challenges.c.id)
+            .limit(limit)
+        )
+        with reading(self.engine) as connection:
+            return [_inbox_row(row) for row in connection.execute(query)]
+
+    def claim(self, challenge_id: ChallengeId, now: datetime) -> int | None:
+        """Take the right to request the next run: its attempt number, or None when someone else has it."""
+        claim = (
+            update(challenges)
+            .where(challenges.c.id == challenge_id, challenges.c.next_run_at <= now)
+            .values(next_run_at=None, attempts=challenges.c.attempts + 1, state_changed_at=now)
+            .returning(challenges.c.attempts, challenges.c.state)
+        )
+        with self.engine.begin() as connection:
+            row = connection.execute(claim).one_or_none()
+            if row is None:
+                return None
+            advance(connection, challenge_id, ChallengeState.DISPATCHED, now)
+            return int(row.attempts)
+
+    def release(self, challenge_id: ChallengeId, now: datetime) -> None:
+        """Give a claim back: the run could not be requested, someone else may."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(challenges)
+                .where(challenges.c.id == challenge_id, challenges.c.state.in_(UNFINISHED))
+                .values(next_run_at=now)
+            )
+
+    def recent(self, limit: int) -> Sequence[InboxRow]:
+        """The challenges accepted last, newest first."""
+        query = select(challenges).order_by(challenges.c.received_at.desc(), challenges.c.id).limit(limit)
+        with reading(self.engine) as connection:
+            return [_inbox_row(row) for row in connection.execute(query)]
+
+    def stalled(self, before: datetime, limit: int) -> Sequence[InboxRow]:
+        """Challenges that were handed to a run and have not moved since `before`: their run may be dead.
+
+        A scored one whose results are in the outbox is the outbox's concern.
+        """
+        told = select(outbox.c.id).where(outbox.c.challenge_id == challenges.c.id).exists()
+        query = (
+            select(challenges)
+            .where(
+                challenges.c.state.in_(UNFINISHED),
+                challenges.c.next_run_at.is_(None),
+                challenges.c.state_changed_at < before,
+                ~told,
+            )
+            .order_by(challenges.c.state_changed_at)
+            .limit(limit)
+        )
+        with reading(self.engine) as connection:
+            return [_inbox_row(row) for row in connection.execute(query)]
+
+    def retry(self, row: InboxRow, reason: str, now: datetime, max_attempts: int) -> ChallengeState:
+        """Schedule another run after a dead one, later each time; after `max_attempts`, park it as failed."""
+        if row.attempts >= max_attempts:
+            change: dict[str, Any] = {"state": ChallengeState.FAILED, "next_run_at": None}
+        else:
+            wait_s = min(FIRST_RETRY_S * 2 ** max(row.attempts - 1, 0), LONGEST_RETRY_S)
+            change = {"next_run_at": now + timedelta(seconds=wait_s)}
+        change |= {"failure": reason, "state_changed_at": now}
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(challenges)
+                .where(
+                    challenges.c.id == row.id,
+                    challenges.c.state == row.state,
+                    challenges.c.attempts == row.attempts,
+                )
+                .values(change)
+            )
+        return ChallengeState(change.get("state", row.state))
+
+    def collected(self, challenge_id: ChallengeId, responses: Sequence[Response], now: datetime) -> bool:
+        """Record that the responses lie in their table; counts each miner once, however often it is called."""
+        answered = [r for r in responses if r.outcome is Outcome.ANSWERED]
+        figures = {
+            "collected_at": now,
+            "asked": len(responses),
+            "answered": len(answered),
+            "elapsed_ms_sum": float(sum(r.elapsed_ms or 0.0 for r in answered)),
+        }
+        with self.engine.begin() as connection:
+            if not advance(connection, challenge_id, ChallengeState.COLLECTED, now, **figures):
+                return False
+            for response in responses:
+                _count_miner(connection, response, now)
+            return True
+
+    def scored(self, challenge_id: ChallengeId, now: datetime) -> bool:
+        """Record that the scores lie in their table."""
+        with self.engine.begin() as connection:
+            return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=now, failure=None)
+
+    def stats(self) -> InboxStats:
+        columns = (
+            challenges.c.state,
+            func.count().label("challenges"),
+            func.sum(challenges.c.asked).label("asked"),
+            func.sum(challenges.c.answered).label("answered"),
+            func.sum(challenges.c.elapsed_ms_sum).label("elapsed_ms_sum"),
+        )
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(*columns).group_by(challenges.c.state)).all()
+        by_state = {ChallengeState(row.state): int(row.challenges) for row in rows}
+        answered = sum(int(row.answered) for row in rows)
+        elapsed_ms = sum(float(row.elapsed_ms_sum) for row in rows)
+        return InboxStats(
+            total=sum(by_state.values()),
+            queued=sum(by_state.get(s, 0) for s in (ChallengeState.RECEIVED, *UNFINISHED[:2])),
+            by_state=by_state,
+            asked=sum(int(row.asked) for row in rows),
+            answered=answered,
+            mean_elapsed_ms=elapsed_ms / answered if answered else 0.0,
+        )
+
+    def latencies_s(self, since: datetime) -> list[float]:
+        """Seconds from acceptance to stored scores, of challenges received since then."""
+        query = select(challenges.c.received_at, challenges.c.scored_at).where(
+            challenges.c.received_at >= since, challenges.c.scored_at.is_not(None)
+        )
+        with reading(self.engine) as connection:
+            return [(row.scored_at - row.received_at).total_seconds() for row in connection.execute(query)]
+
+    def active_miners(self, since: datetime) -> int:
+        """Miners that answered a challenge since then (a probe does not count)."""
+        query = select(func.count()).select_from(miners).where(miners.c.last_answered_at >= since)
+        with reading(self.engine) as connection:
+            return connection.execute(query).scalar_one()
+
+    def is_running(self) -> bool:
+        """Whether new challenges are accepted; true until an operator says otherwise."""
+        with reading(self.engine) as connection:
+            value = connection.execute(select(flags.c.value).where(flags.c.name == RUNNING)).scalar_one_or_none()
+        return value != "false"
+
+    def set_running(self, running: bool, now: datetime) -> None:
+        change = {"value": "true" if running else "false", "changed_at": now}
+        with self.engine.begin() as connection:
+            statement = _insert(connection, flags).values(name=RUNNING, **change)
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
+
+
+def _inbox_row(row: Row[Any]) -> InboxRow:
+    return InboxRow(
+        id=ChallengeId(row.id),
+        request=row.request,
+        state=ChallengeState(row.state),
+        received_at=row.received_at,
+        state_changed_at=row.state_changed_at,
+        attempts=row.attempts,
+        asked=row.asked,
+        answered=row.answered,
+        scored_at=row.scored_at,
+        failure=row.failure,
+    )
+
+
+def _insert(connection: Connection, table: Any) -> Any:
+    return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
+
+
+def advance(
+    connection: Connection, challenge_id: ChallengeId, state: ChallengeState, now: datetime, **figures: Any
+) -> bool:
+    """Move a challenge forward; False when it was there already, so that a repeated step counts nothing twice.
+
+    A parked (`failed`) challenge moves on too when a run that an operator started gets it further.
+    """
+    earlier = [s for s in ChallengeState if STATE_ORDER[s] < STATE_ORDER[state] or s is ChallengeState.FAILED]
+    moved = connection.execute(
+        update(challenges)
+        .where(challenges.c.id == challenge_id, challenges.c.state.in_(earlier))
+        .values(state=state, state_changed_at=now, **figures)
+    )
+    return moved.rowcount == 1
+
+
+def _count_miner(connection: Connection, response: Response, now: datetime) -> None:
+    answered = response.outcome is Outcome.ANSWERED
+    seen: dict[str, Any] = {
+        "coldkey": response.coldkey,
+        "uid": response.uid,
+        "ip": response.ip,
+        "port": response.port,
+        "last_outcome": response.outcome,
+        "last_asked_at": now,
+    } | ({"last_answered_at": now} if answered else {})
+    new = _insert(connection, miners).values(hotkey=response.hotkey, asked=1, answered=int(answered), **seen)
+    counts = {"asked": miners.c.asked + 1, "answered": miners.c.answered + int(answered)}
+    connection.execute(new.on_conflict_do_update(index_elements=["hotkey"], set_=seen | counts))

@@ -1,0 +1,121 @@
+"""The relational tables: inbox, outbox, miners and flags in one database, users in another.
+
+Every time is an aware UTC datetime; a naive one is refused on the way in.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime, also on SQLite, which knows no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} is naive; pass an aware UTC datetime")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+inbox_metadata = MetaData()
+users_metadata = MetaData()
+
+challenges = Table(
+    "challenges",
+    inbox_metadata,
+    Column("id", String(128), primary_key=True),
+    Column("request", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("state_changed_at", UtcDateTime, nullable=False),
+    # When a run is to be requested; null while one is in flight, or none is needed any more.
+    Column("next_run_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False),
+    Column("collected_at", UtcDateTime),
+    Column("scored_at", UtcDateTime),
+    Column("submitted_at", UtcDateTime),
+    Column("asked", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("elapsed_ms_sum", Float, nullable=False),
+    Column("failure", Text),
+    Index("challenges_state", "state", "next_run_at"),
+    Index("challenges_received_at", "received_at"),
+)
+
+outbox = Table(
+    "outbox",
+    inbox_metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("challenge_id", String(128), ForeignKey("challenges.id"), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # When to try next; moved ahead while a delivery is under way, so that a killed one is tried again.
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("delivered_at", UtcDateTime),
+    Column("detail", Text),
+    UniqueConstraint("kind", "challenge_id", name="outbox_once"),
+    Index("outbox_due", "state", "next_attempt_at"),
+)
+
+miners = Table(
+    "miners",
+    inbox_metadata,
+    Column("hotkey", String(64), primary_key=True),
+    Column("coldkey", String(64), nullable=False),
+    Column("uid", Integer, nullable=False),
+    Column("ip", String(64), nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("last_outcome", String(32), nullable=False),
+    Column("last_asked_at", UtcDateTime, nullable=False),
+    Column("last_answered_at", UtcDateTime),
+)
+
+flags = Table(
+    "flags",
+    inbox_metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", String(64), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+
+users = Table(
+    "users",
+    users_metadata,
+    Column("hotkey", String(64), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,186 @@
+"""Asset tables: one Parquet file per asset and partition, read by polars and, as views, by DuckDB.
+
+    ROOT/ASSET/day=YYYY-MM-DD/NAME[.VERSION].parquet
+
+A file appears whole or not at all. What strangers told us (`write_once`) is kept as first recorded; what we compute
+from it is a pure function of its inputs, so writing it again writes the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+
+import fsspec
+import polars as pl
+from fsspec.implementations.local import LocalFileSystem
+
+from loosh_pipeline.errors import StoreError
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+class SqlConnection(Protocol):
+    """What `register_views` needs of a DuckDB connection."""
+
+    def execute(self, query: str) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TableKey:
+    """Where one table lies: its day (of the challenge, in UTC), its name and, for scores, the scorer version."""
+
+    day: date
+    name: str
+    version: str = ""
+
+    @classmethod
+    def of(cls, identity: str, at: datetime, version: str = "") -> TableKey:
+        return cls(at.date(), file_stem(identity), version)
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.{self.version}.parquet" if self.version else f"{self.name}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTable:
+    """A table as it lies on disk. `sha256` is of the file's bytes."""
+
+    path: str
+    rows: int
+    size_bytes: int
+    sha256: str
+    existed: bool = False
+
+
+def file_stem(identity: str) -> str:
+    """A file name for an id that a stranger chose: itself when harmless, else its hash (marked by `~`)."""
+    if SAFE_NAME.fullmatch(identity) and not identity.startswith("-"):
+        return identity
+    return "~" + hashlib.sha256(identity.encode()).hexdigest()
+
+
+class Tables:
+    """Reads and writes asset tables under a local path or an fsspec URL."""
+
+    def __init__(self, root: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._local = isinstance(self._fs, LocalFileSystem)
+        self._fs.makedirs(self._root, exist_ok=True)
+
+    def path(self, asset: str, key: TableKey) -> str:
+        return f"{self._root}/{asset}/day={key.day.isoformat()}/{key.file}"
+
+    def write(self, asset: str, key: TableKey, frame: pl.DataFrame) -> WrittenTable:
+        """Write a table, replacing what an earlier attempt left."""
+        return self._put(self.path(asset, key), _parquet_bytes(frame), frame.height, replace=True)
+
+    def write_once(self, asset: str, key: TableKey, frame: pl.DataFrame) -> WrittenTable:
+        """Write a table unless it exists; then keep what is there and say so (`existed`)."""
+        return self._put(self.path(asset, key), _parquet_bytes(frame), frame.height, replace=False)
+
+    def exists(self, asset: str, key: TableKey) -> bool:
+        return bool(self._fs.exists(self.path(asset, key)))
+
+    def read(self, asset: str, key: TableKey) -> pl.DataFrame:
+        """The rows of a table. Raises StoreError that names the missing file and the asset to materialize."""
+        path = self.path(asset, key)
+        try:
+            return pl.read_parquet(io.BytesIO(self._fs.cat_file(path)))
+        except FileNotFoundError as error:
+            raise StoreError(f"no table {path}; materialize {asset} for this partition first") from error
+
+    def latest(self, asset: str) -> pl.DataFrame | None:
+        """The rows of the newest table of an asset whose names sort by time; None when there is none."""
+        for day in reversed(self.days(asset)):
+            files = sorted(self._fs.glob(f"{self._root}/{asset}/day={day.isoformat()}/*.parquet"))
+            if files:
+                return pl.read_parquet(io.BytesIO(self._fs.cat_file(files[-1])))
+        return None
+
+    def days(self, asset: str) -> list[date]:
+        """Days for which an asset has tables, oldest first."""
+        directory = f"{self._root}/{asset}"
+        if not self._fs.exists(directory):
+            return []
+        names = (os.path.basename(path.rstrip("/")) for path in self._fs.ls(directory, detail=False))
+        return sorted(date.fromisoformat(name.removeprefix("day=")) for name in names if name.startswith("day="))
+
+    def register_views(self, connection: SqlConnection, assets: Iterable[str], since: date | None = None) -> list[str]:
+        """Create a DuckDB view for every asset that has tables; returns the names of those that have.
+
+        `since` leaves out older days, so that a query over a lookback does not open the whole history.
+        """
+        created = []
+        for asset in assets:
+            globs = [
+                f"{self._root}/{asset}/day={day.isoformat()}/*.parquet"
+                for day in self.days(asset)
+                if since is None or day >= since
+            ]
+            globs = [pattern for pattern in globs if self._fs.glob(pattern)]
+            if not globs:
+                continue
+            listing = ", ".join("'" + pattern.replace("'", "''") + "'" for pattern in globs)
+            connection.execute(
+                f'CREATE OR REPLACE VIEW "{asset}" AS SELECT * FROM read_parquet([{listing}], union_by_name=true)'
+            )
+            created.append(asset)
+        return created
+
+    def _put(self, path: str, content: bytes, rows: int, *, replace: bool) -> WrittenTable:
+        self._fs.makedirs(os.path.dirname(path), exist_ok=True)
+        existed = not (self._put_local if self._local else self._put_remote)(path, content, replace)
+        if existed:
+            content = self._fs.cat_file(path)
+            rows = pl.read_parquet(io.BytesIO(content)).height
+        return WrittenTable(path, rows, len(content), hashlib.sha256(content).hexdigest(), existed)
+
+    def _put_local(self, path: str, content: bytes, replace: bool) -> bool:
+        """Write to a temporary name, sync, then rename; a power cut leaves the old file or the new one."""
+        temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            if replace:
+                os.replace(temporary, path)
+            else:
+                os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+        _sync_directory(os.path.dirname(path))
+        return True
+
+    def _put_remote(self, path: str, content: bytes, replace: bool) -> bool:
+        """Object stores put whole objects; two first writers at the same instant are the only race left."""
+        if not replace and self._fs.exists(path):
+            return False
+        self._fs.pipe_file(path, content)
+        return True
+
+
+def _parquet_bytes(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _sync_directory(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

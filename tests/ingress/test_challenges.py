@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from ingress.main import create_app
+from loosh_pipeline.domain import ChallengeState
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.inbox import Inbox
+
+BODY = {"id": "c-1", "prompt": "Why is the sky blue?"}
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings), client=("127.0.0.1", 5000)) as client:
+        yield client
+
+
+def test_accepted_challenge_is_in_the_table(client: TestClient, settings: Settings) -> None:
+    answer = client.post("/challenges", json=BODY)
+
+    assert answer.status_code == 201
+    assert answer.json() == {
+        "success": True,
+        "message": "Challenge received successfully",
+        "challenge_id": "c-1",
+    }
+    row = Inbox.open(settings.inbox_url).get("c-1")
+    assert row.state is ChallengeState.RECEIVED
+    assert row.challenge().prompt == BODY["prompt"]
+
+
+def test_known_id_is_409_also_after_a_restart(client: TestClient, settings: Settings) -> None:
+    assert client.post("/challenges", json=BODY).status_code == 201
+    again = client.post("/challenges", json=BODY | {"prompt": "another"})
+    assert (again.status_code, again.json()) == (409, {"detail": "Challenge c-1 already exists"})
+    with TestClient(create_app(settings)) as restarted:
+        assert restarted.post("/challenges", json=BODY).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"id": "x"}, "nothing to answer"),
+        ({"id": "x", "prompt": "  "}, "nothing to answer"),
+        ({"id": "x", "messages": [{"role": "system", "content": "be brief"}]}, "nothing to answer"),
+        ({"id": "x", "prompt": "hi", "temperature": -0.1}, "greater than or equal to 0"),
+        ({"id": "x", "prompt": "hi", "temperature": 2.1}, "less than or equal to 2"),
+        ({"id": "x", "prompt": "hi", "top_p": 0}, "greater than 0"),
+        ({"id": "x", "prompt": "hi", "max_tokens": 0}, "greater than or equal to 1"),
+        ({"id": "", "prompt": "hi"}, "at least 1 character"),
+        ({"id": 7, "prompt": "hi"}, "valid string"),
+        ({"id": "a" * 129, "prompt": "hi"}, "at most 128 characters"),
+        ({"id": "a\nb", "prompt": "hi"}, "must be printable"),
+        ({"prompt": "hi"}, "Field required"),
+    ],
+)
+def test_what_cannot_be_scored_is_422_with_the_reason(client: TestClient, body: dict[str, Any], reason: str) -> None:
+    answer = client.post("/challenges", json=body)
+    assert answer.status_code == 422
+    assert reason in answer.text
+    assert client.get("/challenges/stats").json() == {"queue_size": 0, "total_received": 0}
+
+
+def test_nan_is_422_and_not_500(client: TestClient) -> None:
+    answer = client.post("/challenges", content='{"id":"x","prompt":"hi","metadata":{"a":NaN}}')
+    assert answer.status_code == 422
+
+
+def test_messages_alone_are_enough(client: TestClient, settings: Settings) -> None:
+    messages = [{"role": "user", "content": "first"}, {"role": "user", "content": [{"type": "text", "text": "last"}]}]
+    assert client.post("/challenges", json={"id": "m", "messages": messages}).status_code == 201
+    challenge = Inbox.open(settings.inbox_url).get("m").challenge()
+    assert challenge.prompt == "last"
+    assert challenge.messages == tuple(messages)
+
+
+def test_stopped_validator_takes_nothing_new_and_remembers(client: TestClient, settings: Settings) -> None:
+    assert client.post("/challenges", json=BODY).status_code == 201
+    headers = {"master-hotkey": "5Abc"}
+    answer = client.post("/set_running", json={"running": False}, headers=headers)
+    assert answer.json() == {"success": True, "message": "Validator running status set to: False"}
+
+    refused = client.post("/challenges", json=BODY | {"id": "c-2"})
+    assert refused.status_code == 503
+    assert "stopped" in refused.json()["detail"]
+    assert client.get("/availability").json() == {"available": False}
+    with TestClient(create_app(settings), client=("127.0.0.1", 5000)) as restarted:
+        assert restarted.get("/availability/health").json()["status"] == "unhealthy"
+        restarted.post("/set_running", json={"running": True}, headers=headers)
+        assert restarted.post("/challenges", json=BODY | {"id": "c-2"}).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/register", "/register/"])
+def test_register(client: TestClient, path: str) -> None:
+    for _ in range(2):
+        answer = client.post(path, json={"hotkey": "5Abc"})
+        assert answer.status_code == 200
+        assert answer.json() == {"success": True, "message": "User with hotkey 5Abc registered successfully"}
+
+
+def test_set_running_is_for_this_machine_only(settings: Settings) -> None:
+    headers = {"master-hotkey": "5Abc"}
+    with TestClient(create_app(settings), client=("203.0.113.9", 5000)) as stranger:
+        assert stranger.post("/set_running", json={"running": False}, headers=headers).status_code == 403
+    with TestClient(create_app(settings), client=("127.0.0.1", 5000)) as behind_a_proxy:
+        forwarded = headers | {"x-forwarded-for": "203.0.113.9"}
+        assert behind_a_proxy.post("/set_running", json={"running": False}, headers=forwarded).status_code == 403
+        assert behind_a_proxy.get("/availability").json() == {"available": True}
+
+
+@pytest.mark.parametrize("path", ["/availability/health", "/availability/healthz"])
+def test_health_has_the_networks_shape(client: TestClient, path: str) -> None:
+    client.post("/challenges", json=BODY)
+    health = client.get(path).json()
+    assert health["service_name"] == "loosh-inference-validator"
+    assert tuple(int(part) for part in health["version"].split(".")) >= (1, 2, 8)
+    assert health["status"] == "healthy"
+    assert health["queue_size"] == health["processing_stats"]["queue_size"] == 1
+    assert set(health["processing_stats"]) == {
+        "queue_size",
+        "challenge_mode",
+        "active_challenges",
+        "max_concurrent",
+        "available_capacity",
+        "semaphore_available",
+    }
+
+
+def test_docs_need_no_other_host(client: TestClient) -> None:
+    page = client.get("/docs").text
+    assert "https://" not in page
+    assert client.get("/static-offline-docs/swagger-ui-bundle.js").status_code == 200
+
+
+def test_overview_shows_what_was_accepted(client: TestClient) -> None:
+    assert "No challenge yet" in client.get("/").text
+    client.post("/challenges", json=BODY | {"prompt": "<script>alert(1)</script>"})
+    page = client.get("/").text
+    assert "c-1" in page
+    assert "<script>" not in page
+
+
+def test_missing_heatmap_is_404(client: TestClient) -> None:
+    assert client.get("/heatmaps/none.png").status_code == 404
+    assert client.get("/heatmaps/..%2f..%2fetc%2fpasswd.png").status_code == 404
