@@ -181,7 +181,10 @@ class WeightPlan:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What the chain said to a weight plan. `included` is not yet `observed`: read the chain for that."""
+    """What the chain said to a weight plan. `included` is not yet `observed`: read the chain for that.
+
+    With commit-reveal the row shows only after the drand round `reveal_round`.
+    """
 
     success: bool
     included_block: Block | None
@@ -189,6 +192,7 @@ class Submission:
     commit_reveal: bool
     error_code: str | None = None
     error: str | None = None
+    reveal_round: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     embedder_url: HttpUrl | None = Field(None, description="embedding server; unset: embed in the process")
     embedder_threads: int = Field(2, ge=1)
 
+    # where `loosh up` puts the other processes, on loopback
+    dagster_port: Port = 3000
+    code_server_port: Port = 4266
+    embedder_port: Port = 8801
+
     # running evaluations
     max_concurrent_runs: int = Field(4, ge=1, description="challenges evaluated at once")
     max_run_attempts: int = Field(8, ge=1, description="runs a challenge gets before it is parked as failed")
@@ -118,6 +123,17 @@ class Settings(BaseSettings):
     def ingress_url(self) -> str:
         """Address of the ingress for links, without a trailing slash."""
         return str(self.public_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, so that another process has exactly the same ones."""
+        values = ((name.upper(), getattr(self, name)) for name in type(self).model_fields)
+        return {name: _as_text(value) for name, value in values}
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from loosh_pipeline.domain import Block, Challenge, Metagraph, Neuron, Outcome, Response
+from loosh_pipeline.domain import Block, Challenge, Emission, Metagraph, Neuron, Outcome, Response
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -70,3 +70,16 @@ def response(hotkey: str = "hotkey-1", **fields: Any) -> Response:
         "elapsed_ms": 120.0,
     }
     return Response(**(defaults | fields))
+
+
+def emission(hotkey: str = "hotkey-1", **fields: Any) -> Emission:
+    defaults = {
+        "hotkey": hotkey,
+        "asked": 10,
+        "answered": 10,
+        "paid": 10,
+        "mean_payout": 0.5,
+        "emission": 0.5,
+        "weight": 0.5,
+    }
+    return Emission(**(defaults | fields))

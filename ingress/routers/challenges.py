@@ -41,7 +41,7 @@ def receive_challenge(request: ChallengeRequest, parts: PartsOf) -> Accepted:
     if not parts.inbox.is_running():
         raise HTTPException(
             status.HTTP_503_SERVICE_UNAVAILABLE,
-            "the validator is stopped and takes no new challenges; POST /set_running {\"running\": true} resumes it",
+            'the validator is stopped and takes no new challenges; POST /set_running {"running": true} resumes it',
             headers={"Retry-After": "60"},
         )
     challenge_id = ChallengeId(request.id)

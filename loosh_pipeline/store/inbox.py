@@ -239,6 +239,12 @@ class Inbox:
         with reading(self.engine) as connection:
             return [(row.scored_at - row.received_at).total_seconds() for row in connection.execute(query)]
 
+    def scored_since(self, since: datetime) -> int:
+        """Challenges received since then that have scores."""
+        query = select(func.count()).where(challenges.c.received_at >= since, challenges.c.scored_at.is_not(None))
+        with reading(self.engine) as connection:
+            return connection.execute(query.select_from(challenges)).scalar_one()
+
     def active_miners(self, since: datetime) -> int:
         """Miners that answered a challenge since then (a probe does not count)."""
         query = select(func.count()).select_from(miners).where(miners.c.last_answered_at >= since)

@@ -98,6 +98,12 @@ class Tables:
         except FileNotFoundError as error:
             raise StoreError(f"no table {path}; materialize {asset} for this partition first") from error
 
+    def describe(self, asset: str, key: TableKey) -> WrittenTable:
+        """What lies on disk for a key. Raises StoreError like `read`."""
+        rows = self.read(asset, key).height
+        content = self._fs.cat_file(self.path(asset, key))
+        return WrittenTable(self.path(asset, key), rows, len(content), hashlib.sha256(content).hexdigest(), True)
+
     def latest(self, asset: str) -> pl.DataFrame | None:
         """The rows of the newest table of an asset whose names sort by time; None when there is none."""
         for day in reversed(self.days(asset)):

@@ -1,0 +1,37 @@
+"""The vectors of a round."""
+
+import dagster as dg
+
+from assets.challenges import OWNERS, challenge_partitions
+from assets.miner_responses import miner_responses
+from loosh_pipeline.embedding.port import Embedder
+from loosh_pipeline.embedding.round_vectors import embed_round, to_frame
+from resources.store import Store, written
+
+
+@dg.asset(
+    description=(
+        "Prompt, windows of at most 90 words and sentences of every answer, embedded once in one pass and stored "
+        "as float16 with the model's digest."
+    ),
+    deps=[miner_responses],
+    partitions_def=challenge_partitions,
+    group_name="evaluation",
+    owners=OWNERS,
+    kinds={"python", "huggingface", "parquet"},
+    code_version="1",
+)
+def embeddings(
+    context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], embedder: dg.ResourceParam[Embedder]
+) -> dg.MaterializeResult[None]:
+    partition = store.partition(context.partition_key)
+    vectors = embed_round(embedder, partition.row.id, partition.challenge.prompt, store.responses(partition))
+    table = store.tables.write("embeddings", partition.key, to_frame(vectors))
+    return dg.MaterializeResult(
+        metadata={
+            "vectors": len(vectors.keys),
+            "dimensions": int(vectors.vectors.shape[1]),
+            "model_digest": vectors.model_digest,
+            **written(table),
+        }
+    )

@@ -1,0 +1,31 @@
+"""The subnet at one block."""
+
+import dagster as dg
+
+from assets.challenges import OWNERS
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.settings import get_settings
+from resources.store import Store, written
+
+
+@dg.asset(
+    description="Who is registered on the subnet, where they serve, and the hyperparameters that weights must obey.",
+    group_name="chain",
+    owners=OWNERS,
+    kinds={"bittensor", "parquet"},
+    code_version="1",
+)
+def metagraph(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.MaterializeResult[None]:
+    snapshot = chain.snapshot(get_settings().netuid)
+    table = store.save_metagraph(snapshot)
+    return dg.MaterializeResult(
+        metadata={
+            "block": snapshot.block,
+            "block_hash": snapshot.block_hash,
+            "spec_version": snapshot.spec_version,
+            "neurons": len(snapshot.neurons),
+            "serving": sum(neuron.serves for neuron in snapshot.neurons),
+            "validators": sum(neuron.validator_permit for neuron in snapshot.neurons),
+            **written(table),
+        }
+    )

@@ -1,0 +1,63 @@
+"""Whether the chain holds the weights that were set."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.challenges import OWNERS
+from assets.weights import weights
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.chain.weights import matches
+from loosh_pipeline.store.frames import plan_of, receipts_frame
+from loosh_pipeline.store.tables import TableKey
+from resources.store import Store, preview, written
+
+OBSERVED = "observed"
+COMMITTED = "committed"
+MISSING = "missing"
+
+
+@dg.asset(
+    description=(
+        "The chain's weight row of this validator, read back and compared with what was submitted: `observed`, "
+        "`committed` (to be revealed by the chain later) or `missing`."
+    ),
+    deps=[weights],
+    group_name="weights",
+    owners=OWNERS,
+    kinds={"bittensor", "parquet"},
+    code_version="1",
+)
+def weight_receipts(
+    context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
+) -> dg.MaterializeResult[None]:
+    submitted = store.tables.latest("weights")
+    if submitted is None or submitted.is_empty():
+        return dg.MaterializeResult(metadata={"state": "nothing was submitted yet"})
+    plan = plan_of(submitted)
+    observed = chain.observe(plan.netuid, chain.identity())
+    awaiting_reveal = bool(submitted["commit_reveal"][0])
+    state = OBSERVED if matches(plan, observed) else COMMITTED if awaiting_reveal else MISSING
+    now = datetime.now(UTC)
+    frame = receipts_frame(plan, observed, state, now)
+    table = store.tables.write(
+        "weight_receipts", TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-{context.run_id[:8]}", now), frame
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "state": state,
+            "observed_block": observed.block,
+            "last_update": observed.last_update,
+            "receipts": preview(frame.sort("planned", descending=True), ["uid", "hotkey", "planned", "observed"]),
+            **written(table),
+        }
+    )
+
+
+@dg.asset_check(
+    asset=weight_receipts, description="The weights that were submitted are on the chain, or committed to it."
+)
+def weights_on_chain(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+    receipts = store.tables.latest("weight_receipts")
+    state = "nothing was submitted yet" if receipts is None else receipts["state"][0]
+    return dg.AssetCheckResult(passed=state in (OBSERVED, COMMITTED), metadata={"state": state})

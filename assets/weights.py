@@ -1,0 +1,60 @@
+"""Weights, set on the chain."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.challenges import OWNERS
+from assets.emissions import emissions, newest_emissions
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.chain.weights import plan_weights, weights_due
+from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.frames import weights_frame
+from loosh_pipeline.store.tables import TableKey
+from resources.store import Store, preview, written
+
+
+@dg.asset(
+    description=(
+        "Emissions as weights: hotkeys resolved to uids at one block, signed by the hotkey and submitted. "
+        "Included is not yet observed: see weight_receipts."
+    ),
+    deps=[emissions],
+    group_name="weights",
+    owners=OWNERS,
+    kinds={"bittensor", "parquet"},
+    code_version="1",
+)
+def weights(
+    context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
+) -> dg.MaterializeResult[None]:
+    subnet = chain.snapshot(get_settings().netuid)
+    store.save_metagraph(subnet)
+    own_hotkey = chain.identity()
+    # The interval is the schedule's concern; the chain's own rules hold for whoever asks.
+    if (reason := weights_due(subnet, own_hotkey, interval_blocks=0)) is not None:
+        context.log.info("no weights submitted: %s", reason)
+        return dg.MaterializeResult(metadata={"skipped": reason, "block": subnet.block})
+    plan = plan_weights(newest_emissions(store), subnet, own_hotkey)
+    submission = chain.submit_weights(plan)
+    now = datetime.now(UTC)
+    frame = weights_frame(plan, submission, now)
+    table = store.tables.write("weights", TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-{context.run_id[:8]}", now), frame)
+    if not submission.success:
+        raise dg.Failure(
+            f"the chain refused the weights: {submission.error_code}: {submission.error}",
+            metadata=written(table),
+            allow_retries=False,  # the schedule tries again after reading the chain; never blindly
+        )
+    return dg.MaterializeResult(
+        metadata={
+            "planned_at_block": plan.block,
+            "included_block": submission.included_block or "unknown",
+            "extrinsic_hash": submission.extrinsic_hash or "unknown",
+            "commit_reveal": submission.commit_reveal,
+            "miners": len(plan.weights),
+            "dropped": dg.MetadataValue.json({str(hotkey): why for hotkey, why in plan.dropped.items()}),
+            "weights": preview(frame.sort("weight", descending=True), ["uid", "hotkey", "weight"]),
+            **written(table),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Access to the chain: the port, its adapters, weight planning and wallets."""

@@ -1,0 +1,200 @@
+"""`loosh`: run a validator, or a whole subnet on one machine, and see how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from loosh_pipeline.errors import ConfigError, LooshError
+from loosh_pipeline.settings import Settings, get_settings
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+wallet_app = typer.Typer(no_args_is_help=True, help="Keys of this validator.")
+app.add_typer(wallet_app, name="wallet")
+out = Console()
+err = Console(stderr=True)
+
+P = ParamSpec("P")
+
+
+def _told(command: Callable[P, None]) -> Callable[P, None]:
+    """Tell the errors we raise on purpose in one line; anything else is a bug and keeps its traceback."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+            err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False)
+            raise typer.Exit(2) from error
+        except LooshError as error:
+            err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+    return wrapper
+
+
+@app.command()
+@_told
+def up() -> None:
+    """Run this validator: start every process, restart what dies, stop all of them on Ctrl-C."""
+    from loosh_pipeline.services import services
+    from loosh_pipeline.supervisor import Supervisor
+
+    settings = get_settings()
+    _require_wallet(settings)
+    supervisor = Supervisor(services(settings), settings.home / "logs", lambda line: out.print(line, highlight=False))
+    signal.signal(signal.SIGTERM, _interrupt)
+    out.print(f"starting; logs are in {settings.home / 'logs'}", highlight=False)
+    try:
+        supervisor.start()
+        _print_pages(settings)
+        supervisor.supervise()
+    except KeyboardInterrupt:
+        out.print("stopping")
+    finally:
+        supervisor.stop()
+
+
+@app.command()
+@_told
+def devnet(
+    miners: Annotated[int, typer.Option(min=1, max=255, help="how many miners serve")] = 10,
+    answers: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSONL of instruction, model, output")
+    ] = None,
+    chain_port: Annotated[int, typer.Option(help="0 takes any free port")] = 9945,
+    challenge_api_port: Annotated[int, typer.Option(help="0 takes any free port")] = 8080,
+    miner_port: Annotated[int, typer.Option(help="port of the first miner; 0 takes free ones")] = 9100,
+    block_time_s: Annotated[float, typer.Option(min=0.05, help="seconds a block")] = 0.25,
+    push_to: Annotated[str | None, typer.Option(help="URL of a validator to push challenges to")] = None,
+    every_s: Annotated[float, typer.Option(min=0.1, help="seconds between pushed challenges")] = 30.0,
+    info_file: Annotated[Path | None, typer.Option(help="where to write what is served, as JSON")] = None,
+) -> None:
+    """Serve a subnet on this machine: chain, miners of several behaviours, and a Challenge API."""
+    from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS
+    from loosh_pipeline.devnet.chain import ChainConfig
+    from loosh_pipeline.devnet.subnet import DevnetConfig, DevnetInfo, run_subnet
+
+    settings = get_settings()
+    config = DevnetConfig(
+        wallet_path=settings.wallet_path,
+        wallet_name=settings.wallet_name,
+        hotkey_name=settings.hotkey_name,
+        chain=ChainConfig(netuid=settings.netuid, block_time_s=block_time_s),
+        chain_port=chain_port,
+        challenge_api_port=challenge_api_port,
+        miner_port=miner_port,
+        miners=miners,
+        answers=answers or SHIPPED_ANSWERS,
+    )
+
+    def started(info: DevnetInfo) -> None:
+        if info_file is not None:
+            temporary = info_file.with_name(f".{info_file.name}.tmp")
+            temporary.write_text(info.to_json())
+            temporary.replace(info_file)
+        _print_devnet(info)
+
+    asyncio.run(run_subnet(config, started, push_to=push_to, every_s=every_s))
+
+
+@app.command()
+@_told
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="end by itself, with a JSON summary as the last line")] = False,
+    challenges: Annotated[int, typer.Option(min=1, help="how many challenges are pushed")] = 12,
+    miners: Annotated[int, typer.Option(min=3, max=255, help="how many miners are asked each")] = 10,
+    answers: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSONL of instruction, model, output")
+    ] = None,
+) -> None:
+    """Show everything at work on this machine: a subnet, a validator, challenges, scores, weights on a chain."""
+    from loosh_pipeline.demo import DemoPlan, run_demo
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        run_demo(DemoPlan(challenges=challenges, miners=miners, answers=answers, once=once), out)
+    except KeyboardInterrupt:
+        err.print("stopped")
+        if once:
+            raise typer.Exit(130) from None
+
+
+@app.command()
+@_told
+def status() -> None:
+    """Say how far accepted challenges have come, what waits to be told, and which pages answer."""
+    from loosh_pipeline.status import status_tables
+
+    for table in status_tables(get_settings()):
+        out.print(table)
+
+
+@wallet_app.command("new")
+@_told
+def wallet_new(
+    name: Annotated[str | None, typer.Option(help="WALLET_NAME by default")] = None,
+    hotkey: Annotated[str | None, typer.Option(help="HOTKEY_NAME by default")] = None,
+) -> None:
+    """Create a hotkey (and a coldkey when there is none) in the standard place. No secret is printed."""
+    from loosh_pipeline.chain.wallet import create_wallet
+
+    settings = get_settings()
+    info = create_wallet(settings.wallet_path, name or settings.wallet_name, hotkey or settings.hotkey_name)
+    table = Table(title=f"wallet {info.name} in {info.directory}", show_header=False)
+    table.add_row(f"hotkey {info.hotkey_name}", info.hotkey)
+    table.add_row("coldkey" + (" (new)" if info.coldkey_created else ""), info.coldkey)
+    out.print(table)
+    if info.coldkey_created:
+        out.print("On a real network, move the file `coldkey` to a safe machine: the validator never reads it.")
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _require_wallet(settings: Settings) -> None:
+    """Fail at start, and clearly, rather than in every run."""
+    from loosh_pipeline.chain.wallet import load_signer
+
+    load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
+
+
+def _print_pages(settings: Settings) -> None:
+    table = Table(title="running; Ctrl-C stops", show_header=False)
+    table.add_row("Dagster UI", f"http://127.0.0.1:{settings.dagster_port}")
+    table.add_row("ingress", settings.ingress_url)
+    table.add_row("API", f"{settings.ingress_url}/docs")
+    table.add_row("logs", str(settings.home / "logs"))
+    out.print(table)
+
+
+def _print_devnet(info: object) -> None:
+    from loosh_pipeline.devnet.subnet import DevnetInfo
+
+    assert isinstance(info, DevnetInfo)
+    table = Table("uid", "hotkey", "behaviour", "port", title=f"subnet {info.netuid}; Ctrl-C stops")
+    for miner in info.miners:
+        table.add_row(str(miner.uid), miner.hotkey, miner.behaviour, str(miner.port))
+    out.print(table)
+    out.print("Settings for a validator on this subnet (put them in `.env`, or export them):")
+    for name, value in info.environment().items():
+        out.print(f"{name}={value}", highlight=False, soft_wrap=True)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    app()

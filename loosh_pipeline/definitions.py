@@ -1,0 +1,39 @@
+"""Everything Dagster loads: assets and their checks, jobs, sensors and schedules, and what they work with."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+import assets
+from resources.chain import chain_resource, signer_resource
+from resources.challenge_api import challenge_api_resource
+from resources.duckdb import tables_duckdb
+from resources.embedder import embedder_resource
+from resources.llm import llm_resource
+from resources.miners import miners_resource
+from resources.store import store_resource
+from sensors.challenge_sensor import challenge_sensor
+from sensors.jobs import refresh_metagraph, score_challenge, set_weights
+from sensors.metagraph_sensor import metagraph_sensor
+from sensors.outbox_sensor import outbox_sensor
+from sensors.weights_schedule import weights_schedule
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_package_module(assets, include_specs=True),
+    asset_checks=dg.load_asset_checks_from_package_module(assets),
+    jobs=[score_challenge, set_weights, refresh_metagraph],
+    sensors=[challenge_sensor, metagraph_sensor, outbox_sensor],
+    schedules=[weights_schedule],
+    # One process a run: a run mostly waits for miners, and a process a step would cost seconds each.
+    executor=dg.in_process_executor,
+    resources={
+        "store": store_resource,
+        "chain": chain_resource,
+        "signer": signer_resource,
+        "miners": miners_resource,
+        "embedder": embedder_resource,
+        "llm": llm_resource,
+        "challenge_api": challenge_api_resource,
+        "duckdb": tables_duckdb(),
+    },
+)

@@ -1,0 +1,61 @@
+"""Telling the Challenge API: one attempt for every outbox row that is due."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from loosh_pipeline.domain import ChallengeId, Hotkey
+from loosh_pipeline.scoring.result import RoundScores
+from loosh_pipeline.store.outbox import Outbox, OutboxRow
+from loosh_pipeline.wire.batch import Evaluation
+from loosh_pipeline.wire.challenge_api_client import ChallengeApi, Delivery, DeliveryStatus
+
+BATCH_LIMIT = 50
+
+
+def evaluation_of(scores: RoundScores) -> Evaluation:
+    """The verdict as the network words it; the best miner is the highest paid, none when nobody was paid."""
+    paid = [score for score in scores.scores if score.payout > 0]
+    best = max(paid, key=lambda score: (score.payout, score.hotkey), default=None)
+    emissions: Mapping[Hotkey, float] = {score.hotkey: score.payout for score in scores.scores}
+    return Evaluation(
+        consensus_score=scores.consensus_score or 0.0,
+        emissions=emissions,
+        best_miner=best.hotkey if best else None,
+    )
+
+
+def encode_batch(batch: Mapping[str, object]) -> bytes:
+    """The bytes kept in the outbox; the same batch gives the same bytes."""
+    return json.dumps(batch, ensure_ascii=False, allow_nan=False).encode()
+
+
+def deliver_due(
+    outbox: Outbox,
+    api: ChallengeApi,
+    clock: Callable[[], datetime],
+    challenge_id: ChallengeId | None = None,
+) -> Counter[DeliveryStatus]:
+    """Try every due row once (or those of one challenge); what became of them, counted.
+
+    A row that cannot be delivered now is tried again later; one that the API refuses for what it says is parked.
+    """
+    tally: Counter[DeliveryStatus] = Counter()
+    for row in outbox.lease(clock(), BATCH_LIMIT, challenge_id):
+        delivery = api.send_batch(row.payload)
+        _record(outbox, row, delivery, clock())
+        tally[delivery.status] += 1
+    return tally
+
+
+def _record(outbox: Outbox, row: OutboxRow, delivery: Delivery, now: datetime) -> None:
+    match delivery.status:
+        case DeliveryStatus.DELIVERED | DeliveryStatus.ALREADY:
+            outbox.delivered(row, delivery.detail or delivery.status, now)
+        case DeliveryStatus.RETRY:
+            outbox.postpone(row, delivery.detail, now, delivery.retry_after_s)
+        case DeliveryStatus.REFUSED:
+            outbox.park(row, delivery.detail)

@@ -1,0 +1,295 @@
+"""The demonstration: a subnet and a validator on this machine, real parts only, from challenges to weights."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from loosh_pipeline.chain.process import ProcessChain
+from loosh_pipeline.devnet.challenge_api_app import push_challenges
+from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
+from loosh_pipeline.domain import ChallengeState, Emission, ObservedWeights
+from loosh_pipeline.errors import DevnetError
+from loosh_pipeline.orchestrator import WEIGHTS_JOB, DagsterApi
+from loosh_pipeline.services import services
+from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.frames import emissions_of
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.supervisor import Service, Supervisor, free_ports
+
+READY_WITHIN_S = 120.0
+SCORED_WITHIN_S = 180.0
+WEIGHTS_WITHIN_S = 90.0
+PUSH_PER_S = 4.0
+WEIGHTS_EVERY_BLOCKS = 600
+"""At blocks of a quarter second: the schedule sets weights again every two and a half minutes."""
+FINISHED_RUNS = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    challenges: int
+    miners: int
+    answers: Path | None
+    once: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demonstration came to."""
+
+    scored: int
+    responses: int
+    latencies_s: list[float]
+    emissions: tuple[Emission, ...]
+    observed: ObservedWeights
+
+
+def run_demo(plan: DemoPlan, out: Console) -> None:
+    """Run it, print the table, and stay up unless told otherwise. Raises LooshError when a part fails."""
+    started_at = datetime.now(UTC)
+    home = get_settings().home / "demo" / f"{started_at:%Y%m%d-%H%M%S}"
+    home.mkdir(parents=True)
+    out.print(f"everything is kept in {home}", highlight=False)
+    with _subnet(plan, home, out) as info, _validator(info, home, out) as (settings, supervisor):
+        with _progress(out) as progress:
+            step = _Steps(progress, supervisor)
+            _wait_ready(settings, step)
+            _push(plan, info, settings, step)
+            _await_scores(plan, settings, started_at, step)
+            _set_weights(settings, step)
+            result = _read_back(settings, info, started_at, step)
+        out.print(_miners_table(info, result))
+        _print_pages(settings, out)
+        if not plan.once:
+            out.print("Ctrl-C stops everything.")
+            supervisor.supervise()
+    print(json.dumps(_summary(plan, info, result)), flush=True)
+
+
+@contextmanager
+def _subnet(plan: DemoPlan, home: Path, out: Console) -> Iterator[DevnetInfo]:
+    """The devnet in a process of its own, so that nothing of it shares an event loop with the validator."""
+    info_file = home / "devnet.json"
+    command = [sys.executable, "-m", "loosh_pipeline.cli", "devnet", "--miners", str(plan.miners)]
+    command += ["--chain-port", "0", "--challenge-api-port", "0", "--miner-port", "0", "--info-file", str(info_file)]
+    command += ["--answers", str(plan.answers)] if plan.answers else []
+    env = {"LOOSH_HOME": str(home), "WALLET_PATH": str(home / "wallets")}
+    supervisor = Supervisor([Service("devnet", command, env)], home / "logs", lambda line: out.print(line))
+    try:
+        supervisor.start()
+        yield _read_info(info_file, supervisor)
+    finally:
+        supervisor.stop()
+
+
+def _read_info(info_file: Path, supervisor: Supervisor) -> DevnetInfo:
+    deadline_s = time.monotonic() + READY_WITHIN_S
+    while not info_file.exists():
+        if time.monotonic() > deadline_s or not supervisor.alive():
+            raise DevnetError(f"the devnet did not start; its log ends:\n{supervisor.log_tail('devnet')}")
+        time.sleep(0.1)
+    return DevnetInfo.from_json(info_file.read_text())
+
+
+@contextmanager
+def _validator(info: DevnetInfo, home: Path, out: Console) -> Iterator[tuple[Settings, Supervisor]]:
+    """A validator on that subnet, with its own data directory and free ports."""
+    api, web, code, embedder = free_ports(4)
+    # A demonstration touches nothing of a real validator on this machine, whatever its settings say.
+    places = ("db_path", "users_db_path", "database_url", "tables_dir", "heatmaps_dir")
+    unset = (*places, "public_url", "dagster_url", "embedder_url", "challenge_api_key")
+    values: dict[str, Any] = {name.lower(): value for name, value in info.environment().items()}
+    settings = Settings(
+        **values | dict.fromkeys(unset),
+        loosh_home=home,
+        api_host="127.0.0.1",
+        api_port=api,
+        dagster_port=web,
+        code_server_port=code,
+        embedder_port=embedder,
+        weights_interval_blocks=WEIGHTS_EVERY_BLOCKS,
+    )
+    supervisor = Supervisor(services(settings), home / "logs", lambda line: out.print(line))
+    try:
+        supervisor.start()
+        yield settings, supervisor
+    finally:
+        supervisor.stop()
+
+
+@contextmanager
+def _progress(out: Console) -> Iterator[Progress]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=out) as progress:
+        yield progress
+
+
+class _Steps:
+    """A line of the progress bar for each step, and waiting that notices what died."""
+
+    def __init__(self, progress: Progress, supervisor: Supervisor) -> None:
+        self._progress = progress
+        self._supervisor = supervisor
+
+    def run(self, title: str, total: int, done: Callable[[], int], within_s: float, failed: Callable[[], str]) -> None:
+        """Show `done` of `total` until all is done. Raises DevnetError with the reason that `failed` gives."""
+        task = self._progress.add_task(f"{title:<28}", total=total)
+        deadline_s = time.monotonic() + within_s
+        while (count := done()) < total:
+            self._progress.update(task, completed=count)
+            self._supervisor.check()
+            if time.monotonic() > deadline_s:
+                raise DevnetError(f"{title}: {count} of {total} after {within_s:g} s; {failed()}")
+            time.sleep(0.25)
+        self._progress.update(task, completed=total)
+
+
+def _wait_ready(settings: Settings, step: _Steps) -> None:
+    dagster = DagsterApi.at(f"http://127.0.0.1:{settings.dagster_port}")
+    tables = Tables(settings.tables_root)
+    ready: set[str] = set()
+    checks: dict[str, Callable[[], bool]] = {
+        "the ingress": lambda: _answers(f"http://127.0.0.1:{settings.api_port}/availability"),
+        "the embedder": lambda: _answers(f"http://127.0.0.1:{settings.embedder_port}/health"),
+        "Dagster": dagster.ready,
+        "a metagraph snapshot": lambda: bool(tables.days("metagraph")),
+    }
+
+    def count() -> int:
+        ready.update(name for name, check in checks.items() if name not in ready and check())
+        return len(ready)
+
+    def missing() -> str:
+        return f"not ready: {', '.join(name for name in checks if name not in ready)}; see {settings.home / 'logs'}"
+
+    step.run("validator ready", len(checks), count, READY_WITHIN_S, missing)
+    dagster.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _push(plan: DemoPlan, info: DevnetInfo, settings: Settings, step: _Steps) -> None:
+    prompts = [info.prompts[i % len(info.prompts)] for i in range(plan.challenges)]
+    url = f"http://127.0.0.1:{settings.api_port}"
+    answers = asyncio.run(push_challenges(prompts, url, PUSH_PER_S, parameters=PROMPT_PARAMETERS))
+    refused = [f"{each.status}: {each.error}" for each in answers.values() if each.status != httpx.codes.CREATED]
+    accepted = len(answers) - len(refused)
+    step.run("challenges accepted", plan.challenges, lambda: accepted, 0.0, lambda: "; ".join(refused))
+
+
+def _await_scores(plan: DemoPlan, settings: Settings, since: datetime, step: _Steps) -> None:
+    inbox = Inbox.open(settings.inbox_url)
+
+    def states() -> str:
+        return ", ".join(f"{count} {state}" for state, count in inbox.stats().by_state.items())
+
+    step.run("challenges scored", plan.challenges, lambda: inbox.scored_since(since), SCORED_WITHIN_S, states)
+    step.run("results told", plan.challenges, lambda: _submitted(inbox), SCORED_WITHIN_S, states)
+
+
+def _submitted(inbox: Inbox) -> int:
+    return inbox.stats().by_state.get(ChallengeState.SUBMITTED, 0)
+
+
+def _set_weights(settings: Settings, step: _Steps) -> None:
+    """Ask for the job that the schedule would start in a while."""
+    dagster = DagsterApi.at(f"http://127.0.0.1:{settings.dagster_port}")
+    run_id = dagster.launch(WEIGHTS_JOB, {})
+    status = ""
+
+    def done() -> int:
+        nonlocal status
+        status = dagster.run_status(run_id)
+        return int(status in FINISHED_RUNS)
+
+    step.run("weights set", 1, done, WEIGHTS_WITHIN_S, lambda: f"run {run_id} is {status}")
+    dagster.close()
+    if status != "SUCCESS":
+        raise DevnetError(f"run {run_id} of {WEIGHTS_JOB} ended as {status}; open it in the Dagster UI")
+
+
+def _read_back(settings: Settings, info: DevnetInfo, since: datetime, step: _Steps) -> DemoResult:
+    observed = ProcessChain(settings).observe(info.netuid, info.validator)
+    step.run("weights read back", 1, lambda: int(bool(observed.weights)), 0.0, lambda: "the chain holds no weights")
+    inbox = Inbox.open(settings.inbox_url)
+    emissions = Tables(settings.tables_root).latest("emissions")
+    assert emissions is not None, "the job that set weights wrote them"
+    return DemoResult(
+        scored=inbox.scored_since(since),
+        responses=inbox.stats().answered,
+        latencies_s=inbox.latencies_s(since),
+        emissions=emissions_of(emissions),
+        observed=observed,
+    )
+
+
+def _rows(info: DevnetInfo, result: DemoResult) -> list[dict[str, Any]]:
+    earned = {emission.hotkey: emission for emission in result.emissions}
+    weights = result.observed.weights
+    return [
+        {
+            "uid": miner.uid,
+            "hotkey": miner.hotkey,
+            "behaviour": miner.behaviour.value,
+            "asked": earned[miner.hotkey].asked if miner.hotkey in earned else 0,
+            "answered": earned[miner.hotkey].answered if miner.hotkey in earned else 0,
+            "mean_payout": round(earned[miner.hotkey].mean_payout, 6) if miner.hotkey in earned else 0.0,
+            "weight": round({int(uid): share for uid, share in weights.items()}.get(miner.uid, 0.0), 6),
+        }
+        for miner in info.miners
+    ]
+
+
+def _miners_table(info: DevnetInfo, result: DemoResult) -> Table:
+    title = f"weights on the chain at block {result.observed.last_update}"
+    table = Table("uid", "miner", "behaviour", title=title)
+    for name in ("asked", "answered", "mean payout", "weight on chain"):
+        table.add_column(name, justify="right")
+    for row in sorted(_rows(info, result), key=lambda row: -row["weight"]):
+        figures = (str(row["asked"]), str(row["answered"]), f"{row['mean_payout']:.3f}", f"{row['weight']:.4f}")
+        table.add_row(str(row["uid"]), f"{row['hotkey'][:8]}…", row["behaviour"], *figures)
+    return table
+
+
+def _print_pages(settings: Settings, out: Console) -> None:
+    out.print(f"Dagster UI  http://127.0.0.1:{settings.dagster_port}", highlight=False)
+    out.print(f"ingress     {settings.ingress_url}", highlight=False)
+
+
+def _summary(plan: DemoPlan, info: DevnetInfo, result: DemoResult) -> dict[str, Any]:
+    return {
+        "challenges": plan.challenges,
+        "scored": result.scored,
+        "responses": result.responses,
+        "weights_set": bool(result.observed.weights),
+        "weights_block": result.observed.last_update,
+        "post_to_scored_p50_s": round(statistics.median(result.latencies_s), 3),
+        "miners": _rows(info, result),
+    }

@@ -1,0 +1,168 @@
+"""A whole subnet on one machine: a chain, miners that serve, and a Challenge API, all in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self
+
+from bittensor_core import Keypair
+
+from loosh_pipeline.chain.wallet import create_wallet, hotkey_file, load_signer
+from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
+from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
+from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
+from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app, push_challenges
+from loosh_pipeline.devnet.miner_app import create_miner_app
+from loosh_pipeline.devnet.servers import HOST, Served, serve_apps
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import DevnetError
+
+VALIDATOR_STAKE_TAO = 10_000.0
+MINER_COLDKEY_URI = "//loosh-devnet//cold"
+PROMPT_PARAMETERS = {"max_tokens": 512, "temperature": 0.7}
+
+
+@dataclass(frozen=True, slots=True)
+class DevnetConfig:
+    """What the subnet consists of. Port 0 takes any free one; miners take consecutive ports from `miner_port`."""
+
+    wallet_path: Path
+    wallet_name: str = "validator"
+    hotkey_name: str = "validator"
+    chain: ChainConfig = field(default_factory=ChainConfig)
+    chain_port: int = 0
+    challenge_api_port: int = 0
+    miner_port: int = 0
+    miners: int = 10
+    answers: Path = SHIPPED_ANSWERS
+
+
+@dataclass(frozen=True, slots=True)
+class MinerInfo:
+    hotkey: Hotkey
+    uid: int
+    behaviour: Behaviour
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class DevnetInfo:
+    """Where a running devnet is, and who is in it."""
+
+    netuid: int
+    chain_url: str
+    challenge_api_url: str
+    wallet_path: str
+    wallet_name: str
+    hotkey_name: str
+    validator: Hotkey
+    prompts: tuple[str, ...]
+    miners: tuple[MinerInfo, ...]
+
+    def environment(self) -> Mapping[str, str]:
+        """The settings that point a validator at this subnet."""
+        return {
+            "NETUID": str(self.netuid),
+            "SUBTENSOR_ADDRESS": self.chain_url,
+            "CHALLENGE_API_URL": self.challenge_api_url,
+            "WALLET_PATH": self.wallet_path,
+            "WALLET_NAME": self.wallet_name,
+            "HOTKEY_NAME": self.hotkey_name,
+            "ALLOW_PRIVATE_ADDRESSES": "true",
+            "MAX_MINERS": str(len(self.miners)),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        data = json.loads(text)
+        miners = tuple(MinerInfo(**{**m, "behaviour": Behaviour(m["behaviour"])}) for m in data.pop("miners"))
+        return cls(**{**data, "prompts": tuple(data["prompts"])}, miners=miners)
+
+
+@asynccontextmanager
+async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
+    """Serve chain, miners and Challenge API until the block ends. Raises DevnetError for what cannot start.
+
+    The validator's wallet is created when there is none; it is registered as uid 0 with permit and stake.
+    """
+    validator = _validator_hotkey(config)
+    book = AnswerBook.load(config.answers)
+    cast = scripts(default_cast(config.miners), book)
+    hotkeys = [Keypair.create_from_uri(f"//loosh-devnet//miner//{index}").ss58_address for index in range(len(cast))]
+    wanted = [_served(hotkey, script, config, i) for i, (hotkey, script) in enumerate(zip(hotkeys, cast, strict=True))]
+    api = Served(create_challenge_api_app(), config.challenge_api_port)
+    async with serve_apps([api, *wanted]) as (api_port, *ports):
+        chain = DevnetChain(config.chain, _neurons(validator, hotkeys, ports))
+        async with serve_chain(chain, HOST, config.chain_port) as chain_port:
+            yield DevnetInfo(
+                netuid=config.chain.netuid,
+                chain_url=f"ws://{HOST}:{chain_port}",
+                challenge_api_url=f"http://{HOST}:{api_port}",
+                wallet_path=str(config.wallet_path.expanduser().absolute()),
+                wallet_name=config.wallet_name,
+                hotkey_name=config.hotkey_name,
+                validator=validator,
+                prompts=book.prompts,
+                miners=tuple(
+                    MinerInfo(Hotkey(hotkey), uid, script.behaviour, port)
+                    for uid, (hotkey, script, port) in enumerate(zip(hotkeys, cast, ports, strict=True), start=1)
+                ),
+            )
+
+
+def _validator_hotkey(config: DevnetConfig) -> Hotkey:
+    if not hotkey_file(config.wallet_path, config.wallet_name, config.hotkey_name).exists():
+        create_wallet(config.wallet_path, config.wallet_name, config.hotkey_name)
+    return Hotkey(load_signer(config.wallet_path, config.wallet_name, config.hotkey_name).ss58_address)
+
+
+def _served(hotkey: str, script: MinerScript, config: DevnetConfig, index: int) -> Served:
+    port = config.miner_port + index if config.miner_port else 0
+    return Served(create_miner_app(Hotkey(hotkey), script) if script.serves else None, port)
+
+
+def _neurons(validator: Hotkey, hotkeys: Sequence[str], ports: Sequence[int]) -> list[NeuronSpec]:
+    coldkeys = [Keypair.create_from_uri(f"{MINER_COLDKEY_URI}//{i}").ss58_address for i in range(len(hotkeys))]
+    owner = Keypair.create_from_uri(MINER_COLDKEY_URI).ss58_address
+    return [
+        NeuronSpec(validator, owner, stake_tao=VALIDATOR_STAKE_TAO, permit=True),
+        *(
+            NeuronSpec(hotkey, coldkey, ip=HOST, port=port)
+            for hotkey, coldkey, port in zip(hotkeys, coldkeys, ports, strict=True)
+        ),
+    ]
+
+
+async def run_subnet(
+    config: DevnetConfig,
+    started: Callable[[DevnetInfo], None],
+    *,
+    push_to: str | None = None,
+    every_s: float = 30.0,
+) -> None:
+    """Serve until SIGINT or SIGTERM; with `push_to`, push a prompt to that validator every `every_s` seconds."""
+    if every_s <= 0:
+        raise DevnetError(f"challenges every {every_s} s cannot be pushed; give a time above zero")
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serve_subnet(config) as info:
+        started(info)
+        pushing = asyncio.create_task(_push_for_ever(info, push_to, every_s)) if push_to else None
+        await stop.wait()
+        if pushing:
+            pushing.cancel()
+
+
+async def _push_for_ever(info: DevnetInfo, validator_url: str, every_s: float) -> None:
+    while True:
+        await push_challenges(info.prompts, validator_url, 1 / every_s, parameters=PROMPT_PARAMETERS)

@@ -1,0 +1,163 @@
+"""The vectors of one round: what is embedded, how it is stored, and the `Round` that is made of what is stored.
+
+A round is always built from vectors rounded to float16, as they are stored, so that scoring it again from the table
+gives the same bytes as scoring it the first time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, Response
+from loosh_pipeline.embedding.port import Embedder, Rows
+from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.scoring.round import Round, RoundResponse
+from loosh_pipeline.scoring.text import chunks, sentences
+from loosh_pipeline.scoring.vectors import mean_direction
+
+Kind = Literal["prompt", "chunk", "sentence"]
+PROMPT_HOTKEY = Hotkey("")
+STORED = np.dtype("<f2")
+
+SCHEMA = pl.Schema(
+    {
+        "challenge_id": pl.String,
+        "hotkey": pl.String,
+        "kind": pl.String,
+        "position": pl.Int32,
+        "text_sha256": pl.String,
+        "vector": pl.Binary,
+        "model_digest": pl.String,
+    }
+)
+
+
+class TextRow(NamedTuple):
+    """One text of a round: window `position` of the prompt (hotkey empty) or of an answer, or a sentence of it."""
+
+    hotkey: Hotkey
+    kind: Kind
+    position: int
+    text: str
+
+
+class VectorKey(NamedTuple):
+    """Where a stored vector belongs, and the digest of the text it was made of."""
+
+    hotkey: Hotkey
+    kind: str
+    position: int
+    text_sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class RoundVectors:
+    """The vectors of one round as stored: `vectors` is (n, d) float16, one row for each of `keys`."""
+
+    challenge_id: ChallengeId
+    keys: tuple[VectorKey, ...]
+    vectors: NDArray[np.float16]
+    model_digest: str
+
+
+def texts_of(prompt: str, responses: Iterable[Response]) -> tuple[TextRow, ...]:
+    """Every text to embed: windows of the prompt, then windows and sentences of each answer, by hotkey."""
+    rows = [TextRow(PROMPT_HOTKEY, "prompt", i, text) for i, text in enumerate(chunks(prompt) or [prompt[:1000]])]
+    for response in sorted(responses, key=lambda r: r.hotkey):
+        if response.outcome is Outcome.ANSWERED:
+            rows += [TextRow(response.hotkey, "chunk", i, t) for i, t in enumerate(chunks(response.text))]
+            rows += [TextRow(response.hotkey, "sentence", i, t) for i, t in enumerate(sentences(response.text))]
+    return tuple(rows)
+
+
+def embed_round(
+    embedder: Embedder, challenge_id: ChallengeId, prompt: str, responses: Iterable[Response]
+) -> RoundVectors:
+    """Embed a whole round in one pass, each different text once. Raises what the embedder raises."""
+    rows = texts_of(prompt, responses)
+    unique = list(dict.fromkeys(row.text for row in rows))
+    return pack(challenge_id, rows, unique, embedder.embed(unique), embedder.digest)
+
+
+def pack(
+    challenge_id: ChallengeId, rows: Sequence[TextRow], unique: Sequence[str], vectors: Rows, digest: str
+) -> RoundVectors:
+    """The stored form of a round; `vectors` are the (u, d) rows of the `unique` texts."""
+    at = {text: i for i, text in enumerate(unique)}
+    sha256 = [hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() for text in unique]
+    keys = tuple(VectorKey(row.hotkey, row.kind, row.position, sha256[at[row.text]]) for row in rows)
+    spread = np.asarray(vectors)[[at[row.text] for row in rows]]
+    return RoundVectors(challenge_id, keys, spread.astype(STORED), digest)
+
+
+def unpack(stored: RoundVectors, responses: Iterable[Response]) -> Round:
+    """The round to score, in the order of `responses`. Raises ScoringError when the prompt's vector is missing."""
+    wide = stored.vectors.astype(np.float64)
+    places: dict[tuple[str, str], list[int]] = {}
+    for i in sorted(range(len(stored.keys)), key=lambda i: stored.keys[i].position):
+        places.setdefault((stored.keys[i].hotkey, stored.keys[i].kind), []).append(i)
+    prompt = wide[places.get((PROMPT_HOTKEY, "prompt"), [])]
+    if not len(prompt):
+        raise ScoringError(
+            f"no prompt vector is stored for challenge {stored.challenge_id}; materialize its embeddings again"
+        )
+    asked = tuple(
+        RoundResponse(
+            hotkey=response.hotkey,
+            outcome=response.outcome,
+            text=response.text,
+            elapsed_ms=response.elapsed_ms,
+            chunks=wide[places.get((response.hotkey, "chunk"), [])],
+            sentences=wide[places.get((response.hotkey, "sentence"), [])],
+        )
+        for response in responses
+    )
+    try:
+        return Round(stored.challenge_id, mean_direction(prompt), asked)
+    except ValueError as error:
+        raise ScoringError(str(error)) from error
+
+
+def to_frame(stored: RoundVectors) -> pl.DataFrame:
+    """One table row per vector, with columns as in `SCHEMA`; a vector is its little-endian float16 bytes."""
+    keys = stored.keys
+    return pl.DataFrame(
+        {
+            "challenge_id": [stored.challenge_id] * len(keys),
+            "hotkey": [key.hotkey for key in keys],
+            "kind": [key.kind for key in keys],
+            "position": [key.position for key in keys],
+            "text_sha256": [key.text_sha256 for key in keys],
+            "vector": [row.tobytes() for row in stored.vectors.astype(STORED)],
+            "model_digest": [stored.model_digest] * len(keys),
+        },
+        schema=SCHEMA,
+    )
+
+
+def from_frame(frame: pl.DataFrame) -> RoundVectors:
+    """The inverse of `to_frame`. Raises ScoringError for rows of several challenges, models or widths."""
+    challenge_id = _only(frame, "challenge_id")
+    digest = _only(frame, "model_digest")
+    stored: list[bytes] = frame["vector"].to_list()
+    widths = {len(vector) for vector in stored}
+    if len(widths) != 1 or widths.pop() % STORED.itemsize:
+        raise ScoringError(f"the vectors of challenge {challenge_id} differ in width; materialize its embeddings again")
+    vectors = np.frombuffer(b"".join(stored), dtype=STORED).reshape(len(stored), -1)
+    columns = frame.select("hotkey", "kind", "position", "text_sha256").rows()
+    keys = tuple(VectorKey(Hotkey(h), kind, position, sha256) for h, kind, position, sha256 in columns)
+    return RoundVectors(ChallengeId(challenge_id), keys, vectors, digest)
+
+
+def _only(frame: pl.DataFrame, column: str) -> str:
+    values = frame[column].unique().sort().to_list()
+    if len(values) != 1:
+        raise ScoringError(f"a round needs vectors of one {column}, these rows have {len(values)}: {values[:5]}")
+    return str(values[0])

@@ -1,0 +1,230 @@
+"""What happened in a round, in words: composed from the stored figures, or phrased by a language model.
+
+No text of a miner is ever quoted or shown to the model: both see figures and uids only, so an answer can neither
+speak through the narrative nor instruct the model that writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from loosh_pipeline.domain import Challenge, Hotkey, Outcome, Response
+from loosh_pipeline.errors import LooshError
+from loosh_pipeline.scoring.result import RoundScores, Score
+
+NAMED = 6
+"""Miners named in one list; the others are counted."""
+MAX_LLM_CHARS = 4000
+LLM_TOKENS = 400
+INSTRUCTIONS = (
+    "You report on one round of a network in which miners answer the same challenge and are paid for agreeing with "
+    "independent, relevant peers. Write at most 150 words of plain Markdown for the validator's operator: who "
+    "answered, how far the answers agree, who was paid best and by which figures, who copied whom, who was not paid "
+    "and why. Use only the figures in the JSON of the user; invent nothing. payout 1 is an average independent answer; "
+    "consensus is a mean cosine similarity."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrative:
+    """A text and where it comes from: `composed`, or `llm:` and the model's name."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class LlmSettings:
+    """How to reach an OpenAI-compatible chat server. `base_url` may be the full address of its completions."""
+
+    base_url: str
+    model: str
+    api_key: str | None = None
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class MinerFacts:
+    """The figures of one miner asked, rounded as they are told; None where not measured."""
+
+    uid: int
+    payout: float
+    reason: str
+    relevance: float | None
+    meaning: float | None
+    coverage: float | None
+    wording: float | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """The figures a narrative is made of. `copies`: groups of uids whose answers are copies of one another."""
+
+    challenge_id: str
+    asked: int
+    answered: int
+    paid: int
+    consensus: float | None
+    relevance_gate: float
+    best: MinerFacts | None
+    copies: tuple[tuple[int, ...], ...]
+    unpaid: tuple[MinerFacts, ...]
+
+
+def narrate(
+    challenge: Challenge, scores: RoundScores, responses: Sequence[Response], llm: LlmSettings | None = None
+) -> Narrative:
+    """The narrative of a round, phrased by a model if one is set. Raises LooshError when that model fails."""
+    if llm is None:
+        return Narrative(compose_narrative(challenge, scores, responses), "composed")
+    return Narrative(llm_narrative(llm, facts_of(challenge, scores, responses)), f"llm:{llm.model}")
+
+
+def facts_of(challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> RoundFacts:
+    """The figures of a round. Raises LooshError when a scored hotkey is not among the responses."""
+    uids = {response.hotkey: int(response.uid) for response in responses}
+    if missing := [score.hotkey for score in scores.scores if score.hotkey not in uids]:
+        raise LooshError(
+            f"challenge {challenge.id}: scores of {', '.join(missing)} have no response; score the round again"
+        )
+    miners = [_facts(score, uids[score.hotkey]) for score in scores.scores]
+    paid = [miner for miner in miners if miner.payout > 0]
+    return RoundFacts(
+        challenge_id=str(challenge.id),
+        asked=len(miners),
+        answered=sum(score.outcome is Outcome.ANSWERED for score in scores.scores),
+        paid=len(paid),
+        consensus=_rounded(scores.consensus_score),
+        relevance_gate=scores.scores[0].relevance_gate if scores.scores else 0.0,
+        best=max(paid, key=lambda miner: (miner.payout, -miner.uid), default=None),
+        copies=tuple(tuple(sorted(uids[h] for h in group)) for group in copy_groups(scores.scores)),
+        unpaid=tuple(sorted((m for m in miners if not m.payout > 0), key=lambda m: m.uid)),
+    )
+
+
+def compose_narrative(challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> str:
+    """At most about 200 words of Markdown, from the figures alone."""
+    facts = facts_of(challenge, scores, responses)
+    paragraphs = (_turnout(facts), _agreement(facts), _best(facts), _copies(facts), _unpaid(facts))
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def llm_narrative(settings: LlmSettings, facts: RoundFacts) -> str:
+    """The narrative a chat model makes of the figures. Raises LooshError when it fails or says nothing."""
+    from openai import OpenAI, OpenAIError  # a third of a second that runs without a model need not spend
+
+    base_url = settings.base_url.rstrip("/").removesuffix("/chat/completions")
+    try:
+        with OpenAI(
+            base_url=base_url,
+            # the client insists on a key; a server without keys ignores it
+            api_key=settings.api_key or "none",
+            timeout=settings.timeout_s,
+            max_retries=1,
+        ) as client:
+            reply = client.chat.completions.create(
+                model=settings.model,
+                messages=[
+                    {"role": "system", "content": INSTRUCTIONS},
+                    {"role": "user", "content": json.dumps(asdict(facts))},
+                ],
+                max_tokens=LLM_TOKENS,
+                temperature=0.2,
+            )
+    except OpenAIError as error:
+        raise LooshError(
+            f"model {settings.model!r} at {base_url} wrote no narrative: {error}; check LLM_API_URL, LLM_API_KEY and "
+            "LLM_MODEL"
+        ) from error
+    text = ((reply.choices[0].message.content or "") if reply.choices else "").strip()
+    if not text:
+        raise LooshError(f"model {settings.model!r} at {base_url} answered an empty narrative; try another model")
+    return text[:MAX_LLM_CHARS]
+
+
+def copy_groups(scores: Sequence[Score]) -> list[frozenset[Hotkey]]:
+    """Sets of hotkeys linked by copying, directly or through others; in order of their first hotkey."""
+    groups: list[set[Hotkey]] = []
+    for score in scores:
+        if score.copies:
+            linked = {score.hotkey, *score.copies}
+            touching = [group for group in groups if group & linked]
+            groups = [group for group in groups if not group & linked] + [linked.union(*touching)]
+    return sorted(map(frozenset, groups), key=min)
+
+
+def _facts(score: Score, uid: int) -> MinerFacts:
+    reason = score.reason if not score.scored else "" if score.payout > 0 else "no_agreement"
+    return MinerFacts(
+        uid=uid,
+        payout=round(score.payout, 3),
+        reason=reason,
+        relevance=_rounded(score.relevance),
+        meaning=_rounded(score.meaning),
+        coverage=_rounded(score.coverage),
+        wording=_rounded(score.wording),
+        share=round(score.share, 3),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _turnout(facts: RoundFacts) -> str:
+    return (
+        f"**Challenge {facts.challenge_id}**: {facts.asked} miners asked, {facts.answered} answered, {facts.paid} paid."
+    )
+
+
+def _agreement(facts: RoundFacts) -> str:
+    if facts.consensus is None:
+        return "Fewer than two answers were on topic, so there is no consensus to measure."
+    return f"Answers on topic agree with a mean cosine of **{facts.consensus:.2f}**."
+
+
+def _best(facts: RoundFacts) -> str:
+    best = facts.best
+    if best is None:
+        return "Nobody was paid."
+    if best.meaning is None or best.coverage is None or best.wording is None:
+        return f"Best paid: **uid {best.uid}** with {best.payout:.2f}, without an independent peer to compare with."
+    return (
+        f"Best paid: **uid {best.uid}** with {best.payout:.2f} (1 is average). Against its independent peers it "
+        f"reached {best.meaning:.2f} in meaning, {best.coverage:.2f} in coverage and {best.wording:.2f} in wording, at "
+        f"a relevance of {best.relevance or 0:.2f}."
+    )
+
+
+def _copies(facts: RoundFacts) -> str:
+    if not facts.copies:
+        return ""
+    groups = "; ".join(_listed([str(uid) for uid in group]) for group in facts.copies[:NAMED])
+    return f"Near-copies, with one vote a group: uids {groups}."
+
+
+def _unpaid(facts: RoundFacts) -> str:
+    if not facts.unpaid:
+        return "Everyone asked was paid."
+    named = _listed([f"uid {miner.uid} ({_why(miner, facts)})" for miner in facts.unpaid])
+    counts = Counter(miner.reason for miner in facts.unpaid)
+    total = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(counts.items()))
+    return f"Not paid: {named}." + (f" In all: {total}." if len(facts.unpaid) > NAMED else "")
+
+
+def _why(miner: MinerFacts, facts: RoundFacts) -> str:
+    words = miner.reason.replace("_", " ")
+    if miner.reason == "off_topic" and miner.relevance is not None:
+        return f"{words}: relevance {miner.relevance:.2f}, the gate is {facts.relevance_gate:.2f}"
+    return words
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:NAMED])
+    if len(names) > NAMED:
+        shown.append(f"{len(names) - NAMED} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -1,0 +1,95 @@
+"""The parameters of the robust scorer, and the version that names them in every score row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar, Self
+
+from loosh_pipeline.domain import ScorerVersion
+
+CODE_VERSION = 1
+"""Raised with every change of scoring code that can change a payout."""
+
+
+@dataclass(frozen=True, slots=True)
+class RobustProfile:
+    """Parameters of `score_round`. Raises ValueError for a value out of range.
+
+    The defaults were measured on answers of 12 models to 30 English prompts under MiniLM embeddings: the gate
+    belongs to that model, the wording ramps to that corpus.
+    """
+
+    name: ClassVar[str] = "robust"
+
+    relevance_gate: float = 0.30
+    """Cosine of question and answer below which an answer is to something else: no pay and no vote."""
+    meaning_weight: float = 1.0
+    coverage_weight: float = 1.0
+    wording_weight: float = 1.0
+    baseline_weight: float = 1.0
+    """How much of an answer's likeness to answers of other challenges is taken off its agreement."""
+    copy_low: float = 0.65
+    """Wording similarity up to which two answers are independent …"""
+    copy_high: float = 0.85
+    """… and from which one is a copy of the other; linear between."""
+    blatant_low: float = 0.85
+    """The same ramp for sharing pay, which one round justifies only when the copy is beyond doubt."""
+    blatant_high: float = 0.95
+    blatant_full_words: float = 50.0
+    """Words of the shorter answer from which likeness is full evidence of copying."""
+    vote_power: float = 2.0
+    """A vote weighs relevance to this power."""
+    prior_votes: float = 0.5
+    """Pseudo-votes at `prior_agreement`, so that with few peers a score stays neutral."""
+    prior_agreement: float = 0.25
+    power: float = 4.0
+    """How steeply agreement is paid."""
+    speed: float = 0.05
+    """Largest part of a score that being faster or slower than the median adds or takes."""
+    context_rounds: int = 20
+    """Rounds from which a context is used; before, background is zero and words weigh by `young_stop_weight`."""
+    young_stop_weight: float = 0.25
+    """Weight of a function word beside 1 for any other, while there are no document frequencies."""
+
+    @classmethod
+    def from_mapping(cls, parameters: Mapping[str, float]) -> Self:
+        """A profile with the given parameters changed. Raises ValueError for one that does not exist."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(parameters) - known):
+            raise ValueError(
+                f"profile {cls.name!r} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            )
+        return cls(**parameters)  # type: ignore[arg-type]
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"profile parameter {name} is {value!r}; give a finite number")
+            if value < 0:
+                raise ValueError(f"profile parameter {name} is {value}; it cannot be negative")
+        for low, high in (("copy_low", "copy_high"), ("blatant_low", "blatant_high")):
+            if not getattr(self, low) < getattr(self, high):
+                raise ValueError(f"{low} ({getattr(self, low)}) must be below {high} ({getattr(self, high)})")
+        if not self.view_weight > 0:
+            raise ValueError("meaning_weight, coverage_weight and wording_weight are all 0; give one a weight")
+        if not (self.power > 0 and self.blatant_full_words > 0 and self.speed < 1):
+            raise ValueError(
+                f"power ({self.power}) and blatant_full_words ({self.blatant_full_words}) must be above 0, "
+                f"speed ({self.speed}) below 1"
+            )
+
+    @property
+    def view_weight(self) -> float:
+        return self.meaning_weight + self.coverage_weight + self.wording_weight
+
+
+def scorer_version(profile: RobustProfile) -> ScorerVersion:
+    """First 12 hex digits of the sha256 over profile name, parameters and `CODE_VERSION`."""
+    # float() so that 1 and 1.0, which score alike, are one version
+    parameters = {name: float(value) for name, value in asdict(profile).items()}
+    content = json.dumps([profile.name, parameters, CODE_VERSION], sort_keys=True)
+    return ScorerVersion(hashlib.sha256(content.encode()).hexdigest()[:12])

@@ -1,0 +1,103 @@
+"""The processes of a validator, and the Dagster instance they share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loosh_pipeline.orchestrator import CODE_LOCATION
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.supervisor import Service
+
+LOOPBACK = "127.0.0.1"
+PYTHON = sys.executable
+
+
+def services(settings: Settings) -> list[Service]:
+    """Embedder, code server, webserver, daemon and ingress, in the order in which they are started.
+
+    Writes the Dagster instance of this validator (`LOOSH_HOME/dagster_home`).
+    """
+    dagster_home = settings.home / "dagster_home"
+    write_instance(dagster_home, settings)
+    env = environment(settings, dagster_home)
+    workspace = str(dagster_home / "workspace.yaml")
+    code = ["--host", LOOPBACK, "--port", str(settings.code_server_port), "--location-name", CODE_LOCATION]
+    embedder = ["--host", LOOPBACK, "--port", str(settings.embedder_port)]
+    web = ["--host", LOOPBACK, "--port", str(settings.dagster_port), "--workspace", workspace]
+    return [
+        Service("ingress", [PYTHON, "-m", "ingress"], env, settings.api_port),
+        Service(
+            "code-server",
+            [PYTHON, "-m", "dagster", "api", "grpc", "--module-name", "loosh_pipeline.definitions", *code],
+            env,
+            settings.code_server_port,
+        ),
+        Service("embedder", [PYTHON, "-m", "loosh_pipeline.embedding", *embedder], env, settings.embedder_port),
+        Service(
+            "dagster-webserver",
+            [PYTHON, "-m", "dagster_webserver", *web],
+            env,
+            settings.dagster_port,
+            after=["code-server"],
+        ),
+        Service(
+            "dagster-daemon",
+            [PYTHON, "-m", "dagster._daemon", "run", "--workspace", workspace],
+            env,
+            after=["code-server"],
+        ),
+    ]
+
+
+def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
+    """What every process is told beyond the environment it inherits."""
+    return {
+        **settings.environment(),
+        "LOOSH_HOME": str(settings.home),
+        "DAGSTER_HOME": str(dagster_home),
+        "DAGSTER_URL": str(settings.dagster_url or f"http://{LOOPBACK}:{settings.dagster_port}"),
+        "EMBEDDER_URL": str(settings.embedder_url or f"http://{LOOPBACK}:{settings.embedder_port}"),
+        "PUBLIC_URL": settings.ingress_url,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def write_instance(dagster_home: Path, settings: Settings) -> None:
+    """The yaml files that Dagster reads; rewritten at every start, for the settings rule."""
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    for name, content in (("dagster.yaml", _instance(settings)), ("workspace.yaml", _workspace(settings))):
+        (dagster_home / name).write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _instance(settings: Settings) -> dict[str, Any]:
+    return {
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+        "run_coordinator": {
+            "module": "dagster",
+            "class": "QueuedRunCoordinator",
+            "config": {"dequeue_interval_seconds": 1},
+        },
+        "concurrency": {"runs": {"max_concurrent_runs": settings.max_concurrent_runs}},
+        "run_monitoring": {
+            "enabled": True,
+            "start_timeout_seconds": 120,
+            "max_runtime_seconds": int(4 * settings.challenge_timeout_s + 300),
+            "poll_interval_seconds": 10,
+        },
+        "run_retries": {"enabled": False},
+        "retention": {
+            "sensor": {"purge_after_days": {"skipped": 1, "failure": 30, "success": 7}},
+            "schedule": {"purge_after_days": {"skipped": 7, "failure": 30, "success": 30}},
+        },
+    }
+
+
+def _workspace(settings: Settings) -> dict[str, Any]:
+    server = {"host": LOOPBACK, "port": settings.code_server_port, "location_name": CODE_LOCATION}
+    return {"load_from": [{"grpc_server": server}]}

@@ -1,0 +1,67 @@
+"""How a validator is, from its own stores and ports."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from loosh_pipeline.domain import ChallengeState
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.frames import metagraph_of
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.supervisor import listens
+
+
+def status_tables(settings: Settings) -> list[Table]:
+    """Challenges, results to be told, the chain as last seen, and processes; for a terminal."""
+    return [_challenges(settings), _chain(settings), _processes(settings)]
+
+
+def _challenges(settings: Settings) -> Table:
+    inbox = Inbox.open(settings.inbox_url)
+    stats = inbox.stats()
+    table = Table(title=f"challenges in {settings.home}", show_header=False)
+    table.add_row("accepted", str(stats.total))
+    for state in ChallengeState:
+        table.add_row(f"  {state}", str(stats.by_state.get(state, 0)))
+    table.add_row("miners asked", str(stats.asked))
+    table.add_row("answered", str(stats.answered))
+    for outbox_state, count in Outbox(inbox.engine).counts().items():
+        table.add_row(f"results {outbox_state}", str(count))
+    table.add_row("taking challenges", "yes" if inbox.is_running() else "no: stopped with /set_running")
+    return table
+
+
+def _chain(settings: Settings) -> Table:
+    table = Table(title=f"subnet {settings.netuid} at {settings.subtensor_address}", show_header=False)
+    tables = Tables(settings.tables_root)
+    frame = tables.latest("metagraph")
+    if frame is None:
+        table.add_row("metagraph", "not seen yet")
+        return table
+    seen = metagraph_of(frame)
+    age_s = (datetime.now(UTC) - seen.taken_at).total_seconds()
+    table.add_row("metagraph", f"block {seen.block}, {age_s:.0f} s old, {len(seen.neurons)} neurons")
+    receipts = tables.latest("weight_receipts")
+    if receipts is None:
+        table.add_row("weights", "never set from here")
+    else:
+        last = receipts.row(0, named=True)
+        table.add_row("weights", f"{last['state']} at block {last['observed_block']}, {receipts.height} uids")
+    return table
+
+
+def _processes(settings: Settings) -> Table:
+    table = Table("process", "port", "listens", title="processes")
+    ports = {
+        "ingress": settings.api_port,
+        "Dagster webserver": settings.dagster_port,
+        "code server": settings.code_server_port,
+        "embedder": settings.embedder_port,
+    }
+    for name, port in ports.items():
+        table.add_row(name, str(port), "yes" if listens(port) else "no")
+    return table

@@ -1,0 +1,269 @@
+"""Domain values as table rows, and back. Column names are field names; nested JSON is kept as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from loosh_pipeline.domain import (
+    Block,
+    Coldkey,
+    Emission,
+    Hotkey,
+    Metagraph,
+    Neuron,
+    ObservedWeights,
+    Outcome,
+    Response,
+    ScorerVersion,
+    Submission,
+    Uid,
+    Usage,
+    WeightPlan,
+)
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.scoring.result import RoundScores, Score
+
+UTC_MS = pl.Datetime("ms", "UTC")
+ROUND_COLUMNS = ("challenge_id", "scorer_version", "context_digest", "consensus_score", "typical_score")
+
+RESPONSES: Mapping[str, Any] = {
+    "challenge_id": pl.String,
+    "hotkey": pl.String,
+    "coldkey": pl.String,
+    "uid": pl.Int32,
+    "ip": pl.String,
+    "port": pl.Int32,
+    "outcome": pl.String,
+    "detail": pl.String,
+    "text": pl.String,
+    "elapsed_ms": pl.Float64,
+    "handshake_ms": pl.Float64,
+    "finish_reason": pl.String,
+    "tool_calls": pl.String,
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+    "total_tokens": pl.Int64,
+    "sha256": pl.String,
+    "asked_at": UTC_MS,
+    "metagraph_block": pl.Int64,
+}
+
+SCORES: Mapping[str, Any] = {
+    "challenge_id": pl.String,
+    "scorer_version": pl.String,
+    "context_digest": pl.String,
+    "consensus_score": pl.Float64,
+    "typical_score": pl.Float64,
+    "received_at": UTC_MS,
+    "hotkey": pl.String,
+    "outcome": pl.String,
+    "scored": pl.Boolean,
+    "reason": pl.String,
+    "words": pl.Int64,
+    "copies": pl.List(pl.String),
+}
+
+METAGRAPH: Mapping[str, Any] = {
+    "netuid": pl.Int32,
+    "block": pl.Int64,
+    "block_hash": pl.String,
+    "spec_version": pl.Int32,
+    "taken_at": UTC_MS,
+    "tempo_blocks": pl.Int64,
+    "activity_cutoff_blocks": pl.Int64,
+    "weights_rate_limit_blocks": pl.Int64,
+    "min_allowed_weights": pl.Int32,
+    "weights_version_key": pl.Int64,
+    "commit_reveal": pl.Boolean,
+    "uid": pl.Int32,
+    "hotkey": pl.String,
+    "coldkey": pl.String,
+    "ip": pl.String,
+    "port": pl.Int32,
+    "validator_permit": pl.Boolean,
+    "stake": pl.Float64,
+    "last_update": pl.Int64,
+}
+
+EMISSIONS: Mapping[str, Any] = {
+    "hotkey": pl.String,
+    "asked": pl.Int64,
+    "answered": pl.Int64,
+    "paid": pl.Int64,
+    "mean_payout": pl.Float64,
+    "emission": pl.Float64,
+    "weight": pl.Float64,
+    "last_answered_at": UTC_MS,
+}
+
+WEIGHTS: Mapping[str, Any] = {
+    "netuid": pl.Int32,
+    "block": pl.Int64,
+    "version_key": pl.Int64,
+    "submitted_at": UTC_MS,
+    "success": pl.Boolean,
+    "included_block": pl.Int64,
+    "extrinsic_hash": pl.String,
+    "commit_reveal": pl.Boolean,
+    "error_code": pl.String,
+    "error": pl.String,
+    "uid": pl.Int32,
+    "hotkey": pl.String,
+    "weight": pl.Float64,
+}
+
+RECEIPTS: Mapping[str, Any] = {
+    "state": pl.String,
+    "validator": pl.String,
+    "observed_block": pl.Int64,
+    "last_update": pl.Int64,
+    "observed_at": UTC_MS,
+    "uid": pl.Int32,
+    "hotkey": pl.String,
+    "planned": pl.Float64,
+    "observed": pl.Float64,
+}
+
+
+def responses_frame(responses: Sequence[Response], **about: Any) -> pl.DataFrame:
+    """One row for every miner asked; `about` (asked_at, metagraph_block) is repeated on each."""
+    rows = []
+    for response in responses:
+        row = asdict(response) | asdict(response.usage) | about
+        row["tool_calls"] = json.dumps(response.tool_calls) if response.tool_calls else None
+        del row["usage"]
+        rows.append(row)
+    return pl.DataFrame(rows, schema=RESPONSES)
+
+
+def responses_of(frame: pl.DataFrame) -> tuple[Response, ...]:
+    """The responses of a `miner_responses` table, in the order in which they were recorded."""
+    return tuple(_response(row) for row in frame.iter_rows(named=True))
+
+
+def _response(row: dict[str, Any]) -> Response:
+    usage = Usage(row["prompt_tokens"], row["completion_tokens"], row["total_tokens"])
+    values = {f.name: row[f.name] for f in fields(Response) if f.name in row}
+    return Response(
+        **values
+        | {
+            "outcome": Outcome(row["outcome"]),
+            "tool_calls": tuple(json.loads(row["tool_calls"])) if row["tool_calls"] else None,
+            "usage": usage,
+        }
+    )
+
+
+def scores_frame(result: RoundScores, **about: Any) -> pl.DataFrame:
+    """One row for every miner asked: the score, and what describes its round; `about` holds received_at."""
+    round_values = {name: getattr(result, name) for name in ROUND_COLUMNS} | about
+    schema = {f.name: pl.Float64 for f in fields(Score)} | dict(SCORES)
+    order = [*SCORES, *(f.name for f in fields(Score) if f.name not in SCORES)]
+    return pl.DataFrame([round_values | asdict(score) for score in result.scores], schema=schema).select(order)
+
+
+def scores_of(frame: pl.DataFrame) -> RoundScores:
+    """The stored scores of one round, without its similarity matrix. Raises StoreError for an empty table."""
+    if frame.is_empty():
+        raise StoreError("the score table of this challenge is empty: nobody was asked; materialize consensus_scores")
+    rows = frame.to_dicts()
+    names = [f.name for f in fields(Score)]
+    scores = tuple(
+        Score(
+            **{name: row[name] for name in names} | {"copies": tuple(row["copies"]), "outcome": Outcome(row["outcome"])}
+        )
+        for row in rows
+    )
+    about = {name: rows[0][name] for name in ROUND_COLUMNS}
+    about["scorer_version"] = ScorerVersion(about["scorer_version"])
+    return RoundScores(scores=scores, similarity=np.zeros((0, 0)), similarity_hotkeys=(), **about)
+
+
+def metagraph_frame(metagraph: Metagraph) -> pl.DataFrame:
+    """One row for every neuron, with what describes the subnet repeated on each."""
+    subnet = {f.name: getattr(metagraph, f.name) for f in fields(Metagraph) if f.name != "neurons"}
+    rows = [subnet | asdict(neuron) for neuron in metagraph.neurons]
+    return pl.DataFrame(rows, schema=METAGRAPH)
+
+
+def metagraph_of(frame: pl.DataFrame) -> Metagraph:
+    """Raises StoreError for an empty table, which no registered validator can have written."""
+    rows = frame.to_dicts()
+    if not rows:
+        raise StoreError("the metagraph table is empty: no neuron is registered; check NETUID")
+    subnet = {f.name: rows[0][f.name] for f in fields(Metagraph) if f.name != "neurons"}
+    neurons = tuple(
+        Neuron(
+            uid=Uid(row["uid"]),
+            hotkey=Hotkey(row["hotkey"]),
+            coldkey=Coldkey(row["coldkey"]),
+            ip=row["ip"],
+            port=row["port"],
+            validator_permit=row["validator_permit"],
+            stake=row["stake"],
+            last_update=Block(row["last_update"]),
+        )
+        for row in rows
+    )
+    return Metagraph(**subnet, neurons=neurons)
+
+
+def emissions_frame(emissions: Sequence[Emission]) -> pl.DataFrame:
+    return pl.DataFrame([asdict(emission) for emission in emissions], schema=EMISSIONS)
+
+
+def emissions_of(frame: pl.DataFrame) -> tuple[Emission, ...]:
+    return tuple(Emission(**row) for row in frame.select(list(EMISSIONS)).iter_rows(named=True))
+
+
+def weights_frame(plan: WeightPlan, submission: Submission, submitted_at: datetime) -> pl.DataFrame:
+    """One row for every weight of a plan, with what the chain said to the plan repeated on each."""
+    about = asdict(submission) | {
+        "netuid": plan.netuid,
+        "block": plan.block,
+        "version_key": plan.version_key,
+        "submitted_at": submitted_at,
+    }
+    rows = [about | {"uid": uid, "hotkey": plan.hotkeys[uid], "weight": w} for uid, w in plan.weights.items()]
+    return pl.DataFrame(rows, schema=WEIGHTS)
+
+
+def plan_of(frame: pl.DataFrame) -> WeightPlan:
+    """The plan that a `weights` table holds (who was dropped stands in the materialization)."""
+    rows = frame.to_dicts()
+    return WeightPlan(
+        netuid=rows[0]["netuid"],
+        block=Block(rows[0]["block"]),
+        weights={Uid(row["uid"]): row["weight"] for row in rows},
+        hotkeys={Uid(row["uid"]): Hotkey(row["hotkey"]) for row in rows},
+        version_key=rows[0]["version_key"],
+    )
+
+
+def receipts_frame(plan: WeightPlan, observed: ObservedWeights, state: str, observed_at: datetime) -> pl.DataFrame:
+    """One row for every uid that is in the plan or on the chain: what was set, and what is there."""
+    about = {
+        "state": state,
+        "validator": observed.hotkey,
+        "observed_block": observed.block,
+        "last_update": observed.last_update,
+        "observed_at": observed_at,
+    }
+    rows = [
+        about
+        | {
+            "uid": uid,
+            "hotkey": plan.hotkeys.get(uid, ""),
+            "planned": plan.weights.get(uid, 0.0),
+            "observed": observed.weights.get(uid, 0.0),
+        }
+        for uid in sorted(plan.weights.keys() | observed.weights.keys())
+    ]
+    return pl.DataFrame(rows, schema=RECEIPTS)

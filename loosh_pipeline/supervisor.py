@@ -1,0 +1,195 @@
+"""Starts processes, restarts what dies, and stops all of them cleanly.
+
+Every process gets a group of its own, so that Ctrl-C reaches the supervisor alone and the order of stopping is
+ours. A process does not outlive a supervisor that is killed (on Linux).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loosh_pipeline.errors import LooshError
+
+STOP_WITHIN_S = 15.0
+SETTLED_AFTER_S = 60.0
+LONGEST_PAUSE_S = 30.0
+LOG_BYTES = 10 * 1024 * 1024
+LOG_FILES = 5
+PR_SET_PDEATHSIG = 1
+
+Say = Callable[[str], None]
+
+
+class ServiceError(LooshError):
+    """A process did not become ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process to keep running. `port` is where it listens when it is ready; None when it serves nothing."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
+    after: Sequence[str] = ()
+    """Services that must be ready before this one is started."""
+
+
+@dataclass(slots=True)
+class _Child:
+    service: Service
+    process: subprocess.Popen[bytes]
+    started_s: float
+    failures: int = 0
+    restart_at_s: float | None = None
+
+
+class Supervisor:
+    """Keeps services running from `start` until `stop`. Their output goes to `logs_dir/NAME.log`, rotated."""
+
+    def __init__(self, services: Sequence[Service], logs_dir: Path, say: Say) -> None:
+        self._services = services
+        self._logs_dir = logs_dir
+        self._say = say
+        self._children: dict[str, _Child] = {}
+        self._stopping = threading.Event()
+
+    def start(self, timeout_s: float = 120.0) -> None:
+        """Start everything in order of dependence. Raises ServiceError with the end of a log when one does not come up.
+
+        Call it from the main thread: the processes die with the thread that started them.
+        """
+        self._logs_dir.mkdir(parents=True, exist_ok=True)
+        deadline_s = time.monotonic() + timeout_s
+        for service in self._services:
+            for name in service.after:
+                self._wait_ready(self._children[name], deadline_s)
+            self._children[service.name] = self._spawn(service)
+        for child in self._children.values():
+            self._wait_ready(child, deadline_s)
+
+    def supervise(self) -> None:
+        """Restart what dies, until `stop` is called from a signal handler or Ctrl-C interrupts."""
+        while not self._stopping.wait(0.5):
+            self.check()
+
+    def alive(self) -> bool:
+        """Whether every process runs right now."""
+        return all(child.process.poll() is None for child in self._children.values())
+
+    def stop(self) -> None:
+        """Stop in reverse order; what does not end in time is killed."""
+        self._stopping.set()
+        for child in reversed(self._children.values()):
+            _signal_group(child.process, signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_WITHIN_S
+        for child in reversed(self._children.values()):
+            try:
+                child.process.wait(max(0.1, deadline_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._say(f"{child.service.name} did not stop within {STOP_WITHIN_S:g} s; killed")
+            _signal_group(child.process, signal.SIGKILL)
+
+    def check(self) -> None:
+        """Restart what died and is due; called in a loop by `supervise`."""
+        now_s = time.monotonic()
+        for name, child in self._children.items():
+            if child.restart_at_s is not None:
+                if now_s >= child.restart_at_s:
+                    self._children[name] = self._spawn(child.service, child.failures)
+            elif (code := child.process.poll()) is not None:
+                _signal_group(child.process, signal.SIGKILL)  # whatever it left behind holds its port
+                child.failures = 0 if now_s - child.started_s > SETTLED_AFTER_S else child.failures
+                pause_s = min(2.0**child.failures, LONGEST_PAUSE_S) if child.failures else 0.0
+                child.failures += 1
+                child.restart_at_s = now_s + pause_s
+                self._say(f"{name} ended with code {code}; restarting in {pause_s:g} s (see {self._log_path(name)})")
+
+    def _spawn(self, service: Service, failures: int = 0) -> _Child:
+        process = subprocess.Popen(
+            service.command,
+            env={**os.environ, **service.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_default_signals,
+        )
+        threading.Thread(target=self._keep_log, args=(service.name, process), daemon=True).start()
+        return _Child(service, process, time.monotonic(), failures)
+
+    def _wait_ready(self, child: _Child, deadline_s: float) -> None:
+        name, port = child.service.name, child.service.port
+        while port is not None and not listens(port):
+            if (code := child.process.poll()) is not None:
+                raise ServiceError(f"{name} ended with code {code} before it was ready:\n{self.log_tail(name)}")
+            if time.monotonic() > deadline_s:
+                raise ServiceError(f"{name} does not listen on port {port}; its log ends:\n{self.log_tail(name)}")
+            time.sleep(0.1)
+
+    def _keep_log(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        handler = logging.handlers.RotatingFileHandler(
+            self._log_path(name), maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace"
+        )
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                text = line.decode("utf-8", "replace").rstrip("\n")
+                handler.emit(logging.LogRecord(name, logging.INFO, "", 0, "%s", (text,), None))
+        handler.close()
+
+    def _log_path(self, name: str) -> Path:
+        return self._logs_dir / f"{name}.log"
+
+    def log_tail(self, name: str, lines: int = 25) -> str:
+        path = self._log_path(name)
+        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else "(no output)"
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nothing listens on right now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on this loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _default_signals() -> None:
+    """Runs in the child before exec: a shell's background job ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

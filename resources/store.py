@@ -1,0 +1,111 @@
+"""Where everything is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from loosh_pipeline.domain import Challenge, ChallengeId, Metagraph, Response, ScorerVersion
+from loosh_pipeline.scoring.result import RoundScores
+from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, responses_of, scores_of
+from loosh_pipeline.store.inbox import Inbox, InboxRow
+from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """One challenge as its assets need it: the row, what was asked, and where its tables lie."""
+
+    row: InboxRow
+    challenge: Challenge
+    key: TableKey
+
+    def scores_key(self, version: ScorerVersion) -> TableKey:
+        return TableKey(self.key.day, self.key.name, version)
+
+
+class Store:
+    """The inbox, the outbox and the tables of one validator, opened on first use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        return Inbox.open(self._settings.inbox_url)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.inbox.engine)
+
+    @cached_property
+    def tables(self) -> Tables:
+        return Tables(self._settings.tables_root)
+
+    def partition(self, challenge_id: str) -> Partition:
+        row = self.inbox.get(ChallengeId(challenge_id))
+        return Partition(row, row.challenge(), TableKey.of(row.id, row.received_at))
+
+    def responses(self, partition: Partition) -> tuple[Response, ...]:
+        return responses_of(self.tables.read("miner_responses", partition.key))
+
+    def scores(self, partition: Partition, version: ScorerVersion) -> RoundScores:
+        return scores_of(self.tables.read("consensus_scores", partition.scores_key(version)))
+
+    def save_metagraph(self, metagraph: Metagraph) -> WrittenTable:
+        name = f"{metagraph.taken_at:%Y%m%dT%H%M%S%f}-{metagraph.block}"
+        return self.tables.write("metagraph", TableKey.of(name, metagraph.taken_at), metagraph_frame(metagraph))
+
+    def newest_metagraph(self) -> Metagraph | None:
+        frame = self.tables.latest("metagraph")
+        return None if frame is None else metagraph_of(frame)
+
+    def save_picture(self, challenge_id: ChallengeId, suffix: str, content: bytes) -> Path:
+        """Keep a picture where the ingress serves it, whole or not at all."""
+        root = self._settings.heatmaps_root
+        root.mkdir(parents=True, exist_ok=True)
+        path = root / f"{file_stem(challenge_id)}.{suffix}"
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+        return path
+
+
+def written(table: WrittenTable) -> dict[str, dg.MetadataValue]:
+    """Metadata that every asset with a table shows."""
+    return {
+        "rows": dg.MetadataValue.int(table.rows),
+        "size_bytes": dg.MetadataValue.int(table.size_bytes),
+        "sha256": dg.MetadataValue.text(table.sha256),
+        "path": dg.MetadataValue.path(table.path),
+    }
+
+
+def preview(frame: pl.DataFrame, columns: list[str], limit: int = 50) -> dg.MetadataValue:
+    """The first rows of a table as the UI shows them."""
+    return dg.MetadataValue.md(_markdown(frame.select(columns).head(limit)))
+
+
+def _markdown(frame: pl.DataFrame) -> str:
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * frame.width]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.iter_rows()]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+@dg.resource(description="Inbox, outbox, asset tables and pictures, at the places that the settings name.")
+def store_resource(_context: dg.InitResourceContext) -> Store:
+    return Store(get_settings())

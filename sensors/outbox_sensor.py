@@ -1,0 +1,26 @@
+"""Keeps telling the Challenge API what it could not be told at once."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from loosh_pipeline.delivery import deliver_due
+from loosh_pipeline.store.outbox import OutboxState
+from loosh_pipeline.wire.challenge_api_client import ChallengeApi
+from resources.store import Store
+
+
+@dg.sensor(
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Delivers results that wait in the outbox, with growing pauses, until they are delivered or refused.",
+)
+def outbox_sensor(store: dg.ResourceParam[Store], challenge_api: dg.ResourceParam[ChallengeApi]) -> dg.SkipReason:
+    now = datetime.now(UTC)
+    if not store.outbox.has_due(now):
+        waiting = store.outbox.counts()
+        return dg.SkipReason(
+            f"nothing is due; waiting {waiting[OutboxState.PENDING]}, refused {waiting[OutboxState.PARKED]}"
+        )
+    tally = deliver_due(store.outbox, challenge_api, lambda: datetime.now(UTC))
+    return dg.SkipReason(", ".join(f"{status.value} {count}" for status, count in sorted(tally.items())))

@@ -1,0 +1,32 @@
+"""Sets weights when the chain says they are due."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.chain.weights import weights_due
+from loosh_pipeline.settings import get_settings
+from resources.store import Store
+from sensors.jobs import set_weights
+
+
+@dg.schedule(
+    job=set_weights,
+    cron_schedule="*/2 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every two minutes: sets weights when they are due by block height, else says why not.",
+)
+def weights_schedule(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.RunRequest | dg.SkipReason:
+    settings = get_settings()
+    since = datetime.now(UTC) - timedelta(hours=settings.emissions_lookback_h)
+    scored = store.inbox.scored_since(since)
+    if scored < settings.weights_min_rounds:
+        return dg.SkipReason(
+            f"{scored} rounds were scored in the last {settings.emissions_lookback_h:g} h; "
+            f"WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"
+        )
+    snapshot = chain.snapshot(settings.netuid)
+    store.save_metagraph(snapshot)
+    reason = weights_due(snapshot, chain.identity(), settings.weights_interval_blocks)
+    return dg.RunRequest() if reason is None else dg.SkipReason(reason)

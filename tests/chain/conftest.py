@@ -1,0 +1,106 @@
+"""A served devnet chain in a background thread, with wallets that are registered on it or not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bittensor_core import Keypair
+
+from loosh_pipeline.chain.wallet import WalletInfo, create_wallet
+from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
+from loosh_pipeline.settings import Settings
+
+WALLET = "validator"
+RATE_LIMIT_BLOCKS = 200
+
+
+@dataclass(frozen=True)
+class ServedChain:
+    """A chain on a socket. `settings` are those of a validator that uses it."""
+
+    chain: DevnetChain
+    endpoint: str
+    settings: Callable[..., Settings]
+
+
+@contextmanager
+def serve_in_thread(chain: DevnetChain) -> Iterator[str]:
+    """Serve from an event loop of its own; yields `host:port`."""
+    ports: list[int] = []
+    started, stop, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with serve_chain(chain) as port:
+            ports.append(port)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    try:
+        assert started.wait(10), "the devnet did not start"
+        yield f"127.0.0.1:{ports[0]}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def wallet_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wallets")
+
+
+@pytest.fixture(scope="session")
+def hotkeys(wallet_path: Path) -> dict[str, WalletInfo]:
+    """Hotkeys of one wallet: `validator` has a permit, `idle` has none, `outsider` is not registered."""
+    return {name: create_wallet(wallet_path, WALLET, name) for name in ("validator", "idle", "outsider")}
+
+
+@pytest.fixture(scope="session")
+def serve_devnet(
+    wallet_path: Path, hotkeys: dict[str, WalletInfo], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Any]:
+    """`with serve_devnet(**config) as served:` the validator is uid 0, idle uid 1, miners 2 to 5."""
+    miners = [Keypair.create_from_uri(f"//miner{index}").ss58_address for index in range(4)]
+    neurons = [
+        NeuronSpec(hotkeys["validator"].hotkey, hotkeys["validator"].coldkey, stake_tao=1000.0, permit=True),
+        NeuronSpec(hotkeys["idle"].hotkey, Keypair.create_from_uri("//other").ss58_address, stake_tao=10.0),
+        *(NeuronSpec(miner, miner, ip="127.0.0.1", port=9000 + index) for index, miner in enumerate(miners)),
+    ]
+
+    @contextmanager
+    def serve(**fields: Any) -> Iterator[ServedChain]:
+        config = {"block_time_s": 0.1, "tempo_blocks": 1000, "rate_limit_blocks": RATE_LIMIT_BLOCKS} | fields
+        chain = DevnetChain(ChainConfig(**config), neurons)
+        home = tmp_path_factory.mktemp("home")
+        with serve_in_thread(chain) as address:
+
+            def settings(**changes: Any) -> Settings:
+                defaults = {
+                    "loosh_home": home,
+                    "netuid": chain.config.netuid,
+                    "subtensor_address": f"ws://{address}",
+                    "wallet_path": wallet_path,
+                    "wallet_name": WALLET,
+                    "hotkey_name": "validator",
+                    "chain_timeout_s": 30.0,
+                }
+                return Settings(_env_file=None, **(defaults | changes))
+
+            yield ServedChain(chain, f"ws://{address}", settings)
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def devnet_chain(serve_devnet: Callable[..., Any]) -> Iterator[ServedChain]:
+    with serve_devnet() as served:
+        yield served

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from loosh_pipeline.chain.fake import FakeChain
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.chain.weights import matches, plan_weights, weights_due
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import ChainError, ChainTimeout
+from tests.builders import emission, metagraph, neuron
+
+OWN = Hotkey("hotkey-0")
+
+
+def fake(**fields: object) -> FakeChain:
+    neurons = (neuron(0, validator_permit=True), neuron(1), neuron(2))
+    return FakeChain(metagraph(neurons, **fields), OWN)
+
+
+def test_what_is_submitted_is_observed_and_starts_the_interval() -> None:
+    fake_chain = fake()
+    chain: Chain = fake_chain
+    plan = plan_weights([emission("hotkey-1"), emission("hotkey-2")], chain.snapshot(78), chain.identity())
+    submission = chain.submit_weights(plan)
+    assert submission.success
+    assert submission.included_block == 101
+    assert matches(plan, chain.observe(78, OWN))
+    assert weights_due(chain.snapshot(78), OWN, interval_blocks=10) is not None
+    fake_chain.advance(10)
+    assert weights_due(chain.snapshot(78), OWN, interval_blocks=10) is None
+    assert fake_chain.submitted == [plan]
+    assert fake_chain.calls[:3] == ["snapshot", "identity", "submit_weights"]
+
+
+def test_a_commit_is_observed_once_revealed() -> None:
+    chain = fake(commit_reveal=True)
+    plan = plan_weights([emission("hotkey-1")], chain.snapshot(78), OWN)
+    assert chain.submit_weights(plan).commit_reveal
+    assert chain.observe(78, OWN).weights == {}
+    chain.reveal()
+    assert matches(plan, chain.observe(78, OWN))
+
+
+def test_failures_and_refusals_come_once_in_order() -> None:
+    chain = fake()
+    chain.fail("snapshot", ChainTimeout("late"))
+    chain.refuse("rate_limited", "too soon")
+    with pytest.raises(ChainTimeout, match="late"):
+        chain.snapshot(78)
+    plan = plan_weights([emission("hotkey-1")], chain.snapshot(78), OWN)
+    assert chain.submit_weights(plan).error_code == "rate_limited"
+    assert chain.observe(78, OWN).weights == {}
+    assert chain.submit_weights(plan).success
+    with pytest.raises(ChainError, match="subnet 5 does not exist"):
+        chain.snapshot(5)
+    with pytest.raises(ValueError, match="no operation 'transfer'"):
+        chain.fail("transfer", ChainTimeout("late"))

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loosh_pipeline.chain.weights import U16_MAX, matches, plan_weights, quantize, weights_due
+from loosh_pipeline.domain import Block, Emission, Hotkey, ObservedWeights, Uid
+from loosh_pipeline.errors import ChainError, ScoringError
+from tests.builders import emission, metagraph, neuron
+
+OWN = Hotkey("hotkey-0")
+
+
+def test_hotkeys_become_uids_of_the_snapshot() -> None:
+    subnet = metagraph((neuron(0), neuron(5, hotkey="a"), neuron(9, hotkey="b")), weights_version_key=3)
+    plan = plan_weights([emission("b", weight=0.25), emission("a", weight=0.75)], subnet, OWN)
+    assert plan.weights == {5: 0.75, 9: 0.25}
+    assert plan.hotkeys == {5: "a", 9: "b"}
+    assert (plan.netuid, plan.block, plan.version_key, plan.dropped) == (78, 100, 3, {})
+
+
+def test_who_is_left_out_is_told_why_and_the_rest_sums_to_one() -> None:
+    emissions = [
+        emission(OWN, weight=0.4),
+        emission("hotkey-1", weight=0.3),
+        emission("hotkey-2", weight=0.0),
+        emission("hotkey-3", weight=1e-9),
+        emission("stranger", weight=0.3),
+    ]
+    plan = plan_weights(emissions, metagraph(), OWN)
+    assert plan.weights == {1: 1.0}
+    assert plan.dropped == {
+        OWN: "own hotkey: a validator gives itself no weight",
+        "hotkey-2": "weight is 0",
+        "hotkey-3": "weight is below 1/131070 of the largest, which the chain rounds to 0",
+        "stranger": "not registered on subnet 78 at block 100",
+    }
+
+
+@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
+def test_a_weight_that_is_no_weight_is_an_error(weight: float) -> None:
+    with pytest.raises(ScoringError, match=f"the weight of hotkey-1 is {weight}"):
+        plan_weights([emission(weight=weight)], metagraph(), OWN)
+
+
+def test_a_hotkey_given_twice_is_an_error() -> None:
+    with pytest.raises(ScoringError, match="hotkey-1 has two emissions"):
+        plan_weights([emission(), emission()], metagraph(), OWN)
+
+
+def test_nothing_left_is_an_error_that_says_why() -> None:
+    with pytest.raises(ChainError, match=r"0 weights are left for subnet 78 at block 100.*there were no emissions"):
+        plan_weights([], metagraph(), OWN)
+    with pytest.raises(ChainError, match="stranger: not registered"):
+        plan_weights([emission("stranger")], metagraph(), OWN)
+
+
+def test_the_subnet_may_ask_for_several_weights_but_not_more_than_it_has_neurons() -> None:
+    with pytest.raises(ChainError, match=r"1 weights are left .* asks for at least 2"):
+        plan_weights([emission()], metagraph(min_allowed_weights=2), OWN)
+    everyone = [emission(f"hotkey-{uid}") for uid in range(1, 4)]
+    small = metagraph(tuple(neuron(uid) for uid in range(1, 4)), min_allowed_weights=1024)
+    assert len(plan_weights(everyone, small, OWN).weights) == 3
+
+
+emissions_of_anyone = st.dictionaries(
+    st.integers(0, 20), st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=15
+).map(lambda weights: [emission(f"hotkey-{uid}", weight=weight) for uid, weight in weights.items()])
+
+
+@given(emissions_of_anyone)
+def test_a_plan_is_a_distribution_over_registered_others(emissions: list[Emission]) -> None:
+    subnet = metagraph(tuple(neuron(uid) for uid in range(12)))
+    payable = [e for e in emissions if e.weight > 0 and e.hotkey != OWN and e.hotkey in subnet.by_hotkey()]
+    if not payable:
+        with pytest.raises(ChainError):
+            plan_weights(emissions, subnet, OWN)
+        return
+    plan = plan_weights(emissions, subnet, OWN)
+    assert math.isclose(sum(plan.weights.values()), 1)
+    assert {*plan.hotkeys.values(), *plan.dropped} == {e.hotkey for e in emissions}
+    assert OWN not in plan.hotkeys.values()
+    by_weight = sorted(payable, key=lambda e: e.weight)
+    assert plan.weights[subnet.by_hotkey()[by_weight[-1].hotkey].uid] == max(plan.weights.values())
+    assert quantize(plan.weights).keys() == plan.weights.keys(), "what is planned survives the chain's rounding"
+
+
+def test_quantizing_is_relative_to_the_largest() -> None:
+    assert quantize({Uid(1): 0.5, Uid(2): 0.25, Uid(3): 0.0}) == {1: U16_MAX, 2: 32_768}
+    assert quantize({}) == quantize({Uid(1): 0.0}) == {}
+
+
+def observed_row(values: dict[Uid, int]) -> ObservedWeights:
+    total = sum(values.values())
+    weights = {uid: value / total for uid, value in values.items()}
+    return ObservedWeights(OWN, Uid(0), Block(101), Block(101), weights)
+
+
+rows = st.dictionaries(st.integers(0, 255).map(Uid), st.floats(1e-3, 1), min_size=1, max_size=60)
+
+
+@given(rows, st.data())
+def test_a_row_matches_itself_off_by_one_and_no_other(row: dict[Uid, float], data: st.DataObject) -> None:
+    total = sum(row.values())
+    plan = replace(
+        plan_weights([emission()], metagraph(), OWN), weights={uid: weight / total for uid, weight in row.items()}
+    )
+    values = quantize(plan.weights)
+    assert matches(plan, observed_row(values))
+    nudged = {uid: max(1, value + data.draw(st.integers(-1, 1))) for uid, value in values.items()}
+    assert matches(plan, observed_row(nudged))
+    changed = data.draw(st.sampled_from(sorted(values)))
+    assert not matches(plan, observed_row(values | {changed: values[changed] + 5_000})) or len(values) == 1
+    assert not matches(plan, observed_row(values | {Uid(256): 1}))
+
+
+def test_an_empty_row_matches_no_plan() -> None:
+    plan = plan_weights([emission()], metagraph(), OWN)
+    assert not matches(plan, ObservedWeights(OWN, Uid(0), Block(101), Block(0), {}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "interval", "reason"),
+    [
+        ({}, 360, None),
+        ({"hotkey": "other"}, 1, "hotkey-0 is not registered on subnet 78 at block 100"),
+        ({"validator_permit": False}, 1, "hotkey-0 (uid 0) has no validator permit on subnet 78 at block 100"),
+        ({"last_update": 95}, 1, None),
+        (
+            {"last_update": 96},
+            1,
+            "weights were set at block 96, 4 blocks before block 100; "
+            "the chain's rate limit is 5 blocks, so they are due at block 101",
+        ),
+        (
+            {"last_update": 90},
+            360,
+            "weights were set at block 90, 10 blocks before block 100; "
+            "the interval is 360 blocks, so they are due at block 450",
+        ),
+    ],
+)
+def test_when_weights_are_due(fields: dict[str, object], interval: int, reason: str | None) -> None:
+    own = neuron(0, **({"validator_permit": True} | fields))
+    assert weights_due(metagraph((own, neuron(1))), OWN, interval) == reason

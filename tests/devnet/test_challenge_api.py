@@ -1,0 +1,202 @@
+"""The stand-in of the Challenge API on a real socket, told by the validator's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from loosh_pipeline.devnet.challenge_api_app import Batches, Pushed, create_challenge_api_app, push_challenges
+from loosh_pipeline.devnet.servers import Served, serve_apps
+from loosh_pipeline.errors import CryptoError, DevnetError
+from loosh_pipeline.wire.batch import Evaluation, build_response_batch
+from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
+from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, new_symmetric_key
+from loosh_pipeline.wire.headers import verify_signature_headers
+from loosh_pipeline.wire.messages import build_api_key_exchange
+from loosh_pipeline.wire.sessions import HandshakeServer
+from tests import builders
+from tests.wire.peers import STRANGER, VALIDATOR, rsa_key
+
+
+def batch(challenge_id: str = "c-1", hotkey: str = VALIDATOR.ss58_address) -> dict[str, Any]:
+    responses = [builders.response()]
+    return build_response_batch(builders.challenge(id=challenge_id), responses, Evaluation(0.5), hotkey)
+
+
+def api(**options: Any) -> Starlette:
+    return create_challenge_api_app(handshakes=HandshakeServer(private_key=rsa_key()), **options)
+
+
+def with_api(work: Callable[[HttpChallengeApi, str], Any], app: Starlette | None = None) -> Any:
+    """Run blocking `work` against a served API."""
+
+    def told(base_url: str) -> Any:
+        with HttpChallengeApi(base_url, VALIDATOR) as client:
+            return work(client, base_url)
+
+    async def scenario() -> Any:
+        async with serve_apps([Served(app or api())]) as (port,):
+            return await asyncio.to_thread(told, f"http://127.0.0.1:{port}")
+
+    return asyncio.run(scenario())
+
+
+def test_batch_arrives_once() -> None:
+    def work(client: HttpChallengeApi, base_url: str) -> tuple[list[DeliveryStatus], Any]:
+        statuses = [client.send_batch(batch(name)).status for name in ("c-1", "c-2", "c-1")]
+        return statuses, httpx.get(f"{base_url}/received", trust_env=False).json()
+
+    statuses, received = with_api(work)
+    assert statuses == [DeliveryStatus.DELIVERED, DeliveryStatus.DELIVERED, DeliveryStatus.ALREADY]
+    assert [row["challenge_id"] for row in received] == ["c-1", "c-2"]
+    assert received[0]["validator_hotkey"] == VALIDATOR.ss58_address
+    assert received[0]["payload"] == batch("c-1")
+    assert received[0]["received_at"].endswith("+00:00")
+
+
+def test_received_batches_are_bounded() -> None:
+    def work(client: HttpChallengeApi, base_url: str) -> Any:
+        for number in range(4):
+            client.send_batch(batch(f"c-{number}"))
+        return httpx.get(f"{base_url}/received", trust_env=False).json()
+
+    rows = with_api(work, api(batches=Batches(max_batches=2)))
+    assert [row["challenge_id"] for row in rows] == ["c-2", "c-3"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        ({}, "responses and evaluation"),
+        (batch(hotkey=STRANGER.ss58_address), "validator_hotkey"),
+        (b"nonsense", "JSON"),
+        (b"", "JSON"),
+    ],
+)
+def test_wrong_batches_are_refused(payload: dict[str, Any] | bytes, detail: str) -> None:
+    delivery: Delivery = with_api(lambda client, _: client.send_batch(payload))
+    assert delivery.status is DeliveryStatus.REFUSED
+    assert detail in delivery.detail
+
+
+def test_restarted_api_gets_a_new_session() -> None:
+    async def scenario() -> list[DeliveryStatus]:
+        statuses, port = [], 0
+        with HttpChallengeApi("http://127.0.0.1:1", VALIDATOR) as unreachable:
+            statuses.append((await asyncio.to_thread(unreachable.send_batch, batch())).status)
+        client: HttpChallengeApi | None = None
+        for number in (0, 1):
+            app = create_challenge_api_app(handshakes=HandshakeServer(private_key=rsa_key(number)))
+            async with serve_apps([Served(app, port)]) as (port,):
+                client = client or HttpChallengeApi(f"http://127.0.0.1:{port}", VALIDATOR)
+                statuses.append((await asyncio.to_thread(client.send_batch, batch())).status)
+        assert client is not None
+        client.close()
+        return statuses
+
+    expected = [DeliveryStatus.RETRY, DeliveryStatus.DELIVERED, DeliveryStatus.DELIVERED]
+    assert asyncio.run(scenario()) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 200),
+        ({"signature": "00" * 64}, 400),
+        ({"timestamp": 1733011200.5}, 400),
+        ({"validator_hotkey_ss58": STRANGER.ss58_address}, 400),
+        ({"signature": ""}, 422),
+        ({"key_uuid": None}, 422),
+    ],
+)
+def test_handshake_is_verified_strictly(changes: dict[str, Any], status: int) -> None:
+    async def scenario() -> tuple[int, int]:
+        transport = httpx.ASGITransport(api())
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+            pem = (await http.get("/fiber/public-key")).json()["public_key"]
+            ciphertext = encrypt_symmetric_key(load_public_key(pem), new_symmetric_key())
+            body = build_api_key_exchange(VALIDATOR, "u-1", ciphertext, timestamp_s=time.time()) | changes
+            first = await http.post("/fiber/key-exchange", json=body)
+            return first.status_code, (await http.post("/fiber/key-exchange", json=body)).status_code
+
+    first, replayed = asyncio.run(scenario())
+    assert first == status
+    assert replayed == (400 if status == 200 else status)
+
+
+def test_nothing_is_taken_without_a_session_or_in_clear() -> None:
+    async def scenario() -> list[int]:
+        transport = httpx.ASGITransport(api())
+        headers = {"symmetric-key-uuid": "u-1", "hotkey-ss58-address": VALIDATOR.ss58_address}
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+            answers = [
+                await http.post("/fiber/response/batch", content=b"x", headers=headers),
+                await http.post("/fiber/response/batch", content=b"x"),
+                await http.post("/response/batch", json=batch()),
+            ]
+            return [answer.status_code for answer in answers]
+
+    assert asyncio.run(scenario()) == [401, 422, 404]
+
+
+class Intake:
+    """A validator's POST /challenges: 201, 409 on every third, signatures noted."""
+
+    def __init__(self) -> None:
+        self.challenges: list[dict[str, Any]] = []
+        self.times_s: list[float] = []
+        self.signers: list[str | None] = []
+
+    async def post(self, request: Request) -> Response:
+        body = await request.body()
+        self.times_s.append(time.monotonic())
+        self.challenges.append(await request.json())
+        try:
+            call = verify_signature_headers(request.headers, body, now_s=time.time(), window_s=30)
+            self.signers.append(call.hotkey)
+        except CryptoError:
+            self.signers.append(None)
+        status = 409 if len(self.challenges) % 3 == 0 else 201
+        return JSONResponse({"detail": "known"}, status_code=status)
+
+    @property
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/challenges", self.post, methods=["POST"])])
+
+
+def test_challenges_are_pushed_signed_and_at_the_asked_rate() -> None:
+    intake = Intake()
+
+    async def scenario() -> dict[str, Pushed]:
+        async with serve_apps([Served(intake.app)]) as (port,):
+            return await push_challenges(
+                ["a", "b", "c"], f"http://127.0.0.1:{port}/", 10.0, signer=VALIDATOR, parameters={"max_tokens": 9}
+            )
+
+    pushed = asyncio.run(scenario())
+    assert [one.status for one in pushed.values()] == [201, 201, 409]
+    assert [challenge["prompt"] for challenge in intake.challenges] == ["a", "b", "c"]
+    assert [challenge["id"] for challenge in intake.challenges] == list(pushed)
+    assert {challenge["max_tokens"] for challenge in intake.challenges} == {9}
+    assert set(intake.signers) == {VALIDATOR.ss58_address}
+    assert 0.15 < intake.times_s[-1] - intake.times_s[0] < 0.6
+
+
+def test_unreachable_validator_is_reported_for_each_challenge() -> None:
+    pushed = asyncio.run(push_challenges(["a", "b"], "http://127.0.0.1:1", 1000.0))
+    assert [one.status for one in pushed.values()] == [None, None]
+    assert all("ConnectError" in one.error for one in pushed.values())
+
+
+def test_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(DevnetError, match="rate_per_s"):
+        asyncio.run(push_challenges(["a"], "http://127.0.0.1:1", 0.0))

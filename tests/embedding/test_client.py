@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loosh_pipeline.embedding.client import REQUEST_TEXTS, HttpEmbedder, requests_of
+from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.errors import EmbedderError
+from tests.embedding.conftest import Serve
+
+
+@pytest.fixture
+def remote(hashing_url: str) -> Iterator[HttpEmbedder]:
+    with HttpEmbedder(hashing_url, timeout_s=10) as opened:
+        yield opened
+
+
+def test_it_is_the_servers_model(remote: HttpEmbedder) -> None:
+    local = HashingEmbedder()
+    assert (remote.model_id, remote.digest, remote.dim) == (local.model_id, local.digest, local.dim)
+    texts = ["the sky is blue", "天空", ""]
+    assert remote.embed(texts) == pytest.approx(local.embed(texts))
+    assert remote.embed([]).shape == (0, 384)
+
+
+def test_a_long_list_goes_out_in_parts_and_comes_back_in_order(remote: HttpEmbedder) -> None:
+    texts = [f"text {i}" for i in range(2 * REQUEST_TEXTS + 5)]
+    assert remote.embed(texts) == pytest.approx(HashingEmbedder().embed(texts))
+
+
+@pytest.mark.parametrize("suffix", ["/", "/v1", "/v1/"])
+def test_the_address_may_end_as_it_likes(hashing_url: str, suffix: str) -> None:
+    with HttpEmbedder(hashing_url + suffix) as remote:
+        assert remote.dim == 384
+
+
+@given(st.lists(st.text(max_size=30), max_size=50), st.integers(1, 8), st.integers(1, 60))
+def test_requests_hold_every_text_in_order_within_both_limits(texts: list[str], most: int, chars: int) -> None:
+    parts = list(requests_of(texts, most, chars))
+    assert [text for part in parts for text in part] == texts
+    for part in parts:
+        assert 0 < len(part) <= most
+        assert len(part) == 1 or sum(map(len, part)) <= chars
+
+
+def test_nobody_there_is_told_with_the_address() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with HttpEmbedder(url) as remote, pytest.raises(EmbedderError, match=f"cannot reach the embedder at {url}/v1"):
+            remote.embed(["sky"])
+
+
+def test_a_server_that_does_not_answer_is_told_with_the_time() -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        with (
+            HttpEmbedder(f"http://127.0.0.1:{mute.getsockname()[1]}", timeout_s=0.1) as remote,
+            pytest.raises(EmbedderError, match=r"did not answer within 0\.1 s"),
+        ):
+            _ = remote.digest
+
+
+def test_a_model_that_is_not_there_is_told_with_those_that_are(hashing_url: str) -> None:
+    with (
+        HttpEmbedder(hashing_url, model="ada") as remote,
+        pytest.raises(EmbedderError, match="no model 'ada'; it lists hashing-test-double"),
+    ):
+        remote.embed(["sky"])
+
+
+def scripted(embeddings: Any, cards: Any = ({"id": "m"},), status: int = 200) -> FastAPI:
+    """A server that answers `embeddings` (a list, or a function of the request) whatever it is asked."""
+    app = FastAPI()
+
+    @app.get("/v1/models")
+    def models() -> Any:
+        return JSONResponse({"data": list(cards)})
+
+    @app.post("/v1/embeddings", response_model=None)
+    async def embed(request: Request) -> Any:
+        asked = await request.json()
+        if isinstance(embeddings, str):
+            return PlainTextResponse(embeddings, status)
+        vectors = embeddings(asked["input"]) if callable(embeddings) else embeddings
+        data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
+        return JSONResponse({"data": data[::-1]}, status)
+
+    return app
+
+
+def packed(*values: float) -> str:
+    return base64.b64encode(np.array(values, dtype="<f4").tobytes()).decode()
+
+
+def test_a_server_that_states_no_digest_and_speaks_plain_numbers_will_do(serve: Serve) -> None:
+    url = serve(scripted(lambda texts: [[1.0, 0.0] if "blue" in text else [0.0, 1.0] for text in texts]))
+    with HttpEmbedder(url) as remote:
+        assert remote.embed(["blue", "red"]).tolist() == [[1, 0], [0, 1]]
+        assert remote.dim == 2
+        assert len(remote.digest) == 64
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "said"),
+    [
+        ([packed(3.0, 4.0)], r"not finite and of length 1 \(lengths 5 to 5\)"),
+        ([packed(float("nan"), 1.0)], "not finite"),
+        ([packed(1.0, 0.0)] * 2, "answered 2 vectors to 1 texts"),
+        ([], "answered 0 vectors to 1 texts"),
+        (["not base64!"], "no readable embeddings"),
+        ([packed(1.0), packed(1.0, 0.0)], "no readable embeddings"),
+        ("<html>", "answered no JSON"),
+    ],
+)
+def test_vectors_that_cannot_be_used_are_refused(serve: Serve, embeddings: Any, said: str) -> None:
+    with (
+        HttpEmbedder(serve(scripted(embeddings, [{"id": "m", "dim": 2}]))) as remote,
+        pytest.raises(EmbedderError, match=said),
+    ):
+        remote.embed(["sky"])
+
+
+def test_vectors_of_another_width_than_stated_are_refused(serve: Serve) -> None:
+    url = serve(scripted([packed(1.0, 0.0)], [{"id": "m", "dim": 3}]))
+    with HttpEmbedder(url) as remote, pytest.raises(EmbedderError, match="width 2 instead of 3"):
+        remote.embed(["sky"])
+
+
+def test_an_error_of_the_server_is_passed_on(serve: Serve) -> None:
+    url = serve(scripted("out of memory", status=500))
+    with HttpEmbedder(url) as remote, pytest.raises(EmbedderError, match="answered 500 to /embeddings: out of memory"):
+        remote.embed(["sky"])

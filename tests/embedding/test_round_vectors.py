@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loosh_pipeline.domain import ChallengeId, Outcome, Response
+from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.embedding.round_vectors import (
+    SCHEMA,
+    RoundVectors,
+    embed_round,
+    from_frame,
+    texts_of,
+    to_frame,
+    unpack,
+)
+from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.scoring.context import ScoringContext
+from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.robust import score_round
+from tests import builders
+
+ID = ChallengeId("c-1")
+PROMPT = "Why is the sky blue?"
+SKY = "Air scatters blue light. That is why the sky is blue."
+
+
+def asked() -> list[Response]:
+    return [
+        builders.response("hk-b", text=SKY),
+        builders.response("hk-c", outcome=Outcome.TIMEOUT, text="", elapsed_ms=None),
+        builders.response("hk-a", text="Short waves are scattered most by the air above us."),
+        builders.response("hk-d", text=SKY),
+        builders.response("hk-e", text=" … "),
+    ]
+
+
+def embedded(responses: list[Response] | None = None) -> RoundVectors:
+    return embed_round(HashingEmbedder(32), ID, PROMPT, responses or asked())
+
+
+def test_texts_are_the_prompt_then_windows_and_sentences_of_answers_by_hotkey() -> None:
+    rows = texts_of(PROMPT, asked())
+    assert [(row.hotkey, row.kind, row.position) for row in rows] == [
+        ("", "prompt", 0),
+        ("hk-a", "chunk", 0),
+        ("hk-a", "sentence", 0),
+        ("hk-b", "chunk", 0),
+        ("hk-b", "sentence", 0),
+        ("hk-b", "sentence", 1),
+        ("hk-d", "chunk", 0),
+        ("hk-d", "sentence", 0),
+        ("hk-d", "sentence", 1),
+    ]
+    assert rows[0].text == PROMPT
+    assert rows[4].text == "Air scatters blue light."
+
+
+def test_a_prompt_without_words_is_embedded_as_it_is() -> None:
+    assert [row.text for row in texts_of("?!", [])] == ["?!"]
+
+
+def test_a_round_is_embedded_in_one_pass_and_no_text_twice() -> None:
+    embedder = HashingEmbedder(32)
+    embed_round(embedder, ID, PROMPT, asked())
+    assert len(embedder.calls) == 1
+    (texts,) = embedder.calls
+    assert len(texts) == len(set(texts)) == 5
+
+
+def test_the_table_has_its_columns_and_the_bytes_of_float16() -> None:
+    frame = to_frame(embedded())
+    assert frame.schema == SCHEMA
+    assert frame["text_sha256"][0] == hashlib.sha256(PROMPT.encode()).hexdigest()
+    vector = np.frombuffer(frame["vector"][0], dtype="<f2")
+    assert vector == pytest.approx(HashingEmbedder(32).embed([PROMPT])[0].astype(np.float16))
+    assert frame["model_digest"].unique().to_list() == [HashingEmbedder(32).digest]
+
+
+def test_a_round_read_back_scores_to_the_same_bytes_in_any_order_of_rows() -> None:
+    vectors, responses = embedded(), asked()
+    context, profile = ScoringContext.empty(32), RobustProfile()
+    first = score_round(unpack(vectors, responses), context, profile)
+    stored = to_frame(vectors).sample(fraction=1, shuffle=True, seed=1)
+    again = score_round(unpack(from_frame(stored), responses), context, profile)
+    assert again.scores == first.scores
+    assert again.similarity.tobytes() == first.similarity.tobytes()
+
+
+def test_the_round_keeps_the_order_asked_and_what_each_answered() -> None:
+    round_ = unpack(embedded(), asked())
+    assert [response.hotkey for response in round_.responses] == ["hk-b", "hk-c", "hk-a", "hk-d", "hk-e"]
+    by_hotkey = {response.hotkey: response for response in round_.responses}
+    assert by_hotkey["hk-b"].sentences.shape == (2, 32)
+    assert by_hotkey["hk-c"].chunks.shape == (0, 32)
+    assert by_hotkey["hk-b"].chunks.tobytes() == by_hotkey["hk-d"].chunks.tobytes()
+    assert np.linalg.norm(round_.prompt_vector) == pytest.approx(1.0)
+
+
+def test_an_answer_without_stored_vectors_is_unscored_not_lost() -> None:
+    late = [*asked(), builders.response("hk-z", text="An answer that came after embedding.")]
+    scores = score_round(unpack(embedded(), late), ScoringContext.empty(32), RobustProfile()).scores
+    assert (scores[-1].hotkey, scores[-1].reason) == ("hk-z", "not_embedded")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(min_size=1), st.lists(st.text(), max_size=4))
+def test_any_texts_survive_the_table(prompt: str, texts: list[str]) -> None:
+    responses = [builders.response(f"hk-{i}", text=text) for i, text in enumerate(texts)]
+    vectors = embed_round(HashingEmbedder(8), ID, prompt, responses)
+    back = from_frame(to_frame(vectors))
+    assert back.keys == vectors.keys
+    assert back.vectors.tobytes() == vectors.vectors.tobytes()
+    assert (back.challenge_id, back.model_digest) == (vectors.challenge_id, vectors.model_digest)
+
+
+def test_rows_that_are_not_of_one_round_are_refused() -> None:
+    frame = to_frame(embedded())
+    other = frame.with_columns(challenge_id=pl.lit("c-2"))
+    with pytest.raises(ScoringError, match=r"one challenge_id, these rows have 2: \['c-1', 'c-2'\]"):
+        from_frame(pl.concat([frame, other]))
+    with pytest.raises(ScoringError, match="one model_digest"):
+        from_frame(pl.concat([frame, frame.with_columns(model_digest=pl.lit("other"))]))
+    with pytest.raises(ScoringError, match="differ in width"):
+        from_frame(
+            pl.concat(
+                [
+                    frame,
+                    to_frame(embed_round(HashingEmbedder(16), ID, PROMPT, [])).with_columns(
+                        model_digest=pl.lit(HashingEmbedder(32).digest)
+                    ),
+                ]
+            )
+        )
+    with pytest.raises(ScoringError, match="have 0"):
+        from_frame(frame.clear())
+
+
+def test_a_round_without_its_prompt_is_refused() -> None:
+    frame = to_frame(embedded()).filter(pl.col("kind") != "prompt")
+    with pytest.raises(ScoringError, match="no prompt vector is stored for challenge c-1"):
+        unpack(from_frame(frame), asked())
+
+
+def test_a_hotkey_asked_twice_is_refused() -> None:
+    with pytest.raises(ScoringError, match="hk-b asked more than once"):
+        unpack(embedded(), [*asked(), builders.response("hk-b")])

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import base64
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from loosh_pipeline.embedding import __main__ as program
+from loosh_pipeline.embedding.client import HttpEmbedder
+from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.embedding.model import MiniLmEmbedder
+from loosh_pipeline.embedding.port import Rows
+from loosh_pipeline.embedding.server import Limits, create_app
+from loosh_pipeline.errors import ModelError
+from tests.embedding.conftest import Serve
+
+TEXTS = ["the sky is blue", "blue is the sky", "trains run on rails"]
+
+
+def openai_client(url: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=10)
+
+
+@pytest.fixture
+def client(hashing_url: str) -> Iterator[openai.OpenAI]:
+    with openai_client(hashing_url) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("encoding", ["base64", "float"])
+def test_the_openai_client_gets_the_models_vectors(client: openai.OpenAI, encoding: str) -> None:
+    reply = client.embeddings.create(model=HashingEmbedder.model_id, input=TEXTS, encoding_format=encoding)
+    rows = [
+        np.frombuffer(base64.b64decode(item.embedding), "<f4") if isinstance(item.embedding, str) else item.embedding
+        for item in reply.data
+    ]
+    assert np.array(rows, dtype=np.float32) == pytest.approx(HashingEmbedder().embed(TEXTS))
+    assert [item.index for item in reply.data] == [0, 1, 2]
+    assert (reply.model, reply.usage.prompt_tokens, reply.usage.total_tokens) == (HashingEmbedder.model_id, 12, 12)
+
+
+def test_one_text_may_come_without_a_list(client: openai.OpenAI) -> None:
+    assert len(client.embeddings.create(model=HashingEmbedder.model_id, input="sky").data) == 1
+
+
+def test_models_and_health_state_the_digest(client: openai.OpenAI, hashing_url: str) -> None:
+    card = client.models.list().data[0]
+    assert card.id == HashingEmbedder.model_id
+    health = httpx.get(f"{hashing_url}/health")
+    assert health.json() == {
+        "status": "ok",
+        "model": HashingEmbedder.model_id,
+        "digest": HashingEmbedder().digest,
+        "dim": 384,
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "param", "said"),
+    [
+        ({"input": []}, "input", "empty list"),
+        ({"input": [[1, 2]]}, "input", "string or a list of strings"),
+        ({"input": 7}, "input", "string or a list of strings"),
+        ({"input": "sky", "dimensions": 12}, "dimensions", "384 dimensions, not 12"),
+        ({"input": "sky", "encoding_format": "hex"}, "encoding_format", "float"),
+        ({"input": ["sky"] * 2049}, "input", "2049 texts exceed the limit of 2048"),
+        ({}, "input", "input"),
+    ],
+)
+def test_what_cannot_be_served_is_a_400_of_openais_shape(
+    hashing_url: str, asked: dict[str, object], param: str, said: str
+) -> None:
+    reply = httpx.post(f"{hashing_url}/v1/embeddings", json={"model": HashingEmbedder.model_id, **asked})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert said in error["message"]
+
+
+def test_a_body_that_is_no_json_is_a_400(hashing_url: str) -> None:
+    reply = httpx.post(f"{hashing_url}/v1/embeddings", content=b'{"input": "\\ud800')
+    assert reply.status_code == 400
+    assert "body" in reply.json()["error"]["message"]
+
+
+def test_the_openai_client_knows_the_refusals(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="there is no model 'ada' here"):
+        client.embeddings.create(model="ada", input="sky")
+    with pytest.raises(openai.BadRequestError, match="empty list"):
+        client.embeddings.create(model=HashingEmbedder.model_id, input=[])
+
+
+def test_size_is_bounded_in_characters_and_in_bytes(serve: Serve) -> None:
+    limits = Limits(texts=8, chars=100)
+    url = serve(create_app(HashingEmbedder, limits))
+    wait_until_healthy(url)
+    assert httpx.post(f"{url}/v1/embeddings", json={"input": "é" * 100}).status_code == 200
+    long = httpx.post(f"{url}/v1/embeddings", json={"input": ["a" * 60, "a" * 41]})
+    assert (long.status_code, long.json()["error"]["code"]) == (413, "too_large")
+    huge = httpx.post(f"{url}/v1/embeddings", content=iter([b"x" * 1000] * 20))
+    assert huge.status_code == 413
+    assert f"{limits.body_bytes} bytes" in huge.json()["error"]["message"]
+
+
+def wait_until_healthy(url: str) -> None:
+    deadline = time.monotonic() + 10
+    while httpx.get(f"{url}/health").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_it_refuses_until_the_model_is_loaded(serve: Serve) -> None:
+    may_load = threading.Event()
+
+    def load() -> HashingEmbedder:
+        assert may_load.wait(10)
+        return HashingEmbedder()
+
+    url = serve(create_app(load))
+    try:
+        for reply in (httpx.get(f"{url}/health"), httpx.post(f"{url}/v1/embeddings", json={"input": "sky"})):
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_loading")
+    finally:
+        may_load.set()
+    wait_until_healthy(url)
+
+
+def test_it_says_why_the_model_could_not_be_loaded(serve: Serve) -> None:
+    def load() -> HashingEmbedder:
+        raise ModelError("weights altered")
+
+    app = create_app(load)
+    url = serve(app)
+    app.state.worker.loading.exception(timeout=10)
+    reply = httpx.get(f"{url}/health")
+    assert reply.status_code == 503
+    assert "weights altered" in reply.json()["error"]["message"]
+
+
+class SlowEmbedder(HashingEmbedder):
+    """Answers only when told to, and notes whether two threads ever ran it at once."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.started, self.go_on = threading.Event(), threading.Event()
+        self.running, self.overlapped = 0, False
+
+    def embed(self, texts: Sequence[str]) -> Rows:
+        self.running += 1
+        self.overlapped |= self.running > 1
+        self.started.set()
+        assert self.go_on.wait(10)
+        self.running -= 1
+        return super().embed(texts)
+
+
+def test_requests_queue_for_one_thread_and_too_many_are_refused(serve: Serve) -> None:
+    slow = SlowEmbedder()
+    url = serve(create_app(lambda: slow, Limits(waiting=2)))
+    wait_until_healthy(url)
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(httpx.post(f"{url}/v1/embeddings", json={"input": "sky"}, timeout=10).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        deadline = time.monotonic() + 10
+        while len(statuses) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert slow.started.is_set()
+        assert statuses == [429, 429]
+        assert httpx.get(f"{url}/health").status_code == 200  # the event loop is free meanwhile
+    finally:
+        slow.go_on.set()
+        for thread in threads:
+            thread.join(10)
+    assert sorted(statuses) == [200, 200, 429, 429]
+    assert not slow.overlapped
+
+
+def test_the_real_model_over_the_wire_gives_the_same_vectors(serve: Serve, model: MiniLmEmbedder) -> None:
+    url = serve(create_app(lambda: model))
+    wait_until_healthy(url)
+    with HttpEmbedder(url) as remote, openai_client(url) as client:
+        assert (remote.digest, remote.dim) == (model.digest, 384)
+        assert np.abs(remote.embed(TEXTS) - model.embed(TEXTS)).max() < 1e-6
+        reply = client.embeddings.create(model=remote.model_id, input=TEXTS)
+        assert np.array([item.embedding for item in reply.data]) == pytest.approx(model.embed(TEXTS), abs=1e-6)
+        assert reply.usage.prompt_tokens == model.count_tokens(TEXTS)
+
+
+def test_the_process_ends_with_the_reason_when_its_model_is_unusable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(threads: int) -> MiniLmEmbedder:
+        raise ModelError(f"weights altered, {threads} threads")
+
+    monkeypatch.setattr(program, "load_model", load)
+    monkeypatch.setattr(sys, "argv", ["embedding", "--port", "0", "--threads", "3"])
+    assert program.main() == 1
+    assert "embedder: weights altered, 3 threads" in capsys.readouterr().err
