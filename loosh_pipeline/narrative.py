@@ -1,6 +1,6 @@
 """What happened in a round, in words: composed from the stored figures, or phrased by a language model.
 
-No text of a miner is ever quoted or shown to the model: both see figures and uids only, so an answer can neither
+No text of a miner is ever quoted or shown to the model: both ways see figures and uids only, so an answer can neither
 speak through the narrative nor instruct the model that writes it.
 """
 
@@ -117,6 +117,7 @@ def llm_narrative(settings: LlmSettings, facts: RoundFacts) -> str:
     """The narrative a chat model makes of the figures. Raises LooshError when it fails or says nothing."""
     from openai import OpenAI, OpenAIError  # a third of a second that runs without a model need not spend
 
+    figures = {name: value for name, value in asdict(facts).items() if name != "challenge_id"}
     base_url = settings.base_url.rstrip("/").removesuffix("/chat/completions")
     try:
         with OpenAI(
@@ -130,7 +131,7 @@ def llm_narrative(settings: LlmSettings, facts: RoundFacts) -> str:
                 model=settings.model,
                 messages=[
                     {"role": "system", "content": INSTRUCTIONS},
-                    {"role": "user", "content": json.dumps(asdict(facts))},
+                    {"role": "user", "content": json.dumps(figures)},
                 ],
                 max_tokens=LLM_TOKENS,
                 temperature=0.2,

@@ -34,12 +34,13 @@ def main() -> int:
     """Serve until stopped. Exit status 1 when the model could not be loaded."""
     parser = argparse.ArgumentParser(prog="python -m loosh_pipeline.embedding", description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8010)
+    parser.add_argument("--port", type=int, default=None, help="EMBEDDER_PORT by default")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads; EMBEDDER_THREADS by default")
     chosen = parser.parse_args()
     settings = get_settings()
+    port = settings.embedder_port if chosen.port is None else chosen.port
     app = create_app(partial(load_model, chosen.threads or settings.embedder_threads))
-    EmbedderServer(uvicorn.Config(app, host=chosen.host, port=chosen.port, log_level=settings.log_level.lower())).run()
+    EmbedderServer(uvicorn.Config(app, host=chosen.host, port=port, log_level=settings.log_level.lower())).run()
     loading = app.state.worker.loading
     failed = None if loading is None or loading.cancelled() else loading.exception()
     if failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
@@ -19,13 +20,16 @@ from loosh_pipeline.errors import EmbedderError
 REQUEST_TEXTS = 256
 REQUEST_CHARS = 200_000
 UNIT_TOLERANCE = 1e-3
+BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+RETRY_S = 0.25
 
 
 class HttpEmbedder:
     """An `Embedder` that asks `base_url` (with or without `/v1`); safe to share between threads.
 
-    `model` names one of the server's models; without it, its first. Every method raises EmbedderError when the
-    server cannot be reached within `timeout_s` a request, refuses, or answers vectors that cannot be used.
+    `model` names one of the server's models; without it, its first. A server that is busy or still loading its model
+    is asked again for up to `timeout_s`. Every method raises EmbedderError when the server cannot be reached, does not
+    answer a request within `timeout_s`, refuses it, or answers vectors that cannot be used.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class HttpEmbedder:
         self._url = base_url.rstrip("/").removesuffix("/v1") + "/v1"
         self._model = model
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout_s = timeout_s
         self._http = httpx.Client(timeout=timeout_s, headers=headers)
 
     def __enter__(self) -> Self:
@@ -106,16 +111,11 @@ class HttpEmbedder:
         return parts
 
     def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        try:
-            reply = self._http.request(method, self._url + path, json=body)
-        except httpx.TimeoutException as error:
-            raise EmbedderError(
-                f"the embedder at {self._url} did not answer within {self._http.timeout.read} s"
-            ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise EmbedderError(
-                f"cannot reach the embedder at {self._url}: {error}; is it running, and is EMBEDDER_URL right?"
-            ) from error
+        deadline = time.monotonic() + self._timeout_s
+        reply = self._request(method, path, body)
+        while reply.status_code in BUSY and time.monotonic() + RETRY_S < deadline:
+            time.sleep(RETRY_S)
+            reply = self._request(method, path, body)
         if reply.status_code != httpx.codes.OK:
             raise EmbedderError(
                 f"the embedder at {self._url} answered {reply.status_code} to {path}: {reply.text[:300]}"
@@ -129,6 +129,16 @@ class HttpEmbedder:
         if not isinstance(content, dict):
             raise EmbedderError(f"the embedder at {self._url} answered a {type(content).__name__} to {path}")
         return content
+
+    def _request(self, method: str, path: str, body: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, self._url + path, json=body)
+        except httpx.TimeoutException as error:
+            raise EmbedderError(f"the embedder at {self._url} did not answer within {self._timeout_s} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise EmbedderError(
+                f"cannot reach the embedder at {self._url}: {error}; is it running, and is EMBEDDER_URL right?"
+            ) from error
 
 
 def requests_of(

@@ -84,11 +84,11 @@ class Worker:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def model(self) -> ServableEmbedder:
-        """The loaded model. Raises Refusal (503) while it loads, or with the reason why it could not."""
+        """The loaded model. Raises Refusal: 503 while it loads, 500 with the reason when it could not be."""
         if self.loading is None or not self.loading.done():
             raise Refusal(503, "the model is being loaded; ask again in a few seconds", "model_loading")
         if error := self.loading.exception():
-            raise Refusal(503, f"the model could not be loaded: {error}", "model_unusable")
+            raise Refusal(500, f"the model could not be loaded: {error}", "model_unusable")
         return self.loading.result()
 
     async def embed(self, texts: list[str]) -> tuple[Rows, int]:

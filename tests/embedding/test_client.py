@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from loosh_pipeline.embedding.client import REQUEST_TEXTS, HttpEmbedder, requests_of
 from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.embedding.server import create_app
 from loosh_pipeline.errors import EmbedderError
 from tests.embedding.conftest import Serve
 
@@ -69,6 +71,27 @@ def test_a_server_that_does_not_answer_is_told_with_the_time() -> None:
             pytest.raises(EmbedderError, match=r"did not answer within 0\.1 s"),
         ):
             _ = remote.digest
+
+
+def test_a_server_that_is_still_loading_is_waited_for(serve: Serve) -> None:
+    may_load = threading.Event()
+
+    def load() -> HashingEmbedder:
+        assert may_load.wait(10)
+        return HashingEmbedder()
+
+    url = serve(create_app(load))
+    try:
+        with (
+            HttpEmbedder(url, timeout_s=0.3) as hasty,
+            pytest.raises(EmbedderError, match=r"answered 503 to /models: .*model is being loaded"),
+        ):
+            hasty.embed(["sky"])
+        threading.Timer(0.3, may_load.set).start()
+        with HttpEmbedder(url, timeout_s=10) as patient:
+            assert patient.embed(["sky"]).shape == (1, 384)
+    finally:
+        may_load.set()
 
 
 def test_a_model_that_is_not_there_is_told_with_those_that_are(hashing_url: str) -> None:

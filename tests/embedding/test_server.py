@@ -138,7 +138,7 @@ def test_it_says_why_the_model_could_not_be_loaded(serve: Serve) -> None:
     url = serve(app)
     app.state.worker.loading.exception(timeout=10)
     reply = httpx.get(f"{url}/health")
-    assert reply.status_code == 503
+    assert reply.status_code == 500
     assert "weights altered" in reply.json()["error"]["message"]
 
 

@@ -103,20 +103,10 @@ def _commit_timelocked(state: MutableState, call: Call) -> list[Event]:
     own = sum(commit[0] == call.signer for commit in commits)
     _require(own < MAX_UNREVEALED_COMMITS, "TooManyUnrevealedCommits")
     ciphertext, _ = read_bytes(call.raw, _COMMIT_AT)
-    added = (call.signer, call.block, ciphertext, reveal_round)
-    state.put("TimelockedWeightCommits", netuid, epoch, [*map(_reencodable, commits), added])
+    state.append("TimelockedWeightCommits", netuid, epoch, (call.signer, call.block, ciphertext, reveal_round))
     _touch(state, netuid, uid, call.block)
     digest = blake2_256(ciphertext)
     return [{SUBTENSOR: {"TimelockedWeightsCommitted": [call.signer, netuid, digest, reveal_round]}}]
-
-
-def _reencodable(commit: Sequence[Any]) -> tuple[Any, ...]:
-    """A decoded commit as it can be encoded again: bytes that read as text were decoded to text."""
-    hotkey, block, ciphertext, reveal_round = commit
-    if isinstance(ciphertext, str):
-        is_hex = ciphertext.startswith("0x")
-        ciphertext = bytes.fromhex(ciphertext[2:]) if is_hex else ciphertext.encode()
-    return hotkey, block, ciphertext, reveal_round
 
 
 def _require_mechanism(state: State, call: Call) -> None:

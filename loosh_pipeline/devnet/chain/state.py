@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loosh_pipeline.devnet.chain.runtime import Runtime
+from loosh_pipeline.devnet.chain.scale import compact, read_compact
 from loosh_pipeline.devnet.chain.storage import Overlay, Reader
 
 SUBTENSOR = "SubtensorModule"
@@ -40,6 +41,16 @@ class MutableState(State):
         *params, value = params_and_value
         item = self.runtime.item(pallet, name)
         self.overlay.set_raw(self.runtime.key(item, params), self.runtime.encode(item.value_type, value))
+
+    def append(self, name: str, *params_and_value: Any, pallet: str = SUBTENSOR) -> None:
+        """Add one element to a list, without decoding the others: bytes decode to text where they read as such."""
+        *params, value = params_and_value
+        item = self.runtime.item(pallet, name)
+        key = self.runtime.key(item, params)
+        raw = self.overlay.raw(key) or compact(0)
+        count, start = read_compact(raw, 0)
+        element = self.runtime.encode(item.value_type, [value])[len(compact(1)) :]
+        self.overlay.set_raw(key, compact(count + 1) + raw[start:] + element)
 
     def nested(self) -> MutableState:
         """A state above this one, for an extrinsic that may fail."""

@@ -1,0 +1,54 @@
+# `make demo` and `make test` work in a fresh clone with Python 3.11 or newer; both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
+
+# Dagster and its tools read their telemetry switch from an instance: never run them without one.
+export DAGSTER_HOME := $(CURDIR)/.loosh/dagster_check
+
+.PHONY: help setup demo up devnet test test-slow check format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## create .venv and install everything, once
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Python 3.11 to 3.13 is needed, this is {v.major}.{v.minor}; run make PYTHON=python3.12" if not (3, 11) <= v[:2] <= (3, 13) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(DAGSTER_HOME) && cp dagster.yaml $@
+
+demo: setup ## a whole subnet and a validator on this machine; DEMO=once ends by itself
+	$(BIN)/loosh demo $(DEMO_FLAGS)
+
+up: setup ## run the validator that the environment and .env describe
+	$(BIN)/loosh up
+
+devnet: setup ## serve a subnet on this machine: chain, miners, Challenge API
+	$(BIN)/loosh devnet
+
+test: setup $(DAGSTER_HOME)/dagster.yaml ## the default tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: setup $(DAGSTER_HOME)/dagster.yaml ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+check: setup $(DAGSTER_HOME)/dagster.yaml ## lint, types, and whether Dagster loads everything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/dagster definitions validate -w workspace.yaml
+	$(BIN)/dg check toml
+
+format: setup ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was installed and what demos left
+	rm -rf $(VENV) .loosh
