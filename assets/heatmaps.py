@@ -7,7 +7,6 @@ import dagster as dg
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores, evaluate
 from assets.embeddings import embeddings
-from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
 
@@ -22,6 +21,9 @@ from resources.store import Store
     code_version="1",
 )
 def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
+    # Imported here: drawing loads half a second of libraries that no other run and no server needs.
+    from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json
+
     partition = store.partition(context.partition_key)
     result = evaluate(store, partition)
     chart = round_heatmap(partition.challenge, result, store.responses(partition))

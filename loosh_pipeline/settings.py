@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     embedder_port: Port = 8801
 
     # running evaluations
-    max_concurrent_runs: int = Field(4, ge=1, description="challenges evaluated at once")
+    max_concurrent_runs: int = Field(6, ge=1, description="challenges evaluated at once")
     max_run_attempts: int = Field(8, ge=1, description="runs a challenge gets before it is parked as failed")
     stalled_after_s: float = Field(30.0, gt=0, description="when a challenge that does not move is looked at")
 

@@ -14,6 +14,8 @@ from loosh_pipeline.domain import ScorerVersion
 CODE_VERSION = 1
 """Raised with every change of scoring code that can change a payout."""
 
+_RAMPS = (("copy_low", "copy_high"), ("blatant_low", "blatant_high"), ("restated_low", "restated_high"))
+
 
 @dataclass(frozen=True, slots=True)
 class RobustProfile:
@@ -42,7 +44,11 @@ class RobustProfile:
     blatant_full_words: float = 50.0
     """Words of the shorter answer from which likeness is full evidence of copying."""
     vote_power: float = 2.0
-    """A vote weighs relevance to this power."""
+    """A vote weighs relevance to this power …"""
+    restated_low: float = 0.85
+    """… as long as the answer adds something to the question: from this relevance on its vote fades …"""
+    restated_high: float = 0.98
+    """… and from this one it only repeats the question, says nothing of its peers, and has no vote."""
     prior_votes: float = 0.5
     """Pseudo-votes at `prior_agreement`, so that with few peers a score stays neutral."""
     prior_agreement: float = 0.25
@@ -71,7 +77,7 @@ class RobustProfile:
                 raise ValueError(f"profile parameter {name} is {value!r}; give a finite number")
             if value < 0:
                 raise ValueError(f"profile parameter {name} is {value}; it cannot be negative")
-        for low, high in (("copy_low", "copy_high"), ("blatant_low", "blatant_high")):
+        for low, high in _RAMPS:
             if not getattr(self, low) < getattr(self, high):
                 raise ValueError(f"{low} ({getattr(self, low)}) must be below {high} ({getattr(self, high)})")
         if not self.view_weight > 0:

@@ -134,7 +134,10 @@ def _vote(signals: _Signals, profile: RobustProfile) -> _Votes:
     copies = ramp(signals.wording, profile.copy_low, profile.copy_high)
     np.fill_diagonal(copies, 1.0)
     group_size = _group_size(signals.wording, copies, passed, profile)
-    weight = passed * np.maximum(signals.relevance, 0.0) ** profile.vote_power / group_size
+    # Relevance alone would give a reply that repeats the question the heaviest vote of all, for nothing it said.
+    restated = ramp(signals.relevance, profile.restated_low, profile.restated_high)
+    voice = np.maximum(signals.relevance, 0.0) ** profile.vote_power * (1 - restated)
+    weight = passed * voice / group_size
     heard = weight * (1 - copies)
     total = heard.sum(axis=1)
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from loosh_pipeline.scoring.context import ScoringContext
+from loosh_pipeline.scoring.function_words import FUNCTION_WORDS
 from loosh_pipeline.scoring.profile import RobustProfile
 
 
@@ -27,7 +27,7 @@ def word_weight(context: ScoringContext, profile: RobustProfile) -> Callable[[st
     """
     rounds, frequency = context.rounds, context.document_frequency
     if rounds < profile.context_rounds:
-        return lambda word: profile.young_stop_weight if word in ENGLISH_STOP_WORDS else 1.0
+        return lambda word: profile.young_stop_weight if word in FUNCTION_WORDS else 1.0
     return lambda word: math.log((1 + rounds) / (1 + max(frequency.get(word, 1), 1))) + 1
 
 
