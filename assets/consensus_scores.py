@@ -17,7 +17,7 @@ from resources.store import Partition, Store, preview, written
 
 PROFILE = RobustProfile()
 SCORER_VERSION = scorer_version(PROFILE)
-PREVIEW = ["hotkey", "outcome", "reason", "relevance", "meaning", "coverage", "wording", "agreement", "payout"]
+PREVIEW = ["hotkey", "reason", "relevance", "meaning", "coverage", "wording", "agreement", "share", "payout"]
 
 
 @dg.asset(

@@ -17,7 +17,8 @@ from resources.miners import Miners
 from resources.store import Partition, Store, preview, written
 
 STALE_AFTER_REFRESHES = 12
-PREVIEW = ["uid", "hotkey", "outcome", "detail", "elapsed_ms", "handshake_ms", "completion_tokens"]
+PREVIEW = ["uid", "hotkey", "outcome", "elapsed_ms", "handshake_ms", "completion_tokens"]
+PROMPT_CHARS = 900
 
 
 @dg.asset(
@@ -40,6 +41,7 @@ def miner_responses(
     signer: dg.ResourceParam[Signer],
 ) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
+    context.log_event(_challenge_event(partition))
     if not store.tables.exists("miner_responses", partition.key):
         _ask(partition, store, chain, miners, signer)
     table = store.tables.read("miner_responses", partition.key)
@@ -53,6 +55,25 @@ def miner_responses(
             "responses": preview(table, PREVIEW),
             **written(store.tables.describe("miner_responses", partition.key)),
         }
+    )
+
+
+def _challenge_event(partition: Partition) -> dg.AssetMaterialization:
+    """What was asked, on the page of `challenges`: nothing else materializes what the ingress wrote."""
+    challenge = partition.challenge
+    return dg.AssetMaterialization(
+        asset_key=challenges.key,
+        partition=partition.row.id,
+        metadata={
+            "prompt": challenge.prompt[:PROMPT_CHARS],
+            "model": challenge.model,
+            "max_tokens": challenge.max_tokens,
+            "temperature": challenge.temperature,
+            "top_p": challenge.top_p,
+            "received_at": dg.MetadataValue.timestamp(challenge.received_at),
+            "messages": len(challenge.messages or ()),
+            "tools": len(challenge.tools or ()),
+        },
     )
 
 

@@ -56,7 +56,7 @@ def up() -> None:
     settings = get_settings()
     _require_wallet(settings)
     supervisor = Supervisor(services(settings), settings.home / "logs", lambda line: out.print(line, highlight=False))
-    signal.signal(signal.SIGTERM, _interrupt)
+    _interruptible()
     out.print(f"starting; logs are in {settings.home / 'logs'}", highlight=False)
     try:
         supervisor.start()
@@ -124,7 +124,7 @@ def demo(
     """Show everything at work on this machine: a subnet, a validator, challenges, scores, weights on a chain."""
     from loosh_pipeline.demo import DemoPlan, run_demo
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    _interruptible()
     try:
         run_demo(DemoPlan(challenges=challenges, miners=miners, answers=answers, once=once), out)
     except KeyboardInterrupt:
@@ -160,6 +160,12 @@ def wallet_new(
     out.print(table)
     if info.coldkey_created:
         out.print("On a real network, move the file `coldkey` to a safe machine: the validator never reads it.")
+
+
+def _interruptible() -> None:
+    """Ctrl-C and a service manager's SIGTERM both stop us, also as a background job that ignores Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

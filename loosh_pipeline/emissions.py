@@ -58,16 +58,19 @@ def _emission(each: Earnings) -> Emission:
 
 
 def _finite(emissions: Sequence[Emission]) -> Verdict:
+    """No emission or weight is infinite or not a number."""
     wrong = [e.hotkey for e in emissions if not (math.isfinite(e.emission) and math.isfinite(e.weight))]
     return Verdict(not wrong, f"not finite: {', '.join(wrong)}" if wrong else "all finite")
 
 
 def _no_negative(emissions: Sequence[Emission]) -> Verdict:
+    """No emission or weight is below zero."""
     wrong = [f"{e.hotkey} {min(e.emission, e.weight)}" for e in emissions if e.emission < 0 or e.weight < 0]
     return Verdict(not wrong, f"negative: {', '.join(wrong)}" if wrong else "none negative")
 
 
 def _not_all_zero(emissions: Sequence[Emission]) -> Verdict:
+    """Somebody earned something; else the chain keeps the weights it has."""
     earning = sum(e.weight > 0 for e in emissions)
     if earning:
         return Verdict(True, f"{earning} of {len(emissions)} miners earn")
@@ -75,11 +78,13 @@ def _not_all_zero(emissions: Sequence[Emission]) -> Verdict:
 
 
 def _sums_to_one(emissions: Sequence[Emission]) -> Verdict:
+    """The weights are shares of one whole."""
     total = math.fsum(e.weight for e in emissions)
     return Verdict(abs(total - 1.0) <= SUM_TOLERANCE, f"weights sum to {total!r}")
 
 
 def _evidence(emissions: Sequence[Emission]) -> Verdict:
+    """Behind every weight stands at least one paid round."""
     wrong = [e.hotkey for e in emissions if e.weight != 0 and e.paid < 1]
     return Verdict(not wrong, f"weight without a paid round: {', '.join(wrong)}" if wrong else "a round behind each")
 

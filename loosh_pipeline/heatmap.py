@@ -59,11 +59,11 @@ def round_heatmap(challenge: Challenge, scores: RoundScores, responses: Sequence
     label = {score.hotkey: uids.get(score.hotkey, short_hotkey(score.hotkey)) for score in scores.scores}
     by_hotkey = {score.hotkey: score for score in scores.scores}
     compared = scores.similarity_hotkeys
-    agreement = "" if scores.consensus_score is None else f" · consensus {scores.consensus_score:.2f}"
     return heatmap_chart(
         [label[hotkey] for hotkey in compared],
         scores.similarity,
-        f"Challenge {challenge.id}{agreement}",
+        f"Challenge {challenge.id}",
+        consensus=scores.consensus_score,
         subtitle=_uncompared([s for s in scores.scores if s.hotkey not in set(compared)], label),
         pay=[_pay_of(by_hotkey[hotkey]) for hotkey in compared],
     )
@@ -75,6 +75,7 @@ def heatmap_chart(
     title: str,
     *,
     subtitle: str = "",
+    consensus: float | None = None,
     pay: Sequence[Pay] | None = None,
 ) -> Chart:
     """A heatmap of (n, n) cosines, one label per row; with `pay`, a bar of what each was paid at its side.
@@ -90,12 +91,13 @@ def heatmap_chart(
     tree = linkage(squareform(1 - matrix, checks=False), "average", optimal_ordering=size < CROWDED_FROM)
     order = leaves_list(tree).tolist()
     clusters = int(fcluster(tree, 1 - CLUSTER_COSINE, "distance").max())
-    heading = f"{title} · {size} answers in {clusters} cluster{'s' if clusters > 1 else ''}"
+    found = f"{size} answers in {clusters} cluster{'s' if clusters > 1 else ''}"
+    found += "" if consensus is None else f", consensus {consensus:.2f}"
     picture = _matrix_chart(labels, matrix, order)
     parts = [picture, _pay_chart(labels, pay, order)] if pay else [picture]
     return alt.hconcat(*parts, spacing=12).properties(
-        title=alt.TitleParams(heading, subtitle=_wrapped(subtitle), anchor="start", fontSize=14),
-        usermeta={"png_scale": 1.5 if size < CROWDED_FROM else 1.0},
+        title=alt.TitleParams(title, subtitle=[found, *_wrapped(subtitle)], anchor="start", fontSize=14),
+        usermeta={"png_scale": 1.2 if size < CROWDED_FROM else 1.0},
         background="white",
         config=alt.Config(view=alt.ViewConfig(strokeWidth=0)),
     )
@@ -104,7 +106,7 @@ def heatmap_chart(
 def render_png(chart: Chart) -> bytes:
     """The chart as a PNG, drawn offline."""
     spec: dict[str, Any] = chart.to_dict()
-    scale = float(spec.get("usermeta", {}).get("png_scale", 1.5))
+    scale = float(spec.get("usermeta", {}).get("png_scale", 1.2))
     return bytes(vl_convert.vegalite_to_png(spec, scale=scale))
 
 

@@ -17,6 +17,10 @@ from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 
+INLINE_CHARS = 1000
+"""Markdown longer than this is not shown in place by the Dagster UI."""
+CELL_CHARS = 12
+
 
 @dataclass(frozen=True, eq=False)
 class Partition:
@@ -87,23 +91,32 @@ def written(table: WrittenTable) -> dict[str, dg.MetadataValue]:
     }
 
 
-def preview(frame: pl.DataFrame, columns: list[str], limit: int = 50) -> dg.MetadataValue:
-    """The first rows of a table as the UI shows them."""
-    return dg.MetadataValue.md(_markdown(frame.select(columns).head(limit)))
+def preview(frame: pl.DataFrame, columns: list[str]) -> dg.MetadataValue:
+    """The first rows of a table, as many as the UI shows in place; a longer text hides behind a link."""
+    shown = frame.select(columns)
+    lines = [_line(shown.columns), "|" + "-|" * shown.width]
+    room = INLINE_CHARS - sum(map(len, lines)) - 40
+    for number, row in enumerate(shown.iter_rows()):
+        line = _line([_cell(value) for value in row])
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(f"\n{shown.height - number} more rows are in the table.")
+            break
+        lines.append(line)
+    return dg.MetadataValue.md("\n".join(lines))
 
 
-def _markdown(frame: pl.DataFrame) -> str:
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * frame.width]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.iter_rows()]
-    return "\n".join(lines)
+def _line(cells: list[str]) -> str:
+    return f"|{'|'.join(cells)}|"
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")
+        return f"{value:.3g}"
+    text = str(value).replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= CELL_CHARS else f"{text[:CELL_CHARS]}…"
 
 
 @dg.resource(description="Inbox, outbox, asset tables and pictures, at the places that the settings name.")

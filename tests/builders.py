@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from loosh_pipeline.domain import Block, Challenge, Emission, Metagraph, Neuron, Outcome, Response
+from loosh_pipeline.scoring.result import RoundScores, Score
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -83,3 +86,47 @@ def emission(hotkey: str = "hotkey-1", **fields: Any) -> Emission:
         "weight": 0.5,
     }
     return Emission(**(defaults | fields))
+
+
+def score(hotkey: str = "hotkey-1", payout: float = 1.0, **fields: Any) -> Score:
+    """A scored answer with the given payout; for a failed ask give its `outcome`."""
+    answered = fields.get("outcome", Outcome.ANSWERED) is Outcome.ANSWERED
+    defaults = {
+        "hotkey": hotkey,
+        "outcome": Outcome.ANSWERED,
+        "scored": answered,
+        "reason": "" if answered else str(fields["outcome"]),
+        "words": 40 if answered else 0,
+        "elapsed_ms": 120.0 if answered else None,
+        "relevance": 0.6 if answered else None,
+        "relevance_gate": 0.3,
+        "relevance_margin": 0.3 if answered else None,
+        "meaning": 0.5 if answered else None,
+        "coverage": 0.5 if answered else None,
+        "wording": 0.2 if answered else None,
+        "baseline": 0.0 if answered else None,
+        "agreement": 0.4 if answered else None,
+        "votes": 1.0,
+        "vote_weight": 0.5,
+        "copy_group_size": 1.0 if answered else None,
+        "copies": (),
+        "share": 1.0 if answered else 0.0,
+        "speed_factor": 1.0,
+        "score": payout / 10,
+        "payout": payout,
+    }
+    return Score(**(defaults | fields))
+
+
+def round_scores(scores: tuple[Score, ...], **fields: Any) -> RoundScores:
+    defaults = {
+        "challenge_id": "c-1",
+        "scorer_version": "v1",
+        "context_digest": "",
+        "scores": scores,
+        "similarity": np.eye(len(scores)),
+        "similarity_hotkeys": tuple(sorted(each.hotkey for each in scores)),
+        "consensus_score": 0.5,
+        "typical_score": 0.1,
+    }
+    return RoundScores(**(defaults | fields))

@@ -72,7 +72,7 @@ def test_answers_alike_stand_together_on_a_scale_that_never_moves() -> None:
     assert [cell["row"] for cell in cells_of(spec)[::4]] == order
     colours = [part["color"] for part in walk(spec) if isinstance(part.get("color"), dict) and "scale" in part["color"]]
     assert colours[0]["scale"] == {"scheme": "viridis", "domain": [0, 1], "clamp": True}
-    assert spec["title"]["text"] == "Round · 4 answers in 2 clusters"
+    assert spec["title"]["subtitle"] == ["4 answers in 2 clusters"]
 
 
 def test_cells_hold_the_similarities_to_three_decimals() -> None:
@@ -168,8 +168,10 @@ def test_a_scored_round_shows_copies_the_unpaid_and_the_uncompared() -> None:
     }
     assert bars["1"]["note"] == "50% of one pay"
     assert bars["4"]["note"] == "off topic"
-    assert spec["title"]["subtitle"] == ["Not compared, unpaid: uid 5 (timeout)"]
-    assert f"consensus {scores.consensus_score:.2f}" in spec["title"]["text"]
+    assert spec["title"]["subtitle"] == [
+        f"4 answers in 3 clusters, consensus {scores.consensus_score:.2f}",
+        "Not compared, unpaid: uid 5 (timeout)",
+    ]
 
 
 def test_short_hotkey() -> None:

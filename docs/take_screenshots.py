@@ -1,0 +1,59 @@
+"""Takes the pictures of this documentation from a running demo.
+
+    python docs/take_screenshots.py DAGSTER_URL INGRESS_URL [OUT_DIR]
+
+Needs a Chromium (`CHROMIUM`, by default the one on the PATH); Playwright brings none here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Page, sync_playwright
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
+    out_dir.mkdir(parents=True, exist_ok=True)
+    key = newest_scored(dagster_url)
+    pages = {
+        "asset-graph": f"{dagster_url}/asset-groups",
+        "heatmap-partition": f"{dagster_url}/assets/heatmaps?view=partitions&partition={key}",
+        "scores-partition": f"{dagster_url}/assets/consensus_scores?view=partitions&partition={key}",
+        "runs": f"{dagster_url}/runs",
+        "overview": f"{ingress_url}/",
+        "api": f"{ingress_url}/docs",
+        "weights": f"{dagster_url}/assets/weights?view=overview",
+        "emissions-checks": f"{dagster_url}/assets/emissions?view=checks",
+        "automation": f"{dagster_url}/automation",
+    }
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=QUIET)
+        page = browser.new_page(viewport={"width": 1500, "height": 950})
+        for name, url in pages.items():
+            shoot(page, url, out_dir / f"{name}.png")
+        browser.close()
+    (out_dir / "heatmap.png").write_bytes(httpx.get(f"{ingress_url}/heatmaps/{key}.png").content)
+
+
+def shoot(page: Page, url: str, path: Path) -> None:
+    page.goto(url, wait_until="load")
+    page.wait_for_timeout(6000)  # the UI draws its graph and asks for data after it has loaded
+    page.screenshot(path=str(path))
+    print(path)
+
+
+def newest_scored(dagster_url: str) -> str:
+    query = '{ assetNodes(assetKeys: [{path: ["heatmaps"]}]) { assetMaterializations(limit: 1) { partition } } }'
+    answer = httpx.post(f"{dagster_url}/graphql", json={"query": query}).json()
+    return str(answer["data"]["assetNodes"][0]["assetMaterializations"][0]["partition"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1].rstrip("/"), sys.argv[2].rstrip("/"), Path(sys.argv[3] if len(sys.argv) > 3 else "docs/images"))

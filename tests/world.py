@@ -1,0 +1,157 @@
+"""A validator in memory around a real store: every gateway is a fake with a script and a call log."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from bittensor_core import Keypair
+
+from loosh_pipeline.chain.fake import FakeChain
+from loosh_pipeline.definitions import defs
+from loosh_pipeline.domain import Challenge, ChallengeId, ChallengeState, Hotkey, Neuron, Outcome, Response
+from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.errors import LooshError
+from loosh_pipeline.narrative import Narrative, compose_narrative
+from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB, WEIGHTS_JOB
+from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.scoring.result import RoundScores
+from loosh_pipeline.settings import get_settings
+from loosh_pipeline.wire.crypto import Signer
+from loosh_pipeline.wire.fakes import FakeChallengeApi
+from resources.duckdb import tables_duckdb
+from resources.store import Partition, Store
+from tests.builders import metagraph, neuron
+
+PROMPT = "Why is the sky blue during the day?"
+ANSWERS: Mapping[str, str | Outcome] = {
+    "hotkey-1": "The sky is blue during the day because air scatters blue light far more than it scatters red light.",
+    "hotkey-2": "During the day the sky is blue: molecules of air scatter short waves of light, and blue is short.",
+    "hotkey-3": "Sunlight meets air, which scatters blue light best. That is why the sky is blue during the day.",
+    "hotkey-4": Outcome.TIMEOUT,
+}
+"""What the miners do by default: three answer, in words of their own, and one is too slow."""
+
+
+@dataclass
+class ScriptedMiners:
+    """Implements `Miners`: each hotkey gives its text, or fails as its outcome says. `asked` is the call log."""
+
+    answers: Mapping[str, str | Outcome]
+    asked: list[tuple[ChallengeId, tuple[Hotkey, ...]]] = field(default_factory=list)
+
+    def ask(self, neurons: Sequence[Neuron], challenge: Challenge, signer: Signer) -> tuple[Response, ...]:
+        self.asked.append((challenge.id, tuple(each.hotkey for each in neurons)))
+        return tuple(self._response(each, challenge) for each in neurons)
+
+    def _response(self, asked: Neuron, challenge: Challenge) -> Response:
+        answer = self.answers[asked.hotkey]
+        about = {
+            "challenge_id": challenge.id,
+            "hotkey": asked.hotkey,
+            "coldkey": asked.coldkey,
+            "uid": asked.uid,
+            "ip": asked.ip or "",
+            "port": asked.port,
+        }
+        if isinstance(answer, Outcome):
+            return Response(**about, outcome=answer, detail=f"scripted {answer}")
+        return Response(
+            **about,
+            outcome=Outcome.ANSWERED,
+            text=answer,
+            elapsed_ms=100.0 + asked.uid,
+            finish_reason="stop",
+            sha256=hashlib.sha256(answer.encode()).hexdigest(),
+        )
+
+
+@dataclass
+class ScriptedNarrator:
+    """Implements `Narrator`: composes the text, or raises what it is given."""
+
+    error: LooshError | None = None
+
+    def narrate(self, challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> Narrative:
+        if self.error is not None:
+            raise self.error
+        return Narrative(compose_narrative(challenge, scores, responses), "composed")
+
+
+class World:
+    """Everything that assets and sensors work with, and the three things a validator does."""
+
+    def __init__(self, answers: Mapping[str, str | Outcome] = ANSWERS) -> None:
+        self.settings = get_settings()
+        self.store = Store(self.settings)
+        self.signer = Keypair.create_from_uri("//loosh-test//validator")
+        own = Hotkey(self.signer.ss58_address)
+        serving = (neuron(uid, hotkey=hotkey) for uid, hotkey in enumerate(answers, start=1))
+        neurons = (neuron(0, hotkey=own, validator_permit=True, ip=None, port=0), *serving)
+        self.chain = FakeChain(metagraph(neurons, taken_at=datetime.now(UTC)), own)
+        self.miners = ScriptedMiners(answers)
+        self.api = FakeChallengeApi()
+        self.narrator = ScriptedNarrator()
+        self.instance = dg.DagsterInstance.ephemeral()
+
+    def resources(self) -> dict[str, Any]:
+        return {
+            "store": self.store,
+            "chain": self.chain,
+            "signer": self.signer,
+            "miners": self.miners,
+            "embedder": HashingEmbedder(),
+            "llm": self.narrator,
+            "challenge_api": self.api,
+            "duckdb": tables_duckdb(),
+        }
+
+    def accept(self, challenge_id: str = "c-1", prompt: str = PROMPT, now: datetime | None = None) -> ChallengeId:
+        """What the ingress does for a valid challenge."""
+        now = now or datetime.now(UTC)
+        request = ChallengeRequest(id=challenge_id, prompt=prompt)
+        self.store.inbox.accept(ChallengeId(challenge_id), request.stored(now), now)
+        return ChallengeId(challenge_id)
+
+    def evaluate(
+        self, challenge_id: ChallengeId, *assets: str, raise_on_error: bool = True
+    ) -> dg.ExecuteInProcessResult:
+        """Run the evaluation job, or only some of its assets, for one challenge that is claimed first if it is due."""
+        self.store.inbox.claim(challenge_id, datetime.now(UTC))
+        self.instance.add_dynamic_partitions(CHALLENGES, [challenge_id])
+        return self._run(SCORE_JOB, assets, raise_on_error, partition_key=challenge_id)
+
+    def set_weights(self, *assets: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        return self._run(WEIGHTS_JOB, assets, raise_on_error)
+
+    def state(self, challenge_id: ChallengeId) -> ChallengeState:
+        return self.store.inbox.get(challenge_id).state
+
+    def partition(self, challenge_id: ChallengeId) -> Partition:
+        return self.store.partition(challenge_id)
+
+    def _run(self, job: str, assets: Sequence[str], raise_on_error: bool, **how: Any) -> dg.ExecuteInProcessResult:
+        selection = [dg.AssetKey(name) for name in assets] or None
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            resources=self.resources(),
+            asset_selection=selection,
+            raise_on_error=raise_on_error,
+            **how,
+        )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+    """What the one materialization of an asset in this run says about it."""
+    (materialization,) = result.asset_materializations_for_node(asset)
+    return {name: value.value for name, value in materialization.metadata.items()}
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed: every error of its failed steps, with causes."""
+    failed = [event for event in result.all_events if event.is_step_failure]
+    return "\n".join(event.step_failure_data.error_display_string for event in failed)
