@@ -12,8 +12,7 @@ from loosh_pipeline.domain import Emission
 from loosh_pipeline.emissions import CHECKS, Earnings, aggregate
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of
-from loosh_pipeline.store.tables import TableKey
-from resources.store import Store, preview, written
+from resources.store import Store, preview, run_key, written
 
 # One row per challenge and miner: the version that pays now where a challenge has it, else the one it has.
 EARNINGS_SQL = """
@@ -48,7 +47,7 @@ def emissions(
     since = now - timedelta(hours=get_settings().emissions_lookback_h)
     result = aggregate(_earnings(store, duckdb, since))
     frame = emissions_frame(result)
-    table = store.tables.write("emissions", TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-{context.run_id[:8]}", now), frame)
+    table = store.tables.write("emissions", run_key(now, context.run.run_id), frame)
     return dg.MaterializeResult(
         metadata={
             "since": dg.MetadataValue.timestamp(since),

@@ -8,19 +8,20 @@ from assets.challenges import OWNERS
 from assets.weights import weights
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import matches
+from loosh_pipeline.domain import ObservedWeights, WeightPlan
 from loosh_pipeline.store.frames import plan_of, receipts_frame
-from loosh_pipeline.store.tables import TableKey
-from resources.store import Store, preview, written
+from resources.store import Store, preview, run_key, written
 
 OBSERVED = "observed"
 COMMITTED = "committed"
 MISSING = "missing"
+REFUSED = "refused"
 
 
 @dg.asset(
     description=(
         "The chain's weight row of this validator, read back and compared with what was submitted: `observed`, "
-        "`committed` (to be revealed by the chain later) or `missing`."
+        "`committed` (to be revealed by the chain later), `missing`, or `refused` by the chain in the first place."
     ),
     deps=[weights],
     group_name="weights",
@@ -36,13 +37,10 @@ def weight_receipts(
         return dg.MaterializeResult(metadata={"state": "nothing was submitted yet"})
     plan = plan_of(submitted)
     observed = chain.observe(plan.netuid, chain.identity())
-    awaiting_reveal = bool(submitted["commit_reveal"][0])
-    state = OBSERVED if matches(plan, observed) else COMMITTED if awaiting_reveal else MISSING
+    state = _state(plan, observed, accepted=submitted["success"][0], sealed=submitted["commit_reveal"][0])
     now = datetime.now(UTC)
     frame = receipts_frame(plan, observed, state, now)
-    table = store.tables.write(
-        "weight_receipts", TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-{context.run_id[:8]}", now), frame
-    )
+    table = store.tables.write("weight_receipts", run_key(now, context.run.run_id), frame)
     return dg.MaterializeResult(
         metadata={
             "state": state,
@@ -52,6 +50,14 @@ def weight_receipts(
             **written(table),
         }
     )
+
+
+def _state(plan: WeightPlan, observed: ObservedWeights, *, accepted: bool, sealed: bool) -> str:
+    if not accepted:
+        return REFUSED
+    if matches(plan, observed):
+        return OBSERVED
+    return COMMITTED if sealed else MISSING
 
 
 @dg.asset_check(

@@ -10,8 +10,7 @@ from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import plan_weights, weights_due
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import weights_frame
-from loosh_pipeline.store.tables import TableKey
-from resources.store import Store, preview, written
+from resources.store import Store, preview, run_key, written
 
 
 @dg.asset(
@@ -39,7 +38,7 @@ def weights(
     submission = chain.submit_weights(plan)
     now = datetime.now(UTC)
     frame = weights_frame(plan, submission, now)
-    table = store.tables.write("weights", TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-{context.run_id[:8]}", now), frame)
+    table = store.tables.write("weights", run_key(now, context.run.run_id), frame)
     if not submission.success:
         raise dg.Failure(
             f"the chain refused the weights: {submission.error_code}: {submission.error}",

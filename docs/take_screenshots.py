@@ -44,9 +44,22 @@ def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
 
 def shoot(page: Page, url: str, path: Path) -> None:
     page.goto(url, wait_until="load")
-    page.wait_for_timeout(6000)  # the UI draws its graph and asks for data after it has loaded
+    page.wait_for_timeout(5000)  # the UI draws its graph and asks for data after it has loaded
+    if path.stem == "asset-graph":
+        expand_groups(page)
     page.screenshot(path=str(path))
     print(path)
+
+
+def expand_groups(page: Page) -> None:
+    """Show assets instead of boxes of groups, as large as the window allows."""
+    page.set_viewport_size({"width": 1700, "height": 900})
+    page.get_by_text("Hide navigation").click()
+    page.locator("button[class*=filled]:has([aria-label='panel_show_right'])").click()  # the list of assets
+    page.mouse.click(1000, 300, button="right")
+    page.get_by_role("menuitem", name="Expand all groups").click()
+    page.wait_for_timeout(3000)
+    page.mouse.move(700, 850)
 
 
 def newest_scored(dagster_url: str) -> str:

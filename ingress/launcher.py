@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from loosh_pipeline.domain import ChallengeId
-from loosh_pipeline.orchestrator import DagsterApi, OrchestratorError
+from loosh_pipeline.orchestrator import DagsterApi, NoAnswer, OrchestratorError
 from loosh_pipeline.store.inbox import Inbox
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1000
+STOP_WITHIN_S = 10.0
 
 
 class Launcher:
@@ -27,6 +29,7 @@ class Launcher:
         self._inbox = inbox
         self._api = DagsterApi.at(dagster_url) if dagster_url else None
         self._queue: queue.Queue[ChallengeId | None] = queue.Queue(BACKLOG)
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
 
     def start(self) -> None:
@@ -34,10 +37,15 @@ class Launcher:
             self._thread.start()
 
     def stop(self) -> None:
-        if self._api:
-            self._queue.put(None)
-            self._thread.join()
-            self._api.close()
+        """Finish the launch under way, if it takes no longer than STOP_WITHIN_S; the sensor does the rest."""
+        if self._api is None:
+            return
+        self._stopping.set()
+        with suppress(queue.Full):  # a full queue wakes the thread as well
+            self._queue.put_nowait(None)
+        if self._thread.is_alive():
+            self._thread.join(STOP_WITHIN_S)
+        self._api.close()
 
     def launch_soon(self, challenge_id: ChallengeId) -> None:
         """Ask for a run soon. With a full queue the sensor takes over."""
@@ -49,7 +57,7 @@ class Launcher:
             logger.info("launch queue is full; the sensor will launch %s", challenge_id)
 
     def _work(self) -> None:
-        while (challenge_id := self._queue.get()) is not None:
+        while (challenge_id := self._queue.get()) is not None and not self._stopping.is_set():
             try:
                 self._launch(challenge_id)
             except Exception:  # the thread must outlive any one launch; the sensor catches up
@@ -64,6 +72,8 @@ class Launcher:
             return
         try:
             self._api.launch_challenge(challenge_id, attempt)
+        except NoAnswer as error:  # a second run now could ask every miner twice
+            logger.warning("%s; when %s stalls, the sensor looks for its run", error, challenge_id)
         except OrchestratorError as error:
             logger.warning("%s; the sensor will launch %s", error, challenge_id)
-            self._inbox.release(challenge_id, datetime.now(UTC))
+            self._inbox.release(challenge_id, datetime.now(UTC), attempt=attempt)

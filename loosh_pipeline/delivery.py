@@ -14,6 +14,8 @@ from loosh_pipeline.wire.batch import Evaluation
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi, Delivery, DeliveryStatus
 
 BATCH_LIMIT = 50
+BUDGET_S = 20.0
+"""No delivery is begun later than this: a sensor's tick has 60 s, and one delivery may use up its time limit."""
 
 
 def evaluation_of(scores: RoundScores) -> Evaluation:
@@ -39,14 +41,19 @@ def deliver_due(
     clock: Callable[[], datetime],
     challenge_id: ChallengeId | None = None,
 ) -> Counter[DeliveryStatus]:
-    """Try every due row once (or those of one challenge); what became of them, counted.
+    """Try the rows that are due (or those of one challenge) while time allows; what became of them, counted.
 
     A row that cannot be delivered now is tried again later; one that the API refuses for what it says is parked.
+    Rows are leased one by one: a slow API must not let the lease of the last run out before its turn.
     """
     tally: Counter[DeliveryStatus] = Counter()
-    for row in outbox.lease(clock(), BATCH_LIMIT, challenge_id):
-        delivery = api.send_batch(row.payload)
-        _record(outbox, row, delivery, clock())
+    started = clock()
+    while tally.total() < BATCH_LIMIT and (clock() - started).total_seconds() < BUDGET_S:
+        leased = outbox.lease(started, 1, challenge_id)
+        if not leased:
+            break
+        delivery = api.send_batch(leased[0].payload)
+        _record(outbox, leased[0], delivery, clock())
         tally[delivery.status] += 1
     return tally
 

@@ -48,6 +48,10 @@ class OrchestratorError(LooshError):
     """Dagster could not be asked, or refused."""
 
 
+class NoAnswer(OrchestratorError):
+    """Dagster was asked and did not say what it did: it may have done it."""
+
+
 @dataclass(frozen=True, slots=True)
 class DagsterApi:
     """One Dagster webserver. Every call raises OrchestratorError that says what it answered."""
@@ -78,14 +82,14 @@ class DagsterApi:
             "runConfigData": {},
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
-        answer = self._ask(_LAUNCH, params=params)["launchRun"]
+        answer = self._ask("launchRun", _LAUNCH, params=params)
         if answer["__typename"] != "LaunchRunSuccess":
             raise OrchestratorError(f"Dagster did not launch {job}: {answer}")
         return str(answer["run"]["runId"])
 
     def run_status(self, run_id: str) -> str:
         """Dagster's status of a run, such as STARTED or SUCCESS."""
-        answer = self._ask(_STATUS, id=run_id)["runOrError"]
+        answer = self._ask("runOrError", _STATUS, id=run_id)
         if answer["__typename"] != "Run":
             raise OrchestratorError(f"Dagster knows no run {run_id}: {answer}")
         return str(answer["status"])
@@ -93,26 +97,30 @@ class DagsterApi:
     def ready(self) -> bool:
         """Whether the code location is loaded, so that runs can be launched."""
         try:
-            answer = self._ask(_LOCATION)["locationStatusesOrError"]
+            answer = self._ask("locationStatusesOrError", _LOCATION)
         except OrchestratorError:
             return False
         return any(e["name"] == CODE_LOCATION and e["loadStatus"] == "LOADED" for e in answer.get("entries", ()))
 
     def _add_partition(self, key: str) -> None:
         selector = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
-        answer = self._ask(_ADD_PARTITION, repository=selector, definition=CHALLENGES, key=key)
-        kind = answer["addDynamicPartition"]["__typename"]
-        if kind not in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"):
-            raise OrchestratorError(f"Dagster did not add the partition {key!r}: {answer['addDynamicPartition']}")
+        answer = self._ask("addDynamicPartition", _ADD_PARTITION, repository=selector, definition=CHALLENGES, key=key)
+        if answer["__typename"] not in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"):
+            raise OrchestratorError(f"Dagster did not add the partition {key!r}: {answer}")
 
-    def _ask(self, query: str, **variables: Any) -> Mapping[str, Any]:
+    def _ask(self, field: str, query: str, **variables: Any) -> Mapping[str, Any]:
+        """The object under `field` of the answer."""
         try:
             response = self.client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
             response.raise_for_status()
             body = response.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise OrchestratorError(f"Dagster at {self.url} could not be asked: {error!r}; is it running?") from error
-        if body.get("errors"):
-            raise OrchestratorError(f"Dagster at {self.url} refused a query: {body['errors'][0].get('message')}")
-        data: Mapping[str, Any] = body["data"]
-        return data
+        except (httpx.HTTPError, ValueError) as error:
+            raise NoAnswer(f"Dagster at {self.url} did not answer: {error!r}") from error
+        if isinstance(body, dict) and body.get("errors"):
+            raise OrchestratorError(f"Dagster at {self.url} refused a query: {str(body['errors'])[:500]}")
+        match body:
+            case {"data": {**data}} if isinstance(answer := data.get(field), dict) and "__typename" in answer:
+                return answer
+        raise NoAnswer(f"Dagster at {self.url} answered without {field}: {str(body)[:500]}; is it a Dagster webserver?")

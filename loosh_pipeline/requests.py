@@ -52,15 +52,32 @@ class ChallengeRequest(BaseModel):
             raise ValueError("id must be printable and must not contain '...'; send a UUID")
         return value
 
+    @field_validator("created_at")
+    @classmethod
+    def _representable_in_utc(cls, value: datetime | None) -> datetime | None:
+        try:
+            return value if value is None or value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(f"created_at {value} lies outside the years 1 to 9999 in UTC") from error
+
     @model_validator(mode="after")
     def _can_be_scored(self) -> Self:
         if not self.evaluated_prompt().strip():
             raise ValueError("nothing to answer: prompt is empty and no message of role 'user' has text; send either")
         try:
-            json.dumps([self.messages, self.tools, self.tool_choice, self.metadata], allow_nan=False)
-        except ValueError as error:
-            raise ValueError("messages, tools, tool_choice and metadata must be plain JSON without NaN") from error
+            self._check_text()
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                "the request must be plain JSON: no NaN, no lone surrogates, not nested deeper than can be stored"
+            ) from error
         return self
+
+    def _check_text(self) -> None:
+        """Raises ValueError or RecursionError for what could be accepted, yet never stored, sent or embedded."""
+        texts = (self.prompt, self.correlation_id, self.model, self.status, self.requester)
+        free = (*texts, self.messages, self.tools, self.tool_choice, self.metadata)
+        json.dumps(free, allow_nan=False, ensure_ascii=False).encode()
+        self.model_dump(mode="json")
 
     def evaluated_prompt(self) -> str:
         """The prompt, or the text of the last user message when there is none."""
@@ -72,8 +89,6 @@ class ChallengeRequest(BaseModel):
     def stored(self, received_at: datetime) -> dict[str, Any]:
         """The JSON that is kept, and returned upstream as `original_request`."""
         created_at = self.created_at or received_at
-        if created_at.tzinfo is not None:
-            created_at = created_at.astimezone(UTC)
         return self.model_dump(mode="json") | {"created_at": created_at.isoformat()}
 
 

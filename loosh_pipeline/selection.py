@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Metagraph, Neuron
 from loosh_pipeline.errors import LooshError
@@ -23,16 +22,18 @@ def select_miners(
 ) -> tuple[Neuron, ...]:
     """Up to `maximum` serving miners, in order of uid.
 
-    The draw is seeded by challenge and block, so an auditor with the stored metagraph can repeat it.
+    Drawn are those whose hash with the challenge and the block is lowest, so that an auditor with the stored
+    metagraph can repeat the draw, in any language.
     Raises TooFewMiners below `minimum`.
     """
-    candidates = sorted(serving_miners(metagraph, own_hotkey), key=lambda n: n.hotkey)
+    candidates = serving_miners(metagraph, own_hotkey)
     if len(candidates) < minimum:
         raise TooFewMiners(
             f"{len(candidates)} miners serve on subnet {metagraph.netuid} at block {metagraph.block}, "
             f"MIN_MINERS is {minimum}; the challenge is kept and tried again"
         )
     if len(candidates) > maximum:
-        seed = hashlib.sha256(f"{challenge_id}:{metagraph.block_hash}".encode()).digest()
-        candidates = random.Random(seed).sample(candidates, maximum)
+        seed = f"{challenge_id}:{metagraph.block_hash}"
+        candidates.sort(key=lambda n: hashlib.sha256(f"{seed}:{n.hotkey}".encode()).digest())
+        candidates = candidates[:maximum]
     return tuple(sorted(candidates, key=lambda n: n.uid))

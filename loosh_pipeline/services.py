@@ -30,7 +30,7 @@ def services(settings: Settings) -> list[Service]:
     embedder = ["--host", LOOPBACK, "--port", str(settings.embedder_port)]
     web = ["--host", LOOPBACK, "--port", str(settings.dagster_port), "--workspace", workspace]
     return [
-        Service("ingress", [PYTHON, "-m", "ingress"], env, settings.api_port),
+        Service("ingress", [PYTHON, "-m", "ingress"], env, settings.api_port, settings.api_reached_at),
         Service(
             "code-server",
             [PYTHON, "-m", "dagster", "api", "grpc", "--module-name", "loosh_pipeline.definitions", *code],

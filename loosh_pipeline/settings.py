@@ -6,6 +6,7 @@ directory, `LOOSH_HOME` (`.loosh` in the working directory), so that a first run
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Self
@@ -13,21 +14,32 @@ from typing import Annotated, Self
 from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+UNSET = "<unset>"
+"""Written by `environment` for what has no value: an empty variable would let `.env` decide."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
 
 
 class Settings(BaseSettings):
     """Configuration of a validator. Raises `pydantic.ValidationError` that names a wrong variable."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", case_sensitive=False, frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        env_parse_none_str=UNSET,
+        extra="ignore",
+        case_sensitive=False,
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     # where things are kept
     loosh_home: Path = Path(".loosh")
     db_path: Path | None = Field(None, description="inbox and outbox; LOOSH_HOME/validator.db")
     users_db_path: Path | None = Field(None, description="registered users; LOOSH_HOME/users.db")
-    database_url: str | None = Field(None, description="SQLAlchemy URL that replaces DB_PATH, for Postgres")
+    database_url: str | None = Field(None, repr=False, description="SQLAlchemy URL that replaces DB_PATH, for Postgres")
     tables_dir: str | None = Field(None, description="asset tables: a path or an fsspec URL; LOOSH_HOME/tables")
     heatmaps_dir: Path | None = Field(None, description="heatmap pictures; LOOSH_HOME/heatmaps")
 
@@ -97,6 +109,10 @@ class Settings(BaseSettings):
             raise ValueError(f"MIN_MINERS ({self.min_miners}) exceeds MAX_MINERS ({self.max_miners})")
         if self.llm_api_url and not self.llm_model:
             raise ValueError("LLM_API_URL is set but LLM_MODEL is not; name the model to ask")
+        ports = Counter(getattr(self, name) for name in PORTS)
+        shared = [name for name in PORTS if ports[getattr(self, name)] > 1]
+        if shared:
+            raise ValueError(f"{', '.join(name.upper() for name in shared)} must all be different ports")
         return self
 
     @property
@@ -105,11 +121,11 @@ class Settings(BaseSettings):
 
     @property
     def inbox_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.db_path or self.home / 'validator.db'}"
+        return self.database_url or _sqlite(self.db_path or self.home / "validator.db")
 
     @property
     def users_url(self) -> str:
-        return f"sqlite:///{self.users_db_path or self.home / 'users.db'}"
+        return _sqlite(self.users_db_path or self.home / "users.db")
 
     @property
     def tables_root(self) -> str:
@@ -120,9 +136,15 @@ class Settings(BaseSettings):
         return (self.heatmaps_dir or self.home / "heatmaps").expanduser()
 
     @property
+    def api_reached_at(self) -> str:
+        """Host at which this machine reaches the ingress: the one it binds, or loopback when it binds all."""
+        return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.api_host, self.api_host)
+
+    @property
     def ingress_url(self) -> str:
         """Address of the ingress for links, without a trailing slash."""
-        return str(self.public_url or f"http://127.0.0.1:{self.api_port}").rstrip("/")
+        host = f"[{self.api_reached_at}]" if ":" in self.api_reached_at else self.api_reached_at
+        return str(self.public_url or f"http://{host}:{self.api_port}").rstrip("/")
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, so that another process has exactly the same ones."""
@@ -130,9 +152,13 @@ class Settings(BaseSettings):
         return {name: _as_text(value) for name, value in values}
 
 
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{path.expanduser()}"
+
+
 def _as_text(value: object) -> str:
     if value is None:
-        return ""
+        return UNSET
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

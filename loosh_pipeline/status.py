@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from loosh_pipeline.domain import ChallengeState
+from loosh_pipeline.services import LOOPBACK
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import metagraph_of
 from loosh_pipeline.store.inbox import Inbox
@@ -56,12 +57,12 @@ def _chain(settings: Settings) -> Table:
 
 def _processes(settings: Settings) -> Table:
     table = Table("process", "port", "listens", title="processes")
-    ports = {
-        "ingress": settings.api_port,
-        "Dagster webserver": settings.dagster_port,
-        "code server": settings.code_server_port,
-        "embedder": settings.embedder_port,
+    places = {
+        "ingress": (settings.api_port, settings.api_reached_at),
+        "Dagster webserver": (settings.dagster_port, LOOPBACK),
+        "code server": (settings.code_server_port, LOOPBACK),
+        "embedder": (settings.embedder_port, LOOPBACK),
     }
-    for name, port in ports.items():
-        table.add_row(name, str(port), "yes" if listens(port) else "no")
+    for name, (port, host) in places.items():
+        table.add_row(name, str(port), "yes" if listens(port, host) else "no")
     return table

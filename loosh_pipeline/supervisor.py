@@ -7,6 +7,7 @@ ours. A process does not outlive a supervisor that is killed (on Linux).
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import logging.handlers
 import os
@@ -23,11 +24,16 @@ from pathlib import Path
 from loosh_pipeline.errors import LooshError
 
 STOP_WITHIN_S = 15.0
+LAST_WORDS_S = 1.0
+"""How long the end of a log is waited for: a process that left its group may hold the pipe open for ever."""
 SETTLED_AFTER_S = 60.0
 LONGEST_PAUSE_S = 30.0
 LOG_BYTES = 10 * 1024 * 1024
 LOG_FILES = 5
+LINE_BYTES = 64 * 1024
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+"""Loaded here: a child between fork and exec must not load libraries."""
 
 Say = Callable[[str], None]
 
@@ -44,6 +50,7 @@ class Service:
     command: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
+    host: str = "127.0.0.1"
     after: Sequence[str] = ()
     """Services that must be ready before this one is started."""
 
@@ -52,6 +59,7 @@ class Service:
 class _Child:
     service: Service
     process: subprocess.Popen[bytes]
+    log: threading.Thread
     started_s: float
     failures: int = 0
     restart_at_s: float | None = None
@@ -77,9 +85,20 @@ class Supervisor:
         for service in self._services:
             for name in service.after:
                 self._wait_ready(self._children[name], deadline_s)
-            self._children[service.name] = self._spawn(service)
+            self._start_one(service)
         for child in self._children.values():
             self._wait_ready(child, deadline_s)
+
+    def _start_one(self, service: Service) -> None:
+        if service.port is not None and listens(service.port, service.host):
+            raise ServiceError(
+                f"{service.name} cannot start: something listens on {service.host}:{service.port} already; "
+                "stop it, or give this one another port"
+            )
+        try:
+            self._children[service.name] = self._spawn(service)
+        except OSError as error:
+            raise ServiceError(f"{service.name} cannot start: {error}") from error
 
     def supervise(self) -> None:
         """Restart what dies, until `stop` is called from a signal handler or Ctrl-C interrupts."""
@@ -102,21 +121,33 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 self._say(f"{child.service.name} did not stop within {STOP_WITHIN_S:g} s; killed")
             _signal_group(child.process, signal.SIGKILL)
+            child.process.wait()
+            child.log.join(LAST_WORDS_S)
 
     def check(self) -> None:
         """Restart what died and is due; called in a loop by `supervise`."""
         now_s = time.monotonic()
-        for name, child in self._children.items():
+        for child in list(self._children.values()):
             if child.restart_at_s is not None:
                 if now_s >= child.restart_at_s:
-                    self._children[name] = self._spawn(child.service, child.failures)
+                    self._restart(child, now_s)
             elif (code := child.process.poll()) is not None:
                 _signal_group(child.process, signal.SIGKILL)  # whatever it left behind holds its port
                 child.failures = 0 if now_s - child.started_s > SETTLED_AFTER_S else child.failures
-                pause_s = min(2.0**child.failures, LONGEST_PAUSE_S) if child.failures else 0.0
-                child.failures += 1
-                child.restart_at_s = now_s + pause_s
-                self._say(f"{name} ended with code {code}; restarting in {pause_s:g} s (see {self._log_path(name)})")
+                self._restart_later(child, now_s, f"ended with code {code}")
+
+    def _restart(self, child: _Child, now_s: float) -> None:
+        try:
+            self._children[child.service.name] = self._spawn(child.service, child.failures)
+        except OSError as error:
+            self._restart_later(child, now_s, f"cannot start: {error}")
+
+    def _restart_later(self, child: _Child, now_s: float, why: str) -> None:
+        name = child.service.name
+        pause_s = min(2.0 ** min(child.failures, 10), LONGEST_PAUSE_S) if child.failures else 0.0
+        child.failures += 1
+        child.restart_at_s = now_s + pause_s
+        self._say(f"{name} {why}; restarting in {pause_s:g} s (see {self._log_path(name)})")
 
     def _spawn(self, service: Service, failures: int = 0) -> _Child:
         process = subprocess.Popen(
@@ -126,14 +157,15 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_default_signals,
+            preexec_fn=functools.partial(_in_child, os.getpid()),
         )
-        threading.Thread(target=self._keep_log, args=(service.name, process), daemon=True).start()
-        return _Child(service, process, time.monotonic(), failures)
+        log = threading.Thread(target=self._keep_log, args=(service.name, process), daemon=True)
+        log.start()
+        return _Child(service, process, log, time.monotonic(), failures)
 
     def _wait_ready(self, child: _Child, deadline_s: float) -> None:
         name, port = child.service.name, child.service.port
-        while port is not None and not listens(port):
+        while port is not None and not listens(port, child.service.host):
             if (code := child.process.poll()) is not None:
                 raise ServiceError(f"{name} ended with code {code} before it was ready:\n{self.log_tail(name)}")
             if time.monotonic() > deadline_s:
@@ -141,12 +173,13 @@ class Supervisor:
             time.sleep(0.1)
 
     def _keep_log(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self._logs_dir.mkdir(parents=True, exist_ok=True)
         handler = logging.handlers.RotatingFileHandler(
             self._log_path(name), maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace"
         )
         assert process.stdout is not None
-        with process.stdout as lines:
-            for line in lines:
+        with process.stdout as output:
+            for line in iter(lambda: output.readline(LINE_BYTES), b""):
                 text = line.decode("utf-8", "replace").rstrip("\n")
                 handler.emit(logging.LogRecord(name, logging.INFO, "", 0, "%s", (text,), None))
         handler.close()
@@ -171,10 +204,10 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def listens(port: int) -> bool:
-    """Whether something accepts connections on this loopback port."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections there."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        socket.create_connection((host, port), timeout=1.0).close()
     except OSError:
         return False
     return True
@@ -187,9 +220,11 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
         return
 
 
-def _default_signals() -> None:
+def _in_child(supervisor_pid: int) -> None:
     """Runs in the child before exec: a shell's background job ignores SIGINT, and so would its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != supervisor_pid:  # it was killed before it could be watched
+            os._exit(1)

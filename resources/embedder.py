@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import dagster as dg
@@ -36,8 +36,10 @@ class InProcessEmbedder:
 
 
 @dg.resource(description="The embedding server at EMBEDDER_URL, or the built-in model in this process.")
-def embedder_resource(_context: dg.InitResourceContext) -> Embedder:
+def embedder_resource(_context: dg.InitResourceContext) -> Iterator[Embedder]:
     settings = get_settings()
-    if settings.embedder_url:
-        return HttpEmbedder(str(settings.embedder_url))
-    return InProcessEmbedder(settings.embedder_threads)
+    if settings.embedder_url is None:
+        yield InProcessEmbedder(settings.embedder_threads)
+        return
+    with HttpEmbedder(str(settings.embedder_url)) as embedder:
+        yield embedder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -81,6 +82,11 @@ class Store:
         return path
 
 
+def run_key(now: datetime, run_id: str) -> TableKey:
+    """Where a run keeps a table of its own: names sort by time, and two runs never share one."""
+    return TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-{run_id[:8]}", now)
+
+
 def written(table: WrittenTable) -> dict[str, dg.MetadataValue]:
     """Metadata that every asset with a table shows."""
     return {
@@ -114,7 +120,7 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:.3g}" if abs(value) >= 0.001 else "0"
     text = str(value).replace("|", "\\|").replace("\n", " ")
     return text if len(text) <= CELL_CHARS else f"{text[:CELL_CHARS]}…"
 

@@ -8,7 +8,7 @@ from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import weights_due
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import set_weights
+from sensors.jobs import UNFINISHED_RUNS, set_weights
 
 
 @dg.schedule(
@@ -17,7 +17,13 @@ from sensors.jobs import set_weights
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every two minutes: sets weights when they are due by block height, else says why not.",
 )
-def weights_schedule(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.RunRequest | dg.SkipReason:
+def weights_schedule(
+    context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
+) -> dg.RunRequest | dg.SkipReason:
+    # One writer: a run that waits behind evaluations for longer than a tick is not joined by a second one.
+    under_way = context.instance.get_runs(dg.RunsFilter(job_name=set_weights.name, statuses=UNFINISHED_RUNS), limit=1)
+    if under_way:
+        return dg.SkipReason(f"run {under_way[0].run_id} is setting them")
     settings = get_settings()
     since = datetime.now(UTC) - timedelta(hours=settings.emissions_lookback_h)
     scored = store.inbox.scored_since(since)

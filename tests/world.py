@@ -10,14 +10,16 @@ from typing import Any
 
 import dagster as dg
 from bittensor_core import Keypair
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from loosh_pipeline.chain.fake import FakeChain
 from loosh_pipeline.definitions import defs
 from loosh_pipeline.domain import Challenge, ChallengeId, ChallengeState, Hotkey, Neuron, Outcome, Response
 from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.embedding.port import Embedder
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.narrative import Narrative, compose_narrative
-from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB, WEIGHTS_JOB
+from loosh_pipeline.orchestrator import CHALLENGES, CODE_LOCATION, REPOSITORY, SCORE_JOB, WEIGHTS_JOB
 from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import get_settings
@@ -85,7 +87,8 @@ class ScriptedNarrator:
 class World:
     """Everything that assets and sensors work with, and the three things a validator does."""
 
-    def __init__(self, answers: Mapping[str, str | Outcome] = ANSWERS) -> None:
+    def __init__(self, instance: dg.DagsterInstance, answers: Mapping[str, str | Outcome] = ANSWERS) -> None:
+        self.instance = instance
         self.settings = get_settings()
         self.store = Store(self.settings)
         self.signer = Keypair.create_from_uri("//loosh-test//validator")
@@ -94,9 +97,9 @@ class World:
         neurons = (neuron(0, hotkey=own, validator_permit=True, ip=None, port=0), *serving)
         self.chain = FakeChain(metagraph(neurons, taken_at=datetime.now(UTC)), own)
         self.miners = ScriptedMiners(answers)
-        self.api = FakeChallengeApi()
+        self.api: Any = FakeChallengeApi()
+        self.embedder: Embedder = HashingEmbedder()
         self.narrator = ScriptedNarrator()
-        self.instance = dg.DagsterInstance.ephemeral()
 
     def resources(self) -> dict[str, Any]:
         return {
@@ -104,7 +107,7 @@ class World:
             "chain": self.chain,
             "signer": self.signer,
             "miners": self.miners,
-            "embedder": HashingEmbedder(),
+            "embedder": self.embedder,
             "llm": self.narrator,
             "challenge_api": self.api,
             "duckdb": tables_duckdb(),
@@ -128,6 +131,12 @@ class World:
     def set_weights(self, *assets: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         return self._run(WEIGHTS_JOB, assets, raise_on_error)
 
+    def add_run(self, job: str, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+        """A run that Dagster knows of and nobody executes."""
+        repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(CODE_LOCATION), REPOSITORY)
+        origin = RemoteJobOrigin(repository, job)
+        return self.instance.add_run(dg.DagsterRun(job_name=job, status=status, tags=tags, remote_job_origin=origin))
+
     def state(self, challenge_id: ChallengeId) -> ChallengeState:
         return self.store.inbox.get(challenge_id).state
 
@@ -135,11 +144,12 @@ class World:
         return self.store.partition(challenge_id)
 
     def _run(self, job: str, assets: Sequence[str], raise_on_error: bool, **how: Any) -> dg.ExecuteInProcessResult:
-        selection = [dg.AssetKey(name) for name in assets] or None
-        return defs.resolve_job_def(job).execute_in_process(
+        wired = dg.Definitions(
+            assets=defs.assets, asset_checks=defs.asset_checks, jobs=defs.jobs, resources=self.resources()
+        )
+        return wired.resolve_job_def(job).execute_in_process(
             instance=self.instance,
-            resources=self.resources(),
-            asset_selection=selection,
+            asset_selection=[dg.AssetKey(name) for name in assets] or None,
             raise_on_error=raise_on_error,
             **how,
         )
@@ -147,8 +157,9 @@ class World:
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """What the one materialization of an asset in this run says about it."""
-    (materialization,) = result.asset_materializations_for_node(asset)
-    return {name: value.value for name, value in materialization.metadata.items()}
+    events = [event for event in result.get_asset_materialization_events() if event.asset_key == dg.AssetKey(asset)]
+    assert len(events) == 1, f"{asset} was materialized {len(events)} times"
+    return {name: value.value for name, value in events[0].materialization.metadata.items()}
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:

@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
 
@@ -30,15 +30,21 @@ def open_database(url: str, schema: Schema) -> Engine:
 
     Raises StoreError with the path and the reason when it cannot be opened or is newer than this code.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(
+            f"the URL of the {schema} database cannot be read; write it like sqlite:////path/validator.db "
+            "or postgresql+psycopg2://user:password@host/loosh"
+        ) from error
     try:
         if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url)
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
         _migrate(engine, schema)
-    except (SQLAlchemyError, OSError, CommandError) as error:
+    except (SQLAlchemyError, ImportError, OSError, CommandError) as error:
         raise StoreError(
             f"cannot open the {schema} database {parsed.render_as_string(hide_password=True)}: {error}; "
             "check that the directory exists and is writable, and that this release is not older than the data"
@@ -74,7 +80,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def _migrate(engine: Engine, schema: Schema) -> None:
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS / schema))
+    config.set_main_option("script_location", str(MIGRATIONS / schema).replace("%", "%%"))
     head = ScriptDirectory.from_config(config).get_current_head()
     with reading(engine) as connection:
         if MigrationContext.configure(connection).get_current_revision() == head:

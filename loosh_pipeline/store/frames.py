@@ -80,7 +80,7 @@ METAGRAPH: Mapping[str, Any] = {
     "activity_cutoff_blocks": pl.Int64,
     "weights_rate_limit_blocks": pl.Int64,
     "min_allowed_weights": pl.Int32,
-    "weights_version_key": pl.Int64,
+    "weights_version_key": pl.UInt64,
     "commit_reveal": pl.Boolean,
     "uid": pl.Int32,
     "hotkey": pl.String,
@@ -106,7 +106,7 @@ EMISSIONS: Mapping[str, Any] = {
 WEIGHTS: Mapping[str, Any] = {
     "netuid": pl.Int32,
     "block": pl.Int64,
-    "version_key": pl.Int64,
+    "version_key": pl.UInt64,
     "submitted_at": UTC_MS,
     "success": pl.Boolean,
     "included_block": pl.Int64,
@@ -114,6 +114,7 @@ WEIGHTS: Mapping[str, Any] = {
     "commit_reveal": pl.Boolean,
     "error_code": pl.String,
     "error": pl.String,
+    "reveal_round": pl.Int64,
     "uid": pl.Int32,
     "hotkey": pl.String,
     "weight": pl.Float64,
@@ -137,7 +138,7 @@ def responses_frame(responses: Sequence[Response], **about: Any) -> pl.DataFrame
     rows = []
     for response in responses:
         row = asdict(response) | asdict(response.usage) | about
-        row["tool_calls"] = json.dumps(response.tool_calls) if response.tool_calls else None
+        row["tool_calls"] = None if response.tool_calls is None else json.dumps(response.tool_calls)
         del row["usage"]
         rows.append(row)
     return pl.DataFrame(rows, schema=RESPONSES)
@@ -155,7 +156,7 @@ def _response(row: dict[str, Any]) -> Response:
         **values
         | {
             "outcome": Outcome(row["outcome"]),
-            "tool_calls": tuple(json.loads(row["tool_calls"])) if row["tool_calls"] else None,
+            "tool_calls": None if row["tool_calls"] is None else tuple(json.loads(row["tool_calls"])),
             "usage": usage,
         }
     )
@@ -236,8 +237,13 @@ def weights_frame(plan: WeightPlan, submission: Submission, submitted_at: dateti
 
 
 def plan_of(frame: pl.DataFrame) -> WeightPlan:
-    """The plan that a `weights` table holds (who was dropped stands in the materialization)."""
+    """The plan that a `weights` table holds (who was dropped stands in the materialization).
+
+    Raises StoreError for an empty table: a plan without weights is never submitted.
+    """
     rows = frame.to_dicts()
+    if not rows:
+        raise StoreError("the weights table is empty: no plan was recorded in it; materialize weights")
     return WeightPlan(
         netuid=rows[0]["netuid"],
         block=Block(rows[0]["block"]),

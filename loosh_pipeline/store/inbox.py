@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select, update
+from sqlalchemy import Connection, Engine, Row, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -26,12 +26,15 @@ from loosh_pipeline.domain import (
 from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
 from loosh_pipeline.store.database import open_database, reading, schema_version
-from loosh_pipeline.store.schema import challenges, flags, miners, outbox
+from loosh_pipeline.store.schema import UtcDateTime, challenges, flags, miners, outbox
 
 RUNNING = "running"
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
+WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 600.0
+MOST_DOUBLINGS = 16
+"""Beyond it a pause has long reached its longest, and 2 ** attempts leaves the range of a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Inbox:
         """Challenges that wait for a run, oldest first."""
         query = (
             select(challenges)
-            .where(challenges.c.next_run_at <= now)
+            .where(challenges.c.state.in_(WAITING), challenges.c.next_run_at <= now)
             .order_by(challenges.c.received_at, challenges.c.id)
             .limit(limit)
         )
@@ -133,14 +136,16 @@ class Inbox:
             advance(connection, challenge_id, ChallengeState.DISPATCHED, now)
             return int(row.attempts)
 
-    def release(self, challenge_id: ChallengeId, now: datetime) -> None:
-        """Give a claim back: the run could not be requested, someone else may."""
+    def release(self, challenge_id: ChallengeId, now: datetime, *, attempt: int | None = None) -> None:
+        """Give a claim back: the run could not be requested, someone else may.
+
+        With `attempt`, only while that claim is the newest: one that came back late takes nothing from another.
+        """
+        ours = [challenges.c.id == challenge_id, challenges.c.state.in_(UNFINISHED)]
+        if attempt is not None:
+            ours.append(challenges.c.attempts == attempt)
         with self.engine.begin() as connection:
-            connection.execute(
-                update(challenges)
-                .where(challenges.c.id == challenge_id, challenges.c.state.in_(UNFINISHED))
-                .values(next_run_at=now)
-            )
+            connection.execute(update(challenges).where(*ours).values(next_run_at=now))
 
     def recent(self, limit: int) -> Sequence[InboxRow]:
         """The challenges accepted last, newest first."""
@@ -169,12 +174,14 @@ class Inbox:
             return [_inbox_row(row) for row in connection.execute(query)]
 
     def retry(self, row: InboxRow, reason: str, now: datetime, max_attempts: int) -> ChallengeState:
-        """Schedule another run after a dead one, later each time; after `max_attempts`, park it as failed."""
+        """Schedule another run after a dead one, later each time; after `max_attempts`, park it as failed.
+
+        Returns the state it is in now; a challenge that moved on since `row` was read is left as it is.
+        """
         if row.attempts >= max_attempts:
             change: dict[str, Any] = {"state": ChallengeState.FAILED, "next_run_at": None}
         else:
-            wait_s = min(FIRST_RETRY_S * 2 ** max(row.attempts - 1, 0), LONGEST_RETRY_S)
-            change = {"next_run_at": now + timedelta(seconds=wait_s)}
+            change = {"next_run_at": now + timedelta(seconds=pause_s(row.attempts, FIRST_RETRY_S, LONGEST_RETRY_S))}
         change |= {"failure": reason, "state_changed_at": now}
         with self.engine.begin() as connection:
             connection.execute(
@@ -183,10 +190,12 @@ class Inbox:
                     challenges.c.id == row.id,
                     challenges.c.state == row.state,
                     challenges.c.attempts == row.attempts,
+                    challenges.c.next_run_at.is_(None),
                 )
                 .values(change)
             )
-        return ChallengeState(change.get("state", row.state))
+            state = connection.execute(select(challenges.c.state).where(challenges.c.id == row.id)).scalar_one()
+        return ChallengeState(state)
 
     def collected(self, challenge_id: ChallengeId, responses: Sequence[Response], now: datetime) -> bool:
         """Record that the responses lie in their table; counts each miner once, however often it is called."""
@@ -197,17 +206,20 @@ class Inbox:
             "answered": len(answered),
             "elapsed_ms_sum": float(sum(r.elapsed_ms or 0.0 for r in answered)),
         }
+        first = update(challenges).where(challenges.c.id == challenge_id, challenges.c.collected_at.is_(None))
         with self.engine.begin() as connection:
-            if not advance(connection, challenge_id, ChallengeState.COLLECTED, now, **figures):
-                return False
-            for response in responses:
-                _count_miner(connection, response, now)
-            return True
+            moved = advance(connection, challenge_id, ChallengeState.COLLECTED, now)
+            # A parked challenge that is run again was counted before it was parked.
+            if connection.execute(first.values(figures)).rowcount == 1:
+                for response in sorted(responses, key=lambda each: each.hotkey):  # one order: no deadlock on Postgres
+                    _count_miner(connection, response, now)
+            return moved
 
     def scored(self, challenge_id: ChallengeId, now: datetime) -> bool:
-        """Record that the scores lie in their table."""
+        """Record that the scores lie in their table; the first time counts."""
+        scored_at = func.coalesce(challenges.c.scored_at, literal(now, UtcDateTime))
         with self.engine.begin() as connection:
-            return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=now, failure=None)
+            return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None)
 
     def stats(self) -> InboxStats:
         columns = (
@@ -264,6 +276,11 @@ class Inbox:
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
 
 
+def pause_s(attempts: int, first_s: float, longest_s: float) -> float:
+    """How long to wait after that many attempts: twice as long each time, up to the longest."""
+    return float(min(first_s * 2 ** min(max(attempts - 1, 0), MOST_DOUBLINGS), longest_s))
+
+
 def _inbox_row(row: Row[Any]) -> InboxRow:
     return InboxRow(
         id=ChallengeId(row.id),
@@ -288,13 +305,14 @@ def advance(
 ) -> bool:
     """Move a challenge forward; False when it was there already, so that a repeated step counts nothing twice.
 
-    A parked (`failed`) challenge moves on too when a run that an operator started gets it further.
+    A parked (`failed`) challenge moves on too when a run that an operator started gets it further. What moves is
+    being run, so a run that was scheduled for later is no longer needed; if this one dies too, it stalls.
     """
     earlier = [s for s in ChallengeState if STATE_ORDER[s] < STATE_ORDER[state] or s is ChallengeState.FAILED]
     moved = connection.execute(
         update(challenges)
         .where(challenges.c.id == challenge_id, challenges.c.state.in_(earlier))
-        .values(state=state, state_changed_at=now, **figures)
+        .values(state=state, state_changed_at=now, next_run_at=None, **figures)
     )
     return moved.rowcount == 1
 

@@ -14,16 +14,21 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.inbox import advance
+from loosh_pipeline.store.inbox import advance, pause_s
 from loosh_pipeline.store.schema import outbox
 
 BATCH = "response_batch"
-LEASE_S = 120.0
+LEASE_S = 300.0
+"""Longer than one delivery with its handshake can take, all time limits used up."""
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 900.0
+LONGEST_RETRY_AFTER_S = 6 * 3600.0
+"""A receiver may ask for patience, not for ever."""
 
 
 class OutboxState(StrEnum):
@@ -49,7 +54,10 @@ class Outbox:
         self._engine = engine
 
     def enqueue(self, challenge_id: ChallengeId, payload: bytes, now: datetime, kind: str = BATCH) -> bool:
-        """Keep a payload for delivery; False when this challenge's was kept before (the first one stands)."""
+        """Keep a payload for delivery; False when this challenge's was kept before (the first one stands).
+
+        Raises UnknownChallenge when no such challenge was accepted.
+        """
         insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         row = insert(outbox).values(
             kind=kind,
@@ -60,22 +68,30 @@ class Outbox:
             created_at=now,
             next_attempt_at=now,
         )
-        with self._engine.begin() as connection:
-            return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+        try:
+            with self._engine.begin() as connection:
+                return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+        except IntegrityError as error:
+            raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; nothing can be told of it") from error
 
     def lease(self, now: datetime, limit: int, challenge_id: ChallengeId | None = None) -> Sequence[OutboxRow]:
         """Take up to `limit` due rows for delivery, oldest first; nobody else gets them while the lease lasts."""
-        due = select(outbox.c.id).where(outbox.c.state == OutboxState.PENDING, outbox.c.next_attempt_at <= now)
+        is_due = (outbox.c.state == OutboxState.PENDING) & (outbox.c.next_attempt_at <= now)
+        due = select(outbox.c.id).where(is_due)
         if challenge_id is not None:
             due = due.where(outbox.c.challenge_id == challenge_id)
+        due = due.order_by(outbox.c.next_attempt_at, outbox.c.id).limit(limit).with_for_update(skip_locked=True)
+        # For Postgres: a common table expression, as a subquery may be run again for every row, past the limit; and
+        # the condition twice, as a lease that waited for another must look at its rows again.
+        taken = due.cte("taken")
         lease = (
             update(outbox)
-            .where(outbox.c.id.in_(due.order_by(outbox.c.next_attempt_at).limit(limit)))
+            .where(outbox.c.id.in_(select(taken.c.id)), is_due)
             .values(next_attempt_at=now + timedelta(seconds=LEASE_S), attempts=outbox.c.attempts + 1)
             .returning(outbox)
         )
         with self._engine.begin() as connection:
-            rows = connection.execute(lease).all()
+            rows = sorted(connection.execute(lease).all(), key=lambda r: (r.created_at, r.id))
         return [OutboxRow(r.id, r.kind, ChallengeId(r.challenge_id), r.payload, r.attempts) for r in rows]
 
     def delivered(self, row: OutboxRow, detail: str, now: datetime) -> None:
@@ -90,8 +106,8 @@ class Outbox:
 
     def postpone(self, row: OutboxRow, detail: str, now: datetime, retry_after_s: float | None = None) -> datetime:
         """Try again later: twice as long each time, or when the receiver said. Returns when."""
-        wait_s = min(FIRST_RETRY_S * 2 ** (row.attempts - 1), LONGEST_RETRY_S)
-        again = now + timedelta(seconds=max(wait_s, retry_after_s or 0.0))
+        wait_s = pause_s(row.attempts, FIRST_RETRY_S, LONGEST_RETRY_S)
+        again = now + timedelta(seconds=max(wait_s, min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)))
         self._change(row, next_attempt_at=again, detail=detail)
         return again
 
@@ -111,5 +127,7 @@ class Outbox:
             return connection.execute(query.limit(1)).first() is not None
 
     def _change(self, row: OutboxRow, **values: Any) -> None:
+        """What another attempt has settled since stays settled."""
+        pending = update(outbox).where(outbox.c.id == row.id, outbox.c.state == OutboxState.PENDING)
         with self._engine.begin() as connection:
-            connection.execute(update(outbox).where(outbox.c.id == row.id).values(**values))
+            connection.execute(pending.values(**values))

@@ -15,8 +15,8 @@ import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Protocol
+from datetime import UTC, date, datetime
+from typing import Any, Protocol
 
 import fsspec
 import polars as pl
@@ -24,13 +24,21 @@ from fsspec.implementations.local import LocalFileSystem
 
 from loosh_pipeline.errors import StoreError
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+SAFE_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}|[0-9]{8}T[0-9]{12}-[A-Za-z0-9_-]{1,80}")
+"""No two alike but for case, and no dot, which sets off the version. The second form is our own tables', which sort
+by time."""
+DAY = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
+GLOB_CHARACTERS = "*?["
 
 
 class SqlConnection(Protocol):
     """What `register_views` needs of a DuckDB connection."""
 
     def execute(self, query: str) -> object: ...
+
+    def filesystem_is_registered(self, name: str) -> bool: ...
+
+    def register_filesystem(self, filesystem: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,9 @@ class TableKey:
 
     @classmethod
     def of(cls, identity: str, at: datetime, version: str = "") -> TableKey:
-        return cls(at.date(), file_stem(identity), version)
+        if at.tzinfo is None:
+            raise StoreError(f"{at!r} is naive, so its day in UTC is unknown; pass an aware datetime")
+        return cls(at.astimezone(UTC).date(), file_stem(identity), version)
 
     @property
     def file(self) -> str:
@@ -63,16 +73,22 @@ class WrittenTable:
 
 def file_stem(identity: str) -> str:
     """A file name for an id that a stranger chose: itself when harmless, else its hash (marked by `~`)."""
-    if SAFE_NAME.fullmatch(identity) and not identity.startswith("-"):
+    if SAFE_NAME.fullmatch(identity):
         return identity
-    return "~" + hashlib.sha256(identity.encode()).hexdigest()
+    return "~" + hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
 
 
 class Tables:
-    """Reads and writes asset tables under a local path or an fsspec URL."""
+    """Reads and writes asset tables under a local path or an fsspec URL.
+
+    Raises StoreError for a root that DuckDB would read as a pattern.
+    """
 
     def __init__(self, root: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(root)
+        if any(character in root for character in GLOB_CHARACTERS):
+            raise StoreError(f"TABLES_DIR (or LOOSH_HOME) {root!r} contains one of {GLOB_CHARACTERS}; rename it")
+        # What another process wrote must be seen: an object store's client would cache listings for good.
+        self._fs, self._root = fsspec.core.url_to_fs(root, use_listings_cache=False)
         self._local = isinstance(self._fs, LocalFileSystem)
         self._fs.makedirs(self._root, exist_ok=True)
 
@@ -92,24 +108,29 @@ class Tables:
 
     def read(self, asset: str, key: TableKey) -> pl.DataFrame:
         """The rows of a table. Raises StoreError that names the missing file and the asset to materialize."""
-        path = self.path(asset, key)
-        try:
-            return pl.read_parquet(io.BytesIO(self._fs.cat_file(path)))
-        except FileNotFoundError as error:
-            raise StoreError(f"no table {path}; materialize {asset} for this partition first") from error
+        return _rows(self.path(asset, key), self._content(asset, key))
 
     def describe(self, asset: str, key: TableKey) -> WrittenTable:
         """What lies on disk for a key. Raises StoreError like `read`."""
-        rows = self.read(asset, key).height
-        content = self._fs.cat_file(self.path(asset, key))
-        return WrittenTable(self.path(asset, key), rows, len(content), hashlib.sha256(content).hexdigest(), True)
+        path, content = self.path(asset, key), self._content(asset, key)
+        return WrittenTable(
+            path, _rows(path, content).height, len(content), hashlib.sha256(content).hexdigest(), existed=True
+        )
+
+    def _content(self, asset: str, key: TableKey) -> bytes:
+        path = self.path(asset, key)
+        try:
+            content: bytes = self._fs.cat_file(path)
+        except FileNotFoundError as error:
+            raise StoreError(f"no table {path}; materialize {asset} for this partition first") from error
+        return content
 
     def latest(self, asset: str) -> pl.DataFrame | None:
         """The rows of the newest table of an asset whose names sort by time; None when there is none."""
         for day in reversed(self.days(asset)):
             files = sorted(self._fs.glob(f"{self._root}/{asset}/day={day.isoformat()}/*.parquet"))
             if files:
-                return pl.read_parquet(io.BytesIO(self._fs.cat_file(files[-1])))
+                return _rows(files[-1], self._fs.cat_file(files[-1]))
         return None
 
     def days(self, asset: str) -> list[date]:
@@ -118,13 +139,15 @@ class Tables:
         if not self._fs.exists(directory):
             return []
         names = (os.path.basename(path.rstrip("/")) for path in self._fs.ls(directory, detail=False))
-        return sorted(date.fromisoformat(name.removeprefix("day=")) for name in names if name.startswith("day="))
+        return sorted(date.fromisoformat(found[1]) for name in names if (found := DAY.fullmatch(name)))
 
     def register_views(self, connection: SqlConnection, assets: Iterable[str], since: date | None = None) -> list[str]:
         """Create a DuckDB view for every asset that has tables; returns the names of those that have.
 
         `since` leaves out older days, so that a query over a lookback does not open the whole history.
         """
+        if not self._local:
+            self._make_known(connection)
         created = []
         for asset in assets:
             globs = [
@@ -135,29 +158,38 @@ class Tables:
             globs = [pattern for pattern in globs if self._fs.glob(pattern)]
             if not globs:
                 continue
-            listing = ", ".join("'" + pattern.replace("'", "''") + "'" for pattern in globs)
+            listing = ", ".join(self._sql_text(pattern) for pattern in globs)
             connection.execute(
                 f'CREATE OR REPLACE VIEW "{asset}" AS SELECT * FROM read_parquet([{listing}], union_by_name=true)'
             )
             created.append(asset)
         return created
 
+    def _make_known(self, connection: SqlConnection) -> None:
+        protocols = [self._fs.protocol] if isinstance(self._fs.protocol, str) else list(self._fs.protocol)
+        if not any(connection.filesystem_is_registered(protocol) for protocol in protocols):
+            connection.register_filesystem(self._fs)
+
+    def _sql_text(self, path: str) -> str:
+        address = path if self._local else self._fs.unstrip_protocol(path)
+        return "'" + address.replace("'", "''") + "'"
+
     def _put(self, path: str, content: bytes, rows: int, *, replace: bool) -> WrittenTable:
         self._fs.makedirs(os.path.dirname(path), exist_ok=True)
         existed = not (self._put_local if self._local else self._put_remote)(path, content, replace)
         if existed:
             content = self._fs.cat_file(path)
-            rows = pl.read_parquet(io.BytesIO(content)).height
+            rows = _rows(path, content).height
         return WrittenTable(path, rows, len(content), hashlib.sha256(content).hexdigest(), existed)
 
     def _put_local(self, path: str, content: bytes, replace: bool) -> bool:
         """Write to a temporary name, sync, then rename; a power cut leaves the old file or the new one."""
         temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         try:
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             if replace:
                 os.replace(temporary, path)
             else:
@@ -171,11 +203,23 @@ class Tables:
         return True
 
     def _put_remote(self, path: str, content: bytes, replace: bool) -> bool:
-        """Object stores put whole objects; two first writers at the same instant are the only race left."""
+        """Object stores put whole objects. One that cannot be asked to put only what is new leaves a race between
+        two first writers at the same instant.
+        """
         if not replace and self._fs.exists(path):
             return False
-        self._fs.pipe_file(path, content)
+        try:
+            self._fs.pipe_file(path, content, mode="overwrite" if replace else "create")
+        except FileExistsError:
+            return False
         return True
+
+
+def _rows(path: str, content: bytes) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        raise StoreError(f"{path} is no readable table: {error}; delete it and materialize it again") from error
 
 
 def _parquet_bytes(frame: pl.DataFrame) -> bytes:

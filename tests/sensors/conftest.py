@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
 import pytest
 
 from tests.world import World
 
 
 @pytest.fixture
-def world(own_home: object) -> World:
-    return World()
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def world(own_home: Path, instance: dg.DagsterInstance) -> World:
+    return World(instance)

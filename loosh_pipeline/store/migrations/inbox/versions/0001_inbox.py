@@ -29,6 +29,7 @@ def upgrade() -> None:
     )
     op.create_index("challenges_state", "challenges", ["state", "next_run_at"])
     op.create_index("challenges_received_at", "challenges", ["received_at"])
+    op.create_index("challenges_figures", "challenges", ["state", "asked", "answered", "elapsed_ms_sum"])
     op.create_table(
         "outbox",
         sa.Column("id", sa.Integer, primary_key=True),

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.store.inbox import FIRST_RETRY_S
+from sensors.challenge_sensor import BATCH, challenge_sensor
+from sensors.jobs import UNFINISHED_RUNS
+from tests.world import World
+
+LONG_AGO = timedelta(hours=1)
+ENDED = [status for status in dg.DagsterRunStatus if status not in {*UNFINISHED_RUNS, dg.DagsterRunStatus.MANAGED}]
+
+
+def tick(world: World) -> dg.SensorResult | dg.SkipReason:
+    with dg.build_sensor_context(instance=world.instance, resources={"store": world.store}) as context:
+        result = challenge_sensor(context)
+    assert isinstance(result, dg.SensorResult | dg.SkipReason)
+    return result
+
+
+def requested(result: dg.SensorResult | dg.SkipReason) -> Sequence[dg.RunRequest]:
+    assert isinstance(result, dg.SensorResult), result.skip_message
+    return result.run_requests or []
+
+
+def attempted(world: World, challenge_id: str, attempts: int) -> ChallengeId:
+    """A challenge whose runs were requested that many times, the last one an hour ago."""
+    then = datetime.now(UTC) - LONG_AGO
+    accepted = world.accept(challenge_id, now=then)
+    for _ in range(attempts - 1):
+        world.store.inbox.claim(accepted, then)
+        world.store.inbox.release(accepted, then)
+    world.store.inbox.claim(accepted, then)
+    assert world.store.inbox.get(accepted).attempts == attempts
+    return accepted
+
+
+def add_run(world: World, challenge_id: ChallengeId, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    return world.add_run(SCORE_JOB, status, **{PARTITION_TAG: challenge_id})
+
+
+def due_after_s(world: World, since: datetime, seconds: float) -> list[ChallengeId]:
+    return [row.id for row in world.store.inbox.due(since + timedelta(seconds=seconds), BATCH)]
+
+
+def test_each_accepted_challenge_gets_one_run_and_its_partition(world: World) -> None:
+    for challenge_id in ("c-1", "c-2"):
+        world.accept(challenge_id)
+    result = tick(world)
+
+    assert [(r.partition_key, r.run_key, r.tags[ATTEMPT_TAG]) for r in requested(result)] == [
+        ("c-1", "c-1:1", "1"),
+        ("c-2", "c-2:1", "1"),
+    ]
+    assert isinstance(result, dg.SensorResult)
+    (added,) = result.dynamic_partitions_requests or []
+    assert isinstance(added, dg.AddDynamicPartitionsRequest)
+    assert (added.partitions_def_name, list(added.partition_keys)) == (CHALLENGES, ["c-1", "c-2"])
+    assert world.state(ChallengeId("c-1")) is ChallengeState.DISPATCHED
+
+
+def test_what_was_requested_or_claimed_elsewhere_is_not_requested_again(world: World) -> None:
+    world.accept("c-1")
+    assert len(requested(tick(world))) == 1
+    second = world.accept("c-2")
+    assert world.store.inbox.claim(second, datetime.now(UTC)) == 1, "by the ingress"
+
+    result = tick(world)
+    assert isinstance(result, dg.SkipReason)
+    assert result.skip_message == "every accepted challenge is being evaluated or done"
+
+
+def test_what_the_ingress_gave_back_is_requested_as_the_next_attempt(world: World) -> None:
+    challenge_id = world.accept()
+    world.store.inbox.claim(challenge_id, datetime.now(UTC))
+    world.store.inbox.release(challenge_id, datetime.now(UTC))
+    assert [r.run_key for r in requested(tick(world))] == ["c-1:2"]
+
+
+def test_a_backlog_is_taken_in_batches_oldest_first(world: World) -> None:
+    start = datetime.now(UTC) - timedelta(minutes=1)
+    for number in range(BATCH + 2):
+        world.accept(f"c-{number:03}", now=start + timedelta(milliseconds=number))
+    assert [r.partition_key for r in requested(tick(world))] == [f"c-{number:03}" for number in range(BATCH)]
+    assert [r.partition_key for r in requested(tick(world))] == [f"c-{BATCH:03}", f"c-{BATCH + 1:03}"]
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_a_dead_run_is_followed_by_another_after_a_pause(world: World, status: dg.DagsterRunStatus) -> None:
+    challenge_id = attempted(world, "c-1", 1)
+    run = add_run(world, challenge_id, status)
+    before = datetime.now(UTC)
+    assert isinstance(tick(world), dg.SkipReason)
+
+    row = world.store.inbox.get(challenge_id)
+    assert row.failure == f"its last run ended as {status.value} ({run.run_id})"
+    assert row.state is ChallengeState.DISPATCHED
+    assert due_after_s(world, before, FIRST_RETRY_S - 1) == []
+    assert due_after_s(world, before, FIRST_RETRY_S + 5) == [challenge_id]
+
+
+def test_a_run_that_was_never_created_is_requested_again(world: World) -> None:
+    challenge_id = attempted(world, "c-1", 1)
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure == "its run was never created"
+    world.store.inbox.release(challenge_id, datetime.now(UTC))
+    assert [r.run_key for r in requested(tick(world))] == ["c-1:2"]
+
+
+@pytest.mark.parametrize(("attempts", "pause_s"), [(1, 5), (2, 10), (4, 40), (7, 320)])
+def test_the_pause_doubles_with_every_dead_run(world: World, attempts: int, pause_s: float) -> None:
+    challenge_id = attempted(world, "c-1", attempts)
+    add_run(world, challenge_id, dg.DagsterRunStatus.FAILURE)
+    before = datetime.now(UTC)
+    tick(world)
+    took_s = (datetime.now(UTC) - before).total_seconds()
+    assert due_after_s(world, before, pause_s - 0.001) == []
+    assert due_after_s(world, before, pause_s + took_s) == [challenge_id]
+
+
+def test_after_the_last_attempt_it_is_parked_with_the_reason(world: World) -> None:
+    challenge_id = attempted(world, "c-1", world.settings.max_run_attempts)
+    run = add_run(world, challenge_id, dg.DagsterRunStatus.FAILURE)
+    tick(world)
+
+    row = world.store.inbox.get(challenge_id)
+    assert row.state is ChallengeState.FAILED
+    assert run.run_id in (row.failure or "")
+    assert due_after_s(world, datetime.now(UTC), 1e6) == []
+    assert isinstance(tick(world), dg.SkipReason)
+
+
+@pytest.mark.parametrize("status", UNFINISHED_RUNS)
+def test_a_live_run_is_left_alone_however_long_it_takes(world: World, status: dg.DagsterRunStatus) -> None:
+    challenge_id = attempted(world, "c-1", 2)
+    add_run(world, challenge_id, dg.DagsterRunStatus.FAILURE)
+    add_run(world, challenge_id, status)
+    before = world.store.inbox.get(challenge_id)
+    assert isinstance(tick(world), dg.SkipReason)
+    assert world.store.inbox.get(challenge_id) == before
+
+
+def test_a_run_of_another_challenge_keeps_nothing_alive(world: World) -> None:
+    dead = attempted(world, "c-1", 1)
+    add_run(world, attempted(world, "c-2", 1), dg.DagsterRunStatus.STARTED)
+    tick(world)
+    assert world.store.inbox.get(dead).failure == "its run was never created"
+    assert world.store.inbox.get(ChallengeId("c-2")).failure is None
+
+
+def test_a_challenge_that_moved_a_moment_ago_is_not_looked_at(world: World) -> None:
+    challenge_id = world.accept()
+    world.store.inbox.claim(challenge_id, datetime.now(UTC))
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure is None
+
+
+def test_a_scored_challenge_whose_result_waits_in_the_outbox_gets_no_run(world: World) -> None:
+    challenge_id = attempted(world, "c-1", 1)
+    then = datetime.now(UTC) - LONG_AGO
+    world.store.inbox.scored(challenge_id, then)
+    world.store.outbox.enqueue(challenge_id, b"{}", then)
+    tick(world)
+    row = world.store.inbox.get(challenge_id)
+    assert (row.state, row.failure) == (ChallengeState.SCORED, None)

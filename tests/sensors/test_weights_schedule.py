@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from loosh_pipeline.domain import Block
+from loosh_pipeline.errors import ChainTimeout
+from loosh_pipeline.settings import get_settings
+from sensors.jobs import UNFINISHED_RUNS, set_weights
+from sensors.weights_schedule import weights_schedule
+from tests.world import World
+
+
+@pytest.fixture(scope="module")
+def instance_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    """A schedule reaches its instance by reference only, so one in memory will not do."""
+    home = str(tmp_path_factory.mktemp("dagster"))
+    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance:
+        yield instance
+
+
+@pytest.fixture
+def instance(instance_on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
+    for run in instance_on_disk.get_runs():
+        instance_on_disk.delete_run(run.run_id)
+    return instance_on_disk
+
+
+def tick(world: World) -> dg.RunRequest | dg.SkipReason:
+    resources = {"store": world.store, "chain": world.chain}
+    with dg.build_schedule_context(instance=world.instance, resources=resources) as context:
+        result = weights_schedule(context)
+    assert isinstance(result, dg.RunRequest | dg.SkipReason)
+    return result
+
+
+def reason(world: World) -> str:
+    result = tick(world)
+    assert isinstance(result, dg.SkipReason)
+    return result.skip_message or ""
+
+
+def store_scored(world: World, challenge_id: str = "c-1", age: timedelta = timedelta(0)) -> None:
+    now = datetime.now(UTC) - age
+    world.store.inbox.scored(world.accept(challenge_id, now=now), now)
+
+
+def set_last_update(world: World, block: int) -> None:
+    own, *others = world.chain.metagraph.neurons
+    world.chain.metagraph = replace(world.chain.metagraph, neurons=(replace(own, last_update=Block(block)), *others))
+
+
+def test_weights_that_were_never_set_are_due_once_a_round_is_scored(world: World) -> None:
+    store_scored(world)
+    assert isinstance(tick(world), dg.RunRequest)
+    newest = world.store.newest_metagraph()
+    assert newest is not None
+    assert newest.block == 100, "what the decision was made of is kept"
+
+
+def test_without_enough_rounds_the_chain_is_not_even_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_scored(world, "c-old", age=timedelta(hours=world.settings.emissions_lookback_h + 1))
+    assert reason(world) == "0 rounds were scored in the last 24 h; WEIGHTS_MIN_ROUNDS is 1"
+    assert world.chain.calls == []
+
+    monkeypatch.setenv("WEIGHTS_MIN_ROUNDS", "2")
+    get_settings.cache_clear()
+    store_scored(world)
+    assert reason(world) == "1 rounds were scored in the last 24 h; WEIGHTS_MIN_ROUNDS is 2"
+
+
+def test_within_the_interval_it_says_at_which_block_they_are_due(world: World) -> None:
+    store_scored(world)
+    set_last_update(world, 60)
+    assert reason(world) == (
+        "weights were set at block 60, 40 blocks before block 100; "
+        "the interval is 360 blocks, so they are due at block 420"
+    )
+    world.chain.advance(319)
+    assert "due at block 420" in reason(world)
+    world.chain.advance(1)
+    assert isinstance(tick(world), dg.RunRequest)
+
+
+def test_the_chains_rate_limit_rules_when_it_is_longer(world: World) -> None:
+    store_scored(world)
+    set_last_update(world, 99)
+    world.chain.metagraph = replace(world.chain.metagraph, weights_rate_limit_blocks=1000)
+    assert "the chain's rate limit is 1000 blocks, so they are due at block 1099" in reason(world)
+
+
+def test_an_unregistered_validator_is_told_so(world: World) -> None:
+    store_scored(world)
+    world.chain.metagraph = replace(world.chain.metagraph, neurons=world.chain.metagraph.neurons[1:])
+    assert reason(world) == f"{world.chain.hotkey} is not registered on subnet 78 at block 100"
+
+
+def test_a_chain_that_does_not_answer_is_an_error_of_the_tick(world: World) -> None:
+    store_scored(world)
+    world.chain.fail("snapshot", ChainTimeout("ws://127.0.0.1:9 did not answer snapshot within 60 s"))
+    with pytest.raises(ChainTimeout, match="did not answer snapshot"):
+        tick(world)
+
+
+@pytest.mark.parametrize("status", UNFINISHED_RUNS)
+def test_one_run_sets_weights_at_a_time(world: World, status: dg.DagsterRunStatus) -> None:
+    store_scored(world)
+    run = world.add_run(set_weights.name, status)
+    assert reason(world) == f"run {run.run_id} is setting them"
+    world.instance.delete_run(run.run_id)
+    world.add_run(set_weights.name, dg.DagsterRunStatus.FAILURE)
+    assert isinstance(tick(world), dg.RunRequest)

@@ -1,0 +1,145 @@
+"""Opening, migrating and tuning the databases; real processes where they meet."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import MetaData, create_engine, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store import database
+from loosh_pipeline.store.database import Schema, open_database, reading, schema_version
+from loosh_pipeline.store.schema import inbox_metadata, users_metadata
+
+SCHEMAS: list[tuple[Schema, MetaData]] = [("inbox", inbox_metadata), ("users", users_metadata)]
+
+OPEN_WHEN_TOLD = """
+import sys
+from loosh_pipeline.store.database import open_database, schema_version
+print("ready", flush=True)
+sys.stdin.readline()
+print(schema_version(open_database(sys.argv[1], "inbox")), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("schema", "metadata"), SCHEMAS)
+def test_migrated_schema_is_the_declared_one(inbox_url: str, schema: Schema, metadata: MetaData) -> None:
+    engine = open_database(inbox_url, schema)
+    with reading(engine) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_the_comparison_sees_a_missing_column(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/x.db", "users")
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE users DROP COLUMN updated_at"))
+    with reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), users_metadata)
+
+
+@pytest.mark.parametrize(("schema", "_metadata"), SCHEMAS)
+def test_newer_data_is_refused_and_left_alone(tmp_path: Path, schema: Schema, _metadata: MetaData) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    with open_database(url, schema).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match=r"cannot open the .*x\.db.*9999.*not older than the data"):
+        open_database(url, schema)
+    with sqlite3.connect(tmp_path / "x.db") as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
+def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:
+    command = [sys.executable, "-c", OPEN_WHEN_TOLD, inbox_url]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=60) for process in processes]
+
+    assert [out for out, _ in ended] == ["0001\n"] * 4, [err for _, err in ended]
+    engine = create_engine(inbox_url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
+    engine.dispose()
+
+
+def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "50%" / "users"
+    versions = folder / "versions"
+    versions.mkdir(parents=True)
+    (folder / "env.py").write_text((database.MIGRATIONS / "users" / "env.py").read_text())
+    (versions / "0001_half.py").write_text(
+        "from alembic import op\nrevision = '0001'\ndown_revision = None\n"
+        "def upgrade():\n    op.execute('CREATE TABLE half (a)')\n    op.execute('CREATE nonsense')\n"
+    )
+    monkeypatch.setattr(database, "MIGRATIONS", tmp_path / "50%")
+    with pytest.raises(StoreError, match="nonsense"):
+        open_database(f"sqlite:///{tmp_path}/x.db", "users")
+    with sqlite3.connect(tmp_path / "x.db") as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
+def test_every_connection_is_durable_and_checks_references(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/x.db", "inbox")
+    assert schema_version(engine) == "0001"
+    with reading(engine) as one, reading(engine) as two:
+        for connection in (one, two):
+            pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
+            assert pragmas == PRAGMAS
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO outbox VALUES ({', '.join(['1'] * 10)})"))
+
+
+PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": database.BUSY_TIMEOUT_MS}
+
+
+def test_a_reader_neither_waits_for_a_writer_nor_sees_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    engine = open_database(f"sqlite:///{tmp_path}/x.db", "users")
+    count = text("SELECT count(*) FROM users")
+    with engine.begin() as writer:
+        writer.execute(text("INSERT INTO users VALUES ('a', '2026-01-01', '2026-01-01')"))
+        with reading(engine) as reader:
+            assert reader.execute(count).scalar_one() == 0
+        with pytest.raises(OperationalError, match="locked"), engine.begin():
+            pytest.fail("two write transactions at once")
+    with reading(engine) as reader:
+        assert reader.execute(count).scalar_one() == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("validator.db", "URL of the inbox database cannot be read; write it like sqlite:"),
+        ("sqlite:////proc/none/x.db", "cannot open the inbox database sqlite:////proc/none/x.db"),
+        ("nosuch://host/x", "cannot open the inbox database nosuch://host/x"),
+        ("postgresql+psycopg2://u:hunter2@127.0.0.1:1/x", r"u:\*\*\*@127.0.0.1"),
+        ("postgresql+asyncpg://u:hunter2@127.0.0.1:1/x", r"cannot open .*asyncpg"),
+    ],
+)
+def test_what_cannot_be_opened_is_named_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as caught:
+        open_database(url, "inbox")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("this is a text file, and long enough not to be taken for an empty database" * 20)
+    with pytest.raises(StoreError, match="not a database"):
+        open_database(f"sqlite:///{tmp_path}/x.db", "inbox")

@@ -1,0 +1,162 @@
+"""What is written to a table comes back as it was."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loosh_pipeline.domain import Metagraph, ObservedWeights, Outcome, Response, Submission, Usage, WeightPlan
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.frames import (
+    emissions_frame,
+    emissions_of,
+    metagraph_frame,
+    metagraph_of,
+    plan_of,
+    receipts_frame,
+    responses_frame,
+    responses_of,
+    scores_frame,
+    scores_of,
+    weights_frame,
+)
+from tests.builders import NOON, emission, metagraph, neuron, response, round_scores, score
+
+PLAN = WeightPlan(
+    netuid=78,
+    block=100,
+    weights={2: 0.25, 1: 0.75},
+    hotkeys={1: "hotkey-1", 2: "hotkey-2"},
+    version_key=2**64 - 1,
+)
+TEXT = st.text(max_size=30)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def through_a_file(frame: pl.DataFrame) -> pl.DataFrame:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    buffer.seek(0)
+    return pl.read_parquet(buffer)
+
+
+def stored(*responses: Response) -> pl.DataFrame:
+    return through_a_file(responses_frame(responses, asked_at=NOON, metagraph_block=100))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"outcome": Outcome.TIMEOUT, "text": "", "elapsed_ms": None, "detail": "no answer in 60 s"},
+        {"tool_calls": ({"function": {"name": "é", "arguments": '{"a": [1, null]}'}}, {"id": 2})},
+        {"tool_calls": ()},
+        {"usage": Usage(3, 4, 2**31 - 1), "finish_reason": "stop", "handshake_ms": 0.1, "sha256": "ab" * 32},
+        {"text": "\u0000 \U0001f308 " + "x" * 100_000},
+    ],
+)
+def test_a_response_comes_back(fields: dict[str, Any]) -> None:
+    assert responses_of(stored(response(**fields))) == (response(**fields),)
+
+
+@given(text=TEXT, calls=st.none() | st.lists(st.dictionaries(TEXT, JSON, max_size=3), max_size=2).map(tuple))
+def test_any_response_comes_back(text: str, calls: tuple[dict[str, Any], ...] | None) -> None:
+    asked = response(text=text, tool_calls=calls)
+    assert responses_of(responses_frame([asked], asked_at=NOON, metagraph_block=1)) == (asked,)
+
+
+def test_responses_keep_their_order_and_say_when_and_at_which_block() -> None:
+    asked = [response(f"hotkey-{number}", outcome=outcome) for number, outcome in enumerate(Outcome)][::-1]
+    frame = stored(*asked)
+    assert responses_of(frame) == tuple(asked)
+    assert frame["asked_at"].unique().to_list() == [NOON]
+    assert frame["metagraph_block"].unique().to_list() == [100]
+
+
+def test_a_round_nobody_was_asked_in_has_every_column() -> None:
+    nobody = stored()
+    assert responses_of(nobody) == ()
+    assert nobody.schema == stored(response()).schema
+
+
+def test_scores_come_back_without_their_similarity() -> None:
+    result = round_scores(
+        (
+            score("hotkey-1", 1.5, copies=("hotkey-2",)),
+            score("hotkey-2", 0.5, copies=("hotkey-1", "hotkey-9")),
+            score("hotkey-3", 0.0, outcome=Outcome.TIMEOUT),
+        )
+    )
+    frame = through_a_file(scores_frame(result, received_at=NOON))
+    found = scores_of(frame)
+    assert found.scores == result.scores
+    assert found.similarity.shape == (0, 0)
+    for name in ("challenge_id", "scorer_version", "context_digest", "consensus_score", "typical_score"):
+        assert getattr(found, name) == getattr(result, name)
+    assert frame["received_at"].to_list() == [NOON] * 3
+
+
+def test_a_round_with_nothing_to_compare_comes_back() -> None:
+    result = round_scores(
+        (score("hotkey-1", 0.0, outcome=Outcome.EMPTY),), consensus_score=None, similarity=np.zeros((0, 0))
+    )
+    found = scores_of(through_a_file(scores_frame(result, received_at=NOON)))
+    assert (found.consensus_score, found.scores) == (None, result.scores)
+    with pytest.raises(StoreError, match="nobody was asked"):
+        scores_of(scores_frame(round_scores(()), received_at=NOON))
+
+
+@pytest.mark.parametrize(
+    "subnet",
+    [
+        metagraph(),
+        metagraph((neuron(0, ip=None, port=0, validator_permit=True, stake=1e9, last_update=9_000_000),)),
+        metagraph(weights_version_key=2**64 - 1, commit_reveal=True, taken_at=NOON + timedelta(milliseconds=7)),
+    ],
+)
+def test_a_metagraph_comes_back(subnet: Metagraph) -> None:
+    assert metagraph_of(through_a_file(metagraph_frame(subnet))) == subnet
+
+
+def test_an_empty_metagraph_is_refused() -> None:
+    with pytest.raises(StoreError, match="check NETUID"):
+        metagraph_of(metagraph_frame(metagraph(())))
+
+
+def test_emissions_come_back() -> None:
+    earned = (emission("a", last_answered_at=NOON), emission("b", weight=0.0, emission=0.0, paid=0))
+    assert emissions_of(through_a_file(emissions_frame(earned))) == earned
+    assert emissions_of(emissions_frame(())) == ()
+
+
+def test_a_plan_comes_back_with_what_the_chain_said() -> None:
+    refused = Submission(False, None, None, True, "TooFast", "wait 5 blocks", reveal_round=17)
+    frame = through_a_file(weights_frame(PLAN, refused, NOON))
+    assert plan_of(frame) == PLAN
+    said = ("success", "included_block", "commit_reveal", "error_code", "error", "reveal_round", "submitted_at")
+    assert [frame[name].to_list() for name in said] == [
+        [value] * 2 for value in (False, None, True, "TooFast", "wait 5 blocks", 17, NOON)
+    ]
+    with pytest.raises(StoreError, match="weights table is empty"):
+        plan_of(frame.clear())
+
+
+def test_receipts_show_what_is_planned_observed_or_both() -> None:
+    observed = ObservedWeights("validator", 0, 120, 119, {1: 0.5, 7: 0.5})
+    frame = through_a_file(receipts_frame(PLAN, observed, "missing", NOON))
+    rows = frame.select("uid", "hotkey", "planned", "observed").rows()
+    assert rows == [(1, "hotkey-1", 0.75, 0.5), (2, "hotkey-2", 0.25, 0.0), (7, "", 0.0, 0.5)]
+    assert frame.select("state", "validator", "observed_block", "last_update", "observed_at").unique().rows() == [
+        ("missing", "validator", 120, 119, NOON)
+    ]
