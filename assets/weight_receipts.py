@@ -16,6 +16,7 @@ OBSERVED = "observed"
 COMMITTED = "committed"
 MISSING = "missing"
 REFUSED = "refused"
+NOTHING = "nothing was submitted yet"
 
 
 @dg.asset(
@@ -34,7 +35,7 @@ def weight_receipts(
 ) -> dg.MaterializeResult[None]:
     submitted = store.tables.latest("weights")
     if submitted is None or submitted.is_empty():
-        return dg.MaterializeResult(metadata={"state": "nothing was submitted yet"})
+        return dg.MaterializeResult(metadata={"state": NOTHING})
     plan = plan_of(submitted)
     observed = chain.observe(plan.netuid, chain.identity())
     state = _state(plan, observed, accepted=submitted["success"][0], sealed=submitted["commit_reveal"][0])
@@ -65,5 +66,5 @@ def _state(plan: WeightPlan, observed: ObservedWeights, *, accepted: bool, seale
 )
 def weights_on_chain(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
     receipts = store.tables.latest("weight_receipts")
-    state = "nothing was submitted yet" if receipts is None else receipts["state"][0]
-    return dg.AssetCheckResult(passed=state in (OBSERVED, COMMITTED), metadata={"state": state})
+    state = NOTHING if receipts is None else receipts["state"][0]
+    return dg.AssetCheckResult(passed=state in (OBSERVED, COMMITTED, NOTHING), metadata={"state": state})

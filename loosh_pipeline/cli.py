@@ -51,21 +51,20 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
 def up() -> None:
     """Run this validator: start every process, restart what dies, stop all of them on Ctrl-C."""
     from loosh_pipeline.services import services
-    from loosh_pipeline.supervisor import Supervisor
+    from loosh_pipeline.supervisor import supervised
 
     settings = get_settings()
     _require_wallet(settings)
-    supervisor = Supervisor(services(settings), settings.home / "logs", lambda line: out.print(line, highlight=False))
     _interruptible()
-    out.print(f"starting; logs are in {settings.home / 'logs'}", highlight=False)
+    logs = settings.home / "logs"
+    say = functools.partial(out.print, highlight=False)
+    say(f"starting; logs are in {logs}")
     try:
-        supervisor.start()
-        _print_pages(settings)
-        supervisor.supervise()
+        with supervised(services(settings), logs, say) as supervisor:
+            _print_pages(settings)
+            supervisor.supervise()
     except KeyboardInterrupt:
-        out.print("stopping")
-    finally:
-        supervisor.stop()
+        out.print("stopped")
 
 
 @app.command()

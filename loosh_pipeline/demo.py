@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,13 +24,14 @@ from loosh_pipeline.devnet.challenge_api_app import push_challenges
 from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
 from loosh_pipeline.domain import ChallengeState, Emission, ObservedWeights
 from loosh_pipeline.errors import DevnetError
+from loosh_pipeline.local import devnet_process, local_settings, readiness
 from loosh_pipeline.orchestrator import WEIGHTS_JOB, DagsterApi
-from loosh_pipeline.services import services
+from loosh_pipeline.services import LOOPBACK, services
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_of
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import Tables
-from loosh_pipeline.supervisor import Service, Supervisor, free_ports
+from loosh_pipeline.supervisor import Supervisor, supervised
 
 READY_WITHIN_S = 120.0
 SCORED_WITHIN_S = 180.0
@@ -66,71 +67,29 @@ def run_demo(plan: DemoPlan, out: Console) -> None:
     home = get_settings().home / "demo" / f"{started_at:%Y%m%d-%H%M%S}"
     home.mkdir(parents=True)
     out.print(f"everything is kept in {home}", highlight=False)
-    with _subnet(plan, home, out) as info, _validator(info, home, out) as (settings, supervisor):
-        with _progress(out) as progress:
-            step = _Steps(progress, supervisor)
-            _wait_ready(settings, step)
-            _push(plan, info, settings, step)
-            _await_scores(plan, settings, started_at, step)
-            _set_weights(settings, step)
-            result = _read_back(settings, info, started_at, step)
-        out.print(_miners_table(info, result))
-        _print_pages(settings, out)
-        if not plan.once:
-            out.print("Ctrl-C stops everything.")
-            supervisor.supervise()
+    say = functools.partial(out.print, highlight=False)
+    with devnet_process(home, say, miners=plan.miners, answers=plan.answers) as (info, _):
+        settings = local_settings(info, home, weights_interval_blocks=WEIGHTS_EVERY_BLOCKS)
+        with supervised(services(settings), home / "logs", say) as supervisor:
+            result = _demonstrate(plan, info, settings, supervisor, started_at, out)
+            out.print(_miners_table(info, result))
+            _print_pages(settings, out)
+            if not plan.once:
+                out.print("Ctrl-C stops everything.")
+                supervisor.supervise()
     print(json.dumps(_summary(plan, info, result)), flush=True)
 
 
-@contextmanager
-def _subnet(plan: DemoPlan, home: Path, out: Console) -> Iterator[DevnetInfo]:
-    """The devnet in a process of its own, so that nothing of it shares an event loop with the validator."""
-    info_file = home / "devnet.json"
-    command = [sys.executable, "-m", "loosh_pipeline.cli", "devnet", "--miners", str(plan.miners)]
-    command += ["--chain-port", "0", "--challenge-api-port", "0", "--miner-port", "0", "--info-file", str(info_file)]
-    command += ["--answers", str(plan.answers)] if plan.answers else []
-    env = {"LOOSH_HOME": str(home), "WALLET_PATH": str(home / "wallets")}
-    supervisor = Supervisor([Service("devnet", command, env)], home / "logs", lambda line: out.print(line))
-    try:
-        supervisor.start()
-        yield _read_info(info_file, supervisor)
-    finally:
-        supervisor.stop()
-
-
-def _read_info(info_file: Path, supervisor: Supervisor) -> DevnetInfo:
-    deadline_s = time.monotonic() + READY_WITHIN_S
-    while not info_file.exists():
-        if time.monotonic() > deadline_s or not supervisor.alive():
-            raise DevnetError(f"the devnet did not start; its log ends:\n{supervisor.log_tail('devnet')}")
-        time.sleep(0.1)
-    return DevnetInfo.from_json(info_file.read_text())
-
-
-@contextmanager
-def _validator(info: DevnetInfo, home: Path, out: Console) -> Iterator[tuple[Settings, Supervisor]]:
-    """A validator on that subnet, with its own data directory and free ports."""
-    api, web, code, embedder = free_ports(4)
-    # A demonstration touches nothing of a real validator on this machine, whatever its settings say.
-    places = ("db_path", "users_db_path", "database_url", "tables_dir", "heatmaps_dir")
-    unset = (*places, "public_url", "dagster_url", "embedder_url", "challenge_api_key")
-    values: dict[str, Any] = {name.lower(): value for name, value in info.environment().items()}
-    settings = Settings(
-        **values | dict.fromkeys(unset),
-        loosh_home=home,
-        api_host="127.0.0.1",
-        api_port=api,
-        dagster_port=web,
-        code_server_port=code,
-        embedder_port=embedder,
-        weights_interval_blocks=WEIGHTS_EVERY_BLOCKS,
-    )
-    supervisor = Supervisor(services(settings), home / "logs", lambda line: out.print(line))
-    try:
-        supervisor.start()
-        yield settings, supervisor
-    finally:
-        supervisor.stop()
+def _demonstrate(
+    plan: DemoPlan, info: DevnetInfo, settings: Settings, supervisor: Supervisor, since: datetime, out: Console
+) -> DemoResult:
+    with _progress(out) as progress:
+        step = _Steps(progress, supervisor)
+        _wait_ready(settings, step)
+        _push(plan, info, settings, step)
+        _await_scores(plan, settings, since, step)
+        _set_weights(settings, step)
+        return _read_back(settings, info, since, step)
 
 
 @contextmanager
@@ -167,15 +126,9 @@ class _Steps:
 
 
 def _wait_ready(settings: Settings, step: _Steps) -> None:
-    dagster = DagsterApi.at(f"http://127.0.0.1:{settings.dagster_port}")
-    tables = Tables(settings.tables_root)
+    dagster = DagsterApi.at(f"http://{LOOPBACK}:{settings.dagster_port}")
+    checks = readiness(settings, dagster)
     ready: set[str] = set()
-    checks: dict[str, Callable[[], bool]] = {
-        "the ingress": lambda: _answers(f"http://127.0.0.1:{settings.api_port}/availability"),
-        "the embedder": lambda: _answers(f"http://127.0.0.1:{settings.embedder_port}/health"),
-        "Dagster": dagster.ready,
-        "a metagraph snapshot": lambda: bool(tables.days("metagraph")),
-    }
 
     def count() -> int:
         ready.update(name for name, check in checks.items() if name not in ready and check())
@@ -188,16 +141,9 @@ def _wait_ready(settings: Settings, step: _Steps) -> None:
     dagster.close()
 
 
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2.0, trust_env=False).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
-
-
 def _push(plan: DemoPlan, info: DevnetInfo, settings: Settings, step: _Steps) -> None:
     prompts = [info.prompts[i % len(info.prompts)] for i in range(plan.challenges)]
-    url = f"http://127.0.0.1:{settings.api_port}"
+    url = f"http://{LOOPBACK}:{settings.api_port}"
     answers = asyncio.run(push_challenges(prompts, url, PUSH_PER_S, parameters=PROMPT_PARAMETERS))
     refused = [f"{each.status}: {each.error}" for each in answers.values() if each.status != httpx.codes.CREATED]
     accepted = len(answers) - len(refused)
@@ -220,7 +166,7 @@ def _submitted(inbox: Inbox) -> int:
 
 def _set_weights(settings: Settings, step: _Steps) -> None:
     """Ask for the job that the schedule would start in a while."""
-    dagster = DagsterApi.at(f"http://127.0.0.1:{settings.dagster_port}")
+    dagster = DagsterApi.at(f"http://{LOOPBACK}:{settings.dagster_port}")
     run_id = dagster.launch(WEIGHTS_JOB, {})
     status = ""
 
@@ -279,7 +225,7 @@ def _miners_table(info: DevnetInfo, result: DemoResult) -> Table:
 
 
 def _print_pages(settings: Settings, out: Console) -> None:
-    out.print(f"Dagster UI  http://127.0.0.1:{settings.dagster_port}", highlight=False)
+    out.print(f"Dagster UI  http://{LOOPBACK}:{settings.dagster_port}", highlight=False)
     out.print(f"ingress     {settings.ingress_url}", highlight=False)
 
 

@@ -18,6 +18,8 @@ SCORE_JOB = "score_challenge"
 WEIGHTS_JOB = "set_weights"
 PARTITION_TAG = "dagster/partition"
 ATTEMPT_TAG = "loosh/attempt"
+SINGLE_WRITER_TAG = "loosh/single-writer"
+"""Runs that carry it run one at a time: two must never submit weights side by side."""
 
 _ADD_PARTITION = """
 mutation ($repository: RepositorySelector!, $definition: String!, $key: String!) {

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from loosh_pipeline.orchestrator import CODE_LOCATION
+from loosh_pipeline.orchestrator import CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import Service
 
@@ -29,7 +29,7 @@ def services(settings: Settings) -> list[Service]:
     code = ["--host", LOOPBACK, "--port", str(settings.code_server_port), "--location-name", CODE_LOCATION]
     embedder = ["--host", LOOPBACK, "--port", str(settings.embedder_port)]
     web = ["--host", LOOPBACK, "--port", str(settings.dagster_port), "--workspace", workspace]
-    return [
+    ours = [
         Service("ingress", [PYTHON, "-m", "ingress"], env, settings.api_port, settings.api_reached_at),
         Service(
             "code-server",
@@ -52,6 +52,8 @@ def services(settings: Settings) -> list[Service]:
             after=["code-server"],
         ),
     ]
+    # With an embedding server of the operator's own, a second model would only take memory.
+    return [service for service in ours if service.name != "embedder" or settings.embedder_url is None]
 
 
 def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
@@ -83,7 +85,12 @@ def _instance(settings: Settings) -> dict[str, Any]:
             "class": "QueuedRunCoordinator",
             "config": {"dequeue_interval_seconds": 1},
         },
-        "concurrency": {"runs": {"max_concurrent_runs": settings.max_concurrent_runs}},
+        "concurrency": {
+            "runs": {
+                "max_concurrent_runs": settings.max_concurrent_runs,
+                "tag_concurrency_limits": [{"key": SINGLE_WRITER_TAG, "limit": 1}],
+            }
+        },
         "run_monitoring": {
             "enabled": True,
             "start_timeout_seconds": 120,

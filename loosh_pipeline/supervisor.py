@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,6 +191,17 @@ class Supervisor:
     def log_tail(self, name: str, lines: int = 25) -> str:
         path = self._log_path(name)
         return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else "(no output)"
+
+
+@contextmanager
+def supervised(services: Sequence[Service], logs_dir: Path, say: Say, timeout_s: float = 120.0) -> Iterator[Supervisor]:
+    """Services that are ready when the block begins and stopped when it ends, however it ends."""
+    supervisor = Supervisor(services, logs_dir, say)
+    try:
+        supervisor.start(timeout_s)
+        yield supervisor
+    finally:
+        supervisor.stop()
 
 
 def free_ports(count: int) -> list[int]:

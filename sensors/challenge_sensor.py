@@ -54,6 +54,7 @@ def _recover(inbox: Inbox, instance: dg.DagsterInstance, settings: Settings, now
             dg.RunsFilter(job_name=SCORE_JOB, tags={PARTITION_TAG: row.id}), limit=1 + row.attempts
         )
         if any(run.status in UNFINISHED_RUNS for run in runs):
+            inbox.seen_alive(row, now)
             continue
         last = f"its last run ended as {runs[0].status.value}" if runs else "its run was never created"
         reason = f"{last} ({runs[0].run_id})" if runs else last

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from loosh_pipeline.orchestrator import SCORE_JOB, WEIGHTS_JOB
+from loosh_pipeline.orchestrator import SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
 
 UNFINISHED_RUNS = [
     dg.DagsterRunStatus.QUEUED,
@@ -21,6 +21,7 @@ score_challenge = dg.define_asset_job(
 set_weights = dg.define_asset_job(
     WEIGHTS_JOB,
     selection=dg.AssetSelection.groups("weights"),
+    tags={SINGLE_WRITER_TAG: "weights"},
     description="Aggregates payouts, checks them, sets weights and reads them back.",
 )
 refresh_metagraph = dg.define_asset_job(

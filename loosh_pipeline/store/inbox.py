@@ -173,6 +173,15 @@ class Inbox:
         with reading(self.engine) as connection:
             return [_inbox_row(row) for row in connection.execute(query)]
 
+    def seen_alive(self, row: InboxRow, now: datetime) -> None:
+        """Its run lives, though slowly: look at the others first, so that no dead one waits behind a long queue."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(challenges)
+                .where(challenges.c.id == row.id, challenges.c.state == row.state)
+                .values(state_changed_at=now)
+            )
+
     def retry(self, row: InboxRow, reason: str, now: datetime, max_attempts: int) -> ChallengeState:
         """Schedule another run after a dead one, later each time; after `max_attempts`, park it as failed.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -14,17 +13,24 @@ import httpx
 
 from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
 from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.local import devnet_process, local_settings, readiness
 from loosh_pipeline.orchestrator import DagsterApi
 from loosh_pipeline.services import services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.tables import Tables
-from loosh_pipeline.supervisor import Service, Supervisor, free_ports
+from loosh_pipeline.supervisor import Supervisor, supervised
 
 MINERS = 5
 READY_WITHIN_S = 180.0
 DONE_WITHIN_S = 180.0
-BLOCK_TIME_S = 0.25
+SETTINGS = {
+    "stalled_after_s": 2.0,
+    "challenge_timeout_s": 30.0,
+    # Only the test sets weights, and one snapshot is enough: fewer runs compete for two cores.
+    "weights_min_rounds": 10_000,
+    "metagraph_refresh_s": 3600.0,
+}
 
 T = TypeVar("T")
 
@@ -94,20 +100,10 @@ class Validator:
 def running_validator(home: Path) -> Iterator[Validator]:
     """Start everything in `home`, wait until runs can be launched, and stop everything at the end."""
     said: list[str] = []
-    info_file = home / "devnet.json"
-    subnet = Supervisor([_devnet(home, info_file)], home / "logs", said.append)
-    try:
-        subnet.start()
-        devnet = _started(info_file, subnet)
-        settings = _settings(home, devnet)
-        ours = Supervisor(services(settings), home / "logs", said.append)
-        try:
-            ours.start(READY_WITHIN_S)
+    with devnet_process(home, said.append, miners=MINERS) as (devnet, subnet):
+        settings = local_settings(devnet, home, **SETTINGS)
+        with supervised(services(settings), home / "logs", said.append, READY_WITHIN_S) as ours:
             yield from _opened(settings, devnet, (ours, subnet), said)
-        finally:
-            ours.stop()
-    finally:
-        subnet.stop()
 
 
 def _opened(
@@ -119,42 +115,7 @@ def _opened(
         httpx.Client(base_url=settings.ingress_url, timeout=20.0, trust_env=False) as http,
     ):
         validator = Validator(settings, devnet, supervisors, said, inbox, tables, http, dagster)
-        validator.until("Dagster has loaded the code location", dagster.ready, READY_WITHIN_S)
-        validator.until("a metagraph snapshot", lambda: tables.days("metagraph"), READY_WITHIN_S)
+        for what, is_ready in readiness(settings, dagster).items():
+            validator.until(what, is_ready, READY_WITHIN_S)
         yield validator
     inbox.engine.dispose()
-
-
-def _devnet(home: Path, info_file: Path) -> Service:
-    command = [sys.executable, "-m", "loosh_pipeline.cli", "devnet", "--miners", str(MINERS)]
-    command += ["--chain-port", "0", "--challenge-api-port", "0", "--miner-port", "0"]
-    command += ["--block-time-s", str(BLOCK_TIME_S), "--info-file", str(info_file)]
-    return Service("devnet", command, {"LOOSH_HOME": str(home), "WALLET_PATH": str(home / "wallets")})
-
-
-def _started(info_file: Path, subnet: Supervisor) -> DevnetInfo:
-    deadline_s = time.monotonic() + READY_WITHIN_S
-    while not info_file.exists():
-        if time.monotonic() > deadline_s or not subnet.alive():
-            raise AssertionError(f"the devnet did not start:\n{subnet.log_tail('devnet')}")
-        time.sleep(0.1)
-    return DevnetInfo.from_json(info_file.read_text())
-
-
-def _settings(home: Path, devnet: DevnetInfo) -> Settings:
-    api, web, code, embedder = free_ports(4)
-    subnet: dict[str, Any] = {name.lower(): value for name, value in devnet.environment().items()}
-    return Settings(
-        **subnet,
-        loosh_home=home,
-        api_host="127.0.0.1",
-        api_port=api,
-        dagster_port=web,
-        code_server_port=code,
-        embedder_port=embedder,
-        stalled_after_s=2.0,
-        challenge_timeout_s=30.0,
-        # Only the test sets weights, and one snapshot is enough: fewer runs compete for two cores.
-        weights_min_rounds=10_000,
-        metagraph_refresh_s=3600.0,
-    )

@@ -143,7 +143,9 @@ def test_a_live_run_is_left_alone_however_long_it_takes(world: World, status: dg
     add_run(world, challenge_id, status)
     before = world.store.inbox.get(challenge_id)
     assert isinstance(tick(world), dg.SkipReason)
-    assert world.store.inbox.get(challenge_id) == before
+    after = world.store.inbox.get(challenge_id)
+    assert (after.state, after.attempts, after.failure) == (before.state, before.attempts, before.failure)
+    assert due_after_s(world, datetime.now(UTC), 3600) == []
 
 
 def test_a_run_of_another_challenge_keeps_nothing_alive(world: World) -> None:
@@ -169,3 +171,13 @@ def test_a_scored_challenge_whose_result_waits_in_the_outbox_gets_no_run(world: 
     tick(world)
     row = world.store.inbox.get(challenge_id)
     assert (row.state, row.failure) == (ChallengeState.SCORED, None)
+
+
+def test_a_dead_run_does_not_wait_behind_a_long_queue(world: World) -> None:
+    for number in range(BATCH):
+        add_run(world, attempted(world, f"queued-{number:03}", attempts=1), dg.DagsterRunStatus.QUEUED)
+    dead = attempted(world, "zz-dead", attempts=1)
+    add_run(world, dead, dg.DagsterRunStatus.FAILURE)
+    tick(world)
+    tick(world)
+    assert due_after_s(world, datetime.now(UTC), FIRST_RETRY_S) == [dead]

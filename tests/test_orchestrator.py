@@ -1,0 +1,150 @@
+"""Asking Dagster over GraphQL: what is sent, what is understood, and what each failure means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from loosh_pipeline.orchestrator import (
+    CHALLENGES,
+    CODE_LOCATION,
+    REPOSITORY,
+    SCORE_JOB,
+    WEIGHTS_JOB,
+    DagsterApi,
+    NoAnswer,
+    OrchestratorError,
+)
+from loosh_pipeline.supervisor import free_ports
+from tests.graphql_server import GraphQlServer
+
+
+@pytest.fixture
+def server() -> Iterator[GraphQlServer]:
+    server = GraphQlServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def api(server: GraphQlServer) -> Iterator[DagsterApi]:
+    api = DagsterApi.at(server.url + "/", timeout_s=5.0)
+    yield api
+    api.close()
+
+
+def test_launching_a_challenge_adds_its_partition_then_its_run(server: GraphQlServer, api: DagsterApi) -> None:
+    assert api.launch_challenge("c é/1", 2) == "run-1"
+    (added, partition), (launched, run) = server.asked
+    assert (added, launched) == ("addDynamicPartition", "launchRun")
+    location = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
+    assert partition == {"repository": location, "definition": CHALLENGES, "key": "c é/1"}
+    assert run["params"]["selector"] == {**location, "jobName": SCORE_JOB}
+    assert run["params"]["executionMetadata"]["tags"] == [
+        {"key": "dagster/partition", "value": "c é/1"},
+        {"key": "loosh/attempt", "value": "2"},
+    ]
+
+
+def test_a_partition_that_is_there_is_no_obstacle(server: GraphQlServer, api: DagsterApi) -> None:
+    server.answers["addDynamicPartition"] = {"__typename": "DuplicateDynamicPartitionError"}
+    assert api.launch_challenge("c-1", 1) == "run-1"
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "message"),
+    [
+        ("addDynamicPartition", {"__typename": "PythonError", "message": "disk full"}, "partition 'c-1'.*disk full"),
+        ("addDynamicPartition", {"__typename": "UnauthorizedError", "message": "read-only"}, "read-only"),
+        (
+            "launchRun",
+            {"__typename": "PipelineNotFoundError", "message": "no such job"},
+            "did not launch score_.*no such",
+        ),
+        ("launchRun", {"__typename": "RunConfigValidationInvalid", "errors": [{"message": "bad"}]}, "bad"),
+        ("launchRun", {"__typename": "PythonError", "message": "boom"}, "boom"),
+    ],
+)
+def test_a_refusal_says_what_dagster_said(
+    server: GraphQlServer, api: DagsterApi, operation: str, answer: dict[str, Any], message: str
+) -> None:
+    server.answers[operation] = answer
+    with pytest.raises(OrchestratorError, match=message) as caught:
+        api.launch_challenge("c-1", 1)
+    assert not isinstance(caught.value, NoAnswer)
+    assert server.operations()[-1] == operation, "nothing is launched after a refusal"
+
+
+def test_a_refused_query_is_a_refusal(server: GraphQlServer, api: DagsterApi) -> None:
+    server.raw["launchRun"] = (200, b'{"data": null, "errors": [{"message": "Unknown type ExecutionParams"}]}')
+    with pytest.raises(OrchestratorError, match=r"refused a query.*Unknown type") as caught:
+        api.launch(WEIGHTS_JOB, {})
+    assert not isinstance(caught.value, NoAnswer)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (500, b"oops", "500"),
+        (502, b"<html>bad gateway</html>", "502"),
+        (200, b"<html>a portal</html>", "did not answer"),
+        (200, b"[1, 2]", "answered without launchRun"),
+        (200, b"{}", "answered without launchRun"),
+        (200, b'{"data": null}', "answered without launchRun"),
+        (200, b'{"data": {"launchRun": null}}', "answered without launchRun"),
+        (200, b'{"data": {"launchRun": {}}}', "is it a Dagster webserver"),
+    ],
+)
+def test_what_is_no_answer_is_told_apart(
+    server: GraphQlServer, api: DagsterApi, status: int, body: bytes, message: str
+) -> None:
+    server.raw["launchRun"] = (status, body)
+    with pytest.raises(NoAnswer, match=message):
+        api.launch(WEIGHTS_JOB, {})
+
+
+def test_too_slow_is_no_answer_and_nobody_there_is_not_asked(server: GraphQlServer) -> None:
+    server.answers["launchRun"] = lambda: time.sleep(0.5)
+    impatient = DagsterApi.at(server.url, timeout_s=0.1)
+    with pytest.raises(NoAnswer, match="ReadTimeout"):
+        impatient.launch(WEIGHTS_JOB, {})
+    impatient.close()
+
+    nobody = DagsterApi.at(f"http://127.0.0.1:{free_ports(1)[0]}")
+    with pytest.raises(OrchestratorError, match=r"could not be asked.*is it running") as caught:
+        nobody.launch(WEIGHTS_JOB, {})
+    assert not isinstance(caught.value, NoAnswer)
+    assert not nobody.ready()
+    nobody.close()
+
+
+def test_run_status(server: GraphQlServer, api: DagsterApi) -> None:
+    assert api.run_status("run-1") == "STARTED"
+    assert server.asked == [("runOrError", {"id": "run-1"})]
+    server.answers["runOrError"] = {"__typename": "RunNotFoundError"}
+    with pytest.raises(OrchestratorError, match="knows no run run-9"):
+        api.run_status("run-9")
+
+
+def locations(**statuses: str) -> dict[str, Any]:
+    entries = [{"name": name, "loadStatus": status} for name, status in statuses.items()]
+    return {"__typename": "WorkspaceLocationStatusEntries", "entries": entries}
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        (locations(other="LOADING", loosh_pipeline="LOADED"), True),
+        (locations(loosh_pipeline="LOADING"), False),
+        (locations(other="LOADED"), False),
+        (locations(), False),
+        ({"__typename": "PythonError", "message": "x"}, False),
+        (None, False),
+    ],
+)
+def test_ready_is_a_loaded_code_location(server: GraphQlServer, api: DagsterApi, answer: Any, ready: bool) -> None:
+    server.answers["locationStatusesOrError"] = answer
+    assert api.ready() is ready

@@ -1,0 +1,191 @@
+"""Settings: the network's names, empty means unset, and another process gets exactly the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from loosh_pipeline.settings import PORTS, UNSET, Settings, get_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+VALUES: dict[str, tuple[str, Any]] = {
+    "loosh_home": ("/data/loosh", Path("/data/loosh")),
+    "db_path": ("/data/v.db", Path("/data/v.db")),
+    "users_db_path": ("/data/u.db", Path("/data/u.db")),
+    "database_url": ("postgresql+psycopg2://u@h/d", "postgresql+psycopg2://u@h/d"),
+    "tables_dir": ("s3://bucket/t", "s3://bucket/t"),
+    "heatmaps_dir": ("/data/h", Path("/data/h")),
+    "api_host": ("10.0.0.7", "10.0.0.7"),
+    "api_port": ("8100", 8100),
+    "public_url": ("https://v.example/", "https://v.example/"),
+    "dagster_url": ("http://d:3000/", "http://d:3000/"),
+    "embedder_url": ("http://e:1/", "http://e:1/"),
+    "embedder_threads": ("3", 3),
+    "dagster_port": ("3100", 3100),
+    "code_server_port": ("4300", 4300),
+    "embedder_port": ("8900", 8900),
+    "max_concurrent_runs": ("16", 16),
+    "max_run_attempts": ("2", 2),
+    "stalled_after_s": ("7.5", 7.5),
+    "netuid": ("0", 0),
+    "subtensor_network": ("test", "test"),
+    "subtensor_address": ("wss://x:443", "wss://x:443"),
+    "wallet_path": ("/keys", Path("/keys")),
+    "wallet_name": ("w", "w"),
+    "hotkey_name": ("h", "h"),
+    "chain_timeout_s": ("9", 9.0),
+    "metagraph_refresh_s": ("10", 10.0),
+    "min_miners": ("2", 2),
+    "max_miners": ("9", 9),
+    "challenge_timeout_s": ("12", 12.0),
+    "max_response_bytes": ("2048", 2048),
+    "allow_private_addresses": ("true", True),
+    "challenge_api_url": ("https://c.example/", "https://c.example/"),
+    "challenge_api_key": ("key one", "key one"),
+    "emissions_lookback_h": ("48", 48.0),
+    "weights_interval_blocks": ("100", 100),
+    "weights_min_rounds": ("5", 5),
+    "llm_api_url": ("http://l/v1", "http://l/v1"),
+    "llm_api_key": ("key two", "key two"),
+    "llm_model": ("llama", "llama"),
+    "llm_timeout_s": ("3", 3.0),
+    "log_level": ("debug", "DEBUG"),
+}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return value if isinstance(value, str | int | float | Path | None) else str(value)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_every_setting_is_read_from_its_upper_case_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert VALUES.keys() == Settings.model_fields.keys()
+    set_all(monkeypatch, {name.upper(): text for name, (text, _) in VALUES.items()})
+    settings = Settings()
+    assert {name: plain(getattr(settings, name)) for name in VALUES} == {name: v for name, (_, v) in VALUES.items()}
+    defaults = Settings.model_construct()
+    same = [name for name in VALUES if getattr(settings, name) == getattr(defaults, name)]
+    assert same == [], "each value differs from its default, or the test shows nothing"
+
+
+def test_empty_values_count_as_unset(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    set_all(monkeypatch, {name.upper(): "" for name in VALUES if name != "loosh_home"})
+    assert Settings() == settings
+
+
+@pytest.mark.parametrize("given", [{}, {name: text for name, (text, _) in VALUES.items()}])
+def test_another_process_gets_exactly_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    settings = Settings(**given)
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("DATABASE_URL=postgresql://production/db\nCHALLENGE_API_KEY=secret\nDB_PATH=/prod.db\nNETUID=1\n")
+    set_all(monkeypatch, settings.environment())
+    assert Settings(_env_file=dotenv) == settings
+
+
+def test_what_has_no_value_is_said_so_not_left_to_a_dotenv(settings: Settings) -> None:
+    environment = settings.environment()
+    assert environment["DATABASE_URL"] == environment["CHALLENGE_API_KEY"] == UNSET
+    assert list(environment) == [name.upper() for name in Settings.model_fields]
+
+
+def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("netuid=7\nAPI_PORT=8123\nSOMETHING_ELSE=1\n# a comment\nDB_PATH=\n")
+    monkeypatch.setenv("API_PORT", "8124")
+    settings = Settings(_env_file=dotenv)
+    assert (settings.netuid, settings.api_port, settings.db_path) == (7, 8124, None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"API_PORT": "70000"}, "api_port"),
+        ({"API_PORT": "eighty"}, "api_port"),
+        ({"NETUID": "-1"}, "netuid"),
+        ({"CHALLENGE_TIMEOUT_S": "0"}, "challenge_timeout_s"),
+        ({"CHALLENGE_TIMEOUT_S": "inf"}, "finite number"),
+        ({"STALLED_AFTER_S": "nan"}, "finite number"),
+        ({"PUBLIC_URL": "validator.example"}, "public_url"),
+        ({"ALLOW_PRIVATE_ADDRESSES": "perhaps"}, "allow_private_addresses"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'loud'; use one of DEBUG, INFO, WARNING, ERROR"),
+        ({"MIN_MINERS": "9"}, r"MIN_MINERS \(9\) exceeds MAX_MINERS \(7\)"),
+        ({"LLM_API_URL": "http://l/v1"}, "LLM_MODEL is not; name the model"),
+        ({"API_PORT": "3000"}, "API_PORT, DAGSTER_PORT must all be different ports"),
+    ],
+)
+def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str) -> None:
+    set_all(monkeypatch, variables)
+    with pytest.raises(ValidationError, match=message):
+        Settings()
+
+
+def test_secrets_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(
+        monkeypatch,
+        {"CHALLENGE_API_KEY": "hunter2", "LLM_API_KEY": "hunter2", "DATABASE_URL": "postgresql://u:hunter2@h/d"},
+    )
+    settings = Settings()
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+def test_places_are_in_the_home_unless_they_are_named(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings()
+    assert settings.home == own_home
+    assert settings.inbox_url == f"sqlite:///{own_home}/validator.db"
+    assert settings.users_url == f"sqlite:///{own_home}/users.db"
+    assert settings.tables_root == f"{own_home}/tables"
+    assert settings.heatmaps_root == own_home / "heatmaps"
+
+    monkeypatch.setenv("HOME", "/home/v")
+    named = Settings(db_path="~/v.db", users_db_path="~/u.db", heatmaps_dir="~/h", tables_dir="s3://b/t")
+    assert (named.inbox_url, named.users_url) == ("sqlite:////home/v/v.db", "sqlite:////home/v/u.db")
+    assert (named.heatmaps_root, named.tables_root) == (Path("/home/v/h"), "s3://b/t")
+    assert Settings(database_url="postgresql://h/d", db_path="/v.db").inbox_url == "postgresql://h/d"
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "url"),
+    [
+        ({}, "127.0.0.1", "http://127.0.0.1:8000"),
+        ({"api_host": "10.0.0.7"}, "10.0.0.7", "http://10.0.0.7:8000"),
+        ({"api_host": "::"}, "::1", "http://[::1]:8000"),
+        ({"public_url": "https://v.example/"}, "127.0.0.1", "https://v.example"),
+    ],
+)
+def test_the_ingress_is_reached_where_it_listens(given: dict[str, Any], host: str, url: str) -> None:
+    settings = Settings(**given)
+    assert (settings.api_reached_at, settings.ingress_url) == (host, url)
+
+
+def test_settings_are_read_once_and_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_settings() is get_settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        get_settings().netuid = 1  # type: ignore[misc]
+
+
+def test_the_ports_are_settings() -> None:
+    assert set(PORTS) == {name for name in Settings.model_fields if name.endswith("_port")}
+
+
+def test_env_example_lists_every_setting() -> None:
+    lines = (ROOT / "env.example").read_text(encoding="utf-8").splitlines()
+    named = [found[1] for line in lines if (found := re.match(r"(?:# )?([A-Z][A-Z0-9_]*)=", line))]
+    assert sorted(named) == sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_env_example_as_it_stands_is_the_defaults(own_home: Path) -> None:
+    example = Settings(_env_file=ROOT / "env.example")
+    assert example == Settings()

@@ -1,0 +1,75 @@
+"""What `loosh status` shows is what the stores and ports say."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+from rich.console import Console
+
+from loosh_pipeline.domain import ChallengeId, ObservedWeights, WeightPlan
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.status import status_tables
+from loosh_pipeline.store.frames import metagraph_frame, receipts_frame
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.supervisor import free_ports
+from tests.builders import NOON, metagraph, response
+
+
+def shown(settings: Settings) -> list[list[str]]:
+    """The cells of every row, without rules."""
+    console = Console(file=StringIO(), width=200)
+    for table in status_tables(settings):
+        console.print(table)
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    return [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines]
+
+
+def quiet() -> Settings:
+    api, web, code, embedder = free_ports(4)
+    return Settings(api_port=api, dagster_port=web, code_server_port=code, embedder_port=embedder)
+
+
+def test_a_new_validator_shows_that_nothing_was_seen() -> None:
+    rows = shown(quiet())
+    for row in (["accepted", "0"], ["metagraph", "not seen yet"], ["taking challenges", "yes"]):
+        assert row in rows
+    assert [row[-1] for row in rows if len(row) == 3] == ["listens", "no", "no", "no", "no"]
+
+
+def test_a_working_one_shows_its_figures() -> None:
+    now = datetime.now(UTC)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = quiet().model_copy(update={"api_port": listener.getsockname()[1]})
+        inbox = Inbox.open(settings.inbox_url)
+        for number in range(3):
+            inbox.accept(ChallengeId(f"c-{number}"), {"id": f"c-{number}", "prompt": "hi"}, now)
+        inbox.collected(ChallengeId("c-0"), [response()], now)
+        inbox.scored(ChallengeId("c-0"), now)
+        Outbox(inbox.engine).enqueue(ChallengeId("c-0"), b"{}", now)
+        inbox.set_running(False, now)
+        tables = Tables(settings.tables_root)
+        taken_at = now - timedelta(seconds=90)
+        tables.write("metagraph", TableKey.of("m", now), metagraph_frame(metagraph(taken_at=taken_at)))
+        plan = WeightPlan(78, 100, {1: 1.0}, {1: "hotkey-1"}, 0)
+        observed = ObservedWeights("validator", 0, 120, 119, {1: 1.0})
+        tables.write("weight_receipts", TableKey.of("w", now), receipts_frame(plan, observed, "observed", NOON))
+        rows = shown(settings)
+
+    for row in (
+        ["accepted", "3"],
+        ["received", "2"],
+        ["scored", "1"],
+        ["miners asked", "1"],
+        ["answered", "1"],
+        ["results pending", "1"],
+        ["taking challenges", "no: stopped with /set_running"],
+        ["metagraph", "block 100, 90 s old, 4 neurons"],
+        ["weights", "observed at block 120, 1 uids"],
+        ["ingress", str(settings.api_port), "yes"],
+    ):
+        assert row in rows
