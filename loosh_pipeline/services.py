@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,16 @@ def services(settings: Settings) -> list[Service]:
         ),
     ]
     # With an embedding server of the operator's own, a second model would only take memory.
-    return [service for service in ours if service.name != "embedder" or settings.embedder_url is None]
+    wanted = [service for service in ours if service.name != "embedder" or settings.embedder_url is None]
+    # Dagster's commands let a `.env` in the working directory override the environment, even with empty values.
+    return [replace(service, cwd=dagster_home) for service in wanted]
 
 
 def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
-    """What every process is told beyond the environment it inherits."""
+    """What every process is told beyond the environment it inherits; it means the same in any directory."""
     return {
         **settings.environment(),
+        **{name.upper(): str(path) for name, path in _paths(settings).items()},
         "LOOSH_HOME": str(settings.home),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_URL": str(settings.dagster_url or f"http://{LOOPBACK}:{settings.dagster_port}"),
@@ -67,6 +71,14 @@ def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
         "PUBLIC_URL": settings.ingress_url,
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _paths(settings: Settings) -> dict[str, Path]:
+    """The paths among the settings, absolute; without those that are unset, and URLs."""
+    paths = {name: value for name, value in settings if isinstance(value, Path)}
+    if settings.tables_dir and "://" not in settings.tables_dir:
+        paths["tables_dir"] = Path(settings.tables_dir)
+    return {name: path.expanduser().absolute() for name, path in paths.items()}
 
 
 def write_instance(dagster_home: Path, settings: Settings) -> None:

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
             raise ValueError(f"MIN_MINERS ({self.min_miners}) exceeds MAX_MINERS ({self.max_miners})")
         if self.llm_api_url and not self.llm_model:
             raise ValueError("LLM_API_URL is set but LLM_MODEL is not; name the model to ask")
+        if (self.database_url or "").startswith("sqlite"):
+            raise ValueError(
+                "DATABASE_URL names an SQLite file; name it with DB_PATH, and keep DATABASE_URL for Postgres"
+            )
         ports = Counter(getattr(self, name) for name in PORTS)
         shared = [name for name in PORTS if ports[getattr(self, name)] > 1]
         if shared:

@@ -52,6 +52,7 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
     host: str = "127.0.0.1"
+    cwd: Path | None = None
     after: Sequence[str] = ()
     """Services that must be ready before this one is started."""
 
@@ -154,6 +155,7 @@ class Supervisor:
         process = subprocess.Popen(
             service.command,
             env={**os.environ, **service.env},
+            cwd=service.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

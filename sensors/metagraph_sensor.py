@@ -8,6 +8,9 @@ from loosh_pipeline.settings import get_settings
 from resources.store import Store
 from sensors.jobs import UNFINISHED_RUNS, refresh_metagraph
 
+PAUSE_AFTER_FAILURE = timedelta(seconds=60)
+"""A chain that is away for hours must not fill the history with failed runs."""
+
 
 @dg.sensor(
     job=refresh_metagraph,
@@ -24,9 +27,9 @@ def metagraph_sensor(
     if newest is not None and now - newest.taken_at < refresh:
         age_s = (now - newest.taken_at).total_seconds()
         return dg.SkipReason(f"the snapshot of block {newest.block} is {age_s:.0f} s old")
-    running = context.instance.get_runs(
-        dg.RunsFilter(job_name=refresh_metagraph.name, statuses=UNFINISHED_RUNS), limit=1
-    )
-    if running:
-        return dg.SkipReason(f"run {running[0].run_id} is taking one")
+    last = next(iter(context.instance.get_run_records(dg.RunsFilter(job_name=refresh_metagraph.name), limit=1)), None)
+    if last and last.dagster_run.status in UNFINISHED_RUNS:
+        return dg.SkipReason(f"run {last.dagster_run.run_id} is taking one")
+    if last and last.dagster_run.is_failure and now - last.create_timestamp < PAUSE_AFTER_FAILURE:
+        return dg.SkipReason(f"run {last.dagster_run.run_id} failed a moment ago; the next follows within a minute")
     return dg.RunRequest()

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
+from dagster._core.secrets.env_file import get_env_var_dict
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from loosh_pipeline.orchestrator import CODE_LOCATION
 from loosh_pipeline.services import environment, services, write_instance
-from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings import UNSET, Settings
 
 
 def test_every_process_is_there_in_an_order_that_can_start(settings: Settings) -> None:
@@ -54,7 +55,8 @@ def test_every_process_has_the_same_settings(
         monkeypatch.setenv(name, value)
     found = Settings()
     filled = {"dagster_url", "embedder_url", "public_url"}
-    assert found.model_dump(exclude=filled) == settings.model_dump(exclude=filled)
+    home_written_out = {"wallet_path": settings.wallet_path.expanduser()}
+    assert found.model_dump(exclude=filled) == settings.model_dump(exclude=filled) | home_written_out
     assert [str(getattr(found, name)) for name in sorted(filled)] == [
         "http://127.0.0.1:3000/",
         "http://127.0.0.1:8801/",
@@ -62,9 +64,38 @@ def test_every_process_has_the_same_settings(
     ]
 
 
-def test_a_relative_home_is_the_same_place_for_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_places_are_the_same_for_every_process(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert environment(Settings(loosh_home="here"), tmp_path)["LOOSH_HOME"] == str(tmp_path / "here")
+    places = {"db_path": "v.db", "users_db_path": "u.db", "heatmaps_dir": "h", "tables_dir": "t", "wallet_path": "w"}
+    settings = Settings(loosh_home="here", **places)
+    for name, value in environment(settings, own_home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = Settings()
+    assert found.home == tmp_path / "here"
+    assert (found.inbox_url, found.users_url) == (f"sqlite:///{tmp_path}/v.db", f"sqlite:///{tmp_path}/u.db")
+    assert (found.tables_root, found.heatmaps_root) == (str(tmp_path / "t"), tmp_path / "h")
+    assert found.wallet_path == tmp_path / "w"
+
+
+def test_an_object_store_stays_what_it_is(own_home: Path) -> None:
+    assert environment(Settings(tables_dir="s3://bucket/t"), own_home)["TABLES_DIR"] == "s3://bucket/t"
+    assert environment(Settings(), own_home)["TABLES_DIR"] == UNSET
+
+
+def test_no_dotenv_of_the_operator_lies_where_dagster_looks(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("EMBEDDER_URL=\nDATABASE_URL=postgresql://production/db\n")
+    monkeypatch.chdir(tmp_path)
+    for service in services(settings):
+        assert service.cwd is not None
+        assert service.cwd.is_dir()
+        assert get_env_var_dict(str(service.cwd)) == {}
+    assert get_env_var_dict(str(tmp_path)), "what Dagster would have let rule"
 
 
 def test_urls_elsewhere_are_kept(own_home: Path) -> None:

@@ -123,6 +123,7 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'loud'; use one of DEBUG, INFO, WARNING, ERROR"),
         ({"MIN_MINERS": "9"}, r"MIN_MINERS \(9\) exceeds MAX_MINERS \(7\)"),
         ({"LLM_API_URL": "http://l/v1"}, "LLM_MODEL is not; name the model"),
+        ({"DATABASE_URL": "sqlite:///here.db"}, "name it with DB_PATH"),
         ({"API_PORT": "3000"}, "API_PORT, DAGSTER_PORT must all be different ports"),
     ],
 )

@@ -98,6 +98,11 @@ def test_environment_and_output_are_the_services_own(start: Start, tmp_path: Pat
     eventually(lambda: log_of(tmp_path, "a").splitlines() == ["é is kept", "ÿ"])
 
 
+def test_a_service_works_in_its_own_directory(start: Start, tmp_path: Path) -> None:
+    start(python("a", "import os; print(os.getcwd(), flush=True); " + SLEEP, cwd=tmp_path))
+    eventually(lambda: log_of(tmp_path, "a") == f"{tmp_path}\n")
+
+
 def test_killed_is_restarted_at_once_and_its_neighbour_is_left_alone(start: Start, said: list[str]) -> None:
     supervisor = start(python("a", SLEEP), python("b", SLEEP))
     first, neighbour = pid_of(supervisor, "a"), pid_of(supervisor, "b")

@@ -8,24 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from loosh_pipeline.domain import Coldkey, Hotkey
 from loosh_pipeline.errors import ConfigError
 
 _SR25519 = 1
 _NEW_WALLET = "run `loosh wallet new`, or set WALLET_PATH, WALLET_NAME and HOTKEY_NAME to an existing one"
-
-
-class Signer(Protocol):
-    """A hotkey that signs."""
-
-    @property
-    def ss58_address(self) -> str: ...
-
-    def sign(self, message: bytes) -> bytes:
-        """64 bytes of sr25519 signature."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

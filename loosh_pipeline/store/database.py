@@ -38,6 +38,8 @@ def open_database(url: str, schema: Schema) -> Engine:
             "or postgresql+psycopg2://user:password@host/loosh"
         ) from error
     try:
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")

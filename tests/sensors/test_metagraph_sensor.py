@@ -4,7 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import pytest
 
+import sensors.metagraph_sensor as metagraph_sensor_module
 from sensors.jobs import refresh_metagraph
 from sensors.metagraph_sensor import metagraph_sensor
 from tests.world import World
@@ -44,5 +46,13 @@ def test_only_one_run_takes_it_at_a_time(world: World) -> None:
     assert isinstance(result, dg.SkipReason)
     assert run.run_id in (result.skip_message or "")
     world.instance.delete_run(run.run_id)
-    world.add_run(refresh_metagraph.name, dg.DagsterRunStatus.FAILURE)
+    assert isinstance(tick(world), dg.RunRequest)
+
+
+def test_after_a_failure_it_waits_a_minute(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = world.add_run(refresh_metagraph.name, dg.DagsterRunStatus.FAILURE)
+    result = tick(world)
+    assert isinstance(result, dg.SkipReason)
+    assert run.run_id in (result.skip_message or "")
+    monkeypatch.setattr(metagraph_sensor_module, "PAUSE_AFTER_FAILURE", timedelta(0))
     assert isinstance(tick(world), dg.RunRequest)

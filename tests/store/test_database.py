@@ -130,6 +130,8 @@ def test_a_reader_neither_waits_for_a_writer_nor_sees_its_work(tmp_path: Path, m
         ("sqlite:////proc/none/x.db", "cannot open the inbox database sqlite:////proc/none/x.db"),
         ("nosuch://host/x", "cannot open the inbox database nosuch://host/x"),
         ("postgresql+psycopg2://u:hunter2@127.0.0.1:1/x", r"u:\*\*\*@127.0.0.1"),
+        ("postgresql://u:hunter2@127.0.0.1:1/x", r"postgresql\+psycopg2://u:\*\*\*@127.0.0.1.*refused"),
+        ("postgres://u:hunter2@127.0.0.1:1/x", r"postgresql\+psycopg2://u:\*\*\*@127.0.0.1.*refused"),
         ("postgresql+asyncpg://u:hunter2@127.0.0.1:1/x", r"cannot open .*asyncpg"),
     ],
 )
