@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 
 from ingress.parts import Parts
+from ingress.problems import unprocessable
 from ingress.routers import availability, challenges, operator, pages
 from ingress.version import VERSION
 from loosh_pipeline.settings import Settings, get_settings
@@ -34,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.",
         lifespan=lifespan,
     )
+    app.add_exception_handler(RequestValidationError, unprocessable)
     for router in (challenges.router, availability.router, operator.router, pages.router):
         app.include_router(router)
     return app

@@ -66,9 +66,31 @@ def test_what_cannot_be_scored_is_422_with_the_reason(client: TestClient, body: 
     assert client.get("/challenges/stats").json() == {"queue_size": 0, "total_received": 0}
 
 
-def test_nan_is_422_and_not_500(client: TestClient) -> None:
-    answer = client.post("/challenges", content='{"id":"x","prompt":"hi","metadata":{"a":NaN}}')
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"id":"x","prompt":"hi","metadata":{"a":NaN}}',
+        '{"id":"x","prompt":"hi","temperature":NaN}',
+        '{"id":"x","prompt":"\\ud800"}',
+        '{"id":"\\ud800","prompt":"hi"}',
+        '{"id":"x","prompt":"hi","metadata":{"\\ud800":1}}',
+        '{"id":"x","prompt":"hi","max_tokens":1e400}',
+        '{"id":"x"',
+        "null",
+        "",
+    ],
+)
+def test_hostile_json_is_422_and_not_500(client: TestClient, body: str) -> None:
+    answer = client.post("/challenges", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422
+    assert {"type", "loc", "msg"} == set(answer.json()["detail"][0])
+    assert client.get("/challenges/stats").json()["total_received"] == 0
+
+
+@pytest.mark.parametrize("body", ['{"id":"x","prompt":"hi","messages":' + "[" * 5000 + "]" * 5000 + "}", "[" * 100_000])
+def test_json_too_deep_to_parse_is_400(client: TestClient, body: str) -> None:
+    answer = client.post("/challenges", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()) == (400, {"detail": "There was an error parsing the body"})
 
 
 def test_messages_alone_are_enough(client: TestClient, settings: Settings) -> None:

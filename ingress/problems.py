@@ -1,0 +1,23 @@
+"""How a request that cannot be understood is answered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from starlette.responses import Response
+
+SHOWN = ("type", "loc", "msg")
+
+
+async def unprocessable(_request: Request, error: Exception) -> Response:
+    """422 with what was wrong and where, in FastAPI's shape, without echoing the input.
+
+    A stranger's input may be large, private, or (a lone surrogate, NaN) impossible to send back as JSON.
+    """
+    assert isinstance(error, RequestValidationError)
+    detail: list[dict[str, Any]] = [{name: each.get(name) for name in SHOWN} for each in error.errors()]
+    body = json.dumps({"detail": detail}, default=str)  # ASCII: whatever a message holds can be encoded
+    return Response(body, status_code=422, media_type="application/json")
