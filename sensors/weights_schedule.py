@@ -33,6 +33,5 @@ def weights_schedule(
             f"WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"
         )
     snapshot = chain.snapshot(settings.netuid)
-    store.save_metagraph(snapshot)
     reason = weights_due(snapshot, chain.identity(), settings.weights_interval_blocks)
     return dg.RunRequest() if reason is None else dg.SkipReason(reason)
