@@ -1,5 +1,6 @@
 """Weights, set on the chain."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -8,6 +9,8 @@ from assets.challenges import OWNERS
 from assets.emissions import emissions, newest_emissions
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import plan_weights, weights_due
+from loosh_pipeline.domain import Emission
+from loosh_pipeline.emissions import CHECKS
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import weights_frame
 from resources.store import Store, preview, run_key, written
@@ -34,7 +37,9 @@ def weights(
     if (reason := weights_due(subnet, own_hotkey, interval_blocks=0)) is not None:
         context.log.info("no weights submitted: %s", reason)
         return dg.MaterializeResult(metadata={"skipped": reason, "block": subnet.block})
-    plan = plan_weights(newest_emissions(store), subnet, own_hotkey)
+    earned = newest_emissions(store)
+    _must_hold(earned)
+    plan = plan_weights(earned, subnet, own_hotkey)
     submission = chain.submit_weights(plan)
     now = datetime.now(UTC)
     frame = weights_frame(plan, submission, now)
@@ -57,3 +62,11 @@ def weights(
             **written(table),
         }
     )
+
+
+def _must_hold(earned: Sequence[Emission]) -> None:
+    """The blocking checks again, on the very rows that are submitted: `weights` can be materialized alone."""
+    failed = {name: v.reason for name, check in CHECKS.items() if not (v := check(earned)).passed}
+    if failed:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise dg.Failure(f"no weights submitted, the newest emissions do not pass: {reasons}", allow_retries=False)

@@ -7,6 +7,7 @@ import functools
 import signal
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
@@ -50,6 +51,7 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
 @_told
 def up() -> None:
     """Run this validator: start every process, restart what dies, stop all of them on Ctrl-C."""
+    from loosh_pipeline.lock import validator_lock
     from loosh_pipeline.services import services
     from loosh_pipeline.supervisor import supervised
 
@@ -60,7 +62,7 @@ def up() -> None:
     say = functools.partial(out.print, highlight=False)
     say(f"starting; logs are in {logs}")
     try:
-        with supervised(services(settings), logs, say) as supervisor:
+        with validator_lock(settings.home), supervised(services(settings), logs, say) as supervisor:
             _print_pages(settings)
             supervisor.supervise()
     except KeyboardInterrupt:
@@ -140,6 +142,19 @@ def status() -> None:
 
     for table in status_tables(get_settings()):
         out.print(table)
+
+
+@app.command()
+@_told
+def retry() -> None:
+    """Take up again what was given up: challenges parked as failed, and results that the Challenge API refused."""
+    from loosh_pipeline.store.inbox import Inbox
+    from loosh_pipeline.store.outbox import Outbox
+
+    now = datetime.now(UTC)
+    inbox = Inbox.open(get_settings().inbox_url)
+    challenges, results = inbox.unpark(now), Outbox(inbox.engine).unpark(now)
+    out.print(f"{challenges} challenges get another run, {results} results are told again")
 
 
 @wallet_app.command("new")

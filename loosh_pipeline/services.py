@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from loosh_pipeline.lock import SUPERVISED
 from loosh_pipeline.orchestrator import CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import Service
@@ -70,6 +71,7 @@ def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
         "EMBEDDER_URL": str(settings.embedder_url or f"http://{LOOPBACK}:{settings.embedder_port}"),
         "PUBLIC_URL": settings.ingress_url,
         "PYTHONUNBUFFERED": "1",
+        SUPERVISED: "1",
     }
 
 
@@ -97,6 +99,7 @@ def _instance(settings: Settings) -> dict[str, Any]:
             "class": "QueuedRunCoordinator",
             "config": {"dequeue_interval_seconds": 1},
         },
+        "run_launcher": {"module": "loosh_pipeline.run_launcher", "class": "LocalRunLauncher"},
         "concurrency": {
             "runs": {
                 "max_concurrent_runs": settings.max_concurrent_runs,
@@ -107,7 +110,7 @@ def _instance(settings: Settings) -> dict[str, Any]:
             "enabled": True,
             "start_timeout_seconds": 120,
             "max_runtime_seconds": int(4 * settings.challenge_timeout_s + 300),
-            "poll_interval_seconds": 10,
+            "poll_interval_seconds": 5,
         },
         "run_retries": {"enabled": False},
         "retention": {

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
 
     # running evaluations
     max_concurrent_runs: int = Field(6, ge=1, description="challenges evaluated at once")
-    max_run_attempts: int = Field(8, ge=1, description="runs a challenge gets before it is parked as failed")
+    max_run_attempts: int = Field(150, ge=1, description="runs a challenge gets before it is parked; about a day")
     stalled_after_s: float = Field(30.0, gt=0, description="when a challenge that does not move is looked at")
 
     # the chain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -52,6 +53,11 @@ class Store:
     @cached_property
     def tables(self) -> Tables:
         return Tables(self._settings.tables_root)
+
+    def close(self) -> None:
+        """Close the database if it was opened."""
+        if "inbox" in self.__dict__:
+            self.inbox.engine.dispose()
 
     def partition(self, challenge_id: str) -> Partition:
         row = self.inbox.get(ChallengeId(challenge_id))
@@ -126,5 +132,9 @@ def _cell(value: object) -> str:
 
 
 @dg.resource(description="Inbox, outbox, asset tables and pictures, at the places that the settings name.")
-def store_resource(_context: dg.InitResourceContext) -> Store:
-    return Store(get_settings())
+def store_resource(_context: dg.InitResourceContext) -> Iterator[Store]:
+    store = Store(get_settings())
+    try:
+        yield store
+    finally:
+        store.close()  # a sensor opens one every few seconds, for months

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets.challenges import challenge_partitions
+from loosh_pipeline.lock import only_looking
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
@@ -28,6 +29,8 @@ BATCH = 25
 def challenge_sensor(
     context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
 ) -> dg.SensorResult | dg.SkipReason:
+    if reason := only_looking(get_settings().home):
+        return dg.SkipReason(reason)
     now = datetime.now(UTC)
     recovered = _recover(store.inbox, context.instance, get_settings(), now)
     due = store.inbox.due(now, BATCH)

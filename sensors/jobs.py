@@ -1,5 +1,8 @@
 """The three things that are run."""
 
+from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
+
 import dagster as dg
 
 from loosh_pipeline.orchestrator import SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
@@ -13,6 +16,9 @@ UNFINISHED_RUNS = [
 ]
 """Runs that may still get their challenge further."""
 
+BEFORE_EVALUATIONS = {"dagster/priority": "10"}
+"""However long the queue of challenges is, weights do not wait in it."""
+
 score_challenge = dg.define_asset_job(
     SCORE_JOB,
     selection=dg.AssetSelection.groups("evaluation"),
@@ -21,11 +27,22 @@ score_challenge = dg.define_asset_job(
 set_weights = dg.define_asset_job(
     WEIGHTS_JOB,
     selection=dg.AssetSelection.groups("weights"),
-    tags={SINGLE_WRITER_TAG: "weights"},
+    tags={SINGLE_WRITER_TAG: "weights", **BEFORE_EVALUATIONS},
     description="Aggregates payouts, checks them, sets weights and reads them back.",
 )
 refresh_metagraph = dg.define_asset_job(
     "refresh_metagraph",
     selection=dg.AssetSelection.assets("metagraph"),
+    tags=BEFORE_EVALUATIONS,
     description="Takes a snapshot of the subnet.",
 )
+
+
+def newest_run(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
+    """The run of a job that was requested last; None when there was none."""
+    return next(iter(instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
+
+
+def failed_within(last: dg.RunRecord | None, pause: timedelta) -> TypeGuard[dg.RunRecord]:
+    """Whether the last run failed so short a time ago that the next one would too."""
+    return last is not None and last.dagster_run.is_failure and datetime.now(UTC) - last.create_timestamp < pause

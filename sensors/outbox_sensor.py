@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from loosh_pipeline.delivery import deliver_due
+from loosh_pipeline.lock import only_looking
+from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.outbox import OutboxState
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi
 from resources.store import Store
@@ -16,6 +18,8 @@ from resources.store import Store
     description="Delivers results that wait in the outbox, with growing pauses, until they are delivered or refused.",
 )
 def outbox_sensor(store: dg.ResourceParam[Store], challenge_api: dg.ResourceParam[ChallengeApi]) -> dg.SkipReason:
+    if reason := only_looking(get_settings().home):
+        return dg.SkipReason(reason)
     now = datetime.now(UTC)
     if not store.outbox.has_due(now):
         waiting = store.outbox.counts()

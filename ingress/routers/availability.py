@@ -7,9 +7,12 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from ingress.parts import Parts, PartsOf
+from ingress.parts import Parts, PartsOf, now
 from ingress.version import SERVICE_NAME, VERSION
 from loosh_pipeline.domain import ChallengeState
+
+UNCONSUMED_AFTER_S = 120.0
+"""The sensor looks every few seconds: what waits longer, nobody consumes."""
 
 router = APIRouter(prefix="/availability", tags=["availability"])
 
@@ -65,4 +68,8 @@ def health(parts: PartsOf) -> Health:
 
 
 def _reasons(parts: Parts) -> list[str]:
-    return [] if parts.inbox.is_running() else ["stopped by an operator with /set_running"]
+    reasons = [] if parts.inbox.is_running() else ["stopped by an operator with /set_running"]
+    due_since = parts.inbox.oldest_waiting()
+    if due_since is not None and (late_s := (now() - due_since).total_seconds()) > UNCONSUMED_AFTER_S:
+        reasons.append(f"a challenge has waited {late_s:.0f} s for its run to be requested; is the Dagster daemon up?")
+    return reasons

@@ -173,6 +173,21 @@ class Inbox:
         with reading(self.engine) as connection:
             return [_inbox_row(row) for row in connection.execute(query)]
 
+    def unpark(self, now: datetime) -> int:
+        """Give every parked challenge its runs again; returns how many there were."""
+        with self.engine.begin() as connection:
+            changed = connection.execute(
+                update(challenges)
+                .where(challenges.c.state == ChallengeState.FAILED)
+                .values(state=ChallengeState.RECEIVED, next_run_at=now, attempts=0, state_changed_at=now)
+            )
+            return changed.rowcount
+
+    def oldest_waiting(self) -> datetime | None:
+        """Since when the challenge that waits longest for its run to be requested has been due; None: none waits."""
+        with reading(self.engine) as connection:
+            return connection.execute(select(func.min(challenges.c.next_run_at))).scalar_one_or_none()
+
     def seen_alive(self, row: InboxRow, now: datetime) -> None:
         """Its run lives, though slowly: look at the others first, so that no dead one waits behind a long queue."""
         with self.engine.begin() as connection:

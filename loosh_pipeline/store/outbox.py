@@ -115,6 +115,16 @@ class Outbox:
         """Refused for good: keep it with the reason."""
         self._change(row, state=OutboxState.PARKED, detail=detail)
 
+    def unpark(self, now: datetime) -> int:
+        """Try every refused payload again; returns how many there were."""
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                update(outbox)
+                .where(outbox.c.state == OutboxState.PARKED)
+                .values(state=OutboxState.PENDING, next_attempt_at=now, attempts=0)
+            )
+            return changed.rowcount
+
     def counts(self) -> Mapping[OutboxState, int]:
         query = select(outbox.c.state, func.count()).group_by(outbox.c.state)
         with reading(self._engine) as connection:

@@ -127,6 +127,15 @@ def test_when_nobody_earned_the_weights_stay_as_they_are(world: World, payouts: 
     assert world.store.tables.latest("weights") is None
 
 
+def test_weights_materialized_alone_are_checked_too(world: World) -> None:
+    store_round(world, "c-1", {"hotkey-1": 0.0})
+    world.set_weights("emissions", raise_on_error=False)
+    result = world.set_weights("weights", raise_on_error=False)
+    assert not result.success
+    assert "not_all_zero" in failure_of(result)
+    assert world.chain.submitted == []
+
+
 def test_within_the_rate_limit_nothing_is_submitted_and_the_run_says_why(world: World) -> None:
     store_round(world, "c-1", {"hotkey-1": 1.0})
     assert world.set_weights().success

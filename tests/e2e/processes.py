@@ -35,6 +35,11 @@ def ingress_pid(home: Path) -> int:
     return pid
 
 
+def code_server_pid(home: Path) -> int:
+    (pid,) = (process.pid for process in processes_of(home) if " api grpc " in process.command)
+    return pid
+
+
 def run_worker_pids(home: Path) -> set[int]:
     """Processes in which the code server executes runs."""
     found = list(processes_of(home))

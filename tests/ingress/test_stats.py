@@ -103,3 +103,13 @@ def test_figures_survive_a_restart(client: TestClient, inbox: Inbox, settings: S
     with TestClient(create_app(settings)) as restarted:
         after = restarted.get("/stats").json()
     assert after | {"uptime_seconds": 0} == before | {"uptime_seconds": 0}
+
+
+def test_health_says_when_nobody_consumes(client: TestClient, inbox: Inbox) -> None:
+    now = datetime.now(UTC)
+    inbox.accept(ChallengeId("c-1"), {"id": "c-1", "prompt": "hi"}, now - timedelta(seconds=30))
+    assert client.get("/availability/health").json()["status"] == "healthy"
+    inbox.accept(ChallengeId("c-2"), {"id": "c-2", "prompt": "hi"}, now - timedelta(minutes=5))
+    health = client.get("/availability/health").json()
+    assert health["status"] == "unhealthy"
+    assert "has waited 30" in health["reasons"][0]

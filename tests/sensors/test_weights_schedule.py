@@ -12,6 +12,8 @@ from loosh_pipeline.errors import ChainTimeout
 from loosh_pipeline.settings import get_settings
 from sensors.jobs import UNFINISHED_RUNS, set_weights
 from sensors.weights_schedule import weights_schedule
+import sensors.weights_schedule as schedule_module
+from loosh_pipeline.lock import SUPERVISED, validator_lock
 from tests.world import World
 
 
@@ -109,5 +111,23 @@ def test_one_run_sets_weights_at_a_time(world: World, status: dg.DagsterRunStatu
     run = world.add_run(set_weights.name, status)
     assert reason(world) == f"run {run.run_id} is setting them"
     world.instance.delete_run(run.run_id)
-    world.add_run(set_weights.name, dg.DagsterRunStatus.FAILURE)
+    world.add_run(set_weights.name, dg.DagsterRunStatus.SUCCESS)
     assert isinstance(tick(world), dg.RunRequest)
+
+
+def test_what_failed_a_moment_ago_is_not_tried_at_every_tick(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_scored(world)
+    run = world.add_run(set_weights.name, dg.DagsterRunStatus.FAILURE)
+    assert reason(world) == f"run {run.run_id} failed; the next follows 0:06:00 after it"
+    monkeypatch.setattr(schedule_module, "PAUSE_AFTER_FAILURE", timedelta(0))
+    assert isinstance(tick(world), dg.RunRequest)
+
+
+def test_a_second_dagster_beside_a_running_validator_only_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_scored(world)
+    with validator_lock(world.settings.home):
+        assert "only looks" in reason(world)
+        monkeypatch.setenv(SUPERVISED, "1")
+        assert isinstance(tick(world), dg.RunRequest)

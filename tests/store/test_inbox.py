@@ -393,3 +393,22 @@ def test_what_is_asked_often_never_reads_the_whole_history(inbox: Inbox) -> None
         "challenges_state",
         "challenges_state",
     ], plans
+
+
+def test_an_operator_can_take_up_what_was_parked(inbox: Inbox) -> None:
+    accept(inbox)
+    inbox.claim(C1, NOON)
+    park(inbox)
+    assert inbox.due(after(10_000), 9) == []
+    assert inbox.unpark(after(1000)) == 1
+    (row,) = inbox.due(after(1000), 9)
+    assert (row.id, row.state, row.attempts) == (C1, ChallengeState.RECEIVED, 0)
+    assert inbox.unpark(after(1000)) == 0
+
+
+def test_how_long_the_oldest_has_waited(inbox: Inbox) -> None:
+    assert inbox.oldest_waiting() is None
+    accept(inbox)
+    assert inbox.oldest_waiting() == NOON
+    inbox.claim(C1, after(1))
+    assert inbox.oldest_waiting() is None

@@ -187,3 +187,13 @@ def test_an_attempt_whose_lease_ran_out_undoes_nothing(inbox: Inbox, outbox: Out
     outbox.park(slow, "HTTP 400")
     outbox.postpone(slow, "HTTP 500", after(LEASE_S + 1))
     assert stored(outbox, inbox) == ("delivered", "HTTP 201", after(LEASE_S))
+
+
+def test_an_operator_can_tell_a_refused_result_again(inbox: Inbox, outbox: Outbox) -> None:
+    keep(inbox, outbox)
+    outbox.park(lease_one(outbox, NOON), "400 bad deploy")
+    assert not outbox.has_due(after(10**6))
+    assert outbox.unpark(after(1000)) == 1
+    outbox.delivered(lease_one(outbox, after(1000)), "201", after(1001))
+    assert inbox.get(C1).state is ChallengeState.SUBMITTED
+    assert outbox.unpark(after(2000)) == 0
