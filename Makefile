@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
 # Dagster and its tools read their telemetry switch from an instance: never run them without one.
 export DAGSTER_HOME := $(CURDIR)/.loosh/dagster_check
 
-.PHONY: help setup demo up devnet test test-slow check format clean
+.PHONY: help setup demo up devnet test check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,11 +33,8 @@ up: setup ## run the validator that the environment and .env describe
 devnet: setup ## serve a subnet on this machine: chain, miners, Challenge API
 	$(BIN)/loosh devnet
 
-test: setup $(DAGSTER_HOME)/dagster.yaml ## the default tests
-	$(BIN)/python -m pytest -m 'not slow'
-
-test-slow: setup $(DAGSTER_HOME)/dagster.yaml ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+test: setup $(DAGSTER_HOME)/dagster.yaml ## all tests
+	$(BIN)/python -m pytest
 
 check: setup $(DAGSTER_HOME)/dagster.yaml ## lint, types, and whether Dagster loads everything
 	$(BIN)/ruff check .
@@ -50,5 +47,5 @@ format: setup ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove what was installed and what demos left
-	rm -rf $(VENV) .loosh
+clean: ## remove what was installed and what demos and checks left; a validator's own data stays
+	rm -rf $(VENV) .loosh/demo .loosh/dagster_check

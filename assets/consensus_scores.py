@@ -1,12 +1,15 @@
 """What every answer is worth, and why."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
+import polars as pl
 
 from assets.challenges import OWNERS, challenge_partitions
 from assets.embeddings import embeddings
 from assets.miner_responses import miner_responses
+from loosh_pipeline.domain import Response
 from loosh_pipeline.embedding.round_vectors import from_frame, unpack
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
@@ -17,7 +20,7 @@ from resources.store import Partition, Store, preview, written
 
 PROFILE = RobustProfile()
 SCORER_VERSION = scorer_version(PROFILE)
-PREVIEW = ["hotkey", "reason", "relevance", "meaning", "coverage", "wording", "agreement", "share", "payout"]
+PREVIEW = ["uid", "reason", "relevance", "meaning", "coverage", "wording", "agreement", "share", "payout"]
 
 
 @dg.asset(
@@ -43,14 +46,20 @@ def consensus_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[
         metadata={
             "scorer_version": result.scorer_version,
             "context_digest": result.context_digest,
-            "consensus_score": result.consensus_score if result.consensus_score is not None else "fewer than two",
+            "consensus_score": "fewer than two" if result.consensus_score is None else round(result.consensus_score, 4),
             "scored": sum(score.scored for score in result.scores),
             "unscored": sum(not score.scored for score in result.scores),
             "paid": sum(score.payout > 0 for score in result.scores),
-            "scores": preview(frame.sort("payout", descending=True), PREVIEW),
+            "scores": preview(_with_uids(frame, store.responses(partition)), PREVIEW),
             **written(table),
         }
     )
+
+
+def _with_uids(scores: pl.DataFrame, responses: Sequence[Response]) -> pl.DataFrame:
+    """The scores, best first, with the uid by which heatmap and narrative call a miner."""
+    uids = {response.hotkey: response.uid for response in responses}
+    return scores.with_columns(uid=pl.col("hotkey").replace_strict(uids)).sort("payout", descending=True)
 
 
 def evaluate(store: Store, partition: Partition) -> RoundScores:

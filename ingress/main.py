@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 
+from ingress.limits import BodyLimit
 from ingress.parts import Parts
 from ingress.problems import unprocessable
 from ingress.routers import availability, challenges, operator, pages
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.",
         lifespan=lifespan,
     )
+    app.add_middleware(BodyLimit)
     app.add_exception_handler(RequestValidationError, unprocessable)
     for router in (challenges.router, availability.router, operator.router, pages.router):
         app.include_router(router)

@@ -6,10 +6,10 @@ import asyncio
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from pydantic import ValidationError
@@ -27,6 +27,8 @@ out = Console()
 err = Console(stderr=True)
 
 P = ParamSpec("P")
+SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "LLM_API_KEY"}
+"""Settings whose value is never shown."""
 
 
 def _told(command: Callable[P, None]) -> Callable[P, None]:
@@ -37,7 +39,7 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+            problems = "; ".join(_problem(each) for each in error.errors())
             err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False)
             raise typer.Exit(2) from error
         except LooshError as error:
@@ -45,6 +47,14 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
 
     return wrapper
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One wrong setting: its name and value, and what is wrong with it."""
+    name = ".".join(map(str, error["loc"])).upper()
+    if not name or name in SECRETS:
+        return f"{name} {error['msg']}".strip()
+    return f"{name}={error['input']!r}: {error['msg']}"
 
 
 @app.command()
@@ -91,9 +101,7 @@ def devnet(
 
     settings = get_settings()
     config = DevnetConfig(
-        wallet_path=settings.wallet_path,
-        wallet_name=settings.wallet_name,
-        hotkey_name=settings.hotkey_name,
+        wallet_path=settings.home / "devnet" / "wallets",  # never among real wallets
         chain=ChainConfig(netuid=settings.netuid, block_time_s=block_time_s),
         chain_port=chain_port,
         challenge_api_port=challenge_api_port,

@@ -43,8 +43,7 @@ def devnet_process(
     command = [sys.executable, "-m", "loosh_pipeline.cli", "devnet", "--miners", str(miners)]
     command += ["--chain-port", "0", "--challenge-api-port", "0", "--miner-port", "0", "--info-file", str(info_file)]
     command += ["--answers", str(answers)] if answers else []
-    env = {"LOOSH_HOME": str(home), "WALLET_PATH": str(home / "wallets")}
-    with supervised([Service("devnet", command, env)], home / "logs", say) as supervisor:
+    with supervised([Service("devnet", command, {"LOOSH_HOME": str(home)})], home / "logs", say) as supervisor:
         yield _started(info_file, supervisor), supervisor
 
 

@@ -1,12 +1,14 @@
 """What happened in a round, in words: composed from the stored figures, or phrased by a language model.
 
 No text of a miner is ever quoted or shown to the model: both ways see figures and uids only, so an answer can neither
-speak through the narrative nor instruct the model that writes it.
+speak through the narrative nor instruct the model that writes it. The id of a challenge, which a stranger chose, is not
+told either: the page that shows the narrative shows it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +28,15 @@ INSTRUCTIONS = (
     "and why. Use only the figures in the JSON of the user; invent nothing. payout 1 is an average independent answer; "
     "consensus is a mean cosine similarity."
 )
+
+
+# Markdown that loads or leads somewhere; the words that stand for it are kept.
+_INLINE_LINK = re.compile(r"!?\[([^\[\]]*)\](?:\((?:[^()]|\([^()]*\))*\)|\[[^\[\]]*\])")
+_LINK_TARGET = re.compile(r"^[ \t>]*\[[^\[\]]*\]:.*$", re.MULTILINE)
+_HTML_TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
+_BARE_URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|www\.|mailto:)[^\s)\]]*", re.IGNORECASE)
+# Without these characters nothing that is left, nested or cut off, can be an image, a link or HTML.
+_DISARMED = str.maketrans({"[": "(", "]": ")", "<": "&lt;"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,6 @@ class MinerFacts:
 class RoundFacts:
     """The figures a narrative is made of. `copies`: groups of uids whose answers are copies of one another."""
 
-    challenge_id: str
     asked: int
     answered: int
     paid: int
@@ -94,7 +104,6 @@ def facts_of(challenge: Challenge, scores: RoundScores, responses: Sequence[Resp
     miners = [_facts(score, uids[score.hotkey]) for score in scores.scores]
     paid = [miner for miner in miners if miner.payout > 0]
     return RoundFacts(
-        challenge_id=str(challenge.id),
         asked=len(miners),
         answered=sum(score.outcome is Outcome.ANSWERED for score in scores.scores),
         paid=len(paid),
@@ -115,9 +124,8 @@ def compose_narrative(challenge: Challenge, scores: RoundScores, responses: Sequ
 
 def llm_narrative(settings: LlmSettings, facts: RoundFacts) -> str:
     """The narrative a chat model makes of the figures. Raises LooshError when it fails or says nothing."""
-    from openai import OpenAI, OpenAIError  # a third of a second that runs without a model need not spend
+    from openai import DefaultHttpxClient, OpenAI, OpenAIError  # a third of a second that runs without a model need not spend
 
-    figures = {name: value for name, value in asdict(facts).items() if name != "challenge_id"}
     base_url = settings.base_url.rstrip("/").removesuffix("/chat/completions")
     try:
         with OpenAI(
@@ -126,12 +134,13 @@ def llm_narrative(settings: LlmSettings, facts: RoundFacts) -> str:
             api_key=settings.api_key or "none",
             timeout=settings.timeout_s,
             max_retries=1,
+            http_client=DefaultHttpxClient(trust_env=False),
         ) as client:
             reply = client.chat.completions.create(
                 model=settings.model,
                 messages=[
                     {"role": "system", "content": INSTRUCTIONS},
-                    {"role": "user", "content": json.dumps(figures)},
+                    {"role": "user", "content": json.dumps(asdict(facts))},
                 ],
                 max_tokens=LLM_TOKENS,
                 temperature=0.2,
@@ -141,10 +150,21 @@ def llm_narrative(settings: LlmSettings, facts: RoundFacts) -> str:
             f"model {settings.model!r} at {base_url} wrote no narrative: {error}; check LLM_API_URL, LLM_API_KEY and "
             "LLM_MODEL"
         ) from error
-    text = ((reply.choices[0].message.content or "") if reply.choices else "").strip()
+    said = (reply.choices[0].message.content or "") if reply.choices else ""
+    text = without_links(said[:MAX_LLM_CHARS]).strip()
     if not text:
         raise LooshError(f"model {settings.model!r} at {base_url} answered an empty narrative; try another model")
-    return text[:MAX_LLM_CHARS]
+    return text
+
+
+def without_links(markdown: str) -> str:
+    """`markdown` without images, links, addresses and HTML, with their words left in place."""
+    text, links = markdown, 1
+    while links:  # an image may stand in a link
+        text, links = _INLINE_LINK.subn(r"\1", text)
+    for pattern in (_LINK_TARGET, _HTML_TAG, _BARE_URL):
+        text = pattern.sub("", text)
+    return text.translate(_DISARMED)
 
 
 def copy_groups(scores: Sequence[Score]) -> list[frozenset[Hotkey]]:
@@ -177,9 +197,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _turnout(facts: RoundFacts) -> str:
-    return (
-        f"**Challenge {facts.challenge_id}**: {facts.asked} miners asked, {facts.answered} answered, {facts.paid} paid."
-    )
+    return f"**{facts.asked} miners asked**, {facts.answered} answered, {facts.paid} paid."
 
 
 def _agreement(facts: RoundFacts) -> str:

@@ -21,8 +21,13 @@ DEFAULT_TEMPERATURE = 0.7
 DEFAULT_TOP_P = 0.95
 MAX_ID_CHARS = 128
 MAX_TOKENS_LIMIT = 131_072
+MAX_PROMPT_CHARS = 200_000
+MAX_NAME_CHARS = 256
+MAX_JSON_CHARS = 2_000_000
+"""Characters of messages, tools, tool_choice and metadata together, as JSON."""
 
 ChallengeIdText = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_CHARS)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
 
 
 class ChallengeRequest(BaseModel):
@@ -31,10 +36,12 @@ class ChallengeRequest(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=(), allow_inf_nan=False)
 
     id: ChallengeIdText = Field(description="Unique id; a second challenge of the same id is refused with 409.")
-    correlation_id: str | None = None
-    prompt: str | None = Field(None, description="What miners are to answer, unless `messages` say it.")
+    correlation_id: Name | None = None
+    prompt: str | None = Field(
+        None, max_length=MAX_PROMPT_CHARS, description="What miners are to answer, unless `messages` say it."
+    )
     messages: list[dict[str, Any]] | None = Field(None, description="OpenAI chat messages.")
-    model: str | None = None
+    model: Name | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     temperature: float | None = Field(None, ge=0, le=2)
@@ -42,8 +49,8 @@ class ChallengeRequest(BaseModel):
     max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS_LIMIT)
     metadata: dict[str, Any] | None = None
     created_at: datetime | None = None
-    status: str = "available"
-    requester: str | None = None
+    status: Name = "available"
+    requester: Name | None = None
 
     @field_validator("id")
     @classmethod
@@ -65,19 +72,31 @@ class ChallengeRequest(BaseModel):
         if not self.evaluated_prompt().strip():
             raise ValueError("nothing to answer: prompt is empty and no message of role 'user' has text; send either")
         try:
-            self._check_text()
+            json_chars = self._json_chars()
         except (ValueError, RecursionError) as error:
             raise ValueError(
                 "the request must be plain JSON: no NaN, no lone surrogates, not nested deeper than can be stored"
             ) from error
+        if json_chars > MAX_JSON_CHARS:
+            raise ValueError(
+                f"messages, tools, tool_choice and metadata are {json_chars} characters of JSON; "
+                f"at most {MAX_JSON_CHARS} are taken, so send less"
+            )
         return self
 
-    def _check_text(self) -> None:
-        """Raises ValueError or RecursionError for what could be accepted, yet never stored, sent or embedded."""
+    def _json_chars(self) -> int:
+        """How long the JSON of the free-form fields is.
+
+        Raises ValueError or RecursionError for what could be accepted, yet never stored, sent or embedded.
+        """
         texts = (self.prompt, self.correlation_id, self.model, self.status, self.requester)
-        free = (*texts, self.messages, self.tools, self.tool_choice, self.metadata)
-        json.dumps(free, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(texts, ensure_ascii=False).encode()
+        free = json.dumps(
+            (self.messages, self.tools, self.tool_choice, self.metadata), allow_nan=False, ensure_ascii=False
+        )
+        free.encode()
         self.model_dump(mode="json")
+        return len(free)
 
     def evaluated_prompt(self) -> str:
         """The prompt, or the text of the last user message when there is none."""

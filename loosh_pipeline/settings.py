@@ -95,6 +95,13 @@ class Settings(BaseSettings):
 
     log_level: str = "INFO"
 
+    @field_validator("subtensor_address")
+    @classmethod
+    def _websocket(cls, address: str) -> str:
+        if not address.startswith(("ws://", "wss://")):
+            raise ValueError("a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945")
+        return address
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, level: str) -> str:

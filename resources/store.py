@@ -126,7 +126,7 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) >= 0.001 else "0"
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 else "0"
     text = str(value).replace("|", "\\|").replace("\n", " ")
     return text if len(text) <= CELL_CHARS else f"{text[:CELL_CHARS]}…"
 

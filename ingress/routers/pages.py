@@ -39,12 +39,12 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
     )
 
 
-@router.get("/heatmaps/{challenge_id}.png")
+@router.get("/heatmaps/{challenge_id:path}.png")
 def heatmap_png(challenge_id: str, parts: PartsOf) -> FileResponse:
     return _file(parts, challenge_id, "png", "image/png")
 
 
-@router.get("/heatmaps/{challenge_id}.json")
+@router.get("/heatmaps/{challenge_id:path}.json")
 def heatmap_spec(challenge_id: str, parts: PartsOf) -> FileResponse:
     return _file(parts, challenge_id, "json", "application/json")
 

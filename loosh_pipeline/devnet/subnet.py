@@ -94,8 +94,8 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
 
     The validator's wallet is created when there is none; it is registered as uid 0 with permit and stake.
     """
-    validator = _validator_hotkey(config)
     book = AnswerBook.load(config.answers)
+    validator = _validator_hotkey(config)
     cast = scripts(default_cast(config.miners), book)
     hotkeys = [Keypair.create_from_uri(f"//loosh-devnet//miner//{index}").ss58_address for index in range(len(cast))]
     wanted = [_served(hotkey, script, config, i) for i, (hotkey, script) in enumerate(zip(hotkeys, cast, strict=True))]

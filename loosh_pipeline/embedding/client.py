@@ -39,7 +39,7 @@ class HttpEmbedder:
         self._model = model
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout_s = timeout_s
-        self._http = httpx.Client(timeout=timeout_s, headers=headers)
+        self._http = httpx.Client(timeout=timeout_s, headers=headers, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from loosh_pipeline.domain import ScorerVersion
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised with every change of scoring code that can change a payout."""
 
 _RAMPS = (("copy_low", "copy_high"), ("blatant_low", "blatant_high"), ("restated_low", "restated_high"))

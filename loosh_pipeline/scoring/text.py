@@ -18,6 +18,8 @@ MAX_CHUNKS = 40
 MAX_SENTENCES = 60
 MAX_SENTENCE_WORDS = 60
 MIN_SENTENCE_WORDS = 3
+MAX_MARKS = 30
+"""Combining marks kept of one run, as in Unicode's Stream-Safe Text Format; no language needs as many."""
 
 # Scripts written without spaces: there a character is the nearest thing to a word.
 _UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -34,7 +36,7 @@ _MARKUP = " \t#>*-–•|`"
 
 def words(text: str) -> list[str]:
     """Lower-case words in order; look-alike Unicode forms are one word (NFKC), `_` and digits belong to words."""
-    return _WORD.findall(unicodedata.normalize("NFKC", _readable(text)).casefold())
+    return _WORD.findall(unicodedata.normalize("NFKC", _stream_safe(_readable(text))).casefold())
 
 
 def sentences(text: str) -> list[str]:
@@ -68,6 +70,23 @@ def chunks(text: str, max_words: int = 90) -> list[str]:
 def _readable(text: str) -> str:
     # a lone surrogate survives JSON, but no tokenizer and no UTF-8 file takes it
     return text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8")
+
+
+def _stream_safe(text: str) -> str:
+    """`text` without the marks of a run beyond `MAX_MARKS`: normalising sorts a run in time quadratic in its length."""
+    if text.isascii():
+        return text
+    kept, run = [], 0
+    for char in text:
+        run = run + 1 if _is_mark(char) else 0
+        if run <= MAX_MARKS:
+            kept.append(char)
+    return "".join(kept)
+
+
+def _is_mark(char: str) -> bool:
+    # by its decomposition: some characters, as halfwidth voiced marks, combine only after that
+    return char >= "\u0300" and unicodedata.combining(unicodedata.normalize("NFKD", char)[0]) != 0
 
 
 def _windows(text: str, size: int) -> list[str]:

@@ -1,4 +1,7 @@
-"""Domain values as table rows, and back. Column names are field names; nested JSON is kept as text."""
+"""Domain values as table rows, and back. Column names are field names; nested JSON is kept as text.
+
+Quantities that are u64 on the chain are UInt64 here: the chain holds 2**64 - 1 where it means "never".
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ RESPONSES: Mapping[str, Any] = {
     "total_tokens": pl.Int64,
     "sha256": pl.String,
     "asked_at": UTC_MS,
-    "metagraph_block": pl.Int64,
+    "metagraph_block": pl.UInt64,
 }
 
 SCORES: Mapping[str, Any] = {
@@ -72,13 +75,13 @@ SCORES: Mapping[str, Any] = {
 
 METAGRAPH: Mapping[str, Any] = {
     "netuid": pl.Int32,
-    "block": pl.Int64,
+    "block": pl.UInt64,
     "block_hash": pl.String,
-    "spec_version": pl.Int32,
+    "spec_version": pl.UInt32,
     "taken_at": UTC_MS,
-    "tempo_blocks": pl.Int64,
-    "activity_cutoff_blocks": pl.Int64,
-    "weights_rate_limit_blocks": pl.Int64,
+    "tempo_blocks": pl.UInt64,
+    "activity_cutoff_blocks": pl.UInt64,
+    "weights_rate_limit_blocks": pl.UInt64,
     "min_allowed_weights": pl.Int32,
     "weights_version_key": pl.UInt64,
     "commit_reveal": pl.Boolean,
@@ -89,7 +92,7 @@ METAGRAPH: Mapping[str, Any] = {
     "port": pl.Int32,
     "validator_permit": pl.Boolean,
     "stake": pl.Float64,
-    "last_update": pl.Int64,
+    "last_update": pl.UInt64,
 }
 
 EMISSIONS: Mapping[str, Any] = {
@@ -105,16 +108,16 @@ EMISSIONS: Mapping[str, Any] = {
 
 WEIGHTS: Mapping[str, Any] = {
     "netuid": pl.Int32,
-    "block": pl.Int64,
+    "block": pl.UInt64,
     "version_key": pl.UInt64,
     "submitted_at": UTC_MS,
     "success": pl.Boolean,
-    "included_block": pl.Int64,
+    "included_block": pl.UInt64,
     "extrinsic_hash": pl.String,
     "commit_reveal": pl.Boolean,
     "error_code": pl.String,
     "error": pl.String,
-    "reveal_round": pl.Int64,
+    "reveal_round": pl.UInt64,
     "uid": pl.Int32,
     "hotkey": pl.String,
     "weight": pl.Float64,
@@ -123,8 +126,8 @@ WEIGHTS: Mapping[str, Any] = {
 RECEIPTS: Mapping[str, Any] = {
     "state": pl.String,
     "validator": pl.String,
-    "observed_block": pl.Int64,
-    "last_update": pl.Int64,
+    "observed_block": pl.UInt64,
+    "last_update": pl.UInt64,
     "observed_at": UTC_MS,
     "uid": pl.Int32,
     "hotkey": pl.String,

@@ -27,16 +27,6 @@ async def read_body(response: httpx.Response, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def read_body_sync(response: httpx.Response, max_bytes: int) -> bytes:
-    """As `read_body`, for a blocking client."""
-    check_headers(response.headers, max_bytes)
-    body = bytearray()
-    for chunk in response.iter_raw():
-        body += chunk
-        _check_length(len(body), max_bytes)
-    return bytes(body)
-
-
 def check_headers(headers: Mapping[str, str], max_bytes: int) -> None:
     """Refuse by the headers alone what is stated to be too long, or is compressed."""
     encoding = headers.get("content-encoding", "identity")

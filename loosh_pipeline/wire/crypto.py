@@ -75,8 +75,14 @@ def new_symmetric_key() -> bytes:
 
 
 def encrypt_symmetric_key(public_key: rsa.RSAPublicKey, symmetric_key: bytes) -> bytes:
-    """The Fernet key under the peer's RSA key: 256 bytes."""
-    return public_key.encrypt(symmetric_key, _OAEP)
+    """The Fernet key under the peer's RSA key: 256 bytes.
+
+    Raises CryptoError for a key that can be read but encrypts nothing, such as one with an even modulus.
+    """
+    try:
+        return public_key.encrypt(symmetric_key, _OAEP)
+    except ValueError as error:
+        raise CryptoError(f"public key cannot encrypt: {str(error)[:120]}; the peer has to make a new one") from error
 
 
 def decrypt_symmetric_key(private_key: rsa.RSAPrivateKey, ciphertext: bytes) -> bytes:

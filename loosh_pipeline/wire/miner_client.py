@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,8 @@ from loosh_pipeline.wire.messages import (
     parse_exchange_success,
     parse_public_key,
 )
+
+logger = logging.getLogger(__name__)
 
 MAX_CONNECT_S = 10.0
 MAX_CONTROL_BYTES = 64 * 1024
@@ -143,10 +146,13 @@ async def ask_miners(
             times = _Times()
             try:
                 url = miner_url(neuron.ip, neuron.port, allow_private=allow_private)
+                peer = _Peer(neuron, url, client, signer, max_response_bytes, times)
+                return await _hear(peer, plaintext, deadline_s, timeout_s)
             except WireError as error:
                 return _Heard(times, outcome=Outcome.BAD_ADDRESS, detail=str(error))
-            peer = _Peer(neuron, url, client, signer, max_response_bytes, times)
-            return await _hear(peer, plaintext, deadline_s, timeout_s)
+            except Exception as error:  # whatever one miner brings about, the others are heard
+                logger.exception("asking %s failed unexpectedly (%s)", neuron.hotkey, times.stage)
+                return _Heard(times, outcome=Outcome.HANDSHAKE_FAILED, detail=_unexpected(times.stage, error))
 
         heard = await asyncio.gather(*(hear(neuron) for neuron in neurons))
     return tuple(_judge(challenge, neuron, one) for neuron, one in zip(neurons, heard, strict=True))
@@ -350,6 +356,9 @@ def _judge(challenge: Challenge, neuron: Neuron, heard: _Heard) -> Response:
         answer = parse_answer(heard.plaintext)
     except WireError as error:
         return replace(base, outcome=Outcome.MALFORMED, detail=_printable(str(error)))
+    except Exception as error:  # as while asking: one miner's answer cannot fail the others
+        logger.exception("the answer of %s could not be read", neuron.hotkey)
+        return replace(base, outcome=Outcome.MALFORMED, detail=_unexpected("answer", error))
     return replace(
         base,
         outcome=Outcome.EMPTY if answer.empty else Outcome.ANSWERED,
@@ -362,6 +371,10 @@ def _judge(challenge: Challenge, neuron: Neuron, heard: _Heard) -> Response:
 
 def _detail(what: str, error: Exception) -> str:
     return f"{what}: {_printable(str(error) or type(error).__name__)}"
+
+
+def _unexpected(what: str, error: Exception) -> str:
+    return _detail(f"{what}: unexpected {type(error).__name__}", error)
 
 
 def _printable(text: str) -> str:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+import sensors.weights_schedule as schedule_module
 from loosh_pipeline.domain import Block
 from loosh_pipeline.errors import ChainTimeout
+from loosh_pipeline.lock import SUPERVISED, validator_lock
 from loosh_pipeline.settings import get_settings
 from sensors.jobs import UNFINISHED_RUNS, set_weights
 from sensors.weights_schedule import weights_schedule
-import sensors.weights_schedule as schedule_module
-from loosh_pipeline.lock import SUPERVISED, validator_lock
 from tests.world import World
 
 
