@@ -32,7 +32,7 @@ INSTRUCTIONS = (
 
 # Markdown that loads or leads somewhere; the words that stand for it are kept.
 _INLINE_LINK = re.compile(r"!?\[([^\[\]]*)\](?:\((?:[^()]|\([^()]*\))*\)|\[[^\[\]]*\])")
-_LINK_TARGET = re.compile(r"^[ \t>]*\[[^\[\]]*\]:.*$", re.MULTILINE)
+_LINK_TARGET = re.compile(r"^[ >]*\[[^\[\]\n]*\]:[ \t]*\S+(?:[ \t]+[\"'(].*)?[ \t]*$", re.MULTILINE)
 _HTML_TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
 _BARE_URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|www\.|mailto:)[^\s)\]]*", re.IGNORECASE)
 # Without these characters nothing that is left, nested or cut off, can be an image, a link or HTML.
@@ -124,7 +124,8 @@ def compose_narrative(challenge: Challenge, scores: RoundScores, responses: Sequ
 
 def llm_narrative(settings: LlmSettings, facts: RoundFacts) -> str:
     """The narrative a chat model makes of the figures. Raises LooshError when it fails or says nothing."""
-    from openai import DefaultHttpxClient, OpenAI, OpenAIError  # a third of a second that runs without a model need not spend
+    # here, for it takes a third of a second that runs without a model need not spend
+    from openai import DefaultHttpxClient, OpenAI, OpenAIError
 
     base_url = settings.base_url.rstrip("/").removesuffix("/chat/completions")
     try:
@@ -197,7 +198,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _turnout(facts: RoundFacts) -> str:
-    return f"**{facts.asked} miners asked**, {facts.answered} answered, {facts.paid} paid."
+    return f"{facts.asked} miners asked, {facts.answered} answered, {facts.paid} paid."
 
 
 def _agreement(facts: RoundFacts) -> str:

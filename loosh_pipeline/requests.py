@@ -89,8 +89,6 @@ class ChallengeRequest(BaseModel):
 
         Raises ValueError or RecursionError for what could be accepted, yet never stored, sent or embedded.
         """
-        texts = (self.prompt, self.correlation_id, self.model, self.status, self.requester)
-        json.dumps(texts, ensure_ascii=False).encode()
         free = json.dumps(
             (self.messages, self.tools, self.tool_choice, self.metadata), allow_nan=False, ensure_ascii=False
         )

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loosh_pipeline.domain import Outcome, Response
 from loosh_pipeline.embedding.fake import HashingEmbedder
@@ -22,6 +24,7 @@ from loosh_pipeline.narrative import (
     facts_of,
     llm_narrative,
     narrate,
+    without_links,
 )
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -57,7 +60,7 @@ def test_the_text_tells_who_answered_who_was_paid_and_who_was_not_and_why() -> N
     scores = scored(*RESPONSES)
     best = max(scores.scores, key=lambda score: score.payout)
     text = compose_narrative(CHALLENGE, scores, RESPONSES)
-    assert "**Challenge c-7**: 6 miners asked, 5 answered, 4 paid." in text
+    assert "6 miners asked, 5 answered, 4 paid." in text
     assert f"mean cosine of **{scores.consensus_score:.2f}**" in text
     uid = best.hotkey.removeprefix("hk-")
     assert f"Best paid: **uid {uid}** with {best.payout:.2f}" in text
@@ -71,6 +74,13 @@ def test_nothing_a_miner_wrote_is_repeated() -> None:
     text = compose_narrative(CHALLENGE, scored(*RESPONSES), RESPONSES)
     assert "Ignore" not in text
     assert "scatters" not in text
+
+
+def test_the_id_that_a_stranger_chose_is_not_told() -> None:
+    challenge = builders.challenge(id="![x](http://evil.test/x.png)")
+    scores = scored(*RESPONSES)
+    assert "evil" not in compose_narrative(challenge, scores, RESPONSES)
+    assert "evil" not in repr(facts_of(challenge, scores, RESPONSES))
 
 
 def test_a_round_nobody_answered() -> None:
@@ -180,6 +190,40 @@ def test_the_model_sees_figures_and_no_text(chat: ChatServer) -> None:
     assert figures["unpaid"][0]["uid"] == 30
     sent = json.dumps(body)
     assert all(word not in sent for word in ("Ignore", "scatters", CHALLENGE.prompt, "hk-"))
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("![a **calm** round](http://e.test/x.png) ended", "a **calm** round ended"),
+        ('see [the figures](https://e.test/a_(b) "title") now', "see the figures now"),
+        ("[![logo](http://e.test/x.png)](http://e.test)", "logo"),
+        ("[words][1] stay\n\n[1]: http://e.test/x 'title'\n", "words stay"),
+        ("uids [4, 9] agree, uid 3 < uid 4", "uids (4, 9) agree, uid 3 &lt; uid 4"),
+        ('<img src="http://e.test/x.png">calm <a href="//e.test">round</a>', "calm round"),
+        ("at <https://e.test/x> or http://e.test/y.", "at  or"),
+        ("![cut](http://e.test/", "!(cut)("),
+        ("[[inner](http://e.test)](http://e.test)", "inner"),
+        ("![a\\](http://e.test)", "a\\"),
+        ("**uid 4** with 1.20\n\n- uid 9: copy", "**uid 4** with 1.20\n\n- uid 9: copy"),
+    ],
+)
+def test_images_and_links_of_the_model_are_words_only(chat: ChatServer, said: str, kept: str) -> None:
+    chat.content = said
+    facts = facts_of(CHALLENGE, scored(*RESPONSES), RESPONSES)
+    assert llm_narrative(LlmSettings(chat.url, "llama"), facts) == kept
+
+
+@given(st.text(alphabet='![]()<>a:/ "\n\\', max_size=60))
+def test_no_markdown_link_survives(text: str) -> None:
+    assert not set("[]<") & set(without_links(text))
+
+
+def test_a_proxy_of_the_environment_is_not_used(chat: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    facts = facts_of(CHALLENGE, scored(*RESPONSES), RESPONSES)
+    assert llm_narrative(LlmSettings(chat.url, "llama"), facts) == "A calm round."
 
 
 def test_a_failing_model_is_an_error_that_says_what_to_check(chat: ChatServer) -> None:

@@ -16,6 +16,8 @@ from loosh_pipeline.requests import (
     DEFAULT_MODEL,
     DEFAULT_TEMPERATURE,
     DEFAULT_TOP_P,
+    MAX_JSON_CHARS,
+    MAX_PROMPT_CHARS,
     ChallengeRequest,
     message_text,
     resolve_challenge,
@@ -93,10 +95,10 @@ def test_content_without_text_is_no_text(content: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"prompt": "a\ud800b"}, "lone surrogates"),
+        ({"prompt": "a\ud800b"}, "valid string"),
         ({"messages": [{"role": "user", "content": "\udfff"}]}, "lone surrogates"),
         ({"metadata": {"\ud800": 1}}, "lone surrogates"),
-        ({"correlation_id": "\ud800"}, "lone surrogates"),
+        ({"correlation_id": "\ud800"}, "valid string"),
         ({"metadata": {"a": float("nan")}}, "no NaN"),
         ({"tools": [{"a": float("inf")}]}, "no NaN"),
         ({"tool_choice": nested(400)}, "not nested deeper"),
@@ -112,6 +114,39 @@ def test_content_without_text_is_no_text(content: Any) -> None:
 def test_what_could_not_be_stored_sent_or_embedded_is_refused(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         request(**fields)
+
+
+@pytest.mark.parametrize("name", ["model", "status", "requester", "correlation_id"])
+def test_names_are_bounded(name: str) -> None:
+    assert getattr(request(**{name: "a" * 256}), name) == "a" * 256
+    with pytest.raises(ValidationError, match="at most 256 characters"):
+        request(**{name: "a" * 257})
+
+
+def test_the_prompt_is_bounded() -> None:
+    assert len(resolved(prompt="a" * MAX_PROMPT_CHARS).prompt) == MAX_PROMPT_CHARS
+    with pytest.raises(ValidationError, match="at most 200000 characters"):
+        request(prompt="a" * (MAX_PROMPT_CHARS + 1))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [{"role": "user", "content": "a" * MAX_JSON_CHARS}]},
+        {"tools": [{"a": "b" * MAX_JSON_CHARS}]},
+        {"tool_choice": "a" * MAX_JSON_CHARS},
+        {"metadata": {"a": "b" * (MAX_JSON_CHARS // 2)}, "tool_choice": "a" * (MAX_JSON_CHARS // 2)},
+    ],
+)
+def test_free_fields_are_bounded_together(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"are 20000\d\d characters of JSON; at most 2000000 are taken"):
+        request(**fields)
+
+
+def test_free_fields_at_their_limit_are_stored_and_read_again() -> None:
+    frame = len(json.dumps([None, None, "", None]))
+    stored = request(tool_choice="é" * (MAX_JSON_CHARS - frame)).stored(NOON)
+    assert len(resolve_challenge(stored, NOON).tool_choice) == MAX_JSON_CHARS - frame
 
 
 @pytest.mark.parametrize(

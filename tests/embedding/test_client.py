@@ -54,6 +54,13 @@ def test_requests_hold_every_text_in_order_within_both_limits(texts: list[str], 
         assert len(part) == 1 or sum(map(len, part)) <= chars
 
 
+def test_a_proxy_of_the_environment_is_not_used(hashing_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with HttpEmbedder(hashing_url, timeout_s=10) as remote:
+        assert remote.dim == 384
+
+
 def test_nobody_there_is_told_with_the_address() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

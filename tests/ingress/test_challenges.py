@@ -1,15 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from ingress.limits import MAX_BODY_BYTES
 from ingress.main import create_app
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.tables import file_stem
 
 BODY = {"id": "c-1", "prompt": "Why is the sky blue?"}
 
@@ -165,6 +170,76 @@ def test_overview_shows_what_was_accepted(client: TestClient) -> None:
     page = client.get("/").text
     assert "c-1" in page
     assert "<script>" not in page
+
+
+def test_overview_shows_the_beginning_of_a_long_prompt(client: TestClient) -> None:
+    for number, length in enumerate((160, 161)):
+        client.post("/challenges", json={"id": f"c-{number}", "prompt": "é" * length})
+    page = client.get("/").text
+    assert f">{'é' * 160}<" in page
+    assert f">{'é' * 159}…<" in page
+
+
+@pytest.mark.parametrize("challenge_id", ["a/b", "c-1", "/", "a/b.json", "../../etc/passwd", "a b?#é"])
+def test_heatmap_of_any_id_is_shown(client: TestClient, settings: Settings, challenge_id: str) -> None:
+    for kind in ("png", "json"):
+        (settings.heatmaps_root / f"{file_stem(challenge_id)}.{kind}").write_bytes(kind.encode())
+    client.post("/challenges", json=BODY | {"id": challenge_id})
+    link = f"heatmaps/{quote(challenge_id, safe='')}"
+    assert f'href="{link}.png"' in client.get("/").text
+    assert client.get(f"/{link}.png").content == b"png"
+    assert client.get(f"/{link}.json").content == b"json"
+
+
+def padded(size: int) -> bytes:
+    """An acceptable challenge of `size` bytes, most of them in a field that is ignored."""
+    head, tail = b'{"id":"x","prompt":"hi","ignored":"', b'"}'
+    return head + b"a" * (size - len(head) - len(tail)) + tail
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("path", ["/challenges", "/register"])
+def test_body_over_the_limit_is_413(client: TestClient, path: str, streamed: bool) -> None:
+    body = padded(MAX_BODY_BYTES + 1)
+    content = (body[at : at + 65_536] for at in range(0, len(body), 65_536)) if streamed else body
+    answer = client.post(path, content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert "larger than 4194304 bytes" in answer.json()["detail"]
+    assert client.get("/challenges/stats").json()["total_received"] == 0
+
+
+def test_body_at_the_limit_is_taken(client: TestClient) -> None:
+    body = padded(MAX_BODY_BYTES)
+    assert client.post("/challenges", content=body, headers={"content-type": "application/json"}).status_code == 201
+
+
+@pytest.mark.parametrize("stated", [str(MAX_BODY_BYTES + 1), "9" * 5000])
+def test_body_that_is_stated_too_large_is_not_read(settings: Settings, stated: str) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async def scenario() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://ingress") as http:
+            return await http.post("/challenges", content=unread(), headers={"content-length": stated})
+
+    assert asyncio.run(scenario()).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"prompt": "a" * 200_001}, "at most 200000 characters"),
+        ({"requester": "a" * 257}, "at most 256 characters"),
+        ({"metadata": {"a": "b" * 2_000_000}}, "characters of JSON; at most 2000000 are taken"),
+    ],
+)
+def test_field_over_its_limit_is_422_with_the_reason(client: TestClient, fields: dict[str, Any], reason: str) -> None:
+    answer = client.post("/challenges", json=BODY | fields)
+    assert answer.status_code == 422
+    assert reason in answer.text
+    assert len(answer.content) < 1000
 
 
 def test_missing_heatmap_is_404(client: TestClient) -> None:

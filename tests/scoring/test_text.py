@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,8 @@ HOSTILE = {
     "newlines": "a b c\n" * 200_000,
     "combining marks": "e" + "\u0301" * 500_000,
     "expanding ligature": "\ufdfa" * 500_000,
+    "unsorted marks": "a" + "\u0315" * 200_000 + "\u0300" * 200_000,
+    "marks by decomposition": "か" + "\u0315" * 200_000 + "\uff9e" * 200_000,
     "surrogates": "\ud800 lone \udfff " * 100_000,
     "ideographs": "天空是蓝色的" * 100_000,
 }
@@ -107,6 +110,25 @@ def test_work_on_hostile_text_is_bounded(text: str) -> None:
     assert len(said) <= units.MAX_SENTENCES
     assert len(bag) <= 18 * units.MAX_CHARS
     assert max(map(len, parts), default=0) <= 90 * 17
+
+
+@pytest.mark.parametrize("name", ["unsorted marks", "marks by decomposition"])
+def test_runs_of_combining_marks_do_not_take_quadratic_time(name: str) -> None:
+    started = time.process_time()
+    words(HOSTILE[name])
+    assert time.process_time() - started < 2
+
+
+def test_a_run_keeps_thirty_marks() -> None:
+    for mark in ("\u0300", "\uff9e"):
+        kept = "q" + mark * 30 + "r"
+        assert units._stream_safe("q" + mark * 100 + "r" + mark) == kept + mark
+        assert units._stream_safe(kept) == kept
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=30))
+def test_usual_text_is_normalised_as_it_is(text: str) -> None:
+    assert words(text) == units._WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 @given(st.text())

@@ -123,9 +123,7 @@ def test_what_failed_a_moment_ago_is_not_tried_at_every_tick(world: World, monke
     assert isinstance(tick(world), dg.RunRequest)
 
 
-def test_a_second_dagster_beside_a_running_validator_only_looks(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_dagster_beside_a_running_validator_only_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store_scored(world)
     with validator_lock(world.settings.home):
         assert "only looks" in reason(world)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -36,6 +37,8 @@ PLAN = WeightPlan(
     hotkeys={1: "hotkey-1", 2: "hotkey-2"},
     version_key=2**64 - 1,
 )
+NEVER = 2**64 - 1
+"""What the chain holds for a limit that never passes."""
 TEXT = st.text(max_size=30)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -122,6 +125,14 @@ def test_a_round_with_nothing_to_compare_comes_back() -> None:
     [
         metagraph(),
         metagraph((neuron(0, ip=None, port=0, validator_permit=True, stake=1e9, last_update=9_000_000),)),
+        metagraph(
+            (neuron(last_update=NEVER),),
+            block=NEVER,
+            tempo_blocks=NEVER,
+            activity_cutoff_blocks=NEVER,
+            weights_rate_limit_blocks=NEVER,
+            spec_version=2**32 - 1,
+        ),
         metagraph(weights_version_key=2**64 - 1, commit_reveal=True, taken_at=NOON + timedelta(milliseconds=7)),
     ],
 )
@@ -150,6 +161,19 @@ def test_a_plan_comes_back_with_what_the_chain_said() -> None:
     ]
     with pytest.raises(StoreError, match="weights table is empty"):
         plan_of(frame.clear())
+
+
+def test_the_largest_blocks_of_the_chain_are_kept() -> None:
+    said = Submission(True, NEVER, "0x1", True, reveal_round=NEVER)
+    plan = replace(PLAN, block=NEVER)
+    frame = through_a_file(weights_frame(plan, said, NOON))
+    assert plan_of(frame) == plan
+    assert frame.select("included_block", "reveal_round").unique().rows() == [(NEVER, NEVER)]
+    observed = ObservedWeights("validator", 0, NEVER, NEVER, {1: 1.0})
+    receipts = receipts_frame(PLAN, observed, "missing", NOON)
+    assert receipts.select("observed_block", "last_update").unique().rows() == [(NEVER, NEVER)]
+    asked = responses_frame([response()], asked_at=NOON, metagraph_block=NEVER)
+    assert asked["metagraph_block"].to_list() == [NEVER]
 
 
 def test_receipts_show_what_is_planned_observed_or_both() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,13 +27,13 @@ BATCH = {"challenge_id": "c-1", "responses": []}
 NOW_S = 1_000_000.5
 
 
-class Body(httpx.SyncByteStream):
+class Body(httpx.AsyncByteStream):
     """A body that arrives when it is read, as one from a socket does."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
 
-    def __iter__(self) -> Iterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self.content
 
 
@@ -106,7 +110,6 @@ def test_bytes_are_sent_as_they_are() -> None:
         (httpx.Response(200), DeliveryStatus.DELIVERED),
         (httpx.Response(201), DeliveryStatus.DELIVERED),
         (httpx.Response(409), DeliveryStatus.ALREADY),
-        (httpx.Response(400, json={"detail": "schema"}), DeliveryStatus.REFUSED),
         (httpx.Response(413), DeliveryStatus.REFUSED),
         (httpx.Response(422), DeliveryStatus.REFUSED),
         (httpx.Response(302, headers={"location": "http://elsewhere/"}), DeliveryStatus.RETRY),
@@ -125,6 +128,12 @@ def test_status_decides(answer: httpx.Response | Exception, status: DeliveryStat
     assert delivery.status is status
     assert delivery.status.final is (status is not DeliveryStatus.RETRY)
     assert api.paths == ONCE, "nothing is sent anywhere else, whatever the answer"
+
+
+def test_second_400_refuses_the_batch() -> None:
+    api = Api(httpx.Response(400, json={"detail": "schema"}))
+    assert deliver(api).status is DeliveryStatus.REFUSED
+    assert api.paths == ONCE * 2
 
 
 def test_refusal_says_what_the_api_said() -> None:
@@ -171,10 +180,14 @@ def test_session_is_renewed_a_minute_before_it_expires() -> None:
     assert api.paths == ONCE * 2
 
 
-def test_unknown_session_is_renewed_and_the_batch_sent_again_once() -> None:
-    api = Api(httpx.Response(401), httpx.Response(201))
+@pytest.mark.parametrize("status", [400, 401])
+def test_unknown_session_is_renewed_and_the_batch_sent_again_once(status: int) -> None:
+    api = Api(httpx.Response(status), httpx.Response(201))
     assert deliver(api).status is DeliveryStatus.DELIVERED
     assert api.paths == ONCE * 2
+
+
+def test_session_that_is_refused_again_is_tried_later() -> None:
     refusing = Api(httpx.Response(401))
     assert deliver(refusing).status is DeliveryStatus.RETRY
     assert refusing.paths == ONCE * 2
@@ -186,6 +199,55 @@ def test_api_key_is_sent_over_tls_only(base_url: str, sent: str | None) -> None:
     with client(api, base_url) as challenge_api:
         challenge_api.send_batch(BATCH)
     assert {request.headers.get("x-api-key") for request in api.requests} == {sent}
+
+
+def test_what_nobody_foresaw_is_retried() -> None:
+    delivery = deliver(Api(public_key=LookupError("a surprise")))
+    assert (delivery.status, delivery.detail) == (DeliveryStatus.RETRY, "LookupError: a surprise")
+
+
+@pytest.fixture(params=[b"HTTP/1.1 200 X\r\nx: ", b"HTTP/1.1 200 X\r\ncontent-length: 1000\r\n\r\n"])
+def dripping_port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A server that starts an answer and then sends a byte every 50 ms, in its headers or in its body."""
+    stopped = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(request.param)
+            while not stopped.wait(0.05):
+                try:
+                    connection.sendall(b"x")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        yield listener.getsockname()[1]
+        stopped.set()
+        thread.join(5)
+
+
+def test_dripping_api_cannot_outlast_the_deadline(dripping_port: int) -> None:
+    started_s = time.perf_counter()
+    with HttpChallengeApi(f"http://127.0.0.1:{dripping_port}", VALIDATOR, timeout_s=0.5) as challenge_api:
+        delivery = challenge_api.send_batch(BATCH)
+    assert time.perf_counter() - started_s < 2
+    assert (delivery.status, delivery.detail) == (DeliveryStatus.RETRY, "not delivered within 0.5 s")
+
+
+def test_deadline_covers_all_requests_together() -> None:
+    class Slow(httpx.MockTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await asyncio.sleep(0.3)
+            return await super().handle_async_request(request)
+
+    api = Api(httpx.Response(401))
+    with HttpChallengeApi("http://api.test", VALIDATOR, timeout_s=0.8, transport=Slow(api)) as challenge_api:
+        api.handshakes = HandshakeServer(private_key=rsa_key())
+        assert challenge_api.send_batch(BATCH).status is DeliveryStatus.RETRY
+    assert api.paths == HANDSHAKE
 
 
 def test_batch_that_is_no_json_is_the_callers_fault() -> None:

@@ -63,6 +63,18 @@ def test_symmetric_key_travels_as_its_44_characters_in_256_bytes() -> None:
     assert decrypt_symmetric_key(rsa_key(), ciphertext) == FERNET_KEY
 
 
+@pytest.mark.parametrize("modulus", [rsa_key().public_key().public_numbers().n - 1, 2**2047])
+def test_key_with_an_even_modulus_is_refused_when_it_is_used(modulus: int) -> None:
+    encoded = (
+        rsa.RSAPublicNumbers(65537, modulus)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    public_key = load_public_key(encoded.decode())
+    with pytest.raises(CryptoError, match="cannot encrypt"):
+        encrypt_symmetric_key(public_key, FERNET_KEY)
+
+
 def test_ciphertext_for_another_key_is_refused() -> None:
     ciphertext = encrypt_symmetric_key(rsa_key().public_key(), FERNET_KEY)
     with pytest.raises(CryptoError, match="another public key"):

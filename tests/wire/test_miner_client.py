@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from loosh_pipeline.domain import Neuron, Outcome, Response, Usage
 from loosh_pipeline.errors import WireError
+from loosh_pipeline.wire import miner_client
 from loosh_pipeline.wire.crypto import new_symmetric_key, seal
 from loosh_pipeline.wire.miner_client import ask_miners
 from loosh_pipeline.wire.sessions import HandshakeServer
@@ -184,6 +187,55 @@ def test_outcome_of_each_way_to_refuse_the_handshake(
     assert detail in response.detail
     assert response.elapsed_ms is None
     assert response.handshake_ms is None
+
+
+def even_key() -> str:
+    """A public key that loads and cannot encrypt."""
+    modulus = rsa_key().public_key().public_numbers().n - 1
+    encoded = (
+        rsa.RSAPublicNumbers(65537, modulus)
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return encoded.decode()
+
+
+def ask_both(odd: HostileMiner) -> tuple[Response, ...]:
+    """Ask `odd` (uid 1) and a good miner (uid 2) in one round."""
+
+    async def scenario() -> tuple[Response, ...]:
+        async with listening(odd.serve) as port, listening(HostileMiner().serve) as fine:
+            return await ask_all([builders.neuron(1, port=port), builders.neuron(2, port=fine)])
+
+    return asyncio.run(scenario())
+
+
+def test_key_that_cannot_encrypt_fails_its_miner_alone() -> None:
+    odd, fine = ask_both(HostileMiner(public_key=http_json(200, {"public_key": even_key()})))
+    assert (odd.outcome, fine.outcome) == (Outcome.HANDSHAKE_FAILED, Outcome.ANSWERED)
+    assert "cannot encrypt" in odd.detail
+
+
+@pytest.mark.parametrize(
+    ("part", "outcome"),
+    [("load_public_key", Outcome.HANDSHAKE_FAILED), ("parse_answer", Outcome.MALFORMED)],
+)
+def test_what_nobody_foresaw_fails_its_miner_alone(
+    part: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    proper = getattr(miner_client, part)
+
+    def surprised(received: str | bytes) -> Any:
+        if "odd" in str(received):
+            raise LookupError("a surprise")
+        return proper(received)
+
+    monkeypatch.setattr(miner_client, part, surprised)
+    offered = http_json(200, {"public_key": "odd"}) if part == "load_public_key" else None
+    odd, fine = ask_both(HostileMiner([says(b'{"response_text": "odd"}')], public_key=offered))
+    assert (odd.outcome, fine.outcome) == (outcome, Outcome.ANSWERED)
+    assert "unexpected LookupError: a surprise" in odd.detail
+    assert any(odd.hotkey in record.getMessage() and record.exc_info for record in caplog.records)
 
 
 def test_key_offered_with_the_refusal_saves_a_round_trip() -> None:
