@@ -1,6 +1,8 @@
 """Whether the chain holds the weights that were set."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -9,20 +11,22 @@ from assets.weights import weights
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import matches
 from loosh_pipeline.domain import ObservedWeights, WeightPlan
-from loosh_pipeline.store.frames import plan_of, receipts_frame
+from loosh_pipeline.store.frames import PENDING, plan_of, receipts_frame
 from resources.store import Store, preview, run_key, written
 
 OBSERVED = "observed"
 COMMITTED = "committed"
 MISSING = "missing"
 REFUSED = "refused"
+UNKNOWN = "unknown"
 NOTHING = "nothing was submitted yet"
 
 
 @dg.asset(
     description=(
         "The chain's weight row of this validator, read back and compared with what was submitted: `observed`, "
-        "`committed` (to be revealed by the chain later), `missing`, or `refused` by the chain in the first place."
+        "`committed` (to be revealed by the chain later), `missing`, `refused` by the chain in the first place, or "
+        "`unknown` when a submission broke off and the row does not show it."
     ),
     deps=[weights],
     group_name="weights",
@@ -38,7 +42,7 @@ def weight_receipts(
         return dg.MaterializeResult(metadata={"state": NOTHING})
     plan = plan_of(submitted)
     observed = chain.observe(plan.netuid, chain.identity())
-    state = _state(plan, observed, accepted=submitted["success"][0], sealed=submitted["commit_reveal"][0])
+    state = _state(plan, observed, submitted.row(0, named=True))
     now = datetime.now(UTC)
     frame = receipts_frame(plan, observed, state, now)
     table = store.tables.write("weight_receipts", run_key(now, context.run.run_id), frame)
@@ -53,12 +57,15 @@ def weight_receipts(
     )
 
 
-def _state(plan: WeightPlan, observed: ObservedWeights, *, accepted: bool, sealed: bool) -> str:
-    if not accepted:
+def _state(plan: WeightPlan, observed: ObservedWeights, submission: Mapping[str, Any]) -> str:
+    lost = submission["error_code"] == PENDING
+    if not submission["success"] and not lost:
         return REFUSED
     if matches(plan, observed):
         return OBSERVED
-    return COMMITTED if sealed else MISSING
+    if lost:
+        return UNKNOWN
+    return COMMITTED if submission["commit_reveal"] else MISSING
 
 
 @dg.asset_check(

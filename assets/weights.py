@@ -8,11 +8,11 @@ import dagster as dg
 from assets.challenges import OWNERS
 from assets.emissions import emissions, newest_emissions
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.weights import plan_weights, weights_due
-from loosh_pipeline.domain import Emission
+from loosh_pipeline.chain.weights import plan_weights, unsettled, weights_due
+from loosh_pipeline.domain import Emission, Hotkey, Metagraph
 from loosh_pipeline.emissions import CHECKS
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.frames import weights_frame
+from loosh_pipeline.store.frames import PENDING, pending, plan_of, weights_frame
 from resources.store import Store, preview, run_key, written
 
 
@@ -34,16 +34,20 @@ def weights(
     store.save_metagraph(subnet)
     own_hotkey = chain.identity()
     # The interval is the schedule's concern; the chain's own rules hold for whoever asks.
-    if (reason := weights_due(subnet, own_hotkey, interval_blocks=0)) is not None:
+    reason = weights_due(subnet, own_hotkey, interval_blocks=0) or _unsettled(store, subnet, own_hotkey)
+    if reason is not None:
         context.log.info("no weights submitted: %s", reason)
         return dg.MaterializeResult(metadata={"skipped": reason, "block": subnet.block})
     earned = newest_emissions(store)
     _must_hold(earned)
     plan = plan_weights(earned, subnet, own_hotkey)
-    submission = chain.submit_weights(plan)
     now = datetime.now(UTC)
+    key = run_key(now, context.run.run_id)
+    # On disk before it is on its way: whatever dies now, the plan is known and not followed by a second one.
+    store.tables.write("weights", key, weights_frame(plan, pending(subnet), now))
+    submission = chain.submit_weights(plan)
     frame = weights_frame(plan, submission, now)
-    table = store.tables.write("weights", run_key(now, context.run.run_id), frame)
+    table = store.tables.write("weights", key, frame)
     if not submission.success:
         raise dg.Failure(
             f"the chain refused the weights: {submission.error_code}: {submission.error}",
@@ -62,6 +66,14 @@ def weights(
             **written(table),
         }
     )
+
+
+def _unsettled(store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> str | None:
+    """Why the last plan must be waited for; None when its outcome is known."""
+    last = store.tables.latest("weights")
+    if last is None or last["error_code"][0] != PENDING:
+        return None
+    return unsettled(plan_of(last).block, subnet, own_hotkey)
 
 
 def _must_hold(earned: Sequence[Emission]) -> None:

@@ -63,7 +63,6 @@ class Settings(BaseSettings):
 
     # the chain
     netuid: int = Field(78, ge=0)
-    subtensor_network: str = "finney"
     subtensor_address: str = "ws://127.0.0.1:9945"
     wallet_path: Path = Path("~/.bittensor/wallets")
     wallet_name: str = "validator"

@@ -33,7 +33,6 @@ VALUES: dict[str, tuple[str, Any]] = {
     "max_run_attempts": ("2", 2),
     "stalled_after_s": ("7.5", 7.5),
     "netuid": ("0", 0),
-    "subtensor_network": ("test", "test"),
     "subtensor_address": ("wss://x:443", "wss://x:443"),
     "wallet_path": ("/keys", Path("/keys")),
     "wallet_name": ("w", "w"),

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.wallet import HotkeySigner, load_signer
 from loosh_pipeline.domain import (
     Block,
@@ -34,7 +35,6 @@ from loosh_pipeline.errors import ChainError, LooshError
 T = TypeVar("T")
 
 RAO_PER_TAO = 10**9
-ERA_BLOCKS = 64
 """A signed submission can be included for this many blocks, then never: it bounds how long an outcome is open."""
 
 _PALLET = "SubtensorModule"

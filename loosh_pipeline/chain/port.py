@@ -6,6 +6,9 @@ from typing import Protocol
 
 from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, Submission, WeightPlan
 
+ERA_BLOCKS = 64
+"""Blocks for which a signed submission stays valid: so long it may still be included after its outcome was lost."""
+
 
 class Chain(Protocol):
     """Access to one subnet's chain as one hotkey. Every operation may raise `ChainError`.

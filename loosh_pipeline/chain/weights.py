@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from loosh_pipeline.domain import Emission, Hotkey, Metagraph, Neuron, ObservedWeights, Uid, WeightPlan
+from loosh_pipeline.chain.port import ERA_BLOCKS
+from loosh_pipeline.domain import Block, Emission, Hotkey, Metagraph, Neuron, ObservedWeights, Uid, WeightPlan
 from loosh_pipeline.errors import ChainError, ScoringError
 
 U16_MAX = 65_535
+SIGNING_BLOCKS = 16
+"""Blocks that may pass between the snapshot of a plan and its signature."""
 
 
 def plan_weights(emissions: Sequence[Emission], metagraph: Metagraph, own_hotkey: Hotkey) -> WeightPlan:
@@ -123,6 +126,21 @@ def weights_due(metagraph: Metagraph, own_hotkey: Hotkey, interval_blocks: int) 
     return (
         f"weights were set at block {own.last_update}, {since} blocks before block {metagraph.block}; "
         f"{reason} is {blocks} blocks, so they are due at block {own.last_update + blocks}"
+    )
+
+
+def unsettled(planned_at: Block, metagraph: Metagraph, own_hotkey: Hotkey) -> str | None:
+    """Why a plan whose outcome was lost forbids another submission; None when it is known or past.
+
+    It is known once `last_update` moved past the block of the plan, and past once its signature has expired.
+    """
+    own = metagraph.by_hotkey()[own_hotkey]
+    until = planned_at + ERA_BLOCKS + SIGNING_BLOCKS
+    if own.last_update > planned_at or metagraph.block > until:
+        return None
+    return (
+        f"whether the plan of block {planned_at} was included is unknown, and it may still be until block {until} "
+        f"(now {metagraph.block}); nothing else is submitted before"
     )
 
 

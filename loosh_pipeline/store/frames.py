@@ -239,6 +239,15 @@ def weights_frame(plan: WeightPlan, submission: Submission, submitted_at: dateti
     return pl.DataFrame(rows, schema=WEIGHTS)
 
 
+PENDING = "PENDING"
+"""Error code of a plan that was written before it was submitted, and whose outcome was never learnt."""
+
+
+def pending(metagraph: Metagraph) -> Submission:
+    """What a plan's rows say until the chain has answered."""
+    return Submission(False, None, None, metagraph.commit_reveal, PENDING, "submitted; the outcome is not known")
+
+
 def plan_of(frame: pl.DataFrame) -> WeightPlan:
     """The plan that a `weights` table holds (who was dropped stands in the materialization).
 

@@ -10,10 +10,11 @@ import dagster as dg
 import pytest
 
 from assets.consensus_scores import SCORER_VERSION
-from loosh_pipeline.chain.weights import matches
+from loosh_pipeline.chain.port import ERA_BLOCKS
+from loosh_pipeline.chain.weights import SIGNING_BLOCKS, matches
 from loosh_pipeline.domain import Block, ChallengeId, Emission, Outcome
 from loosh_pipeline.errors import ChainError
-from loosh_pipeline.store.frames import emissions_of, scores_frame
+from loosh_pipeline.store.frames import emissions_of, plan_of, scores_frame
 from loosh_pipeline.store.tables import TableKey
 from tests.builders import round_scores, score
 from tests.world import World, failure_of, metadata_of
@@ -187,9 +188,30 @@ def test_a_chain_that_breaks_off_fails_the_run_and_is_read_before_the_next_try(w
     world.chain.fail("submit_weights", ChainError("whether 0xab was included is unknown; read last_update"))
     result = world.set_weights(raise_on_error=False)
     assert "whether 0xab was included is unknown" in failure_of(result)
-    assert world.store.tables.latest("weights") is None
-    assert world.set_weights().success
-    assert world.chain.calls == ["snapshot", "identity", "submit_weights"] * 2 + ["identity", "observe"]
+    kept = world.store.tables.latest("weights")
+    assert kept is not None
+    assert (kept["success"][0], kept["error_code"][0]) == (False, "PENDING"), "the plan is known, its outcome is not"
+
+    waiting = world.set_weights()
+    assert "may still be until block 180" in metadata_of(waiting, "weights")["skipped"]
+    assert metadata_of(waiting, "weight_receipts")["state"] == "unknown"
+    assert checks_of(waiting)["weights_on_chain"] is False
+    assert world.chain.calls.count("submit_weights") == 1, "never twice while the first may still be included"
+
+    world.chain.advance(ERA_BLOCKS + SIGNING_BLOCKS + 1)
+    assert metadata_of(world.set_weights(), "weight_receipts")["state"] == "observed"
+    assert world.chain.calls.count("submit_weights") == 2
+
+
+def test_a_run_killed_after_its_weights_were_included_is_settled_by_the_chain(world: World) -> None:
+    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.chain.fail("submit_weights", ChainError("the process was killed"))
+    world.set_weights(raise_on_error=False)
+    kept = world.store.tables.latest("weights")
+    assert kept is not None
+    world.chain.submit_weights(plan_of(kept))  # it had reached the chain after all
+    result = world.set_weights("weight_receipts")
+    assert metadata_of(result, "weight_receipts")["state"] == "observed"
 
 
 def test_weights_that_left_the_chain_are_reported_missing(world: World) -> None:
