@@ -9,61 +9,76 @@ import polars as pl
 from assets.challenges import OWNERS, challenge_partitions
 from assets.embeddings import embeddings
 from assets.miner_responses import miner_responses
+from assets.scoring_context import scoring_context
 from loosh_pipeline.domain import Response
 from loosh_pipeline.embedding.round_vectors import from_frame, unpack
-from loosh_pipeline.scoring.context import ScoringContext
-from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
+from loosh_pipeline.scorers import paying_profile
+from loosh_pipeline.scoring.profile import scorer_version
+from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
-from loosh_pipeline.scoring.robust import score_round
-from loosh_pipeline.store.frames import scores_frame
+from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.score_frames import scores_frame
 from resources.store import Partition, Store, preview, written
 
-PROFILE = RobustProfile()
-SCORER_VERSION = scorer_version(PROFILE)
-PREVIEW = ["uid", "reason", "relevance", "meaning", "coverage", "wording", "agreement", "share", "payout"]
+PREVIEW = ["uid", "reason", "relevance", "agreement", "share", "payout", "quality", "in_consensus"]
 
 
 @dg.asset(
     description=(
-        "Agreement with independent, relevant peers about what the question does not say itself. A pure function "
-        "of the stored responses and vectors: scoring again gives the same rows. Every signal, gate, vote and share "
-        "behind a payout is a column."
+        "What a round says of its answers under the profile that pays: agreement with independent, relevant peers, or "
+        "the network's own method. A pure function of the stored responses, vectors and context: scoring again gives "
+        "the same rows. Every signal, gate, vote, share and copy behind a payout is a column, and so is what the "
+        "network's method finds, whichever pays."
     ),
-    deps=[miner_responses, embeddings],
+    deps=[miner_responses, embeddings, scoring_context],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
-    code_version=SCORER_VERSION,
+    code_version=scorer_version(paying_profile(get_settings())),
 )
 def consensus_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
-    result = evaluate(store, partition)
-    frame = scores_frame(result, received_at=partition.row.received_at)
-    table = store.tables.write("consensus_scores", partition.scores_key(result.scorer_version), frame)
+    result, metadata = evaluate_and_keep(store, partition, paying_profile(get_settings()))
     store.inbox.scored(partition.row.id, datetime.now(UTC))
-    return dg.MaterializeResult(
-        metadata={
-            "scorer_version": result.scorer_version,
-            "context_digest": result.context_digest,
-            "consensus_score": "fewer than two" if result.consensus_score is None else round(result.consensus_score, 4),
-            "scored": sum(score.scored for score in result.scores),
-            "unscored": sum(not score.scored for score in result.scores),
-            "paid": sum(score.payout > 0 for score in result.scores),
-            "scores": preview(_with_uids(frame, store.responses(partition)), PREVIEW),
-            **written(table),
-        }
-    )
+    frame = scores_frame(result, partition.row.received_at)
+    shown = preview(_with_uids(frame, store.responses(partition)), PREVIEW)
+    return dg.MaterializeResult(metadata={"scores": shown, **metadata})
+
+
+def evaluate_and_keep(
+    store: Store, partition: Partition, profile: ScoringProfile
+) -> tuple[RoundScores, dict[str, dg.MetadataValue]]:
+    """Score a stored round under a profile and keep its rows; returns them, and what the asset's page shows."""
+    # Imported here: scikit-learn takes a second, and memory, that only a process which scores need spend.
+    from loosh_pipeline.scoring.score import score
+
+    vectors = from_frame(store.tables.read("embeddings", partition.key))
+    round_ = unpack(vectors, partition.challenge.prompt, store.responses(partition))
+    past = store.score_tables.context_at(partition.row.received_at, vectors.model_digest, vectors.vectors.shape[1])
+    result = score(round_, past, profile, vectors.model_digest)
+    table = store.score_tables.write(partition.key, result, profile, vectors.model_digest, partition.row.received_at)
+    measure = result.measure
+    return result, {
+        "profile": dg.MetadataValue.text(result.profile),
+        "scorer_version": dg.MetadataValue.text(result.scorer_version),
+        "context_digest": dg.MetadataValue.text(result.context_digest),
+        "context_rounds": dg.MetadataValue.int(past.rounds),
+        "consensus_score": _figure(measure.consensus_score if measure else None),
+        "consensus_mean": _figure(measure.consensus_mean if measure else None),
+        "consensus_reached": dg.MetadataValue.bool(bool(measure and measure.consensus_reached)),
+        "scored": dg.MetadataValue.int(sum(each.scored for each in result.scores)),
+        "unscored": dg.MetadataValue.int(sum(not each.scored for each in result.scores)),
+        "paid": dg.MetadataValue.int(sum(each.payout > 0 for each in result.scores)),
+        **written(table),
+    }
+
+
+def _figure(value: float | None) -> dg.MetadataValue:
+    return dg.MetadataValue.text("not measured") if value is None else dg.MetadataValue.float(round(value, 4))
 
 
 def _with_uids(scores: pl.DataFrame, responses: Sequence[Response]) -> pl.DataFrame:
     """The scores, best first, with the uid by which heatmap and narrative call a miner."""
     uids = {response.hotkey: response.uid for response in responses}
     return scores.with_columns(uid=pl.col("hotkey").replace_strict(uids)).sort("payout", descending=True)
-
-
-def evaluate(store: Store, partition: Partition) -> RoundScores:
-    """Score a stored round under the profile that pays."""
-    vectors = from_frame(store.tables.read("embeddings", partition.key))
-    context = ScoringContext.empty(vectors.vectors.shape[1])
-    return score_round(unpack(vectors, store.responses(partition)), context, PROFILE)

@@ -6,20 +6,21 @@ from assets.challenges import OWNERS, challenge_partitions
 from assets.miner_responses import miner_responses
 from loosh_pipeline.embedding.port import Embedder
 from loosh_pipeline.embedding.round_vectors import embed_round, to_frame
+from loosh_pipeline.settings import get_settings
 from resources.store import Store, written
 
 
 @dg.asset(
     description=(
-        "Prompt, windows of at most 90 words and sentences of every answer, embedded once in one pass and stored "
-        "as float16 with the model's digest."
+        "Prompt, windows of at most 90 words and sentences of every answer, and what the network's method reads "
+        "besides, embedded once in one pass and stored as float16 with the model's digest."
     ),
     deps=[miner_responses],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "huggingface", "parquet"},
-    code_version="1",
+    code_version=f"2 {get_settings().embedding_model}",
 )
 def embeddings(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], embedder: dg.ResourceParam[Embedder]

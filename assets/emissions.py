@@ -1,71 +1,107 @@
 """What each miner earned over the lookback, and whether that may become weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
-from assets.consensus_scores import SCORER_VERSION, consensus_scores
-from loosh_pipeline.domain import Emission
-from loosh_pipeline.emissions import CHECKS, Earnings, aggregate
+from assets.consensus_scores import consensus_scores
+from assets.shadow_scores import shadow_scores
+from loosh_pipeline.domain import Emission, Hotkey
+from loosh_pipeline.emissions import CHECKS, Payroll, payroll
+from loosh_pipeline.scorers import clipping_warning, model_warning, paying_profile, shadow_profiles
+from loosh_pipeline.scoring.profile import scorer_version
+from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of
+from loosh_pipeline.store.score_frames import settled_frame
+from loosh_pipeline.store.score_tables import Window
+from loosh_pipeline.store.tables import TableKey
 from resources.store import Store, preview, run_key, written
-
-# One row per challenge and miner: the version that pays now where a challenge has it, else the one it has.
-EARNINGS_SQL = """
-WITH paid_by AS (
-    SELECT * FROM consensus_scores WHERE received_at >= $since
-    QUALIFY row_number() OVER (
-        PARTITION BY challenge_id, hotkey ORDER BY scorer_version = $version DESC, scorer_version DESC
-    ) = 1
-)
-SELECT hotkey, count(*) AS asked, count(*) FILTER (outcome = 'answered') AS answered,
-       count(*) FILTER (payout > 0) AS paid, sum(payout) AS payout_sum,
-       max(received_at) FILTER (outcome = 'answered') AS last_answered_at
-FROM paid_by GROUP BY hotkey ORDER BY hotkey
-"""
 
 
 @dg.asset(
     description=(
-        "Mean payout per hotkey over the lookback, every failed ask counted as 0, shrunk towards zero by two "
-        "pseudo-rounds so that the unproven earn little; normalised to the weights to be set."
+        "What each miner earned over the lookback under the profile that pays. The robust one settles the rounds "
+        "together: identities worded alike round after round are one source with one vote and one pay, and votes "
+        "weigh by track record. Every failed ask counts as 0; two pseudo-rounds at 0 keep the unproven small."
     ),
-    deps=[consensus_scores],
+    deps=[consensus_scores, shadow_scores],
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
-    code_version="1",
+    code_version=scorer_version(paying_profile(get_settings())),
 )
 def emissions(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], duckdb: DuckDBResource
 ) -> dg.MaterializeResult[None]:
-    now = datetime.now(UTC)
-    since = now - timedelta(hours=get_settings().emissions_lookback_h)
-    result = aggregate(_earnings(store, duckdb, since))
-    frame = emissions_frame(result)
-    table = store.tables.write("emissions", run_key(now, context.run.run_id), frame)
+    settings, now = get_settings(), datetime.now(UTC)
+    since = now - timedelta(hours=settings.emissions_lookback_h)
+    profile, key = paying_profile(settings), run_key(now, context.run.run_id)
+    window, shadows = _windows(store, duckdb, profile, since)
+    paid = payroll(window, profile, now)
+    if paid.settlement is not None:
+        store.tables.write("settled_scores", key, settled_frame(paid.settlement.scores))
+    for line in (warnings := _compare(store, key, paid, profile, shadows, now)):
+        context.log.warning(line)
+    frame = emissions_frame(paid.emissions, profile.name, len(window.rounds))
+    table = store.tables.write("emissions", key, frame)
     return dg.MaterializeResult(
         metadata={
             "since": dg.MetadataValue.timestamp(since),
-            "scorer_version": SCORER_VERSION,
-            "miners": len(result),
-            "earning": sum(each.weight > 0 for each in result),
+            "profile": profile.name,
+            "scorer_versions": ", ".join(sorted({each.scorer_version for each in window.rounds})) or "no round",
+            "rounds": len(window.rounds),
+            "miners": len(paid.emissions),
+            "earning": sum(each.weight > 0 for each in paid.emissions),
+            "one_source": _sources(paid),
+            "warnings": "; ".join(warnings) or "none",
             "emissions": preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:7]]),
             **written(table),
         }
     )
 
 
-def _earnings(store: Store, duckdb: DuckDBResource, since: datetime) -> list[Earnings]:
+def _windows(
+    store: Store, duckdb: DuckDBResource, profile: ScoringProfile, since: datetime
+) -> tuple[Window, dict[ScoringProfile, Window]]:
     with duckdb.get_connection() as connection:
-        if not store.tables.register_views(connection, ["consensus_scores"], since.date()):
-            return []
-        found = connection.execute(EARNINGS_SQL, {"since": since, "version": SCORER_VERSION}).fetchall()
-    return [Earnings(*row) for row in found]
+        shadows = {each: store.score_tables.window(connection, each, since) for each in shadow_profiles(get_settings())}
+        return store.score_tables.window(connection, profile, since), shadows
+
+
+def _compare(
+    store: Store,
+    key: TableKey,
+    paid: Payroll,
+    profile: ScoringProfile,
+    shadows: Mapping[ScoringProfile, Window],
+    now: datetime,
+) -> list[str]:
+    """Keep the emissions of every shadow profile, and say what an operator should know."""
+    lines = [line for line in (model_warning(get_settings()),) if line]
+    frames = []
+    for shadow, window in shadows.items():
+        other = payroll(window, shadow, now).emissions
+        frames.append(emissions_frame(other, shadow.name, len(window.rounds)))
+        lines.append(clipping_warning(_weights(paid.emissions), profile.name, _weights(other), shadow.name))
+    if frames:
+        store.tables.write("shadow_emissions", key, pl.concat(frames))
+    return lines
+
+
+def _weights(emissions: Sequence[Emission]) -> dict[Hotkey, float]:
+    return {each.hotkey: each.weight for each in emissions}
+
+
+def _sources(paid: Payroll) -> str:
+    """Which identities the window takes for one source."""
+    pairs = paid.settlement.pairs if paid.settlement else {}
+    found = [f"{a} = {b} ({history.degree:.0%})" for (a, b), history in pairs.items() if history.degree > 0]
+    return ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "") or "none"
 
 
 def newest_emissions(store: Store) -> tuple[Emission, ...]:

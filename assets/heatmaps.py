@@ -5,15 +5,15 @@ from urllib.parse import quote
 import dagster as dg
 
 from assets.challenges import OWNERS, challenge_partitions
-from assets.consensus_scores import consensus_scores, evaluate
-from assets.embeddings import embeddings
+from assets.consensus_scores import consensus_scores
+from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
 
 
 @dg.asset(
     description="How alike the answers are, clustered, beside what each was paid: a PNG and its Vega-Lite spec.",
-    deps=[embeddings, consensus_scores],
+    deps=[consensus_scores],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
@@ -25,7 +25,7 @@ def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
     from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json
 
     partition = store.partition(context.partition_key)
-    result = evaluate(store, partition)
+    result = store.scores(partition, paying_profile(get_settings()))
     chart = round_heatmap(partition.challenge, result, store.responses(partition))
     png = render_png(chart)
     path = store.save_picture(partition.row.id, "png", png)
@@ -37,7 +37,7 @@ def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
             "picture": dg.MetadataValue.url(f"{url}.png"),
             "spec": dg.MetadataValue.url(f"{url}.json"),
             "path": dg.MetadataValue.path(path),
-            "answers": len(result.similarity_hotkeys),
+            "answers": sum(score.relevance is not None for score in result.scores),
             "size_bytes": len(png),
         }
     )

@@ -4,7 +4,9 @@ import dagster as dg
 import polars as pl
 
 from assets.challenges import OWNERS, challenge_partitions
-from assets.consensus_scores import SCORER_VERSION, consensus_scores
+from assets.consensus_scores import consensus_scores
+from loosh_pipeline.scorers import paying_profile
+from loosh_pipeline.settings import get_settings
 from resources.llm import Narrator
 from resources.store import Store, written
 
@@ -22,7 +24,7 @@ def narratives(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], llm: dg.ResourceParam[Narrator]
 ) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
-    scores = store.scores(partition, SCORER_VERSION)
+    scores = store.scores(partition, paying_profile(get_settings()))
     narrative = llm.narrate(partition.challenge, scores, store.responses(partition))
     frame = pl.DataFrame([{"challenge_id": partition.row.id, "source": narrative.source, "text": narrative.text}])
     table = store.tables.write("narratives", partition.key, frame)

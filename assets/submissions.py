@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.challenges import OWNERS, challenge_partitions
-from assets.consensus_scores import SCORER_VERSION, consensus_scores
+from assets.consensus_scores import consensus_scores
 from loosh_pipeline.delivery import deliver_due, encode_batch, evaluation_of
+from loosh_pipeline.scorers import paying_profile
+from loosh_pipeline.settings import get_settings
 from loosh_pipeline.wire.batch import build_response_batch
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi
 from loosh_pipeline.wire.crypto import Signer
@@ -38,7 +40,7 @@ def submissions(
 ) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
     responses = store.responses(partition)
-    evaluation = evaluation_of(store.scores(partition, SCORER_VERSION))
+    evaluation = evaluation_of(store.scores(partition, paying_profile(get_settings())))
     batch = build_response_batch(partition.challenge, responses, evaluation, signer.ss58_address)
     kept = store.outbox.enqueue(partition.row.id, encode_batch(batch), now())
     tally = deliver_due(store.outbox, challenge_api, now, partition.row.id)

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loosh_pipeline.errors import ConfigError, LooshError
+from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -27,7 +28,7 @@ out = Console()
 err = Console(stderr=True)
 
 P = ParamSpec("P")
-SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "LLM_API_KEY"}
+SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "EMBEDDING_API_KEY", "LLM_API_KEY"}
 """Settings whose value is never shown."""
 
 
@@ -71,6 +72,8 @@ def up() -> None:
     logs = settings.home / "logs"
     say = functools.partial(out.print, highlight=False)
     say(f"starting; logs are in {logs}")
+    if warning := model_warning(settings):
+        err.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     try:
         with validator_lock(settings.home), supervised(services(settings), logs, say) as supervisor:
             _print_pages(settings)
@@ -150,6 +153,19 @@ def status() -> None:
 
     for table in status_tables(get_settings()):
         out.print(table)
+
+
+@app.command()
+@_told
+def doctor() -> None:
+    """Say what an operator should know: what the chosen profile costs, and what the figures hang on."""
+    from loosh_pipeline.doctor import findings
+
+    table = Table("", "", show_header=False, title="doctor")
+    for found in findings(get_settings()):
+        mark = "[green]ok[/]" if found.verdict == "ok" else "[yellow]look[/]"
+        table.add_row(mark, found.subject, escape(found.said))
+    out.print(table)
 
 
 @app.command()

@@ -19,12 +19,16 @@ BUDGET_S = 20.0
 
 
 def evaluation_of(scores: RoundScores) -> Evaluation:
-    """The verdict as the network words it; the best miner is the highest paid, none when nobody was paid."""
+    """The verdict as the network words it; the best miner is the highest paid, none when nobody was paid.
+
+    The consensus score is the network's own measure, whichever profile pays; the emissions are the round's payouts,
+    before the window of rounds is settled.
+    """
     paid = [score for score in scores.scores if score.payout > 0]
     best = max(paid, key=lambda score: (score.payout, score.hotkey), default=None)
     emissions: Mapping[Hotkey, float] = {score.hotkey: score.payout for score in scores.scores}
     return Evaluation(
-        consensus_score=scores.consensus_score or 0.0,
+        consensus_score=scores.measure.consensus_score if scores.measure else 0.0,
         emissions=emissions,
         best_miner=best.hotkey if best else None,
     )

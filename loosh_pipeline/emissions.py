@@ -1,7 +1,8 @@
 """From payouts to emissions: what each miner earned over the lookback, and whether that may become weights.
 
-emission = sum of payouts / (times asked + PSEUDO_ROUNDS): every failed ask counts as 0, and the pseudo-rounds at 0
-let a newcomer ramp up, so that one lucky answer earns little and no scored answer earns exactly nothing.
+Under the robust profile the rounds of the lookback are settled together first. Then emission = sum of payouts / (times
+asked + PSEUDO_ROUNDS): every failed ask counts as 0, and the pseudo-rounds at 0 let a newcomer ramp up, so that one
+lucky answer earns little and no scored answer earns exactly nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from loosh_pipeline.domain import Emission, Hotkey
+from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Outcome
+from loosh_pipeline.scoring.network.pay import EmissionRow, Mode, fresh_averages, moving_averages
+from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
+from loosh_pipeline.scoring.profiles import ScoringProfile
+from loosh_pipeline.scoring.window import Settlement, settle
+from loosh_pipeline.store.score_tables import Window
 
 PSEUDO_ROUNDS = 2
 SUM_TOLERANCE = 1e-9
+DEFAULT_PAY = NetworkPay()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +42,66 @@ class Verdict:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Payroll:
+    """What a profile makes of a window of rounds. Only the robust one settles it; `settlement` says how."""
+
+    emissions: tuple[Emission, ...]
+    settlement: Settlement | None
+
+
+def payroll(window: Window, profile: ScoringProfile, now: datetime) -> Payroll:
+    """The emissions of a window under a profile, sorted by hotkey."""
+    if isinstance(profile, NetworkProfile):
+        return Payroll(network_emissions(window, now), None)
+    settlement = settle(window.rounds, profile)
+    return Payroll(aggregate(earnings_of(window, settlement.payouts())), settlement)
+
+
+def earnings_of(window: Window, payouts: Mapping[ChallengeId, Mapping[Hotkey, float]]) -> list[Earnings]:
+    """What every miner asked in a window earned, by the settled payouts; who has none in a round earned 0 there."""
+    found: dict[Hotkey, list[tuple[float, datetime | None]]] = {}
+    for scored in window.rounds:
+        paid, at = payouts.get(scored.challenge_id, {}), window.received_at[scored.challenge_id]
+        for score in scored.scores:
+            answered_at = at if score.outcome is Outcome.ANSWERED else None
+            found.setdefault(score.hotkey, []).append((paid.get(score.hotkey, 0.0), answered_at))
+    return [_earnings(hotkey, asked) for hotkey, asked in sorted(found.items())]
+
+
+def _earnings(hotkey: Hotkey, asked: Sequence[tuple[float, datetime | None]]) -> Earnings:
+    answered = [at for _, at in asked if at is not None]
+    return Earnings(
+        hotkey=hotkey,
+        asked=len(asked),
+        answered=len(answered),
+        paid=sum(payout > 0 for payout, _ in asked),
+        payout_sum=math.fsum(payout for payout, _ in asked),
+        last_answered_at=max(answered, default=None),
+    )
+
+
+def network_emissions(window: Window, now: datetime, pay: NetworkPay = DEFAULT_PAY) -> tuple[Emission, ...]:
+    """Emissions as the network's existing validator makes them: a moving average, 0 for who has not answered lately."""
+    paid = {each.challenge_id: {s.hotkey: s.payout for s in each.scores} for each in window.rounds}
+    earned = earnings_of(window, paid)
+    rows = [
+        EmissionRow(window.received_at[each.challenge_id], {s.hotkey: s.payout for s in each.scores if s.measure})
+        for each in window.rounds
+    ]
+    averages = moving_averages(rows, now, pay)
+    last_success = {each.hotkey: each.last_answered_at for each in earned if each.last_answered_at}
+    fresh = fresh_averages(averages, last_success, now, Mode.NORMAL, pay)
+    emissions = [replace(_emission(each), emission=fresh.get(each.hotkey, 0.0)) for each in earned]
+    return _weighed(emissions)
+
+
 def aggregate(earnings: Sequence[Earnings]) -> tuple[Emission, ...]:
     """Emissions sorted by hotkey; their weights sum to 1, or are all 0 when nobody earned anything."""
-    emissions = [_emission(each) for each in sorted(earnings, key=lambda each: each.hotkey)]
+    return _weighed([_emission(each) for each in sorted(earnings, key=lambda each: each.hotkey)])
+
+
+def _weighed(emissions: Sequence[Emission]) -> tuple[Emission, ...]:
     total = math.fsum(each.emission for each in emissions)
     if not total > 0:
         return tuple(emissions)

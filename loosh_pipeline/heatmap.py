@@ -23,7 +23,7 @@ from scipy.spatial.distance import squareform
 
 from loosh_pipeline.domain import Challenge, Hotkey, Response
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.scoring.result import RoundScores, Score
+from loosh_pipeline.scoring.result import RoundMeasure, RoundScores, Score
 
 Chart = alt.Chart | alt.HConcatChart
 
@@ -58,15 +58,36 @@ def round_heatmap(challenge: Challenge, scores: RoundScores, responses: Sequence
     uids = {response.hotkey: str(response.uid) for response in responses}
     label = {score.hotkey: uids.get(score.hotkey, short_hotkey(score.hotkey)) for score in scores.scores}
     by_hotkey = {score.hotkey: score for score in scores.scores}
-    compared = scores.similarity_hotkeys
+    compared, similarity = similarity_of(scores)
     return heatmap_chart(
         [label[hotkey] for hotkey in compared],
-        scores.similarity,
+        similarity,
         f"Challenge {challenge.id}",
-        consensus=scores.consensus_score,
+        consensus=scores.measure,
         subtitle=_uncompared([s for s in scores.scores if s.hotkey not in set(compared)], label),
         pay=[_pay_of(by_hotkey[hotkey]) for hotkey in compared],
     )
+
+
+def similarity_of(scores: RoundScores) -> tuple[tuple[Hotkey, ...], NDArray[np.float64]]:
+    """The answers of a round that were compared, sorted, and their (n, n) cosines, from its stored pairs.
+
+    One comparable answer has no pair: it is the one with a relevance.
+    """
+    hotkeys = tuple(sorted(score.hotkey for score in scores.scores if score.relevance is not None))
+    at = {hotkey: i for i, hotkey in enumerate(hotkeys)}
+    matrix = np.eye(len(hotkeys))
+    for pair in scores.pairs:
+        i, j = at[pair.first], at[pair.second]
+        matrix[i, j] = matrix[j, i] = pair.similarity
+    return hotkeys, matrix
+
+
+def consensus_text(measure: RoundMeasure) -> str:
+    """The network's measure in a few words."""
+    reached = "reached" if measure.consensus_reached else "not reached"
+    mean, spread = measure.consensus_mean, measure.consensus_spread
+    return f"consensus {measure.consensus_score:.2f} = mean {mean:.2f} + spread {spread:.2f}, {reached}"
 
 
 def heatmap_chart(
@@ -75,7 +96,7 @@ def heatmap_chart(
     title: str,
     *,
     subtitle: str = "",
-    consensus: float | None = None,
+    consensus: RoundMeasure | None = None,
     pay: Sequence[Pay] | None = None,
 ) -> Chart:
     """A heatmap of (n, n) cosines, one label per row; with `pay`, a bar of what each was paid at its side.
@@ -92,7 +113,7 @@ def heatmap_chart(
     order = leaves_list(tree).tolist()
     clusters = int(fcluster(tree, 1 - CLUSTER_COSINE, "distance").max())
     found = f"{size} answers in {clusters} cluster{'s' if clusters > 1 else ''}"
-    found += "" if consensus is None else f", consensus {consensus:.2f}"
+    found += "" if consensus is None else f"; {consensus_text(consensus)}"
     picture = _matrix_chart(labels, matrix, order)
     parts = [picture, _pay_chart(labels, pay, order)] if pay else [picture]
     return alt.hconcat(*parts, spacing=12).properties(

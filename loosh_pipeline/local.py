@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 
 from loosh_pipeline.devnet.subnet import DevnetInfo
+from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.errors import DevnetError
 from loosh_pipeline.orchestrator import DagsterApi
 from loosh_pipeline.services import LOOPBACK
-from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.supervisor import Say, Service, Supervisor, free_ports, supervised
 
@@ -29,6 +30,8 @@ NOT_OF_THE_MACHINE = (
     "public_url",
     "dagster_url",
     "embedder_url",
+    "embedding_model_name",
+    "embedding_api_key",
     "challenge_api_key",
 )
 """Settings of a real validator on this machine that a local one must not touch."""
@@ -60,7 +63,9 @@ def local_settings(info: DevnetInfo, home: Path, **changes: Any) -> Settings:
     """Settings of a validator in `home` on that devnet, on free ports."""
     ports = dict(zip(("api_port", "dagster_port", "code_server_port", "embedder_port"), free_ports(4), strict=True))
     devnet: dict[str, Any] = {name.lower(): value for name, value in info.environment().items()}
-    values: dict[str, Any] = {**dict.fromkeys(NOT_OF_THE_MACHINE), **devnet, **ports, **changes}
+    # Exports of a model serve whoever runs it: a home of its own would wait for one of its own.
+    model: dict[str, Any] = {"embedding_model": BUILTIN, "models_dir": get_settings().models_root}
+    values: dict[str, Any] = {**dict.fromkeys(NOT_OF_THE_MACHINE), **model, **devnet, **ports, **changes}
     return Settings(loosh_home=home, api_host=LOOPBACK, **values)
 
 

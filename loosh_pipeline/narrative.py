@@ -11,11 +11,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from loosh_pipeline.domain import Challenge, Hotkey, Outcome, Response
 from loosh_pipeline.errors import LooshError
-from loosh_pipeline.scoring.result import RoundScores, Score
+from loosh_pipeline.scoring.admission import OFF_TOPIC
+from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.scoring.result import RoundMeasure, RoundScores, Score
 
 NAMED = 6
 """Miners named in one list; the others are counted."""
@@ -25,8 +27,9 @@ INSTRUCTIONS = (
     "You report on one round of a network in which miners answer the same challenge and are paid for agreeing with "
     "independent, relevant peers. Write at most 150 words of plain Markdown for the validator's operator: who "
     "answered, how far the answers agree, who was paid best and by which figures, who copied whom, who was not paid "
-    "and why. Use only the figures in the JSON of the user; invent nothing. payout 1 is an average independent answer; "
-    "consensus is a mean cosine similarity."
+    "and why, and what the network's own measure found. Use only the figures in the JSON of the user; invent nothing. "
+    "Under the profile robust a payout of 1 is an average independent answer. consensus is the network's measure, mean "
+    "plus spread of cosine similarities; removed are the answers that it left out, which changes no robust payout."
 )
 
 
@@ -73,13 +76,18 @@ class MinerFacts:
 
 @dataclass(frozen=True, slots=True)
 class RoundFacts:
-    """The figures a narrative is made of. `copies`: groups of uids whose answers are copies of one another."""
+    """The figures a narrative is made of. `copies`: groups of uids whose answers are copies of one another.
+
+    `consensus`: what the network's method found; `removed`: uids that it left out, and its reason.
+    """
 
     asked: int
     answered: int
     paid: int
-    consensus: float | None
-    relevance_gate: float
+    consensus: RoundMeasure | None
+    profile: str
+    removed: tuple[tuple[int, str], ...]
+    relevance_gate: float | None
     best: MinerFacts | None
     copies: tuple[tuple[int, ...], ...]
     unpaid: tuple[MinerFacts, ...]
@@ -101,17 +109,25 @@ def facts_of(challenge: Challenge, scores: RoundScores, responses: Sequence[Resp
         raise LooshError(
             f"challenge {challenge.id}: scores of {', '.join(missing)} have no response; score the round again"
         )
-    miners = [_facts(score, uids[score.hotkey]) for score in scores.scores]
-    paid = [miner for miner in miners if miner.payout > 0]
+    paid = [score for score in scores.scores if score.payout > 0]
+    best = max(paid, key=lambda score: (score.payout, score.hotkey), default=None)
     return RoundFacts(
-        asked=len(miners),
+        asked=len(scores.scores),
         answered=sum(score.outcome is Outcome.ANSWERED for score in scores.scores),
         paid=len(paid),
-        consensus=_rounded(scores.consensus_score),
-        relevance_gate=scores.scores[0].relevance_gate if scores.scores else 0.0,
-        best=max(paid, key=lambda miner: (miner.payout, -miner.uid), default=None),
+        consensus=scores.measure and _rounded_measure(scores.measure),
+        profile=scores.profile,
+        removed=tuple(
+            sorted(
+                (uids[score.hotkey], score.measure.removed_by)
+                for score in scores.scores
+                if score.measure and score.measure.removed_by
+            )
+        ),
+        relevance_gate=scores.scores[0].relevance_gate if scores.scores else None,
+        best=None if best is None else _facts(best, uids[best.hotkey]),
         copies=tuple(tuple(sorted(uids[h] for h in group)) for group in copy_groups(scores.scores)),
-        unpaid=tuple(sorted((m for m in miners if not m.payout > 0), key=lambda m: m.uid)),
+        unpaid=tuple(sorted((_facts(s, uids[s.hotkey]) for s in scores.scores if not s.payout > 0), key=_uid)),
     )
 
 
@@ -179,6 +195,10 @@ def copy_groups(scores: Sequence[Score]) -> list[frozenset[Hotkey]]:
     return sorted(map(frozenset, groups), key=min)
 
 
+def _uid(miner: MinerFacts) -> int:
+    return miner.uid
+
+
 def _facts(score: Score, uid: int) -> MinerFacts:
     reason = score.reason if not score.scored else "" if score.payout > 0 else "no_agreement"
     return MinerFacts(
@@ -193,6 +213,15 @@ def _facts(score: Score, uid: int) -> MinerFacts:
     )
 
 
+def _rounded_measure(measure: RoundMeasure) -> RoundMeasure:
+    return replace(
+        measure,
+        consensus_score=round(measure.consensus_score, 3),
+        consensus_mean=round(measure.consensus_mean, 3),
+        consensus_spread=round(measure.consensus_spread, 3),
+    )
+
+
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
@@ -202,15 +231,26 @@ def _turnout(facts: RoundFacts) -> str:
 
 
 def _agreement(facts: RoundFacts) -> str:
-    if facts.consensus is None:
-        return "Fewer than two answers were on topic, so there is no consensus to measure."
-    return f"Answers on topic agree with a mean cosine of **{facts.consensus:.2f}**."
+    found = facts.consensus
+    if found is None or not facts.answered:
+        return "There is no consensus to measure."
+    reached = "reached" if found.consensus_reached else "not reached"
+    said = (
+        f"By the network's measure consensus is {reached}: **{found.consensus_score:.2f}** = mean cosine "
+        f"{found.consensus_mean:.2f} + spread {found.consensus_spread:.2f}."
+    )
+    if not facts.removed:
+        return said
+    named = _listed([f"uid {uid} ({why.replace('_', ' ')})" for uid, why in facts.removed])
+    return f"{said} It leaves out {named}."
 
 
 def _best(facts: RoundFacts) -> str:
     best = facts.best
     if best is None:
         return "Nobody was paid."
+    if facts.profile == NetworkProfile.name:
+        return f"Best paid: **uid {best.uid}** with an emission of {best.payout:.2f}."
     if best.meaning is None or best.coverage is None or best.wording is None:
         return f"Best paid: **uid {best.uid}** with {best.payout:.2f}, without an independent peer to compare with."
     return (
@@ -238,7 +278,7 @@ def _unpaid(facts: RoundFacts) -> str:
 
 def _why(miner: MinerFacts, facts: RoundFacts) -> str:
     words = miner.reason.replace("_", " ")
-    if miner.reason == "off_topic" and miner.relevance is not None:
+    if miner.reason == OFF_TOPIC and miner.relevance is not None and facts.relevance_gate is not None:
         return f"{words}: relevance {miner.relevance:.2f}, the gate is {facts.relevance_gate:.2f}"
     return words
 

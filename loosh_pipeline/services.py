@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.lock import SUPERVISED
 from loosh_pipeline.orchestrator import CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import Settings
@@ -55,20 +56,23 @@ def services(settings: Settings) -> list[Service]:
         ),
     ]
     # With an embedding server of the operator's own, a second model would only take memory.
-    wanted = [service for service in ours if service.name != "embedder" or settings.embedder_url is None]
+    elsewhere = settings.embedder_url is not None or settings.embedding_url is not None
+    wanted = [service for service in ours if service.name != "embedder" or not elsewhere]
     # Dagster's commands let a `.env` in the working directory override the environment, even with empty values.
     return [replace(service, cwd=dagster_home) for service in wanted]
 
 
 def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
     """What every process is told beyond the environment it inherits; it means the same in any directory."""
+    told = settings.environment()
+    if settings.embedding_url is None:
+        told["EMBEDDER_URL"] = str(settings.embedder_url or f"http://{LOOPBACK}:{settings.embedder_port}")
     return {
-        **settings.environment(),
+        **told,
         **{name.upper(): str(path) for name, path in _paths(settings).items()},
         "LOOSH_HOME": str(settings.home),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_URL": str(settings.dagster_url or f"http://{LOOPBACK}:{settings.dagster_port}"),
-        "EMBEDDER_URL": str(settings.embedder_url or f"http://{LOOPBACK}:{settings.embedder_port}"),
         "PUBLIC_URL": settings.ingress_url,
         "PYTHONUNBUFFERED": "1",
         SUPERVISED: "1",
@@ -80,6 +84,8 @@ def _paths(settings: Settings) -> dict[str, Path]:
     paths = {name: value for name, value in settings if isinstance(value, Path)}
     if settings.tables_dir and "://" not in settings.tables_dir:
         paths["tables_dir"] = Path(settings.tables_dir)
+    if settings.embedding_url is None and settings.embedding_model != BUILTIN:
+        paths["embedding_model"] = Path(settings.embedding_model)
     return {name: path.expanduser().absolute() for name, path in paths.items()}
 
 

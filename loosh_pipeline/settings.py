@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.profiles import PROFILES
 
 UNSET = "<unset>"
 """Written by `environment` for what has no value: an empty variable would let `.env` decide."""
@@ -42,6 +45,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, repr=False, description="SQLAlchemy URL that replaces DB_PATH, for Postgres")
     tables_dir: str | None = Field(None, description="asset tables: a path or an fsspec URL; LOOSH_HOME/tables")
     heatmaps_dir: Path | None = Field(None, description="heatmap pictures; LOOSH_HOME/heatmaps")
+    models_dir: Path | None = Field(None, description="embedding models as ONNX Runtime reads them; LOOSH_HOME/models")
 
     # what it serves
     api_host: str = "0.0.0.0"
@@ -50,6 +54,12 @@ class Settings(BaseSettings):
     dagster_url: HttpUrl | None = Field(None, description="Dagster webserver the ingress asks to launch runs")
     embedder_url: HttpUrl | None = Field(None, description="embedding server; unset: embed in the process")
     embedder_threads: int = Field(2, ge=1)
+
+    # the embedding model
+    embedding_model: str = Field("builtin", description="builtin, a model's directory, or the URL of another server")
+    embedding_model_name: str | None = Field(None, description="model to ask that other server for; unset: its first")
+    embedding_api_key: SecretStr | None = Field(None, description="key of that other server")
+    embedder_backend: Literal["auto", "torch", "onnx"] = "auto"
 
     # where `loosh up` puts the other processes, on loopback
     dagster_port: Port = 3000
@@ -82,6 +92,12 @@ class Settings(BaseSettings):
     challenge_api_key: SecretStr | None = None
 
     # scores and weights
+    scoring_profiles: Annotated[tuple[str, ...], NoDecode] = Field(
+        (RobustProfile.name,), description="scorers that run on every challenge, separated by commas: robust, network"
+    )
+    pay_profile: str = Field(RobustProfile.name, description="the one of them that decides pay; others are shadows")
+    context_rounds: int = Field(500, ge=20, description="newest rounds that word weights and background are taken from")
+    context_refresh_h: float = Field(6.0, gt=0, description="age at which they are taken again")
     emissions_lookback_h: float = Field(24.0, gt=0)
     weights_interval_blocks: int = Field(360, ge=1)
     weights_min_rounds: int = Field(1, ge=1, description="scored rounds in the lookback before weights are set")
@@ -101,6 +117,23 @@ class Settings(BaseSettings):
             raise ValueError("a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945")
         return address
 
+    @field_validator("scoring_profiles", mode="before")
+    @classmethod
+    def _listed(cls, profiles: object) -> object:
+        if not isinstance(profiles, str):
+            return profiles
+        return tuple(dict.fromkeys(name.strip() for name in profiles.split(",") if name.strip()))
+
+    @field_validator("embedding_model")
+    @classmethod
+    def _model_or_server(cls, model: str) -> str:
+        if "://" not in model:
+            return model
+        url = TypeAdapter(HttpUrl).validate_python(model)
+        if url.username or url.password:
+            raise ValueError("the URL of an embedding server holds no user and password; use EMBEDDING_API_KEY")
+        return model.rstrip("/")
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, level: str) -> str:
@@ -113,8 +146,20 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.min_miners > self.max_miners:
             raise ValueError(f"MIN_MINERS ({self.min_miners}) exceeds MAX_MINERS ({self.max_miners})")
+        if unknown := [name for name in self.scoring_profiles if name not in PROFILES]:
+            raise ValueError(f"SCORING_PROFILES names {', '.join(unknown)}; there are {', '.join(PROFILES)}")
+        if self.pay_profile not in self.scoring_profiles:
+            raise ValueError(
+                f"PAY_PROFILE is {self.pay_profile!r}, which SCORING_PROFILES ({','.join(self.scoring_profiles)}) does "
+                "not name; only a scorer that runs can decide pay"
+            )
         if self.llm_api_url and not self.llm_model:
             raise ValueError("LLM_API_URL is set but LLM_MODEL is not; name the model to ask")
+        if self.embedding_url is None and (self.embedding_model_name or self.embedding_api_key):
+            raise ValueError(
+                "EMBEDDING_MODEL_NAME and EMBEDDING_API_KEY are for an embedding server, and EMBEDDING_MODEL "
+                f"({self.embedding_model!r}) is not the URL of one"
+            )
         if (self.database_url or "").startswith("sqlite"):
             raise ValueError(
                 "DATABASE_URL names an SQLite file; name it with DB_PATH, and keep DATABASE_URL for Postgres"
@@ -146,6 +191,15 @@ class Settings(BaseSettings):
         return (self.heatmaps_dir or self.home / "heatmaps").expanduser()
 
     @property
+    def models_root(self) -> Path:
+        return (self.models_dir or self.home / "models").expanduser().absolute()
+
+    @property
+    def embedding_url(self) -> str | None:
+        """The embedding server that EMBEDDING_MODEL names; None when it names a model on this machine."""
+        return self.embedding_model if "://" in self.embedding_model else None
+
+    @property
     def api_reached_at(self) -> str:
         """Host at which this machine reaches the ingress: the one it binds, or loopback when it binds all."""
         return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.api_host, self.api_host)
@@ -169,6 +223,8 @@ def _sqlite(path: Path) -> str:
 def _as_text(value: object) -> str:
     if value is None:
         return UNSET
+    if isinstance(value, tuple):
+        return ",".join(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 

@@ -63,6 +63,10 @@ def _processes(settings: Settings) -> Table:
         "code server": (settings.code_server_port, LOOPBACK),
         "embedder": (settings.embedder_port, LOOPBACK),
     }
+    if settings.embedding_url is not None:
+        del places["embedder"]
     for name, (port, host) in places.items():
         table.add_row(name, str(port), "yes" if listens(port, host) else "no")
+    if settings.embedding_url is not None:
+        table.add_row("embedder", settings.embedding_url, "elsewhere")
     return table

@@ -8,20 +8,21 @@ from functools import cached_property
 import dagster as dg
 
 from loosh_pipeline.embedding.client import HttpEmbedder
-from loosh_pipeline.embedding.model import load_model
+from loosh_pipeline.embedding.load import load_model
 from loosh_pipeline.embedding.port import Embedder, Rows
-from loosh_pipeline.settings import get_settings
+from loosh_pipeline.settings import Settings, get_settings
 
 
 class InProcessEmbedder:
-    """The built-in model, loaded when first needed: for inspection with `dagster dev` alone."""
+    """The model of EMBEDDING_MODEL, loaded when first needed: for inspection with `dagster dev` alone."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     @cached_property
     def _model(self) -> Embedder:
-        return load_model(self._threads)
+        chosen = self._settings
+        return load_model(chosen.embedding_model, chosen.embedder_backend, chosen.embedder_threads, chosen.models_root)
 
     @property
     def digest(self) -> str:
@@ -35,11 +36,22 @@ class InProcessEmbedder:
         return self._model.embed(texts)
 
 
-@dg.resource(description="The embedding server at EMBEDDER_URL, or the built-in model in this process.")
+@dg.resource(description="The server that EMBEDDING_MODEL or EMBEDDER_URL names, or the model in this process.")
 def embedder_resource(_context: dg.InitResourceContext) -> Iterator[Embedder]:
     settings = get_settings()
-    if settings.embedder_url is None:
-        yield InProcessEmbedder(settings.embedder_threads)
+    if settings.embedding_url is None and settings.embedder_url is None:
+        yield InProcessEmbedder(settings)
         return
-    with HttpEmbedder(str(settings.embedder_url)) as embedder:
+    with _served(settings) as embedder:
         yield embedder
+
+
+def _served(settings: Settings) -> HttpEmbedder:
+    if settings.embedding_url is None:
+        return HttpEmbedder(str(settings.embedder_url))
+    key = settings.embedding_api_key
+    return HttpEmbedder(
+        settings.embedding_url,
+        model=settings.embedding_model_name,
+        api_key=None if key is None else key.get_secret_value(),
+    )

@@ -11,12 +11,15 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from loosh_pipeline.domain import Challenge, ChallengeId, Metagraph, Response, ScorerVersion
+from loosh_pipeline.domain import Challenge, ChallengeId, Metagraph, Response
+from loosh_pipeline.scoring.profile import scorer_version
+from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, responses_of, scores_of
+from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, responses_of
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 
 INLINE_CHARS = 1000
@@ -31,9 +34,6 @@ class Partition:
     row: InboxRow
     challenge: Challenge
     key: TableKey
-
-    def scores_key(self, version: ScorerVersion) -> TableKey:
-        return TableKey(self.key.day, self.key.name, version)
 
 
 class Store:
@@ -66,8 +66,14 @@ class Store:
     def responses(self, partition: Partition) -> tuple[Response, ...]:
         return responses_of(self.tables.read("miner_responses", partition.key))
 
-    def scores(self, partition: Partition, version: ScorerVersion) -> RoundScores:
-        return scores_of(self.tables.read("consensus_scores", partition.scores_key(version)))
+    @cached_property
+    def score_tables(self) -> ScoreTables:
+        return ScoreTables(self.tables)
+
+    def scores(self, partition: Partition, profile: ScoringProfile) -> RoundScores:
+        """The stored scores of a round under a profile, in the version of the round's embedding model."""
+        version = scorer_version(profile, self.score_tables.model_digest(partition.key))
+        return self.score_tables.read(partition.key, version)
 
     def save_metagraph(self, metagraph: Metagraph) -> WrittenTable:
         name = f"{metagraph.taken_at:%Y%m%dT%H%M%S%f}-{metagraph.block}"

@@ -1,4 +1,4 @@
-"""The three things that are run."""
+"""The four things that are run."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
@@ -35,6 +35,11 @@ refresh_metagraph = dg.define_asset_job(
     selection=dg.AssetSelection.assets("metagraph"),
     tags=BEFORE_EVALUATIONS,
     description="Takes a snapshot of the subnet.",
+)
+refresh_context = dg.define_asset_job(
+    "refresh_context",
+    selection=dg.AssetSelection.assets("scoring_context"),
+    description="Takes word weights and background from the rounds of the last days.",
 )
 
 

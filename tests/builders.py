@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import combinations
 from typing import Any
 
-import numpy as np
-
 from loosh_pipeline.domain import Block, Challenge, Emission, Metagraph, Neuron, Outcome, Response
-from loosh_pipeline.scoring.result import RoundScores, Score
+from loosh_pipeline.scoring.pairs import PairEvidence
+from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -118,15 +120,85 @@ def score(hotkey: str = "hotkey-1", payout: float = 1.0, **fields: Any) -> Score
     return Score(**(defaults | fields))
 
 
+def measure(**fields: Any) -> Measure:
+    """What the network's method finds in a reply that is in consensus."""
+    defaults = {
+        "quality": 0.6,
+        "quality_threshold": 0.35,
+        "quality_margin": 0.25,
+        "signal_relevance": 0.7,
+        "signal_coherence": 0.5,
+        "signal_coverage": 0.5,
+        "signal_complexity": 0.4,
+        "signal_density": 0.6,
+        "signal_specificity": 0.2,
+        "outlier": False,
+        "cluster": 0,
+        "entity_weight": 1.0,
+        "length_kept": True,
+        "in_consensus": True,
+        "removed_by": "",
+        "composite": 0.8,
+        "emission": 0.7,
+    }
+    return Measure(**(defaults | fields))
+
+
+def pair(first: str = "hotkey-1", second: str = "hotkey-2", **fields: Any) -> PairEvidence:
+    """Two answers as alike as answers of two independent models."""
+    defaults = {
+        "first": first,
+        "second": second,
+        "similarity": 0.6,
+        "meaning": 0.5,
+        "coverage": 0.5,
+        "coverage_back": 0.5,
+        "wording": 0.2,
+        "evidence": 1.0,
+    }
+    return PairEvidence(**(defaults | fields))
+
+
+def round_measure(**fields: Any) -> RoundMeasure:
+    defaults = {
+        "consensus_score": 0.5,
+        "consensus_mean": 0.4,
+        "consensus_spread": 0.1,
+        "consensus_reached": False,
+        "garbage_alert": False,
+    }
+    return RoundMeasure(**(defaults | fields))
+
+
 def round_scores(scores: tuple[Score, ...], **fields: Any) -> RoundScores:
     defaults = {
         "challenge_id": "c-1",
+        "profile": "robust",
         "scorer_version": "v1",
         "context_digest": "",
         "scores": scores,
-        "similarity": np.eye(len(scores)),
-        "similarity_hotkeys": tuple(sorted(each.hotkey for each in scores)),
-        "consensus_score": 0.5,
+        "pairs": (),
+        "measure": round_measure(),
         "typical_score": 0.1,
     }
     return RoundScores(**(defaults | fields))
+
+
+def neutral_round(answers: Mapping[str, bool | Outcome], **fields: Any) -> RoundScores:
+    """A round whose answers, True, are each worth a payout of 1 in any window; False is off topic, worth 0.
+
+    What the peers say of each is just the agreement that a profile takes for granted, so no vote changes it.
+    """
+    granted = RobustProfile().prior_agreement
+    likeness = dict.fromkeys(("meaning", "coverage", "coverage_back", "wording"), granted)
+    scores = tuple(
+        score(hotkey, 0.0, outcome=what)
+        if isinstance(what, Outcome)
+        else score(hotkey, 1.0)
+        if what
+        else score(hotkey, 0.0, relevance=0.1, relevance_margin=-0.2, scored=False, reason="off_topic")
+        for hotkey, what in answers.items()
+    )
+    compared = sorted(hotkey for hotkey, what in answers.items() if not isinstance(what, Outcome))
+    pairs = tuple(pair(first, second, **likeness) for first, second in combinations(compared, 2))
+    return round_scores(scores, **{"pairs": pairs} | fields)

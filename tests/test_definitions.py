@@ -25,8 +25,17 @@ SPECS = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
 GROUPS = {
     "intake": {"challenges"},
     "chain": {"metagraph"},
-    "evaluation": {"miner_responses", "embeddings", "consensus_scores", "submissions", "heatmaps", "narratives"},
-    "weights": {"emissions", "weights", "weight_receipts"},
+    "context": {"scoring_context"},
+    "evaluation": {
+        "miner_responses",
+        "embeddings",
+        "consensus_scores",
+        "shadow_scores",
+        "submissions",
+        "heatmaps",
+        "narratives",
+    },
+    "weights": {"emissions", "accusations", "weights", "weight_receipts"},
 }
 
 
@@ -75,7 +84,9 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         "metagraph",
         "miner_responses",
         "embeddings",
+        "scoring_context",
         "consensus_scores",
+        "shadow_scores",
         "emissions",
         "weights",
     }
@@ -83,7 +94,12 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
 
 @pytest.mark.parametrize(
     ("job", "group", "partitioned"),
-    [(SCORE_JOB, "evaluation", True), (WEIGHTS_JOB, "weights", False), ("refresh_metagraph", "chain", False)],
+    [
+        (SCORE_JOB, "evaluation", True),
+        (WEIGHTS_JOB, "weights", False),
+        ("refresh_metagraph", "chain", False),
+        ("refresh_context", "context", False),
+    ],
 )
 def test_each_job_runs_one_group(job: str, group: str, partitioned: bool) -> None:
     resolved = defs.resolve_job_def(job)
@@ -112,7 +128,7 @@ def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
         ("challenge_sensor", "metagraph_sensor", "outbox_sensor"), dg.DefaultSensorStatus.RUNNING
     )
     schedules = {schedule.name: schedule.default_status for schedule in defs.schedules or ()}
-    assert schedules == {"weights_schedule": dg.DefaultScheduleStatus.RUNNING}
+    assert schedules == dict.fromkeys(("weights_schedule", "context_schedule"), dg.DefaultScheduleStatus.RUNNING)
 
 
 def shipped(name: str) -> Any:

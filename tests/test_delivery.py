@@ -56,7 +56,7 @@ def test_the_verdict_names_the_highest_paid_and_everyones_pay() -> None:
 
 
 def test_nobody_paid_is_no_best_miner_and_no_consensus_is_zero() -> None:
-    verdict = evaluation_of(round_scores((score("a", 0.0, outcome=Outcome.EMPTY),), consensus_score=None))
+    verdict = evaluation_of(round_scores((score("a", 0.0, outcome=Outcome.EMPTY),), measure=None))
     assert (verdict.best_miner, verdict.consensus_score, verdict.emissions) == (None, 0.0, {"a": 0.0})
 
 

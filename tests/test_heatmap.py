@@ -17,10 +17,12 @@ from loosh_pipeline.heatmap import (
     Pay,
     Standing,
     cell_px,
+    consensus_text,
     heatmap_chart,
     render_png,
     round_heatmap,
     short_hotkey,
+    similarity_of,
     spec_json,
 )
 from loosh_pipeline.scoring.context import ScoringContext
@@ -157,7 +159,9 @@ def test_a_scored_round_shows_copies_the_unpaid_and_the_uncompared() -> None:
         builders.response("hk-5", uid=5, outcome=Outcome.TIMEOUT, text="", elapsed_ms=None),
     ]
     vectors = embed_round(HashingEmbedder(512), challenge.id, challenge.prompt, responses)
-    scores = score_round(unpack(vectors, responses), ScoringContext.empty(512), RobustProfile(relevance_gate=0.2))
+    scores = score_round(
+        unpack(vectors, challenge.prompt, responses), ScoringContext.empty(512), RobustProfile(relevance_gate=0.2)
+    )
     spec = spec_of(round_heatmap(challenge, scores, responses))
     bars = {bar["row"]: bar for bar in bars_of(spec)}
     assert {uid: bar["standing"] for uid, bar in bars.items()} == {
@@ -168,10 +172,49 @@ def test_a_scored_round_shows_copies_the_unpaid_and_the_uncompared() -> None:
     }
     assert bars["1"]["note"] == "50% of one pay"
     assert bars["4"]["note"] == "off topic"
+    assert scores.measure is not None
     assert spec["title"]["subtitle"] == [
-        f"4 answers in 3 clusters, consensus {scores.consensus_score:.2f}",
+        f"4 answers in 3 clusters; {consensus_text(scores.measure)}",
         "Not compared, unpaid: uid 5 (timeout)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "consensus 0.50 = mean 0.40 + spread 0.10, not reached"),
+        (
+            {"consensus_score": 0.8, "consensus_mean": 0.75, "consensus_spread": 0.05, "consensus_reached": True},
+            "consensus 0.80 = mean 0.75 + spread 0.05, reached",
+        ),
+    ],
+)
+def test_consensus_is_told_with_its_parts(fields: dict[str, Any], said: str) -> None:
+    assert consensus_text(builders.round_measure(**fields)) == said
+
+
+def test_the_matrix_is_rebuilt_from_stored_pairs_sorted_by_hotkey() -> None:
+    scores = (
+        builders.score("c"),
+        builders.score("a"),
+        builders.score("t", 0.0, outcome=Outcome.TIMEOUT),
+        builders.score("b", 0.0, scored=False, reason="off_topic"),
+    )
+    pairs = (
+        builders.pair("a", "b", similarity=0.1),
+        builders.pair("a", "c", similarity=0.9),
+        builders.pair("b", "c", similarity=-0.2),
+    )
+    hotkeys, matrix = similarity_of(builders.round_scores(scores, pairs=pairs))
+    assert hotkeys == ("a", "b", "c")
+    assert matrix.tolist() == [[1.0, 0.1, 0.9], [0.1, 1.0, -0.2], [0.9, -0.2, 1.0]]
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+def test_without_pairs_there_is_at_most_one_answer(answered: int) -> None:
+    scores = tuple(builders.score(f"hk-{i}") for i in range(answered))
+    hotkeys, matrix = similarity_of(builders.round_scores(scores))
+    assert (len(hotkeys), matrix.shape) == (answered, (answered, answered))
 
 
 def test_short_hotkey() -> None:

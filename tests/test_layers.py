@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,38 @@ def test_the_library_looks_at_no_asset_sensor_resource_or_page(name: str) -> Non
 @pytest.mark.parametrize("name", sorted(modules(*OURS)))
 def test_nothing_imports_tests_or_benchmarks(name: str) -> None:
     assert [i for i in imported(modules(*OURS)[name]) if within(i, "tests", "benchmarks")] == []
+
+
+@pytest.mark.parametrize("name", sorted(modules("benchmarks")))
+def test_benchmarks_measure_the_library_alone(name: str) -> None:
+    assert [i for i in imported(modules("benchmarks")[name]) if within(i, "tests", *OUTER)] == []
+
+
+def test_only_their_own_tests_look_at_benchmarks() -> None:
+    looking = {name for name, path in modules("tests").items() if any(within(i, "benchmarks") for i in imported(path))}
+    assert "tests.test_scoring_adapter" in looking
+    assert {name for name in looking if not _of_benchmarks(name)} == set()
+
+
+def _of_benchmarks(test: str) -> bool:
+    return test.endswith("_adapter") or within(test, "tests.benchmarks")
+
+
+LIGHT = ("loosh_pipeline.settings", "loosh_pipeline.cli", "loosh_pipeline.supervisor", "loosh_pipeline.orchestrator")
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_processes_stay_light(name: str) -> None:
+    """Every process reads the settings, which check the names of profiles; none of them pays for scoring by that."""
+    code = f"import sys, {name}; print([m for m in ('sklearn', 'scipy', 'torch', 'altair') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert loaded.stdout == "[]\n"
+
+
+def test_the_networks_method_is_part_of_the_plain_library() -> None:
+    assert {"loosh_pipeline.scoring.network.evaluate", "loosh_pipeline.scoring.network.sybil"} <= modules(
+        "loosh_pipeline/scoring"
+    ).keys()
 
 
 @pytest.mark.parametrize("name", sorted(modules("loosh_pipeline/scoring")))

@@ -27,9 +27,11 @@ from loosh_pipeline.narrative import (
     without_links,
 )
 from loosh_pipeline.scoring.context import ScoringContext
+from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.robust import score_round
+from loosh_pipeline.scoring.score import score
 from tests import builders
 
 CHALLENGE = builders.challenge(id="c-7")
@@ -39,7 +41,7 @@ BLUE = "The sky is blue because air scatters blue light more than red light."
 
 def scored(*responses: Response) -> RoundScores:
     vectors = embed_round(HashingEmbedder(256), CHALLENGE.id, CHALLENGE.prompt, responses)
-    return score_round(unpack(vectors, responses), ScoringContext.empty(256), RobustProfile())
+    return score_round(unpack(vectors, CHALLENGE.prompt, responses), ScoringContext.empty(256), RobustProfile())
 
 
 def answer(uid: int, text: str, **fields: Any) -> Response:
@@ -58,10 +60,11 @@ RESPONSES = (
 
 def test_the_text_tells_who_answered_who_was_paid_and_who_was_not_and_why() -> None:
     scores = scored(*RESPONSES)
-    best = max(scores.scores, key=lambda score: score.payout)
+    best = max(scores.scores, key=lambda each: each.payout)
     text = compose_narrative(CHALLENGE, scores, RESPONSES)
     assert "6 miners asked, 5 answered, 4 paid." in text
-    assert f"mean cosine of **{scores.consensus_score:.2f}**" in text
+    assert scores.measure is not None
+    assert f"**{scores.measure.consensus_score:.2f}** = mean cosine {scores.measure.consensus_mean:.2f} + " in text
     uid = best.hotkey.removeprefix("hk-")
     assert f"Best paid: **uid {uid}** with {best.payout:.2f}" in text
     assert f"{best.meaning:.2f} in meaning" in text
@@ -81,6 +84,28 @@ def test_the_id_that_a_stranger_chose_is_not_told() -> None:
     scores = scored(*RESPONSES)
     assert "evil" not in compose_narrative(challenge, scores, RESPONSES)
     assert "evil" not in repr(facts_of(challenge, scores, RESPONSES))
+
+
+def test_the_text_names_whom_the_networks_measure_leaves_out_and_why() -> None:
+    scores = scored(*RESPONSES)
+    removed = {s.hotkey: s.measure.removed_by for s in scores.scores if s.measure and s.measure.removed_by}
+    assert removed["hk-30"]
+    text = compose_narrative(CHALLENGE, scores, RESPONSES)
+    assert f"uid 30 ({removed['hk-30'].replace('_', ' ')})" in text.partition("It leaves out ")[2]
+    assert facts_of(CHALLENGE, scores, RESPONSES).removed == tuple(
+        sorted((int(hotkey.removeprefix("hk-")), why) for hotkey, why in removed.items())
+    )
+
+
+def test_pay_of_the_network_is_told_as_its_emission() -> None:
+    vectors = embed_round(HashingEmbedder(256), CHALLENGE.id, CHALLENGE.prompt, RESPONSES)
+    round_ = unpack(vectors, CHALLENGE.prompt, RESPONSES)
+    scores = score(round_, ScoringContext.empty(256), NetworkProfile(), vectors.model_digest)
+    best = max(scores.scores, key=lambda each: each.payout)
+    text = compose_narrative(CHALLENGE, scores, RESPONSES)
+    uid = best.hotkey.removeprefix("hk-")
+    assert f"Best paid: **uid {uid}** with an emission of {best.payout:.2f}." in text
+    assert "1 is average" not in text
 
 
 def test_a_round_nobody_answered() -> None:

@@ -20,12 +20,17 @@ VALUES: dict[str, tuple[str, Any]] = {
     "database_url": ("postgresql+psycopg2://u@h/d", "postgresql+psycopg2://u@h/d"),
     "tables_dir": ("s3://bucket/t", "s3://bucket/t"),
     "heatmaps_dir": ("/data/h", Path("/data/h")),
+    "models_dir": ("/data/m", Path("/data/m")),
     "api_host": ("10.0.0.7", "10.0.0.7"),
     "api_port": ("8100", 8100),
     "public_url": ("https://v.example/", "https://v.example/"),
     "dagster_url": ("http://d:3000/", "http://d:3000/"),
     "embedder_url": ("http://e:1/", "http://e:1/"),
     "embedder_threads": ("3", 3),
+    "embedding_model": ("http://m/v1", "http://m/v1"),
+    "embedding_model_name": ("all-mpnet", "all-mpnet"),
+    "embedding_api_key": ("key three", "key three"),
+    "embedder_backend": ("torch", "torch"),
     "dagster_port": ("3100", 3100),
     "code_server_port": ("4300", 4300),
     "embedder_port": ("8900", 8900),
@@ -46,6 +51,10 @@ VALUES: dict[str, tuple[str, Any]] = {
     "allow_private_addresses": ("true", True),
     "challenge_api_url": ("https://c.example/", "https://c.example/"),
     "challenge_api_key": ("key one", "key one"),
+    "scoring_profiles": ("network, robust", ("network", "robust")),
+    "pay_profile": ("network", "network"),
+    "context_rounds": ("200", 200),
+    "context_refresh_h": ("1.5", 1.5),
     "emissions_lookback_h": ("48", 48.0),
     "weights_interval_blocks": ("100", 100),
     "weights_min_rounds": ("5", 5),
@@ -60,7 +69,7 @@ VALUES: dict[str, tuple[str, Any]] = {
 def plain(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
-    return value if isinstance(value, str | int | float | Path | None) else str(value)
+    return value if isinstance(value, str | int | float | Path | tuple | None) else str(value)
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
@@ -122,7 +131,18 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'loud'; use one of DEBUG, INFO, WARNING, ERROR"),
         ({"MIN_MINERS": "9"}, r"MIN_MINERS \(9\) exceeds MAX_MINERS \(7\)"),
         ({"LLM_API_URL": "http://l/v1"}, "LLM_MODEL is not; name the model"),
+        ({"EMBEDDING_MODEL": "s3://bucket/model"}, "embedding_model"),
+        ({"EMBEDDING_MODEL": "https://u:p@e/v1"}, "holds no user and password; use EMBEDDING_API_KEY"),
+        ({"EMBEDDING_MODEL_NAME": "all-mpnet"}, r"EMBEDDING_MODEL \('builtin'\) is not the URL of one"),
+        ({"EMBEDDING_API_KEY": "hunter2", "EMBEDDING_MODEL": "/m"}, "are for an embedding server"),
+        ({"EMBEDDER_BACKEND": "cuda"}, "'auto', 'torch' or 'onnx'"),
         ({"DATABASE_URL": "sqlite:///here.db"}, "name it with DB_PATH"),
+        ({"SCORING_PROFILES": "robust,fair"}, "SCORING_PROFILES names fair; there are robust, network"),
+        ({"SCORING_PROFILES": ","}, "PAY_PROFILE is 'robust', which SCORING_PROFILES"),
+        ({"PAY_PROFILE": "network"}, r"which SCORING_PROFILES \(robust\) does not name"),
+        ({"PAY_PROFILE": "fair", "SCORING_PROFILES": "robust,fair"}, "SCORING_PROFILES names fair"),
+        ({"CONTEXT_ROUNDS": "19"}, "context_rounds"),
+        ({"CONTEXT_REFRESH_H": "0"}, "context_refresh_h"),
         ({"API_PORT": "3000"}, "API_PORT, DAGSTER_PORT must all be different ports"),
     ],
 )
@@ -137,6 +157,7 @@ def test_secrets_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch)
         monkeypatch,
         {"CHALLENGE_API_KEY": "hunter2", "LLM_API_KEY": "hunter2", "DATABASE_URL": "postgresql://u:hunter2@h/d"},
     )
+    set_all(monkeypatch, {"EMBEDDING_MODEL": "http://m/v1", "EMBEDDING_API_KEY": "hunter2"})
     settings = Settings()
     assert "hunter2" not in repr(settings) + str(settings)
 
@@ -168,6 +189,38 @@ def test_places_are_in_the_home_unless_they_are_named(own_home: Path, monkeypatc
 def test_the_ingress_is_reached_where_it_listens(given: dict[str, Any], host: str, url: str) -> None:
     settings = Settings(**given)
     assert (settings.api_reached_at, settings.ingress_url) == (host, url)
+
+
+@pytest.mark.parametrize(
+    ("model", "url"),
+    [
+        ("builtin", None),
+        ("/models/all-mpnet-base-v2", None),
+        ("http://e:8080/v1/", "http://e:8080/v1"),
+        ("https://e", "https://e"),
+    ],
+)
+def test_the_embedding_model_is_here_or_on_a_server(model: str, url: str | None) -> None:
+    assert Settings(embedding_model=model).embedding_url == url
+
+
+def test_models_are_kept_in_the_home_unless_a_place_is_named(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().models_root == own_home / "models"
+    monkeypatch.setenv("HOME", "/home/v")
+    assert Settings(models_dir="~/m").models_root == Path("/home/v/m")
+
+
+@pytest.mark.parametrize(
+    ("listed", "profiles"),
+    [
+        ("robust", ("robust",)),
+        ("robust,network", ("robust", "network")),
+        (" network ,, robust ,network", ("network", "robust")),
+        (("network", "robust"), ("network", "robust")),
+    ],
+)
+def test_profiles_are_a_list_without_repetition(listed: Any, profiles: tuple[str, ...]) -> None:
+    assert Settings(scoring_profiles=listed).scoring_profiles == profiles
 
 
 def test_settings_are_read_once_and_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:

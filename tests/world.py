@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -21,13 +21,18 @@ from loosh_pipeline.errors import LooshError
 from loosh_pipeline.narrative import Narrative, compose_narrative
 from loosh_pipeline.orchestrator import CHALLENGES, CODE_LOCATION, REPOSITORY, SCORE_JOB, WEIGHTS_JOB
 from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.scorers import paying_profile
+from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
+from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.tables import TableKey
 from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from resources.duckdb import tables_duckdb
 from resources.store import Partition, Store
-from tests.builders import metagraph, neuron
+from sensors.jobs import refresh_context
+from tests.builders import metagraph, neuron, neutral_round
 
 PROMPT = "Why is the sky blue during the day?"
 ANSWERS: Mapping[str, str | Outcome] = {
@@ -37,6 +42,8 @@ ANSWERS: Mapping[str, str | Outcome] = {
     "hotkey-4": Outcome.TIMEOUT,
 }
 """What the miners do by default: three answer, in words of their own, and one is too slow."""
+MODEL_DIGEST = HashingEmbedder().digest
+"""The embedding model that rounds are embedded with here."""
 
 
 @dataclass
@@ -130,6 +137,33 @@ class World:
 
     def set_weights(self, *assets: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         return self._run(WEIGHTS_JOB, assets, raise_on_error)
+
+    def refresh_context(self) -> dg.ExecuteInProcessResult:
+        return self._run(refresh_context.name, (), raise_on_error=True)
+
+    def store_round(
+        self,
+        challenge_id: str,
+        answers: Mapping[str, bool | Outcome],
+        *,
+        profile: RobustProfile | None = None,
+        age: timedelta = timedelta(hours=1),
+    ) -> None:
+        """Store the scores of one challenge that nobody ran: see `neutral_round`."""
+        profile, received_at = profile or RobustProfile(), datetime.now(UTC) - age
+        version = scorer_version(profile, MODEL_DIGEST)
+        result = neutral_round(answers, challenge_id=ChallengeId(challenge_id), scorer_version=version)
+        key = TableKey.of(challenge_id, received_at)
+        self.store.score_tables.write(key, result, profile, MODEL_DIGEST, received_at)
+
+    def scores(self, challenge_id: ChallengeId, profile: ScoringProfile | None = None) -> RoundScores:
+        """The stored scores of a round, under the profile that pays unless another is given."""
+        return self.store.scores(self.partition(challenge_id), profile or paying_profile(get_settings()))
+
+    def scores_key(self, challenge_id: ChallengeId, profile: ScoringProfile | None = None) -> TableKey:
+        """Where these scores and their pairs lie."""
+        version = scorer_version(profile or paying_profile(get_settings()), MODEL_DIGEST)
+        return TableKey.of(challenge_id, self.partition(challenge_id).row.received_at, version)
 
     def add_run(self, job: str, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
         """A run that Dagster knows of and nobody executes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from concurrent.futures import Future
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from loosh_pipeline.embedding.model import load_model
+from loosh_pipeline.embedding.load import load_model
 from loosh_pipeline.embedding.server import create_app
 from loosh_pipeline.settings import get_settings
 
@@ -39,7 +40,10 @@ def main() -> int:
     chosen = parser.parse_args()
     settings = get_settings()
     port = settings.embedder_port if chosen.port is None else chosen.port
-    app = create_app(partial(load_model, chosen.threads or settings.embedder_threads))
+    logging.basicConfig(level=settings.log_level, format="%(levelname)s: %(message)s")
+    threads = chosen.threads or settings.embedder_threads
+    load = partial(load_model, settings.embedding_model, settings.embedder_backend, threads, settings.models_root)
+    app = create_app(load)
     EmbedderServer(uvicorn.Config(app, host=chosen.host, port=port, log_level=settings.log_level.lower())).run()
     loading = app.state.worker.loading
     failed = None if loading is None or loading.cancelled() else loading.exception()

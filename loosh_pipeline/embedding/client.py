@@ -27,9 +27,10 @@ RETRY_S = 0.25
 class HttpEmbedder:
     """An `Embedder` that asks `base_url` (with or without `/v1`); safe to share between threads.
 
-    `model` names one of the server's models; without it, its first. A server that is busy or still loading its model
-    is asked again for up to `timeout_s`. Every method raises EmbedderError when the server cannot be reached, does not
-    answer a request within `timeout_s`, refuses it, or answers vectors that cannot be used.
+    `model` names one of the server's models; without it, its first. A server without a list of models is asked for
+    `model` all the same; one that is busy or still loading its model is asked again for up to `timeout_s`. Every
+    method raises EmbedderError when the server cannot be reached, does not answer a request within `timeout_s`,
+    refuses it, or answers vectors that cannot be used.
     """
 
     def __init__(
@@ -54,9 +55,14 @@ class HttpEmbedder:
 
     @property
     def digest(self) -> str:
-        """The digest the server states; for a server that states none, one made of its model's name."""
+        """The digest of weights and tokenizer that our own server states; else sha256 over URL and model name.
+
+        The latter tells vectors of different servers and models apart, so that they are not compared. It does not
+        show that a server runs the model it names, nor that the model was not replaced under the same name: such
+        scores can be computed again from the stored vectors, but the vectors cannot be audited.
+        """
         stated = self._card.get("digest")
-        return str(stated) if stated else hashlib.sha256(f"unverified:{self.model_id}".encode()).hexdigest()
+        return str(stated) if stated else hashlib.sha256(f"{self._url}\n{self.model_id}".encode()).hexdigest()
 
     @property
     def model_id(self) -> str:
@@ -81,7 +87,10 @@ class HttpEmbedder:
 
     @cached_property
     def _card(self) -> Mapping[str, Any]:
-        listed = self._json("GET", "/models").get("data")
+        reply = self._reply("GET", "/models")
+        if reply.status_code == httpx.codes.NOT_FOUND and self._model:
+            return {"id": self._model}
+        listed = self._content(reply, "/models").get("data")
         cards = [card for card in listed if isinstance(card, dict)] if isinstance(listed, list) else []
         chosen = [card for card in cards if "id" in card and self._model in (None, card["id"])]
         if not chosen:
@@ -91,7 +100,7 @@ class HttpEmbedder:
 
     def _ask(self, texts: Sequence[str]) -> Rows:
         body = {"model": self.model_id, "input": list(texts), "encoding_format": "base64"}
-        data = self._json("POST", "/embeddings", body).get("data")
+        data = self._content(self._reply("POST", "/embeddings", body), "/embeddings").get("data")
         try:
             ordered = sorted(data or [], key=lambda item: item["index"])
             rows = np.array([_decoded(item["embedding"]) for item in ordered], dtype=np.float32)
@@ -110,12 +119,15 @@ class HttpEmbedder:
                 )
         return parts
 
-    def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def _reply(self, method: str, path: str, body: Any = None) -> httpx.Response:
         deadline = time.monotonic() + self._timeout_s
         reply = self._request(method, path, body)
         while reply.status_code in BUSY and time.monotonic() + RETRY_S < deadline:
             time.sleep(RETRY_S)
             reply = self._request(method, path, body)
+        return reply
+
+    def _content(self, reply: httpx.Response, path: str) -> dict[str, Any]:
         if reply.status_code != httpx.codes.OK:
             raise EmbedderError(
                 f"the embedder at {self._url} answered {reply.status_code} to {path}: {reply.text[:300]}"
@@ -137,7 +149,8 @@ class HttpEmbedder:
             raise EmbedderError(f"the embedder at {self._url} did not answer within {self._timeout_s} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise EmbedderError(
-                f"cannot reach the embedder at {self._url}: {error}; is it running, and is EMBEDDER_URL right?"
+                f"cannot reach the embedder at {self._url}: {error}; is it running, and is the URL right "
+                "(EMBEDDER_URL, or EMBEDDING_MODEL where that is one)?"
             ) from error
 
 

@@ -15,6 +15,7 @@ class HashingEmbedder:
     """A deterministic `ServableEmbedder` for tests: signed bag-of-words hashing into `dim` buckets."""
 
     model_id = "hashing-test-double"
+    backend = "hashing"
 
     def __init__(self, dim: int = 384) -> None:
         self._dim = dim

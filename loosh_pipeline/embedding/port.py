@@ -31,6 +31,11 @@ class ServableEmbedder(Embedder, Protocol):
     @property
     def model_id(self) -> str: ...
 
+    @property
+    def backend(self) -> str:
+        """What runs the model, for logs."""
+        ...
+
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Tokens the model reads of all texts together."""
         ...

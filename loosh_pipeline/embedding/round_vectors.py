@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, Response
 from loosh_pipeline.embedding.port import Embedder, Rows
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.scoring.round import Round, RoundResponse
+from loosh_pipeline.scoring.network.round import texts_to_embed
+from loosh_pipeline.scoring.round import REPLIED, Round, RoundResponse
 from loosh_pipeline.scoring.text import chunks, sentences
-from loosh_pipeline.scoring.vectors import mean_direction
+from loosh_pipeline.scoring.vectors import Vectors, mean_direction, unit_vector
 
-Kind = Literal["prompt", "chunk", "sentence"]
+Kind = Literal["prompt", "chunk", "sentence", "text"]
 PROMPT_HOTKEY = Hotkey("")
 STORED = np.dtype("<f2")
 
@@ -40,7 +41,10 @@ SCHEMA = pl.Schema(
 
 
 class TextRow(NamedTuple):
-    """One text of a round: window `position` of the prompt (hotkey empty) or of an answer, or a sentence of it."""
+    """One text of a round: window `position` of the prompt (hotkey empty) or of an answer, or a sentence of it.
+
+    Kind `text` is what the network's method reads besides: whole answers, parts of the prompt, its own sentences.
+    """
 
     hotkey: Hotkey
     kind: Kind
@@ -68,12 +72,17 @@ class RoundVectors:
 
 
 def texts_of(prompt: str, responses: Iterable[Response]) -> tuple[TextRow, ...]:
-    """Every text to embed: windows of the prompt, then windows and sentences of each answer, by hotkey."""
+    """Every text to embed: windows of the prompt, windows and sentences of each answer by hotkey, then what the
+    network's method reads and is not among them."""
     rows = [TextRow(PROMPT_HOTKEY, "prompt", i, text) for i, text in enumerate(chunks(prompt) or [prompt[:1000]])]
-    for response in sorted(responses, key=lambda r: r.hotkey):
+    replied = sorted((r for r in responses if r.outcome in REPLIED), key=lambda r: r.hotkey)
+    for response in replied:
         if response.outcome is Outcome.ANSWERED:
             rows += [TextRow(response.hotkey, "chunk", i, t) for i, t in enumerate(chunks(response.text))]
             rows += [TextRow(response.hotkey, "sentence", i, t) for i, t in enumerate(sentences(response.text))]
+    seen = {row.text for row in rows}
+    read = (text for text in texts_to_embed(prompt, [r.text for r in replied]) if text not in seen)
+    rows += [TextRow(PROMPT_HOTKEY, "text", i, text) for i, text in enumerate(read)]
     return tuple(rows)
 
 
@@ -91,20 +100,25 @@ def pack(
 ) -> RoundVectors:
     """The stored form of a round; `vectors` are the (u, d) rows of the `unique` texts."""
     at = {text: i for i, text in enumerate(unique)}
-    sha256 = [hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() for text in unique]
+    sha256 = [text_sha256(text) for text in unique]
     keys = tuple(VectorKey(row.hotkey, row.kind, row.position, sha256[at[row.text]]) for row in rows)
     spread = np.asarray(vectors)[[at[row.text] for row in rows]]
     return RoundVectors(challenge_id, keys, spread.astype(STORED), digest)
 
 
-def unpack(stored: RoundVectors, responses: Iterable[Response]) -> Round:
+def text_sha256(text: str) -> str:
+    """Digest by which the vector of a text is found; a lone surrogate, which has no bytes, counts as `?`."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def unpack(stored: RoundVectors, prompt: str, responses: Sequence[Response]) -> Round:
     """The round to score, in the order of `responses`. Raises ScoringError when the prompt's vector is missing."""
     wide = stored.vectors.astype(np.float64)
     places: dict[tuple[str, str], list[int]] = {}
     for i in sorted(range(len(stored.keys)), key=lambda i: stored.keys[i].position):
         places.setdefault((stored.keys[i].hotkey, stored.keys[i].kind), []).append(i)
-    prompt = wide[places.get((PROMPT_HOTKEY, "prompt"), [])]
-    if not len(prompt):
+    windows = wide[places.get((PROMPT_HOTKEY, "prompt"), [])]
+    if not len(windows):
         raise ScoringError(
             f"no prompt vector is stored for challenge {stored.challenge_id}; materialize its embeddings again"
         )
@@ -116,13 +130,38 @@ def unpack(stored: RoundVectors, responses: Iterable[Response]) -> Round:
             elapsed_ms=response.elapsed_ms,
             chunks=wide[places.get((response.hotkey, "chunk"), [])],
             sentences=wide[places.get((response.hotkey, "sentence"), [])],
+            uid=response.uid,
+            total_ms=_total_ms(response),
+            ip=response.ip,
+            coldkey=response.coldkey,
         )
         for response in responses
     )
     try:
-        return Round(stored.challenge_id, mean_direction(prompt), asked)
+        return Round(
+            stored.challenge_id,
+            mean_direction(windows),
+            asked,
+            prompt=prompt,
+            text_vectors=_text_vectors(stored, wide, prompt, responses),
+        )
     except ValueError as error:
         raise ScoringError(str(error)) from error
+
+
+def _text_vectors(
+    stored: RoundVectors, wide: NDArray[np.float64], prompt: str, responses: Sequence[Response]
+) -> dict[str, Vectors]:
+    row = {key.text_sha256: i for i, key in enumerate(stored.keys)}
+    texts = texts_to_embed(prompt, [response.text for response in responses if response.outcome in REPLIED])
+    # float16 leaves the length of a row off by some 1e-4, which the network's plain dot products would see
+    return {text: unit_vector(wide[row[digest]]) for text in texts if (digest := text_sha256(text)) in row}
+
+
+def _total_ms(response: Response) -> float | None:
+    if response.elapsed_ms is None:
+        return None
+    return response.elapsed_ms + (response.handshake_ms or 0.0)
 
 
 def to_frame(stored: RoundVectors) -> pl.DataFrame:

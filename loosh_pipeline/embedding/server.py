@@ -130,7 +130,8 @@ async def _refused(_: Request, refusal: Exception) -> JSONResponse:
 def _add_routes(app: FastAPI, worker: Worker, limits: Limits) -> None:
     async def health() -> dict[str, Any]:
         model = worker.model()
-        return {"status": "ok", "model": model.model_id, "digest": model.digest, "dim": model.dim}
+        about = {"model": model.model_id, "digest": model.digest, "dim": model.dim, "backend": model.backend}
+        return {"status": "ok", **about}
 
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [_card(worker.model())]}

@@ -20,6 +20,7 @@ EMBEDDING_ZERO = "embedding_zero"
 ELAPSED_NOT_FINITE = "elapsed_not_finite"
 ELAPSED_NEGATIVE = "elapsed_negative"
 OFF_TOPIC = "off_topic"
+NO_AGREEMENT = "no_agreement"
 
 
 @dataclass(frozen=True, eq=False)

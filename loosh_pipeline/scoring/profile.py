@@ -7,14 +7,20 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from loosh_pipeline.domain import ScorerVersion
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised with every change of scoring code that can change a payout."""
 
-_RAMPS = (("copy_low", "copy_high"), ("blatant_low", "blatant_high"), ("restated_low", "restated_high"))
+_RAMPS = (
+    ("alike_low", "alike_high"),
+    ("blatant_low", "blatant_high"),
+    ("identical_low", "identical_high"),
+    ("pair_low", "pair_high"),
+    ("restated_low", "restated_high"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +35,49 @@ class RobustProfile:
 
     relevance_gate: float = 0.30
     """Cosine of question and answer below which an answer is to something else: no pay and no vote."""
-    meaning_weight: float = 1.0
+    meaning_weight: float = 2.0
+    """Weight of likeness in meaning beside that in coverage and in wording."""
     coverage_weight: float = 1.0
     wording_weight: float = 1.0
-    baseline_weight: float = 1.0
+    baseline_weight: float = 0.25
     """How much of an answer's likeness to answers of other challenges is taken off its agreement."""
-    copy_low: float = 0.65
-    """Wording similarity up to which two answers are independent …"""
-    copy_high: float = 0.85
-    """… and from which one is a copy of the other; linear between."""
-    blatant_low: float = 0.85
-    """The same ramp for sharing pay, which one round justifies only when the copy is beyond doubt."""
-    blatant_high: float = 0.95
-    blatant_full_words: float = 50.0
+    coverage_length_slope: float = 0.05
+    """Coverage that an answer gains by being longer by a factor of e, whatever it says; taken off."""
+    coverage_length_limit: float = 1.0
+    """How far from the median, in natural logarithm, a length is corrected for."""
+    blatant_low: float = 0.90
+    """Wording likeness up to which one round calls two answers independent …"""
+    blatant_high: float = 0.97
+    """… and from which it calls them copies; linear between."""
+    identical_low: float = 0.95
+    """The same ramp for being one text, among which a vote is split evenly."""
+    identical_high: float = 0.99
+    evidence_full_words: float = 50.0
     """Words of the shorter answer from which likeness is full evidence of copying."""
+    alike_low: float = 0.70
+    """Wording likeness up to which a round says nothing against two identities …"""
+    alike_high: float = 0.85
+    """… and from which they were alike in it; linear between."""
+    pair_low: float = 0.20
+    """Rate of rounds in which two identities were alike up to which they are independent …"""
+    pair_high: float = 0.40
+    """… and from which they are one source."""
+    pair_prior_alike: float = 0.02
+    """The rate of honest pairs, which a pair is taken to have had …"""
+    pair_prior_rounds: float = 5.0
+    """… in as many rounds before its first."""
+    mean_prior_wording: float = 0.40
+    """The same for the mean likeness of a pair, by which copying is reported: that of honest pairs …"""
+    mean_prior_rounds: float = 2.0
+    """… in as many rounds."""
+    track_power: float = 3.0
+    """Within a window, a vote weighs the voter's mean score over its other rounds to this power …"""
+    track_prior_rounds: float = 2.0
+    """… with as many rounds at the average before its first …"""
+    track_limit: float = 3.0
+    """… and no round counting for more than this many averages."""
+    track_passes: int = 2
+    """How often track records are taken from scores that the former ones led to."""
     vote_power: float = 2.0
     """A vote weighs relevance to this power …"""
     restated_low: float = 0.85
@@ -80,11 +115,14 @@ class RobustProfile:
         for low, high in _RAMPS:
             if not getattr(self, low) < getattr(self, high):
                 raise ValueError(f"{low} ({getattr(self, low)}) must be below {high} ({getattr(self, high)})")
+        for name in ("context_rounds", "track_passes"):
+            if getattr(self, name) != int(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; it counts something, give a whole number")
         if not self.view_weight > 0:
             raise ValueError("meaning_weight, coverage_weight and wording_weight are all 0; give one a weight")
-        if not (self.power > 0 and self.blatant_full_words > 0 and self.speed < 1):
+        if not (self.power > 0 and self.evidence_full_words > 0 and self.speed < 1):
             raise ValueError(
-                f"power ({self.power}) and blatant_full_words ({self.blatant_full_words}) must be above 0, "
+                f"power ({self.power}) and evidence_full_words ({self.evidence_full_words}) must be above 0, "
                 f"speed ({self.speed}) below 1"
             )
 
@@ -93,9 +131,19 @@ class RobustProfile:
         return self.meaning_weight + self.coverage_weight + self.wording_weight
 
 
-def scorer_version(profile: RobustProfile) -> ScorerVersion:
-    """First 12 hex digits of the sha256 over profile name, parameters and `CODE_VERSION`."""
-    # float() so that 1 and 1.0, which score alike, are one version
-    parameters = {name: float(value) for name, value in asdict(profile).items()}
-    content = json.dumps([profile.name, parameters, CODE_VERSION], sort_keys=True)
+class Profile(Protocol):
+    """A named scorer with its parameters: a frozen dataclass of numbers."""
+
+    name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+def scorer_version(profile: Profile, model_digest: str = "") -> ScorerVersion:
+    """First 12 hex digits of the sha256 over profile name, parameters, `CODE_VERSION` and the embedding model."""
+    content = json.dumps([profile.name, parameters_of(profile), CODE_VERSION, model_digest], sort_keys=True)
     return ScorerVersion(hashlib.sha256(content.encode()).hexdigest()[:12])
+
+
+def parameters_of(profile: Profile) -> dict[str, float]:
+    """The parameters by name, as floats, so that 1 and 1.0, which score alike, are one version."""
+    return {name: float(value) for name, value in asdict(profile).items()}

@@ -1,13 +1,49 @@
-"""What scoring a round yields: one flat row per miner asked, and what describes the round as a whole."""
+"""What scoring a round yields: one row per miner asked, one per pair of answers, and what describes the round."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
+from loosh_pipeline.scoring.pairs import PairEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the network's existing method finds in one answer, whichever profile pays; None where it found nothing."""
+
+    quality: float | None
+    """The six signals shaped and summed, 0 below the method's gate of relevance."""
+    quality_threshold: float
+    quality_margin: float | None
+    signal_relevance: float | None
+    signal_coherence: float | None
+    signal_coverage: float | None
+    signal_complexity: float | None
+    signal_density: float | None
+    signal_specificity: float | None
+    outlier: bool
+    cluster: int | None
+    entity_weight: float | None
+    """Its vote in consensus, below 1 when others share its address or coldkey; None when no owner is known."""
+    length_kept: bool | None
+    in_consensus: bool
+    removed_by: str
+    """The first filter that took it out of consensus; empty when none did."""
+    composite: float | None
+    emission: float
+    """What the method would pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundMeasure:
+    """What the network's existing method finds in a round: consensus = mean + spread of the similarities in it."""
+
+    consensus_score: float
+    consensus_mean: float
+    consensus_spread: float
+    consensus_reached: bool
+    garbage_alert: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +65,12 @@ class Score:
     elapsed_ms: float | None
     relevance: float | None
     """Cosine of answer and question."""
-    relevance_gate: float
+    relevance_gate: float | None
     relevance_margin: float | None
     meaning: float | None
     """Likeness to the peers, the question's direction removed; this and the next two: mean weighted by votes."""
     coverage: float | None
-    """How much of what the peers say it says too."""
+    """How much of what the peers say it says too, at equal length."""
     wording: float | None
     """Likeness of words used."""
     baseline: float | None
@@ -47,30 +83,30 @@ class Score:
     copy_group_size: float | None
     """What its vote is divided by: 1 for an independent answer, n for one of n exact copies."""
     copies: tuple[Hotkey, ...]
-    """Whose answers are copies of this one (or it of theirs): copy degree of at least one half."""
+    """Who gave the same answer, all but for details: copy degree of at least one half."""
     share: float
     """Part of one pay left after sharing it with blatant copies; 0 when unscored."""
     speed_factor: float
     score: float
     payout: float
     """1 for an average independent answer, exactly 0 when unscored."""
+    measure: Measure | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class RoundScores:
-    """The scores of one round, in the order in which its responses were given.
+    """The scores of one round under one profile, in the order in which its responses were given.
 
-    `similarity`: (n, n) cosine of the whole-answer vectors of the answers that could be compared, in the order of
-    `similarity_hotkeys` (sorted). `consensus_score`: mean of that cosine over pairs of answers that passed the
-    gate, a pair weighing the product of its two votes; None with fewer than two of them. `typical_score`: the
-    score that earns a payout of 1; 0 when nobody earned anything.
+    `pairs`: one for every two comparable answers, sorted. `measure`: None when the network's method found nothing to
+    measure, or the vectors it reads were not given. `typical_score`: the score that earns a payout of 1; 0 when nobody
+    earned anything, and for a profile that knows none.
     """
 
     challenge_id: ChallengeId
+    profile: str
     scorer_version: ScorerVersion
     context_digest: str
     scores: tuple[Score, ...]
-    similarity: NDArray[np.float64] = field(repr=False)
-    similarity_hotkeys: tuple[Hotkey, ...]
-    consensus_score: float | None
+    pairs: tuple[PairEvidence, ...]
+    measure: RoundMeasure | None
     typical_score: float

@@ -11,7 +11,6 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from loosh_pipeline.domain import (
@@ -24,17 +23,14 @@ from loosh_pipeline.domain import (
     ObservedWeights,
     Outcome,
     Response,
-    ScorerVersion,
     Submission,
     Uid,
     Usage,
     WeightPlan,
 )
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.scoring.result import RoundScores, Score
 
 UTC_MS = pl.Datetime("ms", "UTC")
-ROUND_COLUMNS = ("challenge_id", "scorer_version", "context_digest", "consensus_score", "typical_score")
 
 RESPONSES: Mapping[str, Any] = {
     "challenge_id": pl.String,
@@ -56,21 +52,6 @@ RESPONSES: Mapping[str, Any] = {
     "sha256": pl.String,
     "asked_at": UTC_MS,
     "metagraph_block": pl.UInt64,
-}
-
-SCORES: Mapping[str, Any] = {
-    "challenge_id": pl.String,
-    "scorer_version": pl.String,
-    "context_digest": pl.String,
-    "consensus_score": pl.Float64,
-    "typical_score": pl.Float64,
-    "received_at": UTC_MS,
-    "hotkey": pl.String,
-    "outcome": pl.String,
-    "scored": pl.Boolean,
-    "reason": pl.String,
-    "words": pl.Int64,
-    "copies": pl.List(pl.String),
 }
 
 METAGRAPH: Mapping[str, Any] = {
@@ -105,6 +86,8 @@ EMISSIONS: Mapping[str, Any] = {
     "weight": pl.Float64,
     "last_answered_at": UTC_MS,
 }
+PAYROLL: Mapping[str, Any] = {"profile": pl.String, "rounds": pl.Int64}
+"""What every row of an `emissions` table says of the whole."""
 
 WEIGHTS: Mapping[str, Any] = {
     "netuid": pl.Int32,
@@ -165,31 +148,6 @@ def _response(row: dict[str, Any]) -> Response:
     )
 
 
-def scores_frame(result: RoundScores, **about: Any) -> pl.DataFrame:
-    """One row for every miner asked: the score, and what describes its round; `about` holds received_at."""
-    round_values = {name: getattr(result, name) for name in ROUND_COLUMNS} | about
-    schema = {f.name: pl.Float64 for f in fields(Score)} | dict(SCORES)
-    order = [*SCORES, *(f.name for f in fields(Score) if f.name not in SCORES)]
-    return pl.DataFrame([round_values | asdict(score) for score in result.scores], schema=schema).select(order)
-
-
-def scores_of(frame: pl.DataFrame) -> RoundScores:
-    """The stored scores of one round, without its similarity matrix. Raises StoreError for an empty table."""
-    if frame.is_empty():
-        raise StoreError("the score table of this challenge is empty: nobody was asked; materialize consensus_scores")
-    rows = frame.to_dicts()
-    names = [f.name for f in fields(Score)]
-    scores = tuple(
-        Score(
-            **{name: row[name] for name in names} | {"copies": tuple(row["copies"]), "outcome": Outcome(row["outcome"])}
-        )
-        for row in rows
-    )
-    about = {name: rows[0][name] for name in ROUND_COLUMNS}
-    about["scorer_version"] = ScorerVersion(about["scorer_version"])
-    return RoundScores(scores=scores, similarity=np.zeros((0, 0)), similarity_hotkeys=(), **about)
-
-
 def metagraph_frame(metagraph: Metagraph) -> pl.DataFrame:
     """One row for every neuron, with what describes the subnet repeated on each."""
     subnet = {f.name: getattr(metagraph, f.name) for f in fields(Metagraph) if f.name != "neurons"}
@@ -219,8 +177,10 @@ def metagraph_of(frame: pl.DataFrame) -> Metagraph:
     return Metagraph(**subnet, neurons=neurons)
 
 
-def emissions_frame(emissions: Sequence[Emission]) -> pl.DataFrame:
-    return pl.DataFrame([asdict(emission) for emission in emissions], schema=EMISSIONS)
+def emissions_frame(emissions: Sequence[Emission], profile: str, rounds: int) -> pl.DataFrame:
+    """One row for every miner asked in the lookback, under which profile and over how many rounds."""
+    about = {"profile": profile, "rounds": rounds}
+    return pl.DataFrame([asdict(emission) | about for emission in emissions], schema={**EMISSIONS, **PAYROLL})
 
 
 def emissions_of(frame: pl.DataFrame) -> tuple[Emission, ...]:

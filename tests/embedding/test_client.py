@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -139,6 +140,27 @@ def test_a_server_that_states_no_digest_and_speaks_plain_numbers_will_do(serve: 
         assert remote.embed(["blue", "red"]).tolist() == [[1, 0], [0, 1]]
         assert remote.dim == 2
         assert len(remote.digest) == 64
+
+
+def test_a_foreign_digest_tells_servers_and_models_apart(serve: Serve) -> None:
+    def digest(url: str, model: str) -> str:
+        with HttpEmbedder(url, model=model) as remote:
+            return remote.digest
+
+    one, other = (serve(scripted([[1.0, 0.0]], [{"id": "a"}, {"id": "b"}])) for _ in range(2))
+    digests = {digest(one, "a"), digest(one + "/v1/", "a"), digest(one, "b"), digest(other, "a")}
+    assert len(digests) == 3
+    assert hashlib.sha256(f"{one}/v1\na".encode()).hexdigest() in digests
+
+
+def test_a_server_that_lists_no_models_is_asked_for_the_one_named(serve: Serve) -> None:
+    app = scripted([[1.0, 0.0]])
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/v1/models"]
+    url = serve(app)
+    with HttpEmbedder(url, model="m") as named:
+        assert (named.model_id, named.embed(["sky"]).tolist()) == ("m", [[1.0, 0.0]])
+    with HttpEmbedder(url) as unnamed, pytest.raises(EmbedderError, match="answered 404 to /models"):
+        unnamed.embed(["sky"])
 
 
 @pytest.mark.parametrize(

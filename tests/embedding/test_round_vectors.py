@@ -21,6 +21,7 @@ from loosh_pipeline.embedding.round_vectors import (
 )
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.scoring.context import ScoringContext
+from loosh_pipeline.scoring.network.round import texts_to_embed
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.robust import score_round
 from tests import builders
@@ -44,7 +45,7 @@ def embedded(responses: list[Response] | None = None) -> RoundVectors:
     return embed_round(HashingEmbedder(32), ID, PROMPT, responses or asked())
 
 
-def test_texts_are_the_prompt_then_windows_and_sentences_of_answers_by_hotkey() -> None:
+def test_texts_are_the_prompt_then_windows_and_sentences_of_answers_by_hotkey_then_what_is_left() -> None:
     rows = texts_of(PROMPT, asked())
     assert [(row.hotkey, row.kind, row.position) for row in rows] == [
         ("", "prompt", 0),
@@ -56,13 +57,30 @@ def test_texts_are_the_prompt_then_windows_and_sentences_of_answers_by_hotkey() 
         ("hk-d", "chunk", 0),
         ("hk-d", "sentence", 0),
         ("hk-d", "sentence", 1),
+        ("", "text", 0),
     ]
+    assert rows[-1].text == " … ", "an empty reply, which the network's method reads"
     assert rows[0].text == PROMPT
     assert rows[4].text == "Air scatters blue light."
 
 
+def test_what_the_network_reads_is_embedded_once_and_has_its_unit_row() -> None:
+    prompt = "Why is the sky blue, and why is it red at dusk?"
+    long = " ".join(f"word{i}" for i in range(200)) + ". A sentence of its own stands here."
+    responses = [builders.response("hk-a", text=long), builders.response("hk-b", text=SKY)]
+    rows = texts_of(prompt, responses)
+    extra = [row.text for row in rows if row.kind == "text"]
+    assert [row.hotkey for row in rows if row.kind == "text"] == [""] * len(extra)
+    assert long in extra, "in windows it is many texts, the network embeds it as one"
+    assert SKY not in extra, "a short answer is its own window"
+    vectors = embed_round(HashingEmbedder(32), ID, prompt, responses)
+    text_vectors = unpack(vectors, prompt, responses).text_vectors
+    assert set(text_vectors) == set(texts_to_embed(prompt, [long, SKY]))
+    assert [float(np.linalg.norm(row)) for row in text_vectors.values()] == pytest.approx([1.0] * len(text_vectors))
+
+
 def test_a_prompt_without_words_is_embedded_as_it_is() -> None:
-    assert [row.text for row in texts_of("?!", [])] == ["?!"]
+    assert [row.text for row in texts_of("?!", []) if row.kind == "prompt"] == ["?!"]
 
 
 def test_a_round_is_embedded_in_one_pass_and_no_text_twice() -> None:
@@ -70,7 +88,7 @@ def test_a_round_is_embedded_in_one_pass_and_no_text_twice() -> None:
     embed_round(embedder, ID, PROMPT, asked())
     assert len(embedder.calls) == 1
     (texts,) = embedder.calls
-    assert len(texts) == len(set(texts)) == 5
+    assert len(texts) == len(set(texts)) == 6
 
 
 def test_the_table_has_its_columns_and_the_bytes_of_float16() -> None:
@@ -85,15 +103,15 @@ def test_the_table_has_its_columns_and_the_bytes_of_float16() -> None:
 def test_a_round_read_back_scores_to_the_same_bytes_in_any_order_of_rows() -> None:
     vectors, responses = embedded(), asked()
     context, profile = ScoringContext.empty(32), RobustProfile()
-    first = score_round(unpack(vectors, responses), context, profile)
+    first = score_round(unpack(vectors, PROMPT, responses), context, profile)
     stored = to_frame(vectors).sample(fraction=1, shuffle=True, seed=1)
-    again = score_round(unpack(from_frame(stored), responses), context, profile)
-    assert again.scores == first.scores
-    assert again.similarity.tobytes() == first.similarity.tobytes()
+    again = score_round(unpack(from_frame(stored), PROMPT, responses), context, profile)
+    assert again == first
+    assert first.measure is not None
 
 
 def test_the_round_keeps_the_order_asked_and_what_each_answered() -> None:
-    round_ = unpack(embedded(), asked())
+    round_ = unpack(embedded(), PROMPT, asked())
     assert [response.hotkey for response in round_.responses] == ["hk-b", "hk-c", "hk-a", "hk-d", "hk-e"]
     by_hotkey = {response.hotkey: response for response in round_.responses}
     assert by_hotkey["hk-b"].sentences.shape == (2, 32)
@@ -104,7 +122,7 @@ def test_the_round_keeps_the_order_asked_and_what_each_answered() -> None:
 
 def test_an_answer_without_stored_vectors_is_unscored_not_lost() -> None:
     late = [*asked(), builders.response("hk-z", text="An answer that came after embedding.")]
-    scores = score_round(unpack(embedded(), late), ScoringContext.empty(32), RobustProfile()).scores
+    scores = score_round(unpack(embedded(), PROMPT, late), ScoringContext.empty(32), RobustProfile()).scores
     assert (scores[-1].hotkey, scores[-1].reason) == ("hk-z", "not_embedded")
 
 
@@ -144,9 +162,9 @@ def test_rows_that_are_not_of_one_round_are_refused() -> None:
 def test_a_round_without_its_prompt_is_refused() -> None:
     frame = to_frame(embedded()).filter(pl.col("kind") != "prompt")
     with pytest.raises(ScoringError, match="no prompt vector is stored for challenge c-1"):
-        unpack(from_frame(frame), asked())
+        unpack(from_frame(frame), PROMPT, asked())
 
 
 def test_a_hotkey_asked_twice_is_refused() -> None:
     with pytest.raises(ScoringError, match="hk-b asked more than once"):
-        unpack(embedded(), [*asked(), builders.response("hk-b")])
+        unpack(embedded(), PROMPT, [*asked(), builders.response("hk-b")])

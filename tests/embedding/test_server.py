@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -14,9 +15,9 @@ import pytest
 from loosh_pipeline.embedding import __main__ as program
 from loosh_pipeline.embedding.client import HttpEmbedder
 from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.embedding.model import MiniLmEmbedder
 from loosh_pipeline.embedding.port import Rows
 from loosh_pipeline.embedding.server import Limits, create_app
+from loosh_pipeline.embedding.torch_model import TorchEmbedder
 from loosh_pipeline.errors import ModelError
 from tests.embedding.conftest import Serve
 
@@ -58,6 +59,7 @@ def test_models_and_health_state_the_digest(client: openai.OpenAI, hashing_url: 
         "model": HashingEmbedder.model_id,
         "digest": HashingEmbedder().digest,
         "dim": 384,
+        "backend": "hashing",
     }
 
 
@@ -186,7 +188,7 @@ def test_requests_queue_for_one_thread_and_too_many_are_refused(serve: Serve) ->
     assert not slow.overlapped
 
 
-def test_the_real_model_over_the_wire_gives_the_same_vectors(serve: Serve, model: MiniLmEmbedder) -> None:
+def test_the_real_model_over_the_wire_gives_the_same_vectors(serve: Serve, model: TorchEmbedder) -> None:
     url = serve(create_app(lambda: model))
     wait_until_healthy(url)
     with HttpEmbedder(url) as remote, openai_client(url) as client:
@@ -200,10 +202,10 @@ def test_the_real_model_over_the_wire_gives_the_same_vectors(serve: Serve, model
 def test_the_process_ends_with_the_reason_when_its_model_is_unusable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def load(threads: int) -> MiniLmEmbedder:
-        raise ModelError(f"weights altered, {threads} threads")
+    def load(name: str, backend: str, threads: int, _: Path) -> TorchEmbedder:
+        raise ModelError(f"weights of {name} altered, {backend} on {threads} threads")
 
     monkeypatch.setattr(program, "load_model", load)
     monkeypatch.setattr(sys, "argv", ["embedding", "--port", "0", "--threads", "3"])
     assert program.main() == 1
-    assert "embedder: weights altered, 3 threads" in capsys.readouterr().err
+    assert "embedder: weights of builtin altered, auto on 3 threads" in capsys.readouterr().err

@@ -19,12 +19,15 @@ def test_equal_numbers_are_one_version() -> None:
     assert scorer_version(RobustProfile(power=4)) == scorer_version(RobustProfile(power=4.0))
 
 
-def test_every_parameter_and_the_code_version_change_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_parameter_the_model_and_the_code_change_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     default = RobustProfile()
     names = [field.name for field in dataclasses.fields(RobustProfile)]
-    changed = {scorer_version(RobustProfile.from_mapping({n: getattr(default, n) * 0.99})) for n in names}
+    whole = {name for name in names if isinstance(getattr(default, name), int)}
+    other = {name: getattr(default, name) + 1 if name in whole else getattr(default, name) * 0.99 for name in names}
+    changed = {scorer_version(RobustProfile.from_mapping({name: value})) for name, value in other.items()}
     assert len(changed | {scorer_version(default)}) == len(names) + 1
     before = scorer_version(default)
+    assert scorer_version(default, "another embedding model") != before
     monkeypatch.setattr(module, "CODE_VERSION", module.CODE_VERSION + 1)
     assert scorer_version(default) != before
 
@@ -43,8 +46,12 @@ def test_an_unknown_parameter_is_named() -> None:
         ({"speed": -0.1}, "cannot be negative"),
         ({"relevance_gate": "high"}, "relevance_gate is 'high'"),
         ({"prior_votes": True}, "prior_votes is True"),
-        ({"copy_low": 0.9}, r"copy_low \(0.9\) must be below copy_high"),
-        ({"blatant_high": 0.85}, "must be below blatant_high"),
+        ({"pair_low": 0.9}, r"pair_low \(0.9\) must be below pair_high"),
+        ({"track_passes": 1.5}, "track_passes is 1.5; it counts something"),
+        ({"blatant_high": 0.5}, "must be below blatant_high"),
+        ({"identical_low": 1.0}, "must be below identical_high"),
+        ({"restated_high": 0.0}, "must be below restated_high"),
+        ({"evidence_full_words": 0.0}, "must be above 0"),
         ({"meaning_weight": 0.0, "coverage_weight": 0.0, "wording_weight": 0.0}, "all 0"),
     ],
 )

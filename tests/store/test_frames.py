@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -24,11 +23,9 @@ from loosh_pipeline.store.frames import (
     receipts_frame,
     responses_frame,
     responses_of,
-    scores_frame,
-    scores_of,
     weights_frame,
 )
-from tests.builders import NOON, emission, metagraph, neuron, response, round_scores, score
+from tests.builders import NOON, emission, metagraph, neuron, response
 
 PLAN = WeightPlan(
     netuid=78,
@@ -93,33 +90,6 @@ def test_a_round_nobody_was_asked_in_has_every_column() -> None:
     assert nobody.schema == stored(response()).schema
 
 
-def test_scores_come_back_without_their_similarity() -> None:
-    result = round_scores(
-        (
-            score("hotkey-1", 1.5, copies=("hotkey-2",)),
-            score("hotkey-2", 0.5, copies=("hotkey-1", "hotkey-9")),
-            score("hotkey-3", 0.0, outcome=Outcome.TIMEOUT),
-        )
-    )
-    frame = through_a_file(scores_frame(result, received_at=NOON))
-    found = scores_of(frame)
-    assert found.scores == result.scores
-    assert found.similarity.shape == (0, 0)
-    for name in ("challenge_id", "scorer_version", "context_digest", "consensus_score", "typical_score"):
-        assert getattr(found, name) == getattr(result, name)
-    assert frame["received_at"].to_list() == [NOON] * 3
-
-
-def test_a_round_with_nothing_to_compare_comes_back() -> None:
-    result = round_scores(
-        (score("hotkey-1", 0.0, outcome=Outcome.EMPTY),), consensus_score=None, similarity=np.zeros((0, 0))
-    )
-    found = scores_of(through_a_file(scores_frame(result, received_at=NOON)))
-    assert (found.consensus_score, found.scores) == (None, result.scores)
-    with pytest.raises(StoreError, match="nobody was asked"):
-        scores_of(scores_frame(round_scores(()), received_at=NOON))
-
-
 @pytest.mark.parametrize(
     "subnet",
     [
@@ -147,8 +117,12 @@ def test_an_empty_metagraph_is_refused() -> None:
 
 def test_emissions_come_back() -> None:
     earned = (emission("a", last_answered_at=NOON), emission("b", weight=0.0, emission=0.0, paid=0))
-    assert emissions_of(through_a_file(emissions_frame(earned))) == earned
-    assert emissions_of(emissions_frame(())) == ()
+    frame = through_a_file(emissions_frame(earned, "robust", 7))
+    assert emissions_of(frame) == earned
+    assert frame.select("profile", "rounds").unique().rows() == [("robust", 7)]
+    nobody = emissions_frame((), "robust", 0)
+    assert emissions_of(nobody) == ()
+    assert nobody.schema == frame.schema
 
 
 def test_a_plan_comes_back_with_what_the_chain_said() -> None:

@@ -1,0 +1,31 @@
+"""The same rounds under the profiles that do not pay."""
+
+import dagster as dg
+
+from assets.challenges import OWNERS, challenge_partitions
+from assets.consensus_scores import consensus_scores, evaluate_and_keep
+from loosh_pipeline.scorers import shadow_profiles
+from loosh_pipeline.settings import get_settings
+from resources.store import Store
+
+
+@dg.asset(
+    description=(
+        "Scores under every other profile of SCORING_PROFILES, beside those that pay and in the same table. They "
+        "decide nothing; they tell what paying otherwise would change."
+    ),
+    deps=[consensus_scores],
+    partitions_def=challenge_partitions,
+    group_name="evaluation",
+    owners=OWNERS,
+    kinds={"python", "numpy", "parquet"},
+    code_version="1",
+)
+def shadow_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
+    partition = store.partition(context.partition_key)
+    found = {}
+    for profile in shadow_profiles(get_settings()):
+        result, _ = evaluate_and_keep(store, partition, profile)
+        found[profile.name] = result.scorer_version
+    shown = ", ".join(f"{name} ({version})" for name, version in found.items())
+    return dg.MaterializeResult(metadata={"profiles": shown or "none: SCORING_PROFILES names only the one that pays"})

@@ -1,0 +1,60 @@
+"""What an operator should know before it costs anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.scorers import clipping_warning, model_warning
+from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.tables import Tables
+
+Verdict = Literal["ok", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: `look` means that somebody should."""
+
+    subject: str
+    verdict: Verdict
+    said: str
+
+
+def findings(settings: Settings) -> list[Finding]:
+    """Everything that is looked at, in the order in which it matters."""
+    return [_pay(settings), _model(settings)]
+
+
+def _pay(settings: Settings) -> Finding:
+    """What paying by this profile costs where the others pay by the network's."""
+    subject, network = "pay", NetworkProfile.name
+    if settings.pay_profile == network:
+        return Finding(subject, "ok", f"paid by {network}, like the network's existing validators")
+    if network not in settings.scoring_profiles:
+        return Finding(
+            subject,
+            "look",
+            f"paid by {settings.pay_profile}; whoever pays unlike the other validators loses trust. Set "
+            f"SCORING_PROFILES={settings.pay_profile},{network} to learn how much",
+        )
+    tables = Tables(settings.tables_root)
+    own, others = tables.latest("emissions"), tables.latest("shadow_emissions")
+    if own is None or others is None:
+        return Finding(subject, "look", f"paid by {settings.pay_profile}; the cost is known after the first emissions")
+    paid = _weights(own, settings.pay_profile)
+    return Finding(subject, "look", clipping_warning(paid, settings.pay_profile, _weights(others, network), network))
+
+
+def _weights(emissions: pl.DataFrame, profile: str) -> dict[Hotkey, float]:
+    rows = emissions.filter(pl.col("profile") == profile).select("hotkey", "weight").rows()
+    return {Hotkey(hotkey): weight for hotkey, weight in rows}
+
+
+def _model(settings: Settings) -> Finding:
+    warning = model_warning(settings)
+    return Finding("embedding model", "look" if warning else "ok", warning or f"{settings.embedding_model}")

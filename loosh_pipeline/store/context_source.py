@@ -1,0 +1,43 @@
+"""The scoring context of the stored rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import chain, islice
+
+import numpy as np
+
+from loosh_pipeline.domain import Outcome
+from loosh_pipeline.embedding.round_vectors import RoundVectors, from_frame
+from loosh_pipeline.scoring.context import ScoringContext, build_context
+from loosh_pipeline.scoring.vectors import Vectors, mean_direction
+from loosh_pipeline.store.frames import responses_of
+from loosh_pipeline.store.tables import TableKey, Tables
+
+
+def recent_context(tables: Tables, until: datetime, limit: int) -> tuple[ScoringContext, str] | None:
+    """The context of the newest `limit` rounds, by day, and the embedding model that their vectors are of.
+
+    The model is that of the newest round; rounds of another one are passed over. None when nothing is embedded.
+    """
+    keys = tables.newest_first("embeddings", until.date())
+    embedded = ((key, from_frame(tables.read("embeddings", key))) for key in keys)
+    newest = next(embedded, None)
+    if newest is None:
+        return None
+    digest, dim = newest[1].model_digest, newest[1].vectors.shape[1]
+    same = (each for each in chain([newest], embedded) if each[1].model_digest == digest)
+    return build_context((_answers(tables, *each) for each in islice(same, limit)), dim), digest
+
+
+def _answers(tables: Tables, key: TableKey, stored: RoundVectors) -> tuple[Sequence[str], Vectors]:
+    """The texts of a round's answers, and one unit row for each that has windows."""
+    windows: dict[str, list[int]] = {}
+    for i, place in enumerate(stored.keys):
+        if place.kind == "chunk":
+            windows.setdefault(place.hotkey, []).append(i)
+    vectors = [mean_direction(stored.vectors[rows].astype(np.float64)) for _, rows in sorted(windows.items())]
+    responses = responses_of(tables.read("miner_responses", key))
+    texts = [each.text for each in responses if each.outcome is Outcome.ANSWERED]
+    return texts, np.array(vectors).reshape(-1, stored.vectors.shape[1])

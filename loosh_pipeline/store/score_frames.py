@@ -1,0 +1,185 @@
+"""Scores, pairs, settlements and scoring contexts as table rows, and back. Column names are field names.
+
+A score row holds its round's values too (`ROUND` and, from the network's method, `RoundMeasure`), so that it can be
+explained and recomputed from the tables alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.scoring.accusations import Accusation
+from loosh_pipeline.scoring.context import ScoringContext
+from loosh_pipeline.scoring.pairs import PairEvidence
+from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
+from loosh_pipeline.scoring.window import SettledScore
+from loosh_pipeline.store.frames import UTC_MS
+
+ROUND = ("challenge_id", "profile", "scorer_version", "context_digest", "typical_score")
+_KINDS: Mapping[str, Any] = {
+    "challenge_id": pl.String,
+    "profile": pl.String,
+    "scorer_version": pl.String,
+    "context_digest": pl.String,
+    "hotkey": pl.String,
+    "outcome": pl.String,
+    "scored": pl.Boolean,
+    "reason": pl.String,
+    "words": pl.Int64,
+    "copies": pl.List(pl.String),
+    "sources": pl.List(pl.String),
+    "first": pl.String,
+    "second": pl.String,
+    "same_address": pl.Boolean,
+    "same_coldkey": pl.Boolean,
+    "outlier": pl.Boolean,
+    "cluster": pl.Int64,
+    "length_kept": pl.Boolean,
+    "in_consensus": pl.Boolean,
+    "removed_by": pl.String,
+    "consensus_reached": pl.Boolean,
+    "garbage_alert": pl.Boolean,
+}
+
+
+def _schema(names: Iterable[str]) -> dict[str, Any]:
+    return {name: _KINDS.get(name, pl.Float64) for name in names}
+
+
+def _names(*kinds: type[Any]) -> list[str]:
+    return [field.name for kind in kinds for field in fields(kind) if field.name != "measure"]
+
+
+SCORE_COLUMNS = (*_names(Score), *_names(Measure))
+RECEIVED = {"received_at": UTC_MS}
+SCORES: Mapping[str, Any] = _schema([*ROUND, *_names(RoundMeasure)]) | RECEIVED | _schema(SCORE_COLUMNS)
+PAIRS: Mapping[str, Any] = _schema(["challenge_id", "scorer_version"]) | RECEIVED | _schema(_names(PairEvidence))
+SETTLED: Mapping[str, Any] = _schema(_names(SettledScore))
+ACCUSATIONS: Mapping[str, Any] = _schema(_names(Accusation)) | {"rounds": pl.Int64, "report": pl.String}
+CONTEXT: Mapping[str, Any] = {
+    "rounds": pl.Int64,
+    "words": pl.List(pl.String),
+    "rounds_seen": pl.List(pl.Int64),
+    "background": pl.Binary,
+    "digest": pl.String,
+    "model_digest": pl.String,
+    "built_at": UTC_MS,
+}
+
+
+def scores_frame(result: RoundScores, received_at: datetime) -> pl.DataFrame:
+    """One row for every miner asked."""
+    about = {name: getattr(result, name) for name in ROUND} | {"received_at": received_at}
+    about |= asdict(result.measure) if result.measure else {}
+    return pl.DataFrame([about | _score_row(score) for score in result.scores], schema=SCORES)
+
+
+def _score_row(score: Score) -> dict[str, Any]:
+    row = {field.name: getattr(score, field.name) for field in fields(Score)}
+    measure = row.pop("measure")
+    return row | (asdict(measure) if measure else {})
+
+
+def pairs_frame(result: RoundScores, received_at: datetime) -> pl.DataFrame:
+    """One row for every two answers that were compared."""
+    columns = {name: [getattr(pair, name) for pair in result.pairs] for name in _names(PairEvidence)}
+    count = len(result.pairs)
+    about = {
+        "challenge_id": [result.challenge_id] * count,
+        "scorer_version": [result.scorer_version] * count,
+        "received_at": [received_at] * count,
+    }
+    return pl.DataFrame(about | columns, schema=PAIRS)
+
+
+def scores_of(scores: pl.DataFrame, pairs: pl.DataFrame) -> RoundScores:
+    """The scores of one round. Raises StoreError for an empty table."""
+    if scores.is_empty():
+        raise StoreError("the score table of this challenge is empty: nobody was asked; materialize consensus_scores")
+    return _round(scores.to_dicts(), pairs.to_dicts())
+
+
+def rounds_of(scores: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> list[RoundScores]:
+    """Many rounds, from rows of one version each, sorted by challenge."""
+    of_round: dict[str, list[Mapping[str, Any]]] = {}
+    for pair in pairs:
+        of_round.setdefault(pair["challenge_id"], []).append(pair)
+    grouped = groupby(sorted(scores, key=_challenge), key=_challenge)
+    return [_round(list(rows), of_round.get(challenge_id, [])) for challenge_id, rows in grouped]
+
+
+def _challenge(row: Mapping[str, Any]) -> str:
+    return str(row["challenge_id"])
+
+
+def _round(scores: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> RoundScores:
+    first = scores[0]
+    found = first["consensus_score"] is not None
+    return RoundScores(
+        challenge_id=ChallengeId(first["challenge_id"]),
+        profile=first["profile"],
+        scorer_version=ScorerVersion(first["scorer_version"]),
+        context_digest=first["context_digest"],
+        scores=tuple(_score(row) for row in scores),
+        pairs=tuple(PairEvidence(**{name: row[name] for name in _names(PairEvidence)}) for row in pairs),
+        measure=RoundMeasure(**{name: first[name] for name in _names(RoundMeasure)}) if found else None,
+        typical_score=first["typical_score"],
+    )
+
+
+def _score(row: Mapping[str, Any]) -> Score:
+    measured = row["quality_threshold"] is not None
+    values = {name: row[name] for name in _names(Score)}
+    return Score(
+        **values
+        | {
+            "hotkey": Hotkey(row["hotkey"]),
+            "outcome": Outcome(row["outcome"]),
+            "copies": tuple(row["copies"]),
+            "measure": Measure(**{name: row[name] for name in _names(Measure)}) if measured else None,
+        }
+    )
+
+
+def settled_frame(settled: Sequence[SettledScore]) -> pl.DataFrame:
+    return pl.DataFrame([asdict(each) for each in settled], schema=SETTLED)
+
+
+def accusations_frame(accusations: Sequence[Accusation], report: str | None) -> pl.DataFrame:
+    """One row for every accused pair; each holds the whole record for the network, as JSON."""
+    rows = [asdict(each) | {"report": report} for each in accusations]
+    return pl.DataFrame(rows, schema=ACCUSATIONS)
+
+
+def context_frame(context: ScoringContext, model_digest: str, built_at: datetime) -> pl.DataFrame:
+    """A scoring context in one row; its background as little-endian float64 bytes."""
+    background = context.background
+    row = {
+        "rounds": context.rounds,
+        "words": list(context.document_frequency),
+        "rounds_seen": list(context.document_frequency.values()),
+        "background": None if background is None else background.astype("<f8").tobytes(),
+        "digest": context.digest,
+        "model_digest": model_digest,
+        "built_at": built_at,
+    }
+    return pl.DataFrame([row], schema=CONTEXT)
+
+
+def context_of(frame: pl.DataFrame) -> ScoringContext:
+    """The inverse of `context_frame`. Raises StoreError when the content is not that of its digest."""
+    row = frame.row(0, named=True)
+    background = None if row["background"] is None else np.frombuffer(row["background"], dtype="<f8")
+    context = ScoringContext.of(row["rounds"], dict(zip(row["words"], row["rounds_seen"], strict=True)), background)
+    if context.digest != row["digest"]:
+        raise StoreError(f"a scoring context says its digest is {row['digest'][:12]}, but is {context.digest[:12]}")
+    return context

@@ -1,0 +1,154 @@
+"""Where scores lie: rows and pairs of every round and scorer version, the scorers, the contexts they were given.
+
+consensus_scores/day=…/CHALLENGE.VERSION.parquet   one row for every miner asked
+pair_evidence/day=…/CHALLENGE.VERSION.parquet      one row for every two answers compared
+scorers/day=…/VERSION.parquet                      what the hash of a version stands for, since when
+scoring_context/day=…/TIME-RUN.MODEL.parquet       document frequencies and background, append-only
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from duckdb import DuckDBPyConnection
+
+from loosh_pipeline.domain import ChallengeId, ScorerVersion
+from loosh_pipeline.scoring.context import ScoringContext
+from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of, scorer_version
+from loosh_pipeline.scoring.result import RoundScores
+from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.score_frames import context_frame, context_of, pairs_frame, rounds_of, scores_frame, scores_of
+from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
+
+SCORES = "consensus_scores"
+PAIRS = "pair_evidence"
+SCORERS = "scorers"
+CONTEXTS = "scoring_context"
+
+TIME = "%Y%m%dT%H%M%S%f"
+SCORER_SCHEMA: Mapping[str, Any] = {
+    "scorer_version": pl.String,
+    "profile": pl.String,
+    "parameters": pl.String,
+    "code_version": pl.Int64,
+    "model_digest": pl.String,
+    "first_used_at": UTC_MS,
+}
+
+# One version of each round: that of the given parameters where it exists, else the one that came into use last.
+CHOSEN_SQL = """
+CREATE OR REPLACE TEMP TABLE chosen AS
+WITH known AS (
+    SELECT DISTINCT challenge_id, scorer_version FROM consensus_scores
+    WHERE received_at >= $since AND profile = $profile
+)
+SELECT challenge_id, scorer_version FROM known LEFT JOIN scorers USING (scorer_version)
+QUALIFY row_number() OVER (
+    PARTITION BY challenge_id
+    ORDER BY coalesce(scorers.parameters = $parameters AND scorers.code_version = $code_version, false) DESC,
+             first_used_at DESC NULLS LAST, scorer_version
+) = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The rounds of one profile over a lookback, one version of each, and when their challenges came."""
+
+    rounds: tuple[RoundScores, ...]
+    received_at: Mapping[ChallengeId, datetime]
+
+
+class ScoreTables:
+    """Reads and writes scores. Nothing is overwritten but by the same rows."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def write(
+        self, key: TableKey, result: RoundScores, profile: Profile, model_digest: str, received_at: datetime
+    ) -> WrittenTable:
+        """Keep the scores of a round, its pairs first: a round that has scores has its pairs."""
+        at = TableKey(key.day, key.name, result.scorer_version)
+        self._tables.write(PAIRS, at, pairs_frame(result, received_at))
+        self._tables.write_once(SCORERS, *_scorer(profile, model_digest))
+        return self._tables.write(SCORES, at, scores_frame(result, received_at))
+
+    def read(self, key: TableKey, version: ScorerVersion) -> RoundScores:
+        """The scores of a round. Raises StoreError that names the missing table."""
+        at = TableKey(key.day, key.name, version)
+        return scores_of(self._tables.read(SCORES, at), self._tables.read(PAIRS, at))
+
+    def model_digest(self, key: TableKey) -> str:
+        """The embedding model of a round's stored vectors. Raises StoreError when there are none."""
+        return str(self._tables.read("embeddings", key)["model_digest"][0])
+
+    def write_context(self, context: ScoringContext, model_digest: str, built_at: datetime, run: str) -> WrittenTable:
+        key = TableKey.of(f"{built_at:{TIME}}-{run[:8]}", built_at, model_digest[:12])
+        return self._tables.write(CONTEXTS, key, context_frame(context, model_digest, built_at))
+
+    def context_at(self, at: datetime, model_digest: str, dim: int) -> ScoringContext:
+        """The newest context of an embedding model that was built before `at`; an empty one when there is none.
+
+        A round is given the context of the moment its challenge came, however late it is scored again.
+        """
+        moment = at.astimezone(UTC)
+        for key in self._tables.newest_first(CONTEXTS, moment.date()):
+            if key.version == model_digest[:12] and key.name.partition("-")[0] < f"{moment:{TIME}}":
+                return context_of(self._tables.read(CONTEXTS, key))
+        return ScoringContext.empty(dim)
+
+    def newest_context(self) -> pl.DataFrame | None:
+        return self._tables.latest(CONTEXTS)
+
+    def window(self, connection: DuckDBPyConnection, profile: Profile, since: datetime) -> Window:
+        """Every round scored under a profile whose challenge came since then.
+
+        A round scored more than once is read in the version of today's parameters and code, or else in the one that
+        came into use last.
+        """
+        if len(self._tables.register_views(connection, [SCORES, PAIRS], since.date())) < 2:
+            return Window((), {})
+        self._tables.register_views(connection, [SCORERS])
+        about = {
+            "since": since,
+            "profile": profile.name,
+            "parameters": _parameters(profile),
+            "code_version": CODE_VERSION,
+        }
+        connection.execute(CHOSEN_SQL, about)
+        scores = _rows(connection, SCORES)
+        received = {ChallengeId(row["challenge_id"]): row["received_at"].astimezone(UTC) for row in scores}
+        return Window(tuple(rounds_of(scores, _rows(connection, PAIRS))), received)
+
+
+def _rows(connection: DuckDBPyConnection, table: str) -> list[dict[str, Any]]:
+    found = connection.execute(f"SELECT * FROM {table} JOIN chosen USING (challenge_id, scorer_version)")
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _parameters(profile: Profile) -> str:
+    return json.dumps(parameters_of(profile), sort_keys=True)
+
+
+def _scorer(profile: Profile, model_digest: str) -> tuple[TableKey, pl.DataFrame]:
+    """Where a scorer is described, and what it says; one fixed day, so that it is written once and for all."""
+    version = scorer_version(profile, model_digest)
+    row = {
+        "scorer_version": version,
+        "profile": profile.name,
+        "parameters": _parameters(profile),
+        "code_version": CODE_VERSION,
+        "model_digest": model_digest,
+        "first_used_at": datetime.now(UTC),
+    }
+    return TableKey(_EPOCH.date(), version), pl.DataFrame([row], schema=SCORER_SCHEMA)
+
+
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

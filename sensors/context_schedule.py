@@ -1,0 +1,51 @@
+"""Keeps the scoring context recent."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from loosh_pipeline.lock import only_looking
+from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.settings import get_settings
+from resources.store import Store
+from sensors.jobs import UNFINISHED_RUNS, failed_within, newest_run, refresh_context
+
+PAUSE_AFTER_FAILURE = timedelta(hours=1)
+FIRST_LOOKBACK = timedelta(days=30)
+
+
+@dg.schedule(
+    job=refresh_context,
+    cron_schedule="*/10 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Takes word weights and background again when they are older than CONTEXT_REFRESH_H.",
+)
+def context_schedule(
+    context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
+) -> dg.RunRequest | dg.SkipReason:
+    settings, now = get_settings(), datetime.now(UTC)
+    if reason := only_looking(settings.home):
+        return dg.SkipReason(reason)
+    last = newest_run(context.instance, refresh_context.name)
+    if last and last.dagster_run.status in UNFINISHED_RUNS:
+        return dg.SkipReason(f"run {last.dagster_run.run_id} is taking it")
+    if failed_within(last, PAUSE_AFTER_FAILURE):
+        return dg.SkipReason(f"run {last.dagster_run.run_id} failed; the next follows {PAUSE_AFTER_FAILURE} after it")
+    reason = _not_due(store, now, timedelta(hours=settings.context_refresh_h))
+    return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+
+
+def _not_due(store: Store, now: datetime, refresh: timedelta) -> str | None:
+    """Why no new context is needed. The first waits for enough rounds; then one of twice as many is worth having."""
+    newest = store.score_tables.newest_context()
+    if newest is None:
+        scored = store.inbox.scored_since(now - FIRST_LOOKBACK)
+        enough = RobustProfile().context_rounds
+        return None if scored >= enough else f"{scored} rounds are scored; a context is taken from {enough} on"
+    built_at, rounds = newest["built_at"][0], newest["rounds"][0]
+    since = store.inbox.scored_since(built_at)
+    if since >= rounds or (since and now - built_at >= refresh):
+        return None
+    return (
+        f"the context of {rounds} rounds is {(now - built_at).total_seconds() / 3600:.1f} h old, {since} rounds since"
+    )
