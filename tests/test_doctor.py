@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from loosh_pipeline.cli import app
+from loosh_pipeline.doctor import findings
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.frames import emissions_frame
+from loosh_pipeline.store.tables import TableKey, Tables
+from tests.builders import emission
+
+
+def said(settings: Settings) -> dict[str, tuple[str, str]]:
+    return {found.subject: (found.verdict, found.said) for found in findings(settings)}
+
+
+def kept(home: Path, table: str, profile: str, weights: dict[str, float]) -> None:
+    now = datetime.now(UTC)
+    frame = emissions_frame([emission(hotkey, weight=w) for hotkey, w in weights.items()], profile, 3)
+    Tables(str(home / "tables")).write(table, TableKey.of("run-1", now), frame)
+
+
+def test_paying_unlike_the_others_without_a_shadow_costs_an_unknown_share(tmp_path: Path) -> None:
+    verdict, text = said(Settings(loosh_home=tmp_path))["pay"]
+    assert verdict == "look"
+    assert "SCORING_PROFILES=robust,network" in text
+
+
+def test_the_shadow_of_the_same_rounds_says_what_is_clipped(tmp_path: Path) -> None:
+    settings = Settings(loosh_home=tmp_path, scoring_profiles=("robust", "network"))
+    assert "after the first emissions" in said(settings)["pay"][1]
+    kept(tmp_path, "emissions", "robust", {"a": 0.75, "b": 0.25})
+    kept(tmp_path, "shadow_emissions", "network", {"a": 0.5, "b": 0.5})
+    verdict, text = said(settings)["pay"]
+    assert verdict == "look"
+    assert "25% of the weights paid by robust are clipped: expected trust 0.75" in text
+
+
+def test_paying_like_the_others_is_fine_on_their_embedding_model_only(tmp_path: Path) -> None:
+    network = Settings(loosh_home=tmp_path, scoring_profiles=("network",), pay_profile="network")
+    assert said(network)["pay"][0] == "ok"
+    assert said(network)["embedding model"][0] == "look"
+    same = network.model_copy(update={"embedding_model": "/models/all-mpnet-base-v2"})
+    assert said(same)["embedding model"] == ("ok", "/models/all-mpnet-base-v2")
+
+
+def test_the_command_prints_every_finding(own_home: Path) -> None:
+    printed = CliRunner().invoke(app, ["doctor"])
+    assert printed.exit_code == 0
+    assert "paid by robust" in printed.stdout
+    assert "builtin" in printed.stdout
+
+
+@pytest.mark.parametrize("value", ["robust,netwrok", "network"])
+def test_contradictory_profiles_are_told_by_name(own_home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SCORING_PROFILES", value)
+    from loosh_pipeline.settings import get_settings
+
+    get_settings.cache_clear()
+    printed = CliRunner().invoke(app, ["doctor"])
+    assert printed.exit_code == 2
+    assert "SCORING_PROFILES" in printed.stderr
