@@ -1,25 +1,20 @@
 """What each miner earned over the lookback, and whether that may become weights."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
-from assets.shadow_scores import shadow_scores
-from loosh_pipeline.domain import Emission, Hotkey
+from loosh_pipeline.domain import Emission
 from loosh_pipeline.emissions import CHECKS, Payroll, payroll
-from loosh_pipeline.scorers import clipping_warning, model_warning, paying_profile, shadow_profiles
+from loosh_pipeline.scorers import model_warning, paying_profile
 from loosh_pipeline.scoring.profile import scorer_version
-from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of
 from loosh_pipeline.store.score_frames import settled_frame
-from loosh_pipeline.store.score_tables import Window
-from loosh_pipeline.store.tables import TableKey
 from resources.store import Store, preview, run_key, written
 
 
@@ -29,7 +24,7 @@ from resources.store import Store, preview, run_key, written
         "together: identities worded alike round after round are one source with one vote and one pay, and votes "
         "weigh by track record. Every failed ask counts as 0; two pseudo-rounds at 0 keep the unproven small."
     ),
-    deps=[consensus_scores, shadow_scores],
+    deps=[consensus_scores],
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
@@ -41,12 +36,13 @@ def emissions(
     settings, now = get_settings(), datetime.now(UTC)
     since = now - timedelta(hours=settings.emissions_lookback_h)
     profile, key = paying_profile(settings), run_key(now, context.run.run_id)
-    window, shadows = _windows(store, duckdb, profile, since)
+    with duckdb.get_connection() as connection:
+        window = store.score_tables.window(connection, profile, since)
     paid = payroll(window, profile, now)
     if paid.settlement is not None:
         store.tables.write("settled_scores", key, settled_frame(paid.settlement.scores))
-    for line in (warnings := _compare(store, key, paid, profile, shadows, now)):
-        context.log.warning(line)
+    if (warning := model_warning(settings)) is not None:
+        context.log.warning(warning)
     frame = emissions_frame(paid.emissions, profile.name, len(window.rounds))
     table = store.tables.write("emissions", key, frame)
     return dg.MaterializeResult(
@@ -58,43 +54,11 @@ def emissions(
             "miners": len(paid.emissions),
             "earning": sum(each.weight > 0 for each in paid.emissions),
             "one_source": _sources(paid),
-            "warnings": "; ".join(warnings) or "none",
+            "warning": warning or "none",
             "emissions": preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:7]]),
             **written(table),
         }
     )
-
-
-def _windows(
-    store: Store, duckdb: DuckDBResource, profile: ScoringProfile, since: datetime
-) -> tuple[Window, dict[ScoringProfile, Window]]:
-    with duckdb.get_connection() as connection:
-        shadows = {each: store.score_tables.window(connection, each, since) for each in shadow_profiles(get_settings())}
-        return store.score_tables.window(connection, profile, since), shadows
-
-
-def _compare(
-    store: Store,
-    key: TableKey,
-    paid: Payroll,
-    profile: ScoringProfile,
-    shadows: Mapping[ScoringProfile, Window],
-    now: datetime,
-) -> list[str]:
-    """Keep the emissions of every shadow profile, and say what an operator should know."""
-    lines = [line for line in (model_warning(get_settings()),) if line]
-    frames = []
-    for shadow, window in shadows.items():
-        other = payroll(window, shadow, now).emissions
-        frames.append(emissions_frame(other, shadow.name, len(window.rounds)))
-        lines.append(clipping_warning(_weights(paid.emissions), profile.name, _weights(other), shadow.name))
-    if frames:
-        store.tables.write("shadow_emissions", key, pl.concat(frames))
-    return lines
-
-
-def _weights(emissions: Sequence[Emission]) -> dict[Hotkey, float]:
-    return {each.hotkey: each.weight for each in emissions}
 
 
 def _sources(paid: Payroll) -> str:

@@ -35,7 +35,7 @@ GROUPS = {
         "heatmaps",
         "narratives",
     },
-    "weights": {"emissions", "accusations", "weights", "weight_receipts"},
+    "weights": {"emissions", "shadow_emissions", "accusations", "weights", "weight_receipts"},
 }
 
 
@@ -86,7 +86,6 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         "embeddings",
         "scoring_context",
         "consensus_scores",
-        "shadow_scores",
         "emissions",
         "weights",
     }

@@ -60,8 +60,9 @@ def test_alone_a_profile_casts_no_shadow(world: World) -> None:
     said = metadata_of(result, "shadow_scores")["profiles"]
     assert said == "none: SCORING_PROFILES names only the one that pays"
     assert not world.store.tables.exists("consensus_scores", world.scores_key(challenge_id, NETWORK))
-    set_ = world.set_weights("emissions")
-    assert metadata_of(set_, "emissions")["warnings"] == "none"
+    set_ = world.set_weights("emissions", "shadow_emissions")
+    assert metadata_of(set_, "emissions")["warning"] == "none"
+    assert metadata_of(set_, "shadow_emissions")["cost"].startswith("none")
     assert world.store.tables.latest("shadow_emissions") is None
 
 
@@ -117,7 +118,7 @@ def _narrative(world: World, challenge_id: ChallengeId) -> str:
 @pytest.mark.usefixtures("both")
 def test_the_cost_of_paying_unlike_the_others_is_told_and_logged(world: World) -> None:
     evaluated(world, "c-1", "c-2")
-    result = world.set_weights("emissions")
+    result = world.set_weights("emissions", "shadow_emissions")
 
     own, others = weights_of(world, "emissions", ROBUST), weights_of(world, "shadow_emissions", NETWORK)
     assert set(own) == set(others) == set(ANSWERS)
@@ -126,9 +127,9 @@ def test_the_cost_of_paying_unlike_the_others_is_told_and_logged(world: World) -
     cost = clipping_warning(own, "robust", others, "network")
     told = metadata_of(result, "emissions")
     assert told["profile"] == "robust"
-    assert cost in told["warnings"]
-    assert "profile network runs on the embedding model 'builtin'" in told["warnings"]
-    assert "; ".join(logged(result, world)) == told["warnings"]
+    assert "profile network runs on the embedding model 'builtin'" in told["warning"]
+    assert metadata_of(result, "shadow_emissions")["cost"] == cost
+    assert logged(result, world) == [told["warning"], cost]
     assert set(weights_of(world, "shadow_emissions", ROBUST)) == set(), "what pays is no shadow"
 
 
@@ -164,6 +165,22 @@ def test_a_shadow_that_fails_costs_its_rows_only(world: World, monkeypatch: pyte
     assert len(world.api.calls) == 1
     assert world.set_weights("emissions").success
     assert set(weights_of(world, "emissions", ROBUST)) == set(ANSWERS)
+
+
+@pytest.mark.usefixtures("both")
+def test_weights_do_not_wait_for_a_shadow_that_cannot_be_aggregated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise ValueError("no average of that")
+
+    evaluated(world, "c-1")
+    monkeypatch.setattr("loosh_pipeline.emissions.network_emissions", broken)
+    result = world.set_weights(raise_on_error=False)
+    assert [event.step_key for event in result.all_events if event.is_step_failure] == ["shadow_emissions"]
+    assert "no average of that" in failure_of(result)
+    (plan,) = world.chain.submitted
+    assert set(plan.weights) == {1, 2, 3}
 
 
 @pytest.mark.usefixtures("both")

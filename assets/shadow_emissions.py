@@ -1,0 +1,54 @@
+"""What each miner would have earned under the profiles that do not pay, and what paying unlike them costs."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+from dagster_duckdb import DuckDBResource
+
+from assets.challenges import OWNERS
+from assets.emissions import emissions, newest_emissions
+from assets.shadow_scores import shadow_scores
+from loosh_pipeline.domain import Emission, Hotkey
+from loosh_pipeline.emissions import payroll
+from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles
+from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.frames import emissions_frame
+from resources.store import Store, run_key
+
+
+@dg.asset(
+    description=(
+        "What each miner would have earned under every other profile of SCORING_PROFILES, and how much of the weights "
+        "would be clipped if the other validators paid by it. It decides nothing, and no weight waits for it."
+    ),
+    deps=[emissions, shadow_scores],
+    group_name="weights",
+    owners=OWNERS,
+    kinds={"duckdb", "parquet"},
+    code_version="1",
+)
+def shadow_emissions(
+    context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], duckdb: DuckDBResource
+) -> dg.MaterializeResult[None]:
+    settings, now = get_settings(), datetime.now(UTC)
+    since = now - timedelta(hours=settings.emissions_lookback_h)
+    profile, paid = paying_profile(settings), _weights(newest_emissions(store))
+    frames, costs = [], []
+    for shadow in shadow_profiles(settings):
+        with duckdb.get_connection() as connection:
+            window = store.score_tables.window(connection, shadow, since)
+        unpaid = payroll(window, shadow, now).emissions
+        frames.append(emissions_frame(unpaid, shadow.name, len(window.rounds)))
+        costs.append(clipping_warning(paid, profile.name, _weights(unpaid), shadow.name))
+    for line in costs:
+        context.log.warning(line)
+    if frames:
+        store.tables.write("shadow_emissions", run_key(now, context.run.run_id), pl.concat(frames))
+    shown = "; ".join(costs)
+    return dg.MaterializeResult(metadata={"cost": shown or "none: SCORING_PROFILES names only the one that pays"})
+
+
+def _weights(emissions: Sequence[Emission]) -> dict[Hotkey, float]:
+    return {each.hotkey: each.weight for each in emissions}
