@@ -117,6 +117,20 @@ class Metagraph:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkView:
+    """What the Challenge API said of the subnet's hotkeys at one time.
+
+    Shares of 1 where it is a `sybil_score`; a `priority_weight` is how often a miner is to be drawn beside one of
+    weight 1. Who is missing from either was not spoken of.
+    """
+
+    taken_at: datetime
+    validators: frozenset[Hotkey]
+    sybil_scores: Mapping[Hotkey, float]
+    priority_weights: Mapping[Hotkey, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts as the miner states them; zeros when it stated none."""
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from loosh_pipeline.domain import Challenge, ChallengeId, Metagraph, Response
+from loosh_pipeline.domain import Challenge, ChallengeId, Metagraph, NetworkView, Response
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, responses_of
+from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, network_view_frame, network_view_of, responses_of
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
@@ -82,6 +82,15 @@ class Store:
     def newest_metagraph(self) -> Metagraph | None:
         frame = self.tables.latest("metagraph")
         return None if frame is None else metagraph_of(frame)
+
+    def save_network_view(self, view: NetworkView) -> WrittenTable:
+        name = f"{view.taken_at:%Y%m%dT%H%M%S%f}"
+        return self.tables.write("network_view", TableKey.of(name, view.taken_at), network_view_frame(view))
+
+    def newest_network_view(self) -> NetworkView | None:
+        """What the Challenge API last said of hotkeys; None when it never said anything."""
+        frame = self.tables.latest("network_view")
+        return None if frame is None else network_view_of(frame)
 
     def save_picture(self, challenge_id: ChallengeId, suffix: str, content: bytes) -> Path:
         """Keep a picture where the ingress serves it, whole or not at all."""

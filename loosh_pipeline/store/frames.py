@@ -19,6 +19,7 @@ from loosh_pipeline.domain import (
     Emission,
     Hotkey,
     Metagraph,
+    NetworkView,
     Neuron,
     ObservedWeights,
     Outcome,
@@ -74,6 +75,14 @@ METAGRAPH: Mapping[str, Any] = {
     "validator_permit": pl.Boolean,
     "stake": pl.Float64,
     "last_update": pl.UInt64,
+}
+
+NETWORK_VIEW: Mapping[str, Any] = {
+    "taken_at": UTC_MS,
+    "hotkey": pl.String,
+    "validator": pl.Boolean,
+    "sybil_score": pl.Float64,
+    "priority_weight": pl.Float64,
 }
 
 EMISSIONS: Mapping[str, Any] = {
@@ -175,6 +184,37 @@ def metagraph_of(frame: pl.DataFrame) -> Metagraph:
         for row in rows
     )
     return Metagraph(**subnet, neurons=neurons)
+
+
+def network_view_frame(view: NetworkView) -> pl.DataFrame:
+    """One row for every hotkey that the Challenge API spoke of; empty when it spoke of none."""
+    spoken_of = sorted({*view.validators, *view.sybil_scores, *view.priority_weights})
+    rows = [
+        {
+            "taken_at": view.taken_at,
+            "hotkey": hotkey,
+            "validator": hotkey in view.validators,
+            "sybil_score": view.sybil_scores.get(hotkey),
+            "priority_weight": view.priority_weights.get(hotkey),
+        }
+        for hotkey in spoken_of
+    ]
+    return pl.DataFrame(rows, schema=NETWORK_VIEW)
+
+
+def network_view_of(frame: pl.DataFrame) -> NetworkView | None:
+    """None for a table without rows: nothing was said of anybody."""
+    rows = frame.to_dicts()
+    if not rows:
+        return None
+    scores = ((Hotkey(row["hotkey"]), row["sybil_score"]) for row in rows)
+    weights = ((Hotkey(row["hotkey"]), row["priority_weight"]) for row in rows)
+    return NetworkView(
+        taken_at=rows[0]["taken_at"],
+        validators=frozenset(Hotkey(row["hotkey"]) for row in rows if row["validator"]),
+        sybil_scores={hotkey: score for hotkey, score in scores if score is not None},
+        priority_weights={hotkey: weight for hotkey, weight in weights if weight is not None},
+    )
 
 
 def emissions_frame(emissions: Sequence[Emission], profile: str, rounds: int) -> pl.DataFrame:

@@ -61,6 +61,7 @@ class Outbox:
         insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         row = insert(outbox).values(
             kind=kind,
+            key=challenge_id,
             challenge_id=challenge_id,
             payload=payload,
             state=OutboxState.PENDING,

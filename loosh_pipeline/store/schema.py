@@ -78,7 +78,9 @@ outbox = Table(
     inbox_metadata,
     Column("id", Integer, primary_key=True),
     Column("kind", String(32), nullable=False),
-    Column("challenge_id", String(128), ForeignKey("challenges.id"), nullable=False),
+    # What makes a delivery one: the id of its challenge, or of what else it reports.
+    Column("key", String(192), nullable=False),
+    Column("challenge_id", String(128), ForeignKey("challenges.id")),
     Column("payload", LargeBinary, nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -87,7 +89,7 @@ outbox = Table(
     Column("next_attempt_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("detail", Text),
-    UniqueConstraint("kind", "challenge_id", name="outbox_once"),
+    UniqueConstraint("kind", "key", name="outbox_once"),
     Index("outbox_due", "state", "next_attempt_at"),
 )
 
@@ -112,6 +114,28 @@ flags = Table(
     Column("name", String(32), primary_key=True),
     Column("value", String(64), nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
+)
+
+# Which signed nonces were used, until the time from which each is too old to be accepted anyway.
+nonces = Table(
+    "nonces",
+    inbox_metadata,
+    Column("hotkey", String(64), primary_key=True),
+    Column("nonce", String(128), primary_key=True),
+    Column("alive_until", UtcDateTime, nullable=False),
+    Index("nonces_alive_until", "alive_until"),
+)
+
+# Symmetric keys agreed with peers: `role` says who opened the session, `peer` with whom it is.
+sessions = Table(
+    "sessions",
+    inbox_metadata,
+    Column("role", String(8), primary_key=True),
+    Column("peer", String(256), primary_key=True),
+    Column("uuid", String(128), primary_key=True),
+    Column("symmetric_key", LargeBinary, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("sessions_expires_at", "expires_at"),
 )
 
 users = Table(

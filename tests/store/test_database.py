@@ -72,11 +72,40 @@ def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:
         process.stdin.flush()
     ended = [process.communicate(timeout=60) for process in processes]
 
-    assert [out for out, _ in ended] == ["0001\n"] * 4, [err for _, err in ended]
+    assert [out for out, _ in ended] == ["0002\n"] * 4, [err for _, err in ended]
     engine = create_engine(inbox_url)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
     engine.dispose()
+
+
+def test_an_older_outbox_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "migrations" / "inbox" / "versions"
+    folder.mkdir(parents=True)
+    ours = database.MIGRATIONS / "inbox"
+    (folder.parent / "env.py").write_text((ours / "env.py").read_text())
+    (folder / "0001_inbox.py").write_text((ours / "versions" / "0001_inbox.py").read_text())
+    url = f"sqlite:///{tmp_path}/x.db"
+    with monkeypatch.context() as older:
+        older.setattr(database, "MIGRATIONS", tmp_path / "migrations")
+        engine = open_database(url, "inbox")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO challenges (id, request, state, received_at, state_changed_at, attempts, asked, answered,"
+                " elapsed_ms_sum) VALUES ('c-1', '{}', 'scored', '2026-01-01', '2026-01-01', 1, 0, 0, 0)"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO outbox (kind, challenge_id, payload, state, attempts, created_at, next_attempt_at)"
+                " VALUES ('response_batch', 'c-1', x'7b7d', 'pending', 0, '2026-01-01', '2026-01-01')"
+            )
+        )
+    engine.dispose()
+    with reading(open_database(url, "inbox")) as connection:
+        rows = connection.execute(text("SELECT kind, key, challenge_id, payload FROM outbox")).all()
+    assert rows == [("response_batch", "c-1", "c-1", b"{}")]
 
 
 def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,13 +126,13 @@ def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path, monkeypatch
 
 def test_every_connection_is_durable_and_checks_references(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/x.db", "inbox")
-    assert schema_version(engine) == "0001"
+    assert schema_version(engine) == "0002"
     with reading(engine) as one, reading(engine) as two:
         for connection in (one, two):
             pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
             assert pragmas == PRAGMAS
     with pytest.raises(IntegrityError), engine.begin() as connection:
-        connection.execute(text(f"INSERT INTO outbox VALUES ({', '.join(['1'] * 10)})"))
+        connection.execute(text(f"INSERT INTO outbox VALUES ({', '.join(['1'] * 11)})"))
 
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": database.BUSY_TIMEOUT_MS}

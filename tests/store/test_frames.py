@@ -12,13 +12,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loosh_pipeline.domain import Metagraph, ObservedWeights, Outcome, Response, Submission, Usage, WeightPlan
+from loosh_pipeline.domain import (
+    Hotkey,
+    Metagraph,
+    NetworkView,
+    ObservedWeights,
+    Outcome,
+    Response,
+    Submission,
+    Usage,
+    WeightPlan,
+)
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store.frames import (
     emissions_frame,
     emissions_of,
     metagraph_frame,
     metagraph_of,
+    network_view_frame,
+    network_view_of,
     plan_of,
     receipts_frame,
     responses_frame,
@@ -158,3 +170,17 @@ def test_receipts_show_what_is_planned_observed_or_both() -> None:
     assert frame.select("state", "validator", "observed_block", "last_update", "observed_at").unique().rows() == [
         ("missing", "validator", 120, 119, NOON)
     ]
+
+
+def test_what_the_network_said_of_hotkeys_comes_back() -> None:
+    view = NetworkView(
+        taken_at=NOON,
+        validators=frozenset({Hotkey("v-1"), Hotkey("v-2")}),
+        sybil_scores={Hotkey("m-1"): 0.0, Hotkey("v-1"): 0.5},
+        priority_weights={Hotkey("m-2"): 0.25},
+    )
+    assert network_view_of(through_a_file(network_view_frame(view))) == view
+
+
+def test_a_network_that_said_nothing_is_no_view() -> None:
+    assert network_view_of(network_view_frame(NetworkView(NOON, frozenset(), {}, {}))) is None
