@@ -21,14 +21,15 @@ Entry = Sequence[str | None] | Mapping[str, str | None]
 
 
 def evaluate(
-    prompt: str, miners: Sequence[Mapping[str, Any]], node_map: Mapping[str, Entry], embed: Embed
+    prompt: str, miners: Sequence[Mapping[str, Any]], node_map: Mapping[str, Entry] | None, embed: Embed
 ) -> dict[str, Any]:
     """Score a round with the functions that the pipeline calls.
 
     `miners`: uid, hotkey, response_time_ms and response_text of every reply, in order of arrival. `node_map`:
-    hotkey → address and coldkey. `embed`: texts → unit float32 rows, (n, d). Raises ValueError like `evaluate_round`.
+    hotkey → address and coldkey; None or empty when no owner is known. `embed`: texts → unit float32 rows, (n, d).
+    Raises ValueError like `evaluate_round`.
     """
-    round_ = _round(prompt, miners, node_map, embed)
+    round_ = _round(prompt, miners, node_map or {}, embed)
     evaluation = evaluate_round(round_)
     return {
         "consensus_score": evaluation.consensus_score,

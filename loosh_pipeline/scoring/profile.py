@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from loosh_pipeline.domain import ScorerVersion
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """Raised with every change of scoring code that can change a payout."""
 
 _RAMPS = (
