@@ -20,6 +20,7 @@ from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, network_v
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
+from loosh_pipeline.store.sessions import ClientSessions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 
 INLINE_CHARS = 1000
@@ -49,6 +50,10 @@ class Store:
     @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.inbox.engine)
+
+    @cached_property
+    def sessions(self) -> ClientSessions:
+        return ClientSessions(self.inbox.engine)
 
     @cached_property
     def tables(self) -> Tables:

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from loosh_pipeline.domain import Neuron, Outcome, Response, Usage
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire import miner_client
+from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.crypto import new_symmetric_key, seal
 from loosh_pipeline.wire.miner_client import ask_miners
+from loosh_pipeline.wire.miner_sessions import SessionBook
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests import builders
 from tests.wire.peers import VALIDATOR, Asked, HostileMiner, Scripted, good, http, http_json, listening, rsa_key
@@ -29,6 +31,7 @@ ONCE = [*HANDSHAKE, "challenge"]
 RENEWED = [*ONCE, *ONCE]
 RENEWED_INLINE = [*ONCE, "key-exchange", "challenge"]
 MAX_BYTES = 100_000
+HERE = AddressRules(allow_private=True)
 
 
 def ask(miner: HostileMiner, **options: Any) -> Response:
@@ -41,7 +44,11 @@ def ask(miner: HostileMiner, **options: Any) -> Response:
 
 
 async def ask_all(
-    neurons: Sequence[Neuron], timeout_s: float = 5.0, allow_private: bool = True, **fields: Any
+    neurons: Sequence[Neuron],
+    timeout_s: float = 5.0,
+    rules: AddressRules = HERE,
+    sessions: SessionBook | None = None,
+    **fields: Any,
 ) -> tuple[Response, ...]:
     return await ask_miners(
         neurons,
@@ -49,7 +56,8 @@ async def ask_all(
         signer=VALIDATOR,
         timeout_s=timeout_s,
         max_response_bytes=MAX_BYTES,
-        allow_private=allow_private,
+        rules=rules,
+        sessions=sessions,
     )
 
 
@@ -122,7 +130,7 @@ def test_request_headers_and_handshake_body() -> None:
         ([refuses(401), good], Outcome.ANSWERED, "", RENEWED),
         ([refuses(400), good], Outcome.ANSWERED, "", RENEWED),
         ([refuses(401)], Outcome.HANDSHAKE_FAILED, "HTTP 401", RENEWED),
-        ([refuses(400, "bad prompt")], Outcome.REFUSED, "bad prompt", RENEWED),
+        ([refuses(400, "bad prompt")], Outcome.REFUSED, "bad prompt", ONCE),
         ([refuses(401, public_key=7, requires_handshake=True), good], Outcome.ANSWERED, "", RENEWED),
         ([sends(http(200, b"garbage")), good], Outcome.ANSWERED, "", RENEWED),
         ([sends(http(200, b"garbage"))], Outcome.UNDECRYPTABLE, "token", RENEWED),
@@ -329,7 +337,7 @@ def test_dripping_miner_cannot_outlast_the_timeout() -> None:
 
 def test_private_addresses_are_not_asked() -> None:
     miner = HostileMiner()
-    response = ask(miner, allow_private=False)
+    response = ask(miner, rules=AddressRules())
     assert (response.outcome, miner.paths) == (Outcome.BAD_ADDRESS, [])
     assert "127.0.0.1" in response.detail
 
