@@ -11,11 +11,11 @@ from typing import Protocol
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from loosh_pipeline.domain import Challenge, Hotkey, Neuron, Response
+from loosh_pipeline.domain import Availability, Challenge, Hotkey, Neuron, Response
 from loosh_pipeline.errors import StoreError, WireError
 from loosh_pipeline.settings import PORTS, Settings, get_settings
 from loosh_pipeline.wire.addresses import AddressRules, canonical_ip
-from loosh_pipeline.wire.availability import Availability, probe_miners
+from loosh_pipeline.wire.availability import probe_miners
 from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.miner_client import ask_miners
 from loosh_pipeline.wire.miner_sessions import SessionBook, peer_name

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from loosh_pipeline.domain import Hotkey, Neuron, Uid
+from loosh_pipeline.domain import Availability, Neuron
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.codec import Fields, decode_object
@@ -20,22 +19,6 @@ PATH = "/availability"
 VALIDATOR_HEADER = "validator-hotkey"
 TIMEOUT_S = 3.0
 AT_ONCE = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Availability:
-    """What one neuron said of itself at the address it had. `reason` is empty when it is available.
-
-    `latency_ms` is of the request alone; None when no answer came.
-    """
-
-    hotkey: Hotkey
-    uid: Uid
-    ip: str
-    port: int
-    available: bool
-    reason: str
-    latency_ms: float | None
 
 
 async def probe_miners(
