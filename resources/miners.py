@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -42,17 +44,17 @@ class WireMiners:
     def ask(self, neurons: Sequence[Neuron], challenge: Challenge, signer: Signer) -> tuple[Response, ...]:
         rules = self._rules(signer)
         book = self._load_sessions(neurons, signer, rules)
-        responses = asyncio.run(
-            ask_miners(
-                neurons,
-                challenge,
-                signer=signer,
-                timeout_s=self._settings.challenge_timeout_s,
-                max_response_bytes=self._settings.max_response_bytes,
-                rules=rules,
-                sessions=book,
-            )
+        asking = ask_miners(
+            neurons,
+            challenge,
+            signer=signer,
+            timeout_s=self._settings.challenge_timeout_s,
+            max_response_bytes=self._settings.max_response_bytes,
+            rules=rules,
+            sessions=book,
         )
+        with undisturbed():
+            responses = asyncio.run(asking)
         self._save_sessions(book)
         return responses
 
@@ -90,6 +92,21 @@ class WireMiners:
             self._store.sessions.save(book, datetime.now(UTC))
         except (SQLAlchemyError, StoreError) as error:
             logger.warning("sessions with miners cannot be kept, so the next challenge opens new ones: %s", error)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No garbage is collected while miners are timed.
+
+    A full collection takes a quarter of a second in a process that has loaded Dagster: somebody would look that slow.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @dg.resource(

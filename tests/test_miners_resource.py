@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,18 +148,21 @@ def watching(monkeypatch: pytest.MonkeyPatch, seen: list[str], method: str) -> N
     monkeypatch.setattr(ClientSessions, method, watched)
 
 
-def test_w_9_nothing_is_read_or_written_while_miners_are_timed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_w_9_nothing_is_read_written_or_tidied_while_miners_are_timed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
     watching(monkeypatch, seen, "load")
     watching(monkeypatch, seen, "save")
 
     def answer(asked: Asked) -> bytes:
-        seen.append("asked")
+        seen.append("asked, collecting garbage" if gc.isenabled() else "asked")
         return good(asked)
 
     with serving(HostileMiner([answer])) as port:
         outcome(store, port)
     assert seen == ["load", "asked", "save"]
+    assert gc.isenabled()
 
 
 def test_a_miner_without_an_address_does_not_keep_others_from_being_asked(store: Store) -> None:
