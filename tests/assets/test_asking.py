@@ -22,13 +22,14 @@ from loosh_pipeline.domain import (
     Neuron,
     Outcome,
     Response,
+    Usage,
 )
 from loosh_pipeline.selection import repeat_draw
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.wire.crypto import Signer
 from tests.builders import neuron
-from tests.world import ANSWERS, World, failure_of, metadata_of
+from tests.world import ANSWERS, ScriptedMiners, World, failure_of, metadata_of
 
 ASKING = "miner_responses"
 
@@ -209,3 +210,27 @@ def test_w_11_the_answers_are_on_disk_before_the_database_is_told(
     assert world.evaluate(challenge_id, ASKING).success
     assert len(world.miners.asked) == 1
     assert world.store.inbox.get(challenge_id).answered == 3
+
+
+class CallsATool(ScriptedMiners):
+    """Miners of which the first answers with a tool call and no text."""
+
+    def ask(self, neurons: Sequence[Neuron], challenge: Challenge, signer: Signer) -> tuple[Response, ...]:
+        first, *others = super().ask(neurons, challenge, signer)
+        call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        return replace(first, text="", tool_calls=(call,), finish_reason="tool_calls", usage=Usage(1, 2, 3)), *others
+
+
+def test_w_21_a_tool_call_is_an_answer_that_the_network_is_told_of(world: World) -> None:
+    """Nothing in it can be compared in words, so it is not scored; it is told nevertheless, whole."""
+    world.miners = CallsATool(ANSWERS)
+    challenge_id = world.accept()
+    assert world.evaluate(challenge_id).success
+    assert world.store.inbox.get(challenge_id).answered == 3
+    (batch,) = world.api.calls
+    told = {entry["miner_id"]: entry for entry in batch["responses"]}["hotkey-1"]
+    assert told["tool_calls"][0]["id"] == "call_1"
+    assert (told["text"], told["finish_reason"]) == ("", "tool_calls")
+    assert told["usage"] == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    first = world.scores(challenge_id).scores[0]
+    assert (first.outcome, first.scored, first.reason) == (Outcome.ANSWERED, False, "empty")
