@@ -433,7 +433,7 @@ def test_w_9_times_are_those_of_the_miners_also_with_many_at_once() -> None:
     assert {response.outcome for response in responses} == {Outcome.ANSWERED}
     late_ms = [(one.elapsed_ms or 0) - 1000 * delay_s for one, delay_s in zip(responses, delays_s, strict=True)]
     assert min(late_ms) >= -1
-    assert sorted(late_ms)[15] < 60  # both sides share one loop here; benchmarks.asking measures it apart
+    assert sorted(late_ms)[15] < 100  # both sides share one loop here; benchmarks.asking measures it apart
 
 
 def test_a_handshake_that_takes_long_delays_nobody_else() -> None:
