@@ -4,19 +4,23 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import polars as pl
 
 from assets.challenges import OWNERS, challenge_partitions, challenges
 from assets.metagraph import metagraph
+from assets.miner_availability import miner_availability
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.domain import Hotkey, Metagraph
-from loosh_pipeline.selection import select_miners
+from loosh_pipeline.domain import AvailabilityTable, Hotkey, Metagraph, Neuron
+from loosh_pipeline.selection import draw_miners
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.asking_frames import selected_hotkeys, selections_frame
 from loosh_pipeline.store.frames import responses_frame, responses_of
 from loosh_pipeline.wire.crypto import Signer
 from resources.miners import Miners
 from resources.store import Partition, Store, preview, written
 
 STALE_AFTER_REFRESHES = 12
+FORGOTTEN_AFTER_REFRESHES = 5
 PREVIEW = ["uid", "hotkey", "outcome", "elapsed_ms", "handshake_ms", "completion_tokens"]
 PROMPT_CHARS = 900
 
@@ -24,14 +28,15 @@ PROMPT_CHARS = 900
 @dg.asset(
     description=(
         "One row for every miner asked, answered or not: outcome, text, time at the socket, token usage, digest. "
-        "Recorded once: materializing again keeps the first answers, for nobody is asked the same thing twice."
+        "Recorded once: materializing again keeps the first answers, for nobody is asked the same thing twice. "
+        "Who was in the draw, with which chances, is in the table `selections`."
     ),
-    deps=[challenges, metagraph],
+    deps=[challenges, metagraph, miner_availability],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "http", "parquet"},
-    code_version="1",
+    code_version="2",
 )
 def miner_responses(
     context: dg.AssetExecutionContext,
@@ -52,10 +57,24 @@ def miner_responses(
         metadata={
             "asked": len(responses),
             **{outcome.value: count for outcome, count in sorted(outcomes.items())},
+            **_draw_metadata(partition, store),
             "responses": preview(table, PREVIEW),
             **written(store.tables.describe("miner_responses", partition.key)),
         }
     )
+
+
+def _draw_metadata(partition: Partition, store: Store) -> dict[str, int]:
+    """What the draw looked like; nothing for a challenge asked before draws were recorded."""
+    if not store.tables.exists("selections", partition.key):
+        return {}
+    drawn = store.tables.read("selections", partition.key)
+    return {
+        "candidates": drawn.height,
+        "unavailable": drawn.filter(~pl.col("available")).height,
+        "sharing_an_endpoint": drawn.filter(pl.col("shared_endpoint")).height,
+        "odd_weights": drawn.filter(pl.col("remark") != "").height,
+    }
 
 
 def _challenge_event(partition: Partition) -> dg.AssetMaterialization:
@@ -78,19 +97,50 @@ def _challenge_event(partition: Partition) -> dg.AssetMaterialization:
 
 
 def _ask(partition: Partition, store: Store, chain: Chain, miners: Miners, signer: Signer) -> None:
-    settings = get_settings()
-    subnet = _recent_metagraph(store, chain, settings)
-    selected = select_miners(
+    subnet = _recent_metagraph(store, chain, get_settings())
+    asked = _selected(partition, store, subnet, Hotkey(signer.ss58_address))
+    asked_at = datetime.now(UTC)
+    responses = miners.ask(asked, partition.challenge, signer)
+    frame = responses_frame(responses, asked_at=asked_at, metagraph_block=subnet.block)
+    store.tables.write_once("miner_responses", partition.key, frame)
+
+
+def _selected(partition: Partition, store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> list[Neuron]:
+    """Who is drawn. The draw is on disk before anyone is asked: a run that dies is followed by one that asks the same.
+
+    It is made anew only when too few of those drawn are still registered.
+    """
+    settings, recorded = get_settings(), store.tables.exists("selections", partition.key)
+    if recorded:
+        still = _registered(partition, store, subnet)
+        if len(still) >= settings.min_miners:
+            return still
+    draw = draw_miners(
         subnet,
-        Hotkey(signer.ss58_address),
+        own_hotkey,
         partition.row.id,
         minimum=settings.min_miners,
         maximum=settings.max_miners,
+        view=store.newest_network_view(),
+        availability=_recent_availability(store, settings),
     )
-    asked_at = datetime.now(UTC)
-    responses = miners.ask(selected, partition.challenge, signer)
-    frame = responses_frame(responses, asked_at=asked_at, metagraph_block=subnet.block)
-    store.tables.write_once("miner_responses", partition.key, frame)
+    write = store.tables.write if recorded else store.tables.write_once
+    write("selections", partition.key, selections_frame(draw))
+    return _registered(partition, store, subnet)
+
+
+def _registered(partition: Partition, store: Store, subnet: Metagraph) -> list[Neuron]:
+    """Those of the recorded draw that are in the metagraph, where they are now."""
+    by_hotkey = subnet.by_hotkey()
+    drawn = selected_hotkeys(store.tables.read("selections", partition.key))
+    return [by_hotkey[hotkey] for hotkey in drawn if hotkey in by_hotkey]
+
+
+def _recent_availability(store: Store, settings: Settings) -> AvailabilityTable | None:
+    """What miners last said of themselves; None when that is so long ago that all who serve count as there."""
+    newest = store.newest_availability()
+    limit = timedelta(seconds=FORGOTTEN_AFTER_REFRESHES * settings.availability_refresh_s)
+    return newest if newest is not None and datetime.now(UTC) - newest.taken_at <= limit else None
 
 
 def _recent_metagraph(store: Store, chain: Chain, settings: Settings) -> Metagraph:

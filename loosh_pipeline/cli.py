@@ -95,11 +95,15 @@ def devnet(
     block_time_s: Annotated[float, typer.Option(min=0.05, help="seconds a block")] = 0.25,
     push_to: Annotated[str | None, typer.Option(help="URL of a validator to push challenges to")] = None,
     every_s: Annotated[float, typer.Option(min=0.1, help="seconds between pushed challenges")] = 30.0,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="one more miner with this fault, such as hang; may be repeated")
+    ] = None,
     info_file: Annotated[Path | None, typer.Option(help="where to write what is served, as JSON")] = None,
 ) -> None:
     """Serve a subnet on this machine: chain, miners of several behaviours, and a Challenge API."""
     from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS
     from loosh_pipeline.devnet.chain import ChainConfig
+    from loosh_pipeline.devnet.faults import faults_named
     from loosh_pipeline.devnet.subnet import DevnetConfig, DevnetInfo, run_subnet
 
     settings = get_settings()
@@ -111,6 +115,7 @@ def devnet(
         miner_port=miner_port,
         miners=miners,
         answers=answers or SHIPPED_ANSWERS,
+        faults=faults_named(fault or ()),
     )
 
     def started(info: DevnetInfo) -> None:
@@ -232,7 +237,8 @@ def _print_devnet(info: object) -> None:
     assert isinstance(info, DevnetInfo)
     table = Table("uid", "hotkey", "behaviour", "port", title=f"subnet {info.netuid}; Ctrl-C stops")
     for miner in info.miners:
-        table.add_row(str(miner.uid), miner.hotkey, miner.behaviour, str(miner.port))
+        what = f"{miner.behaviour}, {miner.fault}" if miner.fault else miner.behaviour
+        table.add_row(str(miner.uid), miner.hotkey, what, str(miner.port))
     out.print(table)
     out.print("Settings for a validator on this subnet (put them in `.env`, or export them):")
     for name, value in info.environment().items():

@@ -131,6 +131,33 @@ class NetworkView:
 
 
 @dataclass(frozen=True, slots=True)
+class Availability:
+    """What one neuron said of itself at the address it had. `reason` is empty when it is available.
+
+    `latency_ms` is of the request alone; None when no answer came. It says nothing about answering challenges.
+    """
+
+    hotkey: Hotkey
+    uid: Uid
+    ip: str
+    port: int
+    available: bool
+    reason: str
+    latency_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AvailabilityTable:
+    """What all serving neurons said at one time."""
+
+    taken_at: datetime
+    rows: tuple[Availability, ...]
+
+    def by_hotkey(self) -> dict[Hotkey, Availability]:
+        return {row.hotkey: row for row in self.rows}
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts as the miner states them; zeros when it stated none."""
 

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     # asking miners
     min_miners: int = Field(3, ge=1)
     max_miners: int = Field(7, ge=1)
+    availability_refresh_s: float = Field(120.0, ge=10, description="age at which miners are looked for again")
     challenge_timeout_s: float = Field(60.0, gt=0)
     max_response_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     allow_private_addresses: bool = Field(False, description="devnet only: ask miners on loopback and LANs")

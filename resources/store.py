@@ -11,15 +11,17 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from loosh_pipeline.domain import Challenge, ChallengeId, Metagraph, NetworkView, Response
+from loosh_pipeline.domain import AvailabilityTable, Challenge, ChallengeId, Metagraph, NetworkView, Response
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.asking_frames import availability_frame, availability_of
 from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, network_view_frame, network_view_of, responses_of
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
+from loosh_pipeline.store.sessions import ClientSessions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 
 INLINE_CHARS = 1000
@@ -49,6 +51,10 @@ class Store:
     @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.inbox.engine)
+
+    @cached_property
+    def sessions(self) -> ClientSessions:
+        return ClientSessions(self.inbox.engine)
 
     @cached_property
     def tables(self) -> Tables:
@@ -91,6 +97,15 @@ class Store:
         """What the Challenge API last said of hotkeys; None when it never said anything."""
         frame = self.tables.latest("network_view")
         return None if frame is None else network_view_of(frame)
+
+    def save_availability(self, table: AvailabilityTable) -> WrittenTable:
+        name = f"{table.taken_at:%Y%m%dT%H%M%S%f}-{len(table.rows)}"
+        return self.tables.write("miner_availability", TableKey.of(name, table.taken_at), availability_frame(table))
+
+    def newest_availability(self) -> AvailabilityTable | None:
+        """What serving neurons last said; None when nobody was ever looked for."""
+        frame = self.tables.latest("miner_availability")
+        return None if frame is None else availability_of(frame)
 
     def save_picture(self, challenge_id: ChallengeId, suffix: str, content: bytes) -> Path:
         """Keep a picture where the ingress serves it, whole or not at all."""

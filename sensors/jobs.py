@@ -1,4 +1,4 @@
-"""The four things that are run."""
+"""The things that are run."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
@@ -17,7 +17,7 @@ UNFINISHED_RUNS = [
 """Runs that may still get their challenge further."""
 
 BEFORE_EVALUATIONS = {"dagster/priority": "10"}
-"""However long the queue of challenges is, weights do not wait in it."""
+"""However long the queue of challenges is, what they and the weights hang on does not wait in it."""
 
 score_challenge = dg.define_asset_job(
     SCORE_JOB,
@@ -40,6 +40,12 @@ refresh_context = dg.define_asset_job(
     "refresh_context",
     selection=dg.AssetSelection.assets("scoring_context"),
     description="Takes word weights and background from the rounds of the last days.",
+)
+refresh_availability = dg.define_asset_job(
+    "refresh_availability",
+    selection=dg.AssetSelection.assets("miner_availability"),
+    tags=BEFORE_EVALUATIONS,
+    description="Asks every serving neuron whether it is available.",
 )
 
 

@@ -25,6 +25,7 @@ SPECS = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
 GROUPS = {
     "intake": {"challenges"},
     "chain": {"metagraph"},
+    "availability": {"miner_availability"},
     "context": {"scoring_context"},
     "evaluation": {
         "miner_responses",
@@ -82,6 +83,7 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
     assert {key.to_user_string() for key in upstream} == {
         "challenges",
         "metagraph",
+        "miner_availability",
         "miner_responses",
         "embeddings",
         "scoring_context",
@@ -98,6 +100,7 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         (WEIGHTS_JOB, "weights", False),
         ("refresh_metagraph", "chain", False),
         ("refresh_context", "context", False),
+        ("refresh_availability", "availability", False),
     ],
 )
 def test_each_job_runs_one_group(job: str, group: str, partitioned: bool) -> None:
@@ -127,7 +130,9 @@ def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
         ("challenge_sensor", "metagraph_sensor", "outbox_sensor"), dg.DefaultSensorStatus.RUNNING
     )
     schedules = {schedule.name: schedule.default_status for schedule in defs.schedules or ()}
-    assert schedules == dict.fromkeys(("weights_schedule", "context_schedule"), dg.DefaultScheduleStatus.RUNNING)
+    assert schedules == dict.fromkeys(
+        ("weights_schedule", "context_schedule", "availability_schedule"), dg.DefaultScheduleStatus.RUNNING
+    )
 
 
 def shipped(name: str) -> Any:

@@ -46,6 +46,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "metagraph_refresh_s": ("10", 10.0),
     "min_miners": ("2", 2),
     "max_miners": ("9", 9),
+    "availability_refresh_s": ("90", 90.0),
     "challenge_timeout_s": ("12", 12.0),
     "max_response_bytes": ("2048", 2048),
     "allow_private_addresses": ("true", True),

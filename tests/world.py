@@ -14,7 +14,16 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from loosh_pipeline.chain.fake import FakeChain
 from loosh_pipeline.definitions import defs
-from loosh_pipeline.domain import Challenge, ChallengeId, ChallengeState, Hotkey, Neuron, Outcome, Response
+from loosh_pipeline.domain import (
+    Availability,
+    Challenge,
+    ChallengeId,
+    ChallengeState,
+    Hotkey,
+    Neuron,
+    Outcome,
+    Response,
+)
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.port import Embedder
 from loosh_pipeline.errors import LooshError
@@ -31,7 +40,7 @@ from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from resources.duckdb import tables_duckdb
 from resources.store import Partition, Store
-from sensors.jobs import refresh_context
+from sensors.jobs import refresh_availability, refresh_context
 from tests.builders import metagraph, neuron, neutral_round
 
 PROMPT = "Why is the sky blue during the day?"
@@ -48,14 +57,25 @@ MODEL_DIGEST = HashingEmbedder().digest
 
 @dataclass
 class ScriptedMiners:
-    """Implements `Miners`: each hotkey gives its text, or fails as its outcome says. `asked` is the call log."""
+    """Implements `Miners`: each hotkey gives its text, or fails as its outcome says. Probed, all are there but
+    those who are `away`. `asked` and `probed` are the call logs.
+    """
 
     answers: Mapping[str, str | Outcome]
     asked: list[tuple[ChallengeId, tuple[Hotkey, ...]]] = field(default_factory=list)
+    away: frozenset[str] = frozenset()
+    probed: list[tuple[Hotkey, ...]] = field(default_factory=list)
 
     def ask(self, neurons: Sequence[Neuron], challenge: Challenge, signer: Signer) -> tuple[Response, ...]:
         self.asked.append((challenge.id, tuple(each.hotkey for each in neurons)))
         return tuple(self._response(each, challenge) for each in neurons)
+
+    def probe(self, neurons: Sequence[Neuron], signer: Signer) -> tuple[Availability, ...]:
+        self.probed.append(tuple(each.hotkey for each in neurons))
+        return tuple(
+            Availability(each.hotkey, each.uid, each.ip or "", each.port, each.hotkey not in self.away, "", 5.0)
+            for each in neurons
+        )
 
     def _response(self, asked: Neuron, challenge: Challenge) -> Response:
         answer = self.answers[asked.hotkey]
@@ -140,6 +160,9 @@ class World:
 
     def refresh_context(self) -> dg.ExecuteInProcessResult:
         return self._run(refresh_context.name, (), raise_on_error=True)
+
+    def refresh_availability(self) -> dg.ExecuteInProcessResult:
+        return self._run(refresh_availability.name, (), raise_on_error=True)
 
     def store_round(
         self,

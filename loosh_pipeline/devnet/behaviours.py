@@ -9,6 +9,7 @@ from enum import StrEnum
 from random import Random
 
 from loosh_pipeline.devnet.answers import AnswerBook
+from loosh_pipeline.devnet.faults import Fault
 from loosh_pipeline.errors import DevnetError
 
 DELAY_RANGE_S = (0.2, 1.0)
@@ -84,6 +85,7 @@ class MinerScript:
     seed: int = 0
     delay_range_s: tuple[float, float] = DELAY_RANGE_S
     slow_s: float = SLOW_S
+    fault: Fault | None = None
 
     @property
     def serves(self) -> bool:
@@ -93,7 +95,7 @@ class MinerScript:
         """What it does with the `nth` (from 1) distinct challenge it is sent."""
         rng = Random(f"{self.seed}/{self.index}/{prompt}")
         delay_s = rng.uniform(*self.delay_range_s)
-        if self.behaviour is Behaviour.SLOW:
+        if self.behaviour is Behaviour.SLOW or self.fault is Fault.SLOW:
             delay_s += self.slow_s
         broken = self.behaviour is Behaviour.HALF_BROKEN and nth % 2 == 0
         return Reply(_TEXTS[self.behaviour](self, prompt), delay_s, corrupt=broken)

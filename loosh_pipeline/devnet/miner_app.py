@@ -10,10 +10,11 @@ from collections.abc import Collection
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from loosh_pipeline.devnet.behaviours import MinerScript, Reply
+from loosh_pipeline.devnet.faults import Fault, Struck, faulty_answer, unknown_key
 from loosh_pipeline.devnet.http import refusal, request_body, too_large
 from loosh_pipeline.domain import Hotkey, Usage
 from loosh_pipeline.errors import CryptoError, WireError
@@ -77,11 +78,16 @@ class _Miner:
         self._validators = validators
         self._require_binding = require_binding
         self._counter = ChallengeCounter()
+        self._restarts = script.fault is Fault.RESTART
 
     async def availability(self, request: Request) -> Response:
+        if self._script.fault is Fault.ODD_AVAILABILITY:
+            return PlainTextResponse("up and running")
         return JSONResponse({"available": True})
 
     async def public_key(self, request: Request) -> Response:
+        if self._script.fault is Fault.CHALLENGE_DEAD:
+            return refusal(500, "Internal server error")
         return JSONResponse({"public_key": self._handshakes.public_pem})
 
     async def key_exchange(self, request: Request) -> Response:
@@ -106,9 +112,11 @@ class _Miner:
             return refusal(422, f"headers {MINER_VALIDATOR_HEADER} and {MINER_UUID_HEADER} are required")
         if not self._allows(validator):
             return refusal(403, "Validator hotkey is not whitelisted")
+        if self._restarts:
+            self._restarts, self._handshakes = False, HandshakeServer()
         key = self._handshakes.session_key(validator, key_uuid)
         if key is None:
-            return self._unknown_key()
+            return unknown_key(self._handshakes.public_pem)
         token = await request_body(request)
         try:
             plaintext = unseal(key, token)
@@ -121,6 +129,9 @@ class _Miner:
             asked = parse_challenge(plaintext)
         except WireError as error:
             return refusal(400, str(error))
+        struck = Struck(key, self._handshakes.public_pem)
+        if (faulty := await faulty_answer(self._script.fault, struck)) is not None:
+            return faulty
         reply = self._script.reply(asked.prompt, self._counter.number(plaintext))
         await asyncio.sleep(reply.delay_s)
         body = os.urandom(256) if reply.corrupt else seal(key, _encoded(asked.prompt, reply))
@@ -129,14 +140,6 @@ class _Miner:
 
     def _allows(self, hotkey: str) -> bool:
         return self._validators is None or hotkey in self._validators
-
-    def _unknown_key(self) -> Response:
-        return refusal(
-            401,
-            "Symmetric key not found or expired. Re-handshake required.",
-            public_key=self._handshakes.public_pem,
-            requires_handshake=True,
-        )
 
 
 def create_miner_app(

@@ -29,6 +29,7 @@ class Served:
 
     app: ASGIApp | None
     port: int = 0
+    host: str = HOST
 
 
 class _Server(uvicorn.Server):
@@ -76,7 +77,7 @@ def _ending_politely(app: ASGIApp) -> ASGIApp:
 
 @contextlib.asynccontextmanager
 async def serve_apps(served: Sequence[Served]) -> AsyncIterator[tuple[int, ...]]:
-    """Serve all on 127.0.0.1 until the block ends; yields the bound ports in the given order.
+    """Serve all until the block ends; yields the bound ports in the given order.
 
     Installs no signal handlers. Requests under way at the end get a second to finish. Raises DevnetError
     when a port is taken.
@@ -107,14 +108,16 @@ async def _all_ready(servers: Sequence[_Server], running: Sequence[asyncio.Task[
 
 def _bind(one: Served) -> socket.socket:
     """A listening socket, or for a dead miner a bound one: that alone keeps the port from others."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
+    # The protocol is named because asyncio sends small pieces at once only where it is: else answers are 40 ms late.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if one.app is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((HOST, one.port))
+        sock.bind((one.host, one.port))
         if one.app is not None:
             sock.listen()
     except OSError as error:
         sock.close()
-        raise DevnetError(f"port {one.port} on {HOST} cannot be had: {error.strerror}; free it or use 0") from error
+        raise DevnetError(f"port {one.port} on {one.host} cannot be had: {error.strerror}; free it or use 0") from error
     return sock

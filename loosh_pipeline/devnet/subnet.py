@@ -7,9 +7,9 @@ import json
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bittensor_core import Keypair
 
@@ -18,6 +18,7 @@ from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
 from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app, push_challenges
+from loosh_pipeline.devnet.faults import Fault
 from loosh_pipeline.devnet.miner_app import create_miner_app
 from loosh_pipeline.devnet.servers import HOST, Served, serve_apps
 from loosh_pipeline.domain import Hotkey
@@ -41,6 +42,8 @@ class DevnetConfig:
     miner_port: int = 0
     miners: int = 10
     answers: Path = SHIPPED_ANSWERS
+    faults: tuple[Fault, ...] = ()
+    """One more miner for each, good but for this fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class MinerInfo:
     uid: int
     behaviour: Behaviour
     port: int
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,15 @@ class DevnetInfo:
     @classmethod
     def from_json(cls, text: str) -> Self:
         data = json.loads(text)
-        miners = tuple(MinerInfo(**{**m, "behaviour": Behaviour(m["behaviour"])}) for m in data.pop("miners"))
+        miners = tuple(_miner_info(miner) for miner in data.pop("miners"))
         return cls(**{**data, "prompts": tuple(data["prompts"])}, miners=miners)
+
+
+def _miner_info(miner: Mapping[str, Any]) -> MinerInfo:
+    fault = miner["fault"]
+    return MinerInfo(
+        **{**miner, "behaviour": Behaviour(miner["behaviour"]), "fault": None if fault is None else Fault(fault)}
+    )
 
 
 @asynccontextmanager
@@ -96,7 +107,9 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
     """
     book = AnswerBook.load(config.answers)
     validator = _validator_hotkey(config)
-    cast = scripts(default_cast(config.miners), book)
+    behaviours = (*default_cast(config.miners), *(Behaviour.GOOD for _ in config.faults))
+    faults = (*(None for _ in range(config.miners)), *config.faults)
+    cast = [replace(part, fault=fault) for part, fault in zip(scripts(behaviours, book), faults, strict=True)]
     hotkeys = [Keypair.create_from_uri(f"//loosh-devnet//miner//{index}").ss58_address for index in range(len(cast))]
     wanted = [_served(hotkey, script, config, i) for i, (hotkey, script) in enumerate(zip(hotkeys, cast, strict=True))]
     api = Served(create_challenge_api_app(), config.challenge_api_port)
@@ -113,7 +126,7 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
                 validator=validator,
                 prompts=book.prompts,
                 miners=tuple(
-                    MinerInfo(Hotkey(hotkey), uid, script.behaviour, port)
+                    MinerInfo(Hotkey(hotkey), uid, script.behaviour, port, script.fault)
                     for uid, (hotkey, script, port) in enumerate(zip(hotkeys, cast, ports, strict=True), start=1)
                 ),
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ def open_database(url: str, schema: Schema) -> Engine:
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
         if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            _create_private(Path(parsed.database))
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
@@ -52,6 +53,16 @@ def open_database(url: str, schema: Schema) -> Engine:
             "check that the directory exists and is writable, and that this release is not older than the data"
         ) from error
     return engine
+
+
+def _create_private(path: Path) -> None:
+    """An empty database that only its owner can read, as it will hold session keys; one that exists is left alone.
+
+    SQLite gives the files beside it the same mode.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _tune_sqlite(engine: Engine) -> None:

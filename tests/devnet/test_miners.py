@@ -20,6 +20,7 @@ from loosh_pipeline.devnet.miner_app import ChallengeCounter, create_miner_app
 from loosh_pipeline.devnet.servers import Served, serve_apps
 from loosh_pipeline.domain import Hotkey, Neuron, Outcome, Response
 from loosh_pipeline.errors import DevnetError
+from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, new_symmetric_key, seal, unseal
 from loosh_pipeline.wire.messages import build_challenge, build_miner_key_exchange
@@ -58,7 +59,7 @@ async def ask(neurons: Sequence[Neuron], signer: Any = VALIDATOR, **fields: Any)
         signer=signer,
         timeout_s=5.0,
         max_response_bytes=100_000,
-        allow_private=True,
+        rules=AddressRules(allow_private=True),
     )
 
 

@@ -27,9 +27,11 @@ DONE_WITHIN_S = 180.0
 SETTINGS = {
     "stalled_after_s": 2.0,
     "challenge_timeout_s": 30.0,
-    # Only the test sets weights, and one snapshot is enough: fewer runs compete for two cores.
+    # Only the test sets weights, and one snapshot and one look for the miners are enough: fewer runs compete for two
+    # cores.
     "weights_min_rounds": 10_000,
     "metagraph_refresh_s": 3600.0,
+    "availability_refresh_s": 3600.0,
 }
 
 T = TypeVar("T")
@@ -117,5 +119,6 @@ def _opened(
         validator = Validator(settings, devnet, supervisors, said, inbox, tables, http, dagster)
         for what, is_ready in readiness(settings, dagster).items():
             validator.until(what, is_ready, READY_WITHIN_S)
+        validator.until("a look for the miners", lambda: bool(tables.days("miner_availability")), READY_WITHIN_S)
         yield validator
     inbox.engine.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,22 @@ def test_every_connection_is_durable_and_checks_references(tmp_path: Path) -> No
 
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": database.BUSY_TIMEOUT_MS}
+
+
+@pytest.mark.parametrize("schema", [schema for schema, _ in SCHEMAS])
+def test_a_new_database_is_for_its_owner_only_and_an_older_one_is_left_as_it_is(tmp_path: Path, schema: Schema) -> None:
+    """Session keys lie in it; who lets others read what was there before does so knowingly."""
+    path = tmp_path / "deep" / "validator.db"
+    engine = open_database(f"sqlite:///{path}", schema)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE t (x)"))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    engine.dispose()
+    assert modes == dict.fromkeys(("validator.db", "validator.db-wal", "validator.db-shm"), 0o600)
+
+    path.chmod(0o640)
+    open_database(f"sqlite:///{path}", schema).dispose()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_a_reader_neither_waits_for_a_writer_nor_sees_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

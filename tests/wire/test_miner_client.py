@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from random import Random
@@ -18,8 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from loosh_pipeline.domain import Neuron, Outcome, Response, Usage
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire import miner_client
+from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.crypto import new_symmetric_key, seal
 from loosh_pipeline.wire.miner_client import ask_miners
+from loosh_pipeline.wire.miner_sessions import SessionBook
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests import builders
 from tests.wire.peers import VALIDATOR, Asked, HostileMiner, Scripted, good, http, http_json, listening, rsa_key
@@ -29,6 +33,7 @@ ONCE = [*HANDSHAKE, "challenge"]
 RENEWED = [*ONCE, *ONCE]
 RENEWED_INLINE = [*ONCE, "key-exchange", "challenge"]
 MAX_BYTES = 100_000
+HERE = AddressRules(allow_private=True)
 
 
 def ask(miner: HostileMiner, **options: Any) -> Response:
@@ -41,15 +46,21 @@ def ask(miner: HostileMiner, **options: Any) -> Response:
 
 
 async def ask_all(
-    neurons: Sequence[Neuron], timeout_s: float = 5.0, allow_private: bool = True, **fields: Any
+    neurons: Sequence[Neuron],
+    timeout_s: float = 5.0,
+    rules: AddressRules = HERE,
+    sessions: SessionBook | None = None,
+    max_bytes: int = MAX_BYTES,
+    **fields: Any,
 ) -> tuple[Response, ...]:
     return await ask_miners(
         neurons,
         builders.challenge(**fields),
         signer=VALIDATOR,
         timeout_s=timeout_s,
-        max_response_bytes=MAX_BYTES,
-        allow_private=allow_private,
+        max_response_bytes=max_bytes,
+        rules=rules,
+        sessions=sessions,
     )
 
 
@@ -122,7 +133,7 @@ def test_request_headers_and_handshake_body() -> None:
         ([refuses(401), good], Outcome.ANSWERED, "", RENEWED),
         ([refuses(400), good], Outcome.ANSWERED, "", RENEWED),
         ([refuses(401)], Outcome.HANDSHAKE_FAILED, "HTTP 401", RENEWED),
-        ([refuses(400, "bad prompt")], Outcome.REFUSED, "bad prompt", RENEWED),
+        ([refuses(400, "bad prompt")], Outcome.REFUSED, "bad prompt", ONCE),
         ([refuses(401, public_key=7, requires_handshake=True), good], Outcome.ANSWERED, "", RENEWED),
         ([sends(http(200, b"garbage")), good], Outcome.ANSWERED, "", RENEWED),
         ([sends(http(200, b"garbage"))], Outcome.UNDECRYPTABLE, "token", RENEWED),
@@ -327,9 +338,135 @@ def test_dripping_miner_cannot_outlast_the_timeout() -> None:
     assert "handshake" in response.detail
 
 
-def test_private_addresses_are_not_asked() -> None:
+def test_w_12_an_undecryptable_answer_costs_one_more_handshake() -> None:
+    miner = HostileMiner([sends(http(200, b"garbage"))])
+    assert ask(miner).outcome is Outcome.UNDECRYPTABLE
+    assert miner.paths == RENEWED
+
+
+def test_w_12_a_long_undecryptable_answer_costs_none() -> None:
+    """It is decrypted when everyone is in: too late for another handshake, and seen in nobody's time."""
+    miner = HostileMiner([sends(http(200, b"g" * 300_000))])
+    response = ask(miner, max_bytes=1_000_000)
+    assert (response.outcome, miner.paths) == (Outcome.UNDECRYPTABLE, ONCE)
+    assert response.elapsed_ms is not None
+
+
+def test_a_long_answer_is_an_answer() -> None:
+    text = "word " * 100_000
+    miner = HostileMiner([lambda asked: asked.answer(json.dumps({"response_text": text}).encode())])
+    response = ask(miner, max_bytes=1_000_000)
+    assert (response.outcome, response.text, miner.paths) == (Outcome.ANSWERED, text, ONCE)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "paths"),
+    [
+        (http_json(400, {"detail": "Neither prompt nor messages provided"}), ONCE),
+        (http_json(400, {"detail": "Invalid JSON in decrypted payload"}), ONCE),
+        (http_json(400, {"detail": "max_tokens must be positive"}), ONCE),
+        (http_json(400, {"detail": "Failed to decrypt payload"}), RENEWED),
+        (http_json(400, {"detail": "unknown symmetric key"}), RENEWED),
+        (http_json(400, {"detail": "odd prompt", "requires_handshake": True}), RENEWED),
+        (http_json(400, {"detail": 7}), RENEWED),
+        (http(400, b"no"), RENEWED),
+        (http_json(403, {"detail": "no"}), ONCE),
+        (http_json(422, {"detail": "no"}), ONCE),
+        (http_json(429, {"detail": "no"}), ONCE),
+    ],
+)
+def test_w_35_what_no_new_key_can_help_is_not_sent_again(refusal: bytes, paths: list[str]) -> None:
+    miner = HostileMiner([sends(refusal)])
+    ask(miner)
+    assert miner.paths == paths
+
+
+def test_w_34_a_miner_that_admits_no_stranger_names_the_active_list() -> None:
+    """Miners take their allowlist from the Challenge API: that is where an operator has to be let in."""
+    for miner in (
+        HostileMiner([refuses(403, "Validator hotkey is not whitelisted")]),
+        HostileMiner(key_exchange=http_json(403, {"detail": "no"})),
+    ):
+        response = ask(miner)
+        assert response.outcome is Outcome.REFUSED
+        assert response.detail.endswith("is this validator on the Challenge API's active list?")
+
+
+def test_w_32_more_miners_than_any_pool_holds_are_asked_at_once() -> None:
+    number = 120
+
+    async def scenario() -> tuple[Response, ...]:
+        everyone = asyncio.Barrier(number)
+
+        async def together(asked: Asked) -> bytes:
+            await everyone.wait()
+            return good(asked)
+
+        async with contextlib.AsyncExitStack() as stack:
+            miners = [HostileMiner([together]) for _ in range(number)]
+            ports = [await stack.enter_async_context(listening(miner.serve)) for miner in miners]
+            return await ask_all([builders.neuron(uid, port=port) for uid, port in enumerate(ports, 1)], timeout_s=30.0)
+
+    assert {response.outcome for response in asyncio.run(scenario())} == {Outcome.ANSWERED}
+
+
+def test_w_9_times_are_those_of_the_miners_also_with_many_at_once() -> None:
+    """Thirty miners with known delays, some of which send what takes long to take in."""
+    delays_s = [0.1 + 0.01 * number for number in range(30)]
+
+    def waits(seconds: float) -> Scripted:
+        async def script(asked: Asked) -> bytes:
+            text = b"x" * (60_000 if seconds < 0.15 else 10)
+            answer = asked.answer(b'{"response_text": "' + text + b'"}')
+            await asyncio.sleep(seconds)
+            return answer
+
+        return script
+
+    async def scenario() -> tuple[Response, ...]:
+        async with contextlib.AsyncExitStack() as stack:
+            miners = [HostileMiner([waits(delay_s)]) for delay_s in delays_s]
+            ports = [await stack.enter_async_context(listening(miner.serve)) for miner in miners]
+            return await ask_all([builders.neuron(uid, port=port) for uid, port in enumerate(ports, 1)], timeout_s=20.0)
+
+    responses = asyncio.run(scenario())
+    assert {response.outcome for response in responses} == {Outcome.ANSWERED}
+    late_ms = [(one.elapsed_ms or 0) - 1000 * delay_s for one, delay_s in zip(responses, delays_s, strict=True)]
+    assert min(late_ms) >= -1
+    assert sorted(late_ms)[15] < 100  # both sides share one loop here; benchmarks.asking measures it apart
+
+
+def test_a_handshake_that_takes_long_delays_nobody_else() -> None:
+    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(60)
+
+    async def scenario() -> tuple[Response, ...]:
+        answered = asyncio.Event()
+
+        def note(asked: Asked) -> bytes:
+            answered.set()
+            return good(asked)
+
+        async with listening(dawdle) as slow, listening(HostileMiner([note]).serve) as fine:
+            neurons = [*(builders.neuron(uid, port=slow) for uid in range(1, 8)), builders.neuron(9, port=fine)]
+            asking = asyncio.create_task(ask_all(neurons, timeout_s=1.0))
+            await asyncio.wait_for(answered.wait(), 0.8)
+            return await asking
+
+    responses = asyncio.run(scenario())
+    assert [one.outcome for one in responses] == [Outcome.TIMEOUT] * 7 + [Outcome.ANSWERED]
+    assert "handshake" in responses[0].detail
+
+
+def test_an_impostor_loses_its_session_too() -> None:
+    book = SessionBook()
+    ask(HostileMiner([says(b'{"response_text": "x"}', x_fiber_miner_hotkey_ss58="5other")]), sessions=book)
+    assert book.opened == {}
+
+
+def test_w_7_private_addresses_are_not_asked() -> None:
     miner = HostileMiner()
-    response = ask(miner, allow_private=False)
+    response = ask(miner, rules=AddressRules())
     assert (response.outcome, miner.paths) == (Outcome.BAD_ADDRESS, [])
     assert "127.0.0.1" in response.detail
 
