@@ -27,7 +27,7 @@ VARIANTS: dict[str, dict[str, float]] = {
     "no wording": {"wording_weight": 0},
     "no baseline": {"baseline_weight": 0},
     "no length correction": {"coverage_length_slope": 0},
-    "length correction doubled": {"coverage_length_slope": 0.1},
+    "length correction doubled": {"coverage_length_slope": 0.08},
     "no track records": {"track_power": 0},
     "track records to the power 1": {"track_power": 1},
     "track records to the power 2": {"track_power": 2},
@@ -39,7 +39,8 @@ VARIANTS: dict[str, dict[str, float]] = {
     "no gate": {"relevance_gate": 0},
     "no pseudo-votes": {"prior_votes": 0},
     "power 2": {"power": 2},
-    "power 6": {"power": 6},
+    "power 4": {"power": 4},
+    "power 8": {"power": 8},
     "no pay for speed": {"speed": 0},
 }
 MEAN_COSINE = "mean cosine, no scorer"

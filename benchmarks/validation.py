@@ -30,9 +30,9 @@ PAYS: dict[str, Pay] = {
 }
 GRID = [
     {"meaning_weight": meaning, "track_power": track, "coverage_length_slope": slope}
-    for meaning, track, slope in product((1.0, 2.0, 3.0), (2.0, 3.0), (0.03, 0.05))
+    for meaning, track, slope in product((1.0, 2.0, 3.0), (2.0, 3.0), (0.02, 0.04))
 ]
-CHOSEN = GRID.index({"meaning_weight": 2.0, "track_power": 3.0, "coverage_length_slope": 0.05})
+CHOSEN = GRID.index({"meaning_weight": 2.0, "track_power": 3.0, "coverage_length_slope": 0.04})
 MODELS_DRAWN = {"a": 12, "b": 12, "dev": 9}
 WINDOWS = (1, 3, 5, 10, 20, 30)
 RINGS = tuple(product(("alpaca", "qwen18", "strong"), ("exact", "drop", "swap"), (2, 8)))

@@ -27,7 +27,7 @@ _RAMPS = (
 class RobustProfile:
     """Parameters of `score_round`. Raises ValueError for a value out of range.
 
-    The defaults were measured on answers of 12 models to 30 English prompts under MiniLM embeddings: the gate
+    The defaults were measured on answers of 60 models to 150 English prompts under MiniLM embeddings: the gate
     belongs to that model, the wording ramps to that corpus.
     """
 
@@ -41,7 +41,7 @@ class RobustProfile:
     wording_weight: float = 1.0
     baseline_weight: float = 0.25
     """How much of an answer's likeness to answers of other challenges is taken off its agreement."""
-    coverage_length_slope: float = 0.05
+    coverage_length_slope: float = 0.04
     """Coverage that an answer gains by being longer by a factor of e, whatever it says; taken off."""
     coverage_length_limit: float = 1.0
     """How far from the median, in natural logarithm, a length is corrected for."""
@@ -87,8 +87,8 @@ class RobustProfile:
     prior_votes: float = 0.5
     """Pseudo-votes at `prior_agreement`, so that with few peers a score stays neutral."""
     prior_agreement: float = 0.25
-    power: float = 4.0
-    """How steeply agreement is paid."""
+    power: float = 6.0
+    """How steeply agreement is paid: answers differ little in it, and what is worse should earn clearly less."""
     speed: float = 0.05
     """Largest part of a score that being faster or slower than the median adds or takes."""
     context_rounds: int = 20
