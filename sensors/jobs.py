@@ -1,4 +1,4 @@
-"""The four things that are run."""
+"""The five things that are run."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
@@ -40,6 +40,12 @@ refresh_context = dg.define_asset_job(
     "refresh_context",
     selection=dg.AssetSelection.assets("scoring_context"),
     description="Takes word weights and background from the rounds of the last days.",
+)
+refresh_network_view = dg.define_asset_job(
+    "refresh_network_view",
+    selection=dg.AssetSelection.assets("network_view"),
+    tags=BEFORE_EVALUATIONS,
+    description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
 )
 
 

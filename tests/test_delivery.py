@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from loosh_pipeline.delivery import BATCH_LIMIT, BUDGET_S, deliver_due, encode_batch, evaluation_of
-from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
+from loosh_pipeline.delivery import BATCH_LIMIT, BUDGET_S, deliver_due, evaluation_of
+from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind, Outcome
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import LEASE_S, Outbox, OutboxState
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus
+from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from tests.builders import NOON, round_scores, score
 
@@ -33,14 +34,13 @@ def inbox(tmp_path: Path) -> Inbox:
 
 @pytest.fixture
 def outbox(inbox: Inbox) -> Outbox:
-    return Outbox(inbox.engine)
+    return Outbox(inbox.engine, jitter=lambda: 0.0)
 
 
 def keep(inbox: Inbox, *ids: str) -> None:
     for challenge_id in map(ChallengeId, ids):
         inbox.accept(challenge_id, {"id": challenge_id, "prompt": "hi"}, NOON)
-        inbox.scored(challenge_id, NOON)
-        Outbox(inbox.engine).enqueue(challenge_id, encode_batch({"challenge_id": challenge_id}), NOON)
+        Outbox(inbox.engine).keep_result(challenge_id, encode_json({"challenge_id": challenge_id}), NOON)
 
 
 def told(api: FakeChallengeApi) -> list[str]:
@@ -58,12 +58,6 @@ def test_the_verdict_names_the_highest_paid_and_everyones_pay() -> None:
 def test_nobody_paid_is_no_best_miner_and_no_consensus_is_zero() -> None:
     verdict = evaluation_of(round_scores((score("a", 0.0, outcome=Outcome.EMPTY),), measure=None))
     assert (verdict.best_miner, verdict.consensus_score, verdict.emissions) == (None, 0.0, {"a": 0.0})
-
-
-def test_a_batch_is_kept_as_utf8_json_without_nan() -> None:
-    assert encode_batch({"text": "é \U0001f308"}) == '{"text": "é \U0001f308"}'.encode()
-    with pytest.raises(ValueError, match="Out of range float"):
-        encode_batch({"score": float("nan")})
 
 
 @pytest.mark.parametrize("status", [DeliveryStatus.DELIVERED, DeliveryStatus.ALREADY])
@@ -121,10 +115,9 @@ class SlowApi:
     def clock(self) -> datetime:
         return after(self.now_s)
 
-    def send_batch(self, payload: object) -> Delivery:
-        assert isinstance(payload, bytes)
+    def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery:
         self.now_s += 15.0
-        self.seen_elsewhere += [row.challenge_id for row in self._outbox.lease(self.clock(), 1)]
+        self.seen_elsewhere += [row.key for row in self._outbox.lease(self.clock(), 1)]
         return Delivery(DeliveryStatus.RETRY, f"timeout for {json.loads(payload)['challenge_id']}")
 
 
@@ -141,7 +134,7 @@ def test_a_delivery_that_dies_is_tried_again_after_its_lease(inbox: Inbox, outbo
     keep(inbox, "c-1")
 
     class Dying:
-        def send_batch(self, payload: object) -> Delivery:
+        def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -49,8 +49,7 @@ def test_a_working_one_shows_its_figures() -> None:
         for number in range(3):
             inbox.accept(ChallengeId(f"c-{number}"), {"id": f"c-{number}", "prompt": "hi"}, now)
         inbox.collected(ChallengeId("c-0"), [response()], now)
-        inbox.scored(ChallengeId("c-0"), now)
-        Outbox(inbox.engine).enqueue(ChallengeId("c-0"), b"{}", now)
+        Outbox(inbox.engine).keep_result(ChallengeId("c-0"), b"{}", now)
         inbox.set_running(False, now)
         tables = Tables(settings.tables_root)
         taken_at = now - timedelta(seconds=90)
