@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -108,7 +109,9 @@ class HttpChallengeApi:
         self._allow_clear_text = allow_clear_text
         self._transport = transport
         self._clock = clock
-        self._tls = httpx.create_ssl_context(trust_env=False)
+        https = httpx.URL(base_url).scheme == "https"
+        # Loading root certificates takes long; where no TLS is spoken, nobody is trusted.
+        self._tls = httpx.create_ssl_context(trust_env=False) if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._sessions = ApiSessions(self._base_url, signer, sessions or MemorySessions(), clock)
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "loosh-validator"}
         if api_key and _private(httpx.URL(base_url)):
