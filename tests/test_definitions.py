@@ -25,6 +25,7 @@ SPECS = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
 GROUPS = {
     "intake": {"challenges"},
     "chain": {"metagraph"},
+    "network": {"network_view"},
     "context": {"scoring_context"},
     "evaluation": {
         "miner_responses",
@@ -97,6 +98,7 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         (SCORE_JOB, "evaluation", True),
         (WEIGHTS_JOB, "weights", False),
         ("refresh_metagraph", "chain", False),
+        ("refresh_network_view", "network", False),
         ("refresh_context", "context", False),
     ],
 )
@@ -127,7 +129,9 @@ def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
         ("challenge_sensor", "metagraph_sensor", "outbox_sensor"), dg.DefaultSensorStatus.RUNNING
     )
     schedules = {schedule.name: schedule.default_status for schedule in defs.schedules or ()}
-    assert schedules == dict.fromkeys(("weights_schedule", "context_schedule"), dg.DefaultScheduleStatus.RUNNING)
+    assert schedules == dict.fromkeys(
+        ("weights_schedule", "context_schedule", "network_view_schedule"), dg.DefaultScheduleStatus.RUNNING
+    )
 
 
 def shipped(name: str) -> Any:
