@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -50,10 +51,8 @@ def test_a_body_that_is_wrong_anywhere_is_refused_or_harmless(data: st.DataObjec
     check, kind = data.draw(st.sampled_from(CHECKS))
     body = bodies()[kind]
     wrong = changed(body, data.draw(st.sampled_from(places(body))), data.draw(VALUES))
-    try:
+    with contextlib.suppress(WireError):
         api_bodies.parsed(json.dumps(wrong).encode(), kind, check, OWN)
-    except WireError as error:
-        assert str(error)
 
 
 @given(body=st.binary() | VALUES.map(lambda value: json.dumps(value).encode()))

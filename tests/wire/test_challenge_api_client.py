@@ -12,9 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from loosh_pipeline.domain import DeliveryKind, Hotkey
 from loosh_pipeline.errors import WireError
+from loosh_pipeline.wire.api_calls import CALLS
 from loosh_pipeline.wire.api_session import ApiSession, MemorySessions
 from loosh_pipeline.wire.bodies import retry_after_s
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
@@ -383,6 +386,30 @@ def test_what_clear_text_does_not_settle_stays_as_it_was(
     api.clear = answer
     delivery = deliver(api, allow_clear_text=True)
     assert (delivery.status, delivery.detail) == (status, detail)
+
+
+HEADER_VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    status=st.integers(200, 599),
+    body=st.binary(max_size=300),
+    retry_after=HEADER_VALUES
+    | st.sampled_from(["Fri, 99 Jan 2026 12:00:30 GMT", "1 Jan 0001 00:00:00 +9999", "9" * 30]),
+    encoding=st.sampled_from(["identity", "gzip", "br"]),
+    kind=st.sampled_from(list(DeliveryKind)),
+)
+def test_whatever_the_api_answers_is_a_delivery(
+    status: int, body: bytes, retry_after: str, encoding: str, kind: DeliveryKind
+) -> None:
+    headers = {"retry-after": retry_after, "content-encoding": encoding}
+    answer = httpx.Response(status, headers=headers, stream=Body(body))
+    answer._content = body
+    delivery = client(Api(answer)).tell(kind, BATCH)
+    assert (delivery.status is DeliveryStatus.DELIVERED) == (status in CALLS[kind].taken)
+    assert delivery.detail.isprintable()
+    assert delivery.retry_after_s is None or 0 <= delivery.retry_after_s <= 3600
 
 
 SEALED = {
