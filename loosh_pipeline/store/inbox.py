@@ -290,10 +290,8 @@ class Inbox:
         return value != "false"
 
     def set_running(self, running: bool, now: datetime) -> None:
-        change = {"value": "true" if running else "false", "changed_at": now}
         with self.engine.begin() as connection:
-            statement = _insert(connection, flags).values(name=RUNNING, **change)
-            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
+            set_flag(connection, RUNNING, "true" if running else "false", now)
 
 
 def pause_s(attempts: int, first_s: float, longest_s: float) -> float:
@@ -318,6 +316,12 @@ def _inbox_row(row: Row[Any]) -> InboxRow:
 
 def _insert(connection: Connection, table: Any) -> Any:
     return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
+
+
+def set_flag(connection: Connection, name: str, value: str, now: datetime) -> None:
+    change = {"value": value, "changed_at": now}
+    statement = _insert(connection, flags).values(name=name, **change)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
 
 
 def advance(

@@ -22,8 +22,8 @@ from sqlalchemy.exc import IntegrityError
 from loosh_pipeline.domain import RESULTS, ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.inbox import advance, advance_to_scored, pause_s
-from loosh_pipeline.store.schema import outbox
+from loosh_pipeline.store.inbox import advance, advance_to_scored, pause_s, set_flag
+from loosh_pipeline.store.schema import flags, outbox
 
 LEASE_S = 300.0
 """Longer than one delivery with its handshake can take, all time limits used up."""
@@ -35,6 +35,8 @@ LONGEST_RETRY_AFTER_S = 6 * 3600.0
 """A receiver may ask for patience, not for ever."""
 KEPT = timedelta(days=7)
 """How long the payload of a delivered result stays, and the row of a delivered report."""
+WAIT = "wait "
+"""Begins the name of the flag that says until when a kind is not to be told."""
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 FORGOTTEN_AT_ONCE = 500
 
@@ -117,21 +119,21 @@ class Outbox:
 
         Results come first, then the oldest: neither pictures nor reports delay them.
         """
-        is_due = (outbox.c.state == OutboxState.PENDING) & (outbox.c.next_attempt_at <= now)
-        due = select(outbox.c.id).where(is_due)
-        if challenge_id is not None:
-            due = due.where(outbox.c.challenge_id == challenge_id, outbox.c.kind.in_(RESULTS))
-        due = due.order_by(_rank(), outbox.c.next_attempt_at, outbox.c.id).limit(limit)
-        # For Postgres: a common table expression, as a subquery may be run again for every row, past the limit; and
-        # the condition twice, as a lease that waited for another must look at its rows again.
-        taken = due.with_for_update(skip_locked=True).cte("taken")
-        lease = (
-            update(outbox)
-            .where(outbox.c.id.in_(select(taken.c.id)), is_due)
-            .values(next_attempt_at=now + timedelta(seconds=LEASE_S), attempts=outbox.c.attempts + 1)
-            .returning(outbox)
-        )
         with self._engine.begin() as connection:
+            is_due = _is_due(connection, now)
+            due = select(outbox.c.id).where(is_due)
+            if challenge_id is not None:
+                due = due.where(outbox.c.challenge_id == challenge_id, outbox.c.kind.in_(RESULTS))
+            due = due.order_by(_rank(), outbox.c.next_attempt_at, outbox.c.id).limit(limit)
+            # For Postgres: a common table expression, as a subquery may be run again for every row, past the limit;
+            # and the condition twice, as a lease that waited for another must look at its rows again.
+            taken = due.with_for_update(skip_locked=True).cte("taken")
+            lease = (
+                update(outbox)
+                .where(outbox.c.id.in_(select(taken.c.id)), is_due)
+                .values(next_attempt_at=now + timedelta(seconds=LEASE_S), attempts=outbox.c.attempts + 1)
+                .returning(outbox)
+            )
             rows = sorted(connection.execute(lease).all(), key=lambda r: (r.kind not in RESULTS, r.created_at, r.id))
         return [OutboxRow(r.id, DeliveryKind(r.kind), r.key, r.challenge_id, r.payload, r.attempts) for r in rows]
 
@@ -152,18 +154,17 @@ class Outbox:
     def postpone(self, row: OutboxRow, detail: str, now: datetime, retry_after_s: float | None = None) -> datetime:
         """Try again later: about twice as long each time, or when the receiver said. Returns when.
 
-        Who is asked to wait waits with everything of that kind.
+        Who is asked to wait waits with everything of that kind, also with what is yet to come.
         """
         wait_s = pause_s(row.attempts, FIRST_RETRY_S, LONGEST_RETRY_S) * (1 - JITTER * self._jitter())
         asked_s = min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
         again = now + timedelta(seconds=max(wait_s, asked_s))
-        until = now + timedelta(seconds=asked_s)
-        pending = update(outbox).where(outbox.c.state == OutboxState.PENDING)
-        others = pending.where(outbox.c.kind == row.kind, outbox.c.next_attempt_at < until)
+        pending = update(outbox).where(_is(row), outbox.c.state == OutboxState.PENDING)
         with self._engine.begin() as connection:
             if asked_s > 0:
-                connection.execute(others.values(next_attempt_at=until))
-            connection.execute(pending.where(_is(row)).values(next_attempt_at=again, detail=detail))
+                until = now + timedelta(seconds=asked_s)
+                set_flag(connection, WAIT + row.kind, until.astimezone(UTC).isoformat(), now)
+            connection.execute(pending.values(next_attempt_at=again, detail=detail))
         return again
 
     def park(self, row: OutboxRow, detail: str) -> None:
@@ -200,9 +201,9 @@ class Outbox:
         return {state: found.get(state, 0) for state in OutboxState}
 
     def has_due(self, now: datetime) -> bool:
-        query = select(outbox.c.id).where(outbox.c.state == OutboxState.PENDING, outbox.c.next_attempt_at <= now)
         with reading(self._engine) as connection:
-            return connection.execute(query.limit(1)).first() is not None
+            due = select(outbox.c.id).where(_is_due(connection, now)).limit(1)
+            return connection.execute(due).first() is not None
 
     def forget(self, now: datetime, limit: int = FORGOTTEN_AT_ONCE) -> int:
         """Drop payloads and reports that were delivered long ago; returns how many.
@@ -223,6 +224,13 @@ class Outbox:
             )
             connection.execute(delete(outbox).where(outbox.c.id.in_(reports)))
         return len(found)
+
+
+def _is_due(connection: Connection, now: datetime) -> ColumnElement[bool]:
+    """What may be told now: its time has come, and the receiver did not ask to wait with its kind."""
+    asked = connection.execute(select(flags.c.name, flags.c.value).where(flags.c.name.startswith(WAIT)))
+    waiting = [name.removeprefix(WAIT) for name, until in asked if datetime.fromisoformat(until) > now]
+    return and_(outbox.c.state == OutboxState.PENDING, outbox.c.next_attempt_at <= now, outbox.c.kind.not_in(waiting))
 
 
 def _rank() -> Case[int]:

@@ -34,13 +34,19 @@ async def send(
     path: str,
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    max_bytes: int = MAX_ANSWER_BYTES,
+    whole_up_to: int | None = None,
 ) -> Reply:
-    """Raises what httpx does. A body that is too long or compressed is not read: the status says what happened."""
+    """Raises what httpx does.
+
+    A body that is too long or compressed is not read, as the status says what happened; with `whole_up_to` bytes that
+    of a success is needed, and raises WireError.
+    """
     async with http.stream(method, path, content=content, headers=headers) as response:
         try:
-            body = await read_body(response, max_bytes)
+            body = await read_body(response, whole_up_to or MAX_ANSWER_BYTES)
         except WireError:
+            if whole_up_to and response.is_success:
+                raise
             body = b""
         return Reply(response.status_code, response.headers, body)
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import httpx
 
 from loosh_pipeline.errors import WireError
-from loosh_pipeline.wire.api_http import Reply, send
+from loosh_pipeline.wire.api_http import MAX_ANSWER_BYTES, Reply, send
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import Signer, encrypt_symmetric_key, load_public_key, new_symmetric_key
 from loosh_pipeline.wire.messages import (
@@ -118,7 +118,8 @@ class ApiSessions:
 
 
 async def _handshake(http: httpx.AsyncClient, method: str, path: str, content: bytes | None = None) -> bytes:
-    reply = await send(http, method, path, content, {"Content-Type": "application/json"} if content else None)
+    headers = {"Content-Type": "application/json"} if content else None
+    reply = await send(http, method, path, content, headers, MAX_ANSWER_BYTES)
     if reply.status != 200:
         raise HandshakeRefused(f"{method} {path}", reply)
     return reply.body

@@ -29,7 +29,7 @@ from loosh_pipeline.wire.api_calls import (
     VALIDATORS_PATH,
     Call,
 )
-from loosh_pipeline.wire.api_http import MAX_ANSWER_BYTES, Reply, printable, send
+from loosh_pipeline.wire.api_http import Reply, printable, send
 from loosh_pipeline.wire.api_session import ApiSession, ApiSessions, HandshakeRefused, MemorySessions, SessionStore
 from loosh_pipeline.wire.bodies import retry_after_s
 from loosh_pipeline.wire.codec import encode_json
@@ -206,12 +206,12 @@ class HttpChallengeApi:
         return await send(http, "POST", path, seal(session.key, payload), headers)
 
     async def _signed(
-        self, http: httpx.AsyncClient, method: str, path: str, body: bytes | None, max_bytes: int = MAX_ANSWER_BYTES
+        self, http: httpx.AsyncClient, method: str, path: str, body: bytes | None, whole_up_to: int | None = None
     ) -> Reply:
         headers = signature_headers(self._signer, body, now_s=self._clock()) | {"Content-Type": "application/json"}
         if path == CLEAR_BATCH_PATH:
             headers[CLEAR_BATCH_HOTKEY_HEADER] = self._signer.ss58_address
-        return await send(http, method, path, body, headers, max_bytes)
+        return await send(http, method, path, body, headers, whole_up_to)
 
     async def _in_clear_text(self, http: httpx.AsyncClient, payload: bytes, sealed: Delivery) -> Delivery:
         """Tell a result in the open, as an operator allowed. What this does not settle stays as it was."""

@@ -326,8 +326,11 @@ def test_who_is_asked_to_wait_waits_with_all_of_that_kind(inbox: Inbox, outbox: 
     keep(inbox, outbox, "c-2")
     reports(outbox, NOON, "run-1")
     outbox.postpone(outbox.lease(NOON, 1)[0], "429", NOON, 30.0)
+    keep(inbox, outbox, "c-3", after(10))
     assert pending(outbox, after(29)) == ["run-1"]
-    assert pending(outbox, after(30)) == ["c-1", "c-2"]
+    assert not outbox.has_due(after(29))
+    assert outbox.has_due(after(30))
+    assert pending(outbox, after(30)) == ["c-1", "c-2", "c-3"]
 
 
 def test_payloads_of_results_are_dropped_after_a_week_and_the_rows_keep_them_from_being_told_again(

@@ -91,7 +91,7 @@ def test_sybil_scores_are_asked_for_with_the_vector_of_the_network() -> None:
         (httpx.Response(302, headers={"location": "http://elsewhere/"}), "HTTP 302"),
         (httpx.Response(200, text="<html>"), "not valid JSON"),
         (httpx.ConnectError("refused"), "GET /validators failed: ConnectError: refused"),
-        (httpx.Response(200, content=b"[" * 9_000_000), "not valid JSON"),
+        (httpx.Response(200, content=b"[" * 9_000_000), "body is longer than 8388608 bytes"),
     ],
 )
 def test_what_cannot_be_asked_is_an_error_that_says_why(answer: httpx.Response | Exception, message: str) -> None:
