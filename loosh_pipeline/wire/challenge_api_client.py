@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -109,6 +110,7 @@ class HttpChallengeApi:
         self._allow_clear_text = allow_clear_text
         self._transport = transport
         self._clock = clock
+        self._last_nonce_s = 0.0
         https = httpx.URL(base_url).scheme == "https"
         # Loading root certificates takes long; where no TLS is spoken, nobody is trusted.
         self._tls = httpx.create_ssl_context(trust_env=False) if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -208,7 +210,7 @@ class HttpChallengeApi:
     async def _signed(
         self, http: httpx.AsyncClient, method: str, path: str, body: bytes | None, whole_up_to: int | None = None
     ) -> Reply:
-        headers = signature_headers(self._signer, body, now_s=self._clock()) | {"Content-Type": "application/json"}
+        headers = signature_headers(self._signer, body, now_s=self._nonce_s()) | {"Content-Type": "application/json"}
         if path == CLEAR_BATCH_PATH:
             headers[CLEAR_BATCH_HOTKEY_HEADER] = self._signer.ss58_address
         return await send(http, method, path, body, headers, whole_up_to)
@@ -238,6 +240,11 @@ class HttpChallengeApi:
         if reply.status < 300:
             said += f"; {' or '.join(map(str, sorted(call.taken)))} was expected"
         return Delivery(DeliveryStatus.RETRY, said, self._retry_after_s(reply))
+
+    def _nonce_s(self) -> float:
+        """The time, or a little later: a receiver takes each nonce once, and clocks can be coarse."""
+        self._last_nonce_s = max(self._clock(), math.nextafter(self._last_nonce_s, math.inf))
+        return self._last_nonce_s
 
     def _retry_after_s(self, reply: Reply) -> float | None:
         return retry_after_s(reply.headers, now_s=self._clock())

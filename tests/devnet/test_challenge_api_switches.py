@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -357,6 +358,21 @@ def test_w_17_a_captured_call_cannot_be_made_again_nor_another_with_its_headers(
         assert desk.told(DeliveryKind.NETWORK_REPORT) == 1
 
     at_desk(work)
+
+
+def test_w_29_neither_answers_nor_keys_reach_the_log(
+    at_desk: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    def work(desk: Desk) -> None:
+        run_turns(desk, DeliveryKind.RESPONSE_BATCH, [Turn(401), Turn(500), Turn(422)], 2)
+        run_turns(desk, DeliveryKind.NETWORK_REPORT, [Turn(500)], 2)
+
+    at_desk(work, api_key="hunter-2-hunter-2", allow_clear_text=True)
+    assert "telling in clear text" in caplog.text
+    for secret in ("hunter", "Because air scatters", "5FirstMiner"):
+        assert secret not in caplog.text
 
 
 def test_it_says_what_it_knows_in_every_shape(at_desk: Callable[..., Any]) -> None:
