@@ -33,6 +33,8 @@ JITTER = 0.5
 """The part of a pause that chance decides: an API that comes back is not asked by every validator at once."""
 LONGEST_RETRY_AFTER_S = 6 * 3600.0
 """A receiver may ask for patience, not for ever."""
+MOST_HEATMAPS = 500
+"""Pictures that wait or were refused."""
 KEPT = timedelta(days=7)
 """How long the payload of a delivered result stays, and the row of a delivered report."""
 WAIT = "wait "
@@ -97,9 +99,16 @@ class Outbox:
             return new
 
     def keep_heatmap(self, challenge_id: ChallengeId, payload: bytes, now: datetime) -> bool:
-        """Keep the picture of a challenge for delivery; False when one was kept before. Raises UnknownChallenge."""
+        """Keep the picture of a challenge for delivery; False when one was kept before. Raises UnknownChallenge.
+
+        While pictures cannot be delivered, the oldest make room: they are large, and can be drawn again.
+        """
+        undelivered = (outbox.c.kind == DeliveryKind.HEATMAP) & (outbox.c.state != OutboxState.DELIVERED)
+        oldest = select(outbox.c.id).where(undelivered).order_by(outbox.c.id.desc()).offset(MOST_HEATMAPS).limit(100)
         with _known(challenge_id), self._engine.begin() as connection:
-            return _insert(connection, DeliveryKind.HEATMAP, challenge_id, payload, now, challenge_id)
+            new = _insert(connection, DeliveryKind.HEATMAP, challenge_id, payload, now, challenge_id)
+            connection.execute(delete(outbox).where(outbox.c.id.in_(oldest)))
+            return new
 
     def keep_reports(self, kind: DeliveryKind, reports: Mapping[str, bytes], now: datetime) -> int:
         """Keep reports, by what makes each one, in place of earlier ones of their kind that were not delivered.

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 MAX_VIEW_BYTES = 8 * 1024 * 1024
 """Cap on what the API says of all hotkeys: some hundred bytes each of a few hundred."""
 
+PAUSE_AFTER_SILENCE_S = 15.0
+"""An API that does not answer is left alone for a while, or every evaluation would end by waiting for it in vain."""
+
 _MAY_PASS = frozenset({401, 404, 408, 425, 429})
 """Refusals that do not concern what is said: a session, a route or a limit. Other 4xx are for good."""
 
@@ -63,7 +66,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one attempt. `retry_after_s` is what the API asked for, if it did."""
+    """What became of one attempt. `retry_after_s`: how long nothing of that kind is to be told."""
 
     status: DeliveryStatus
     detail: str = ""
@@ -123,8 +126,8 @@ class HttpChallengeApi:
         """Deliver one payload, which is sent byte for byte; every way this can fail is a delivery to be retried."""
         try:
             return self._run(lambda http: self._deliver(http, kind, payload))
-        except TimeoutError:
-            return Delivery(DeliveryStatus.RETRY, f"not delivered within {self._timeout_s:g} s")
+        except (TimeoutError, httpx.TimeoutException):
+            return Delivery(DeliveryStatus.RETRY, f"not delivered within {self._timeout_s:g} s", PAUSE_AFTER_SILENCE_S)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, WireError) as error:
             return _failed(error)
         except Exception as error:  # the payload stays in the outbox, whatever the API brought about
@@ -144,7 +147,7 @@ class HttpChallengeApi:
         what = f"Challenge API: {method} {path}"
         try:
             reply = self._run(lambda http: self._signed(http, method, path, body, MAX_VIEW_BYTES))
-        except TimeoutError as error:
+        except (TimeoutError, httpx.TimeoutException) as error:
             raise WireError(f"{what} was not answered within {self._timeout_s:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise WireError(f"{what} failed: {_failed(error).detail}") from error

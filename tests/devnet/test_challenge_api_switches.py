@@ -27,7 +27,7 @@ from loosh_pipeline.errors import WireError
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox, OutboxState
 from loosh_pipeline.wire.api_calls import CALLS, CLEAR_BATCH_PATH, VALIDATORS_PATH
-from loosh_pipeline.wire.challenge_api_client import HttpChallengeApi
+from loosh_pipeline.wire.challenge_api_client import PAUSE_AFTER_SILENCE_S, HttpChallengeApi
 from loosh_pipeline.wire.headers import signature_headers
 from loosh_pipeline.wire.messages import KEY_EXCHANGE_PATH, PUBLIC_KEY_PATH
 from loosh_pipeline.wire.sessions import HandshakeServer
@@ -248,7 +248,8 @@ def test_an_answer_that_never_comes_is_asked_for_again(
     """What was taken without an answer is told a second time; the challenge id makes it one."""
 
     def work(desk: Desk) -> None:
-        run_turns(desk, kind, [Turn(hang=True)], 2)
+        run_turns(desk, kind, [Turn(hang=True)], 1)
+        desk.attempt(PAUSE_AFTER_SILENCE_S)
         assert desk.tallies == [RETRY, second]
 
     at_desk(work, timeout_s=1.0)
@@ -257,18 +258,21 @@ def test_an_answer_that_never_comes_is_asked_for_again(
 def test_a_request_that_is_never_taken_is_made_again(at_desk: Callable[..., Any]) -> None:
     def work(desk: Desk) -> None:
         run_turns(desk, DeliveryKind.RESPONSE_BATCH, [Turn(503, hang=True)], 2)
-        assert desk.tallies == [RETRY, DELIVERED]
+        assert desk.tallies == [RETRY, {}], "a silent API is left alone for a while"
+        assert desk.attempt(PAUSE_AFTER_SILENCE_S) == DELIVERED
 
     at_desk(work, timeout_s=1.0)
 
 
 @pytest.mark.parametrize("path", [PUBLIC_KEY_PATH, KEY_EXCHANGE_PATH])
 def test_a_handshake_that_fails_is_tried_again_later(at_desk: Callable[..., Any], path: str) -> None:
-    failing = [*map(Turn, (400, 401, 403, 404, 409, 429, 500)), Turn(hang=True)]
+    failing = [Turn(hang=True), *map(Turn, (400, 401, 403, 404, 409, 429, 500))]
 
     def work(desk: Desk) -> None:
         desk.switches.set(path, failing)
-        run_turns(desk, DeliveryKind.RESPONSE_BATCH, [], len(failing) + 1)
+        desk.keep(DeliveryKind.RESPONSE_BATCH)
+        for number in range(len(failing) + 1):
+            desk.attempt(PAUSE_AFTER_SILENCE_S * 2**number)
         assert desk.tallies == [*[RETRY] * len(failing), DELIVERED]
         assert desk.record.clear_text_batches == 0
 

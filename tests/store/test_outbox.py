@@ -299,6 +299,18 @@ def test_a_picture_that_arrived_does_not_make_its_challenge_told(inbox: Inbox, o
     assert not outbox.keep_heatmap(C1, b"another", after(1)), "drawn again, it is not told again"
 
 
+def test_pictures_that_cannot_be_told_do_not_pile_up(
+    inbox: Inbox, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loosh_pipeline.store.outbox.MOST_HEATMAPS", 2)
+    for number in range(5):
+        keep(inbox, outbox, f"c-{number}")
+        assert outbox.keep_heatmap(ChallengeId(f"c-{number}"), b"png", NOON)
+    rows = outbox.lease(NOON, 99)
+    assert [row.key for row in rows if row.kind is DeliveryKind.HEATMAP] == ["c-3", "c-4"]
+    assert len(rows) == 7, "no result is given up"
+
+
 @pytest.mark.parametrize(("chance", "pause_s"), [(0.0, 2.0), (0.5, 1.5), (1.0, 1.0)])
 def test_chance_decides_half_of_a_pause(inbox: Inbox, chance: float, pause_s: float) -> None:
     outbox = Outbox(inbox.engine, jitter=lambda: chance)

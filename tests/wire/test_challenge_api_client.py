@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from loosh_pipeline.domain import DeliveryKind
 from loosh_pipeline.wire.api_session import ApiSession, MemorySessions
@@ -188,6 +191,20 @@ def test_w_29_what_the_api_says_reaches_no_log_unbounded_or_unprintable() -> Non
     said = deliver(Api(httpx.Response(422, content=b"\x1b[2J\r\n\xff" + b"x" * 5000))).detail
     assert said.isprintable()
     assert len(said) < 160
+
+
+ANSWERS = st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text() | st.just(10**400),
+    lambda inner: st.dictionaries(st.sampled_from(["public_key", "success"]) | st.text(), inner) | st.lists(inner),
+    max_leaves=6,
+).map(lambda value: json.dumps(value).encode())
+
+
+@settings(deadline=None, max_examples=60)
+@given(body=ANSWERS, route=st.sampled_from(["public_key", "key_exchange"]))
+def test_whatever_a_handshake_is_answered_with_is_a_delivery(body: bytes, route: str) -> None:
+    answer = httpx.Response(200, content=body)
+    assert deliver(Api(**{route: answer})).status in (DeliveryStatus.RETRY, DeliveryStatus.DELIVERED)
 
 
 def test_what_nobody_foresaw_is_retried() -> None:
