@@ -159,7 +159,7 @@ class Inbox:
 
         One whose result is in the outbox is the outbox's concern.
         """
-        result = (outbox.c.challenge_id == challenges.c.id) & outbox.c.kind.in_(RESULTS)
+        result = (outbox.c.key == challenges.c.id) & outbox.c.kind.in_(RESULTS)
         told = select(outbox.c.id).where(result).exists()
         query = (
             select(challenges)

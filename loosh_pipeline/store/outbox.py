@@ -50,6 +50,10 @@ class OutboxState(StrEnum):
     """Refused for good by the receiver: kept, with the reason, for the operator."""
 
 
+UNDELIVERED = (OutboxState.PENDING, OutboxState.PARKED)
+"""Named one by one, for the index."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
     """A delivery that is under way. `challenge_id` is None for a report, which concerns no single challenge."""
@@ -90,7 +94,7 @@ class Outbox:
         False when its result was kept before, in whichever form: the first one stands. Raises UnknownChallenge
         when no such challenge was accepted.
         """
-        kept = select(outbox.c.id).where(outbox.c.challenge_id == challenge_id, outbox.c.kind.in_(RESULTS))
+        kept = select(outbox.c.id).where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
         with _known(challenge_id), self._engine.begin() as connection:
             new = connection.execute(kept).first() is None and _insert(
                 connection, kind, challenge_id, payload, now, challenge_id
@@ -103,7 +107,7 @@ class Outbox:
 
         While pictures cannot be delivered, the oldest make room: they are large, and can be drawn again.
         """
-        undelivered = (outbox.c.kind == DeliveryKind.HEATMAP) & (outbox.c.state != OutboxState.DELIVERED)
+        undelivered = (outbox.c.kind == DeliveryKind.HEATMAP) & outbox.c.state.in_(UNDELIVERED)
         oldest = select(outbox.c.id).where(undelivered).order_by(outbox.c.id.desc()).offset(MOST_HEATMAPS).limit(100)
         with _known(challenge_id), self._engine.begin() as connection:
             new = _insert(connection, DeliveryKind.HEATMAP, challenge_id, payload, now, challenge_id)
@@ -117,7 +121,7 @@ class Outbox:
         not told again.
         """
         earlier = delete(outbox).where(
-            outbox.c.kind == kind, outbox.c.state != OutboxState.DELIVERED, outbox.c.key.not_in(list(reports))
+            outbox.c.kind == kind, outbox.c.state.in_(UNDELIVERED), outbox.c.key.not_in(list(reports))
         )
         with self._engine.begin() as connection:
             connection.execute(earlier)
@@ -132,7 +136,7 @@ class Outbox:
             is_due = _is_due(connection, now)
             due = select(outbox.c.id).where(is_due)
             if challenge_id is not None:
-                due = due.where(outbox.c.challenge_id == challenge_id, outbox.c.kind.in_(RESULTS))
+                due = due.where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
             due = due.order_by(_rank(), outbox.c.next_attempt_at, outbox.c.id).limit(limit)
             # For Postgres: a common table expression, as a subquery may be run again for every row, past the limit;
             # and the condition twice, as a lease that waited for another must look at its rows again.
