@@ -6,17 +6,13 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from loosh_pipeline.delivery import by_digest, deliver_due
 from loosh_pipeline.devnet.api_endpoints import ApiSays
 from loosh_pipeline.devnet.api_record import Record
 from loosh_pipeline.devnet.api_switches import Switches, Turn
@@ -25,58 +21,19 @@ from loosh_pipeline.devnet.servers import Served, serve_apps
 from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind, Hotkey
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.store.inbox import Inbox
-from loosh_pipeline.store.outbox import Outbox, OutboxState
+from loosh_pipeline.store.outbox import OutboxState
 from loosh_pipeline.wire.api_calls import CALLS, CLEAR_BATCH_PATH, VALIDATORS_PATH
-from loosh_pipeline.wire.challenge_api_client import PAUSE_AFTER_SILENCE_S, HttpChallengeApi
+from loosh_pipeline.wire.challenge_api_client import PAUSE_AFTER_SILENCE_S
 from loosh_pipeline.wire.headers import signature_headers
 from loosh_pipeline.wire.messages import KEY_EXCHANGE_PATH, PUBLIC_KEY_PATH
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests.builders import NOON
+from tests.devnet.desk import ALREADY, DELIVERED, REFUSED, RETRY, Desk, Tally, a_desk, run_turns
 from tests.wire.peers import STRANGER, VALIDATOR, rsa_key
-from tests.wire.telling import ID, OWN, bodies, golden
+from tests.wire.telling import ID, OWN, golden
 
 SEALED = [kind for kind in DeliveryKind if CALLS[kind].sealed]
 SIGNED = [kind for kind in DeliveryKind if not CALLS[kind].sealed]
-Tally = dict[str, int]
-
-DELIVERED, ALREADY, RETRY, REFUSED = ({status: 1} for status in ("delivered", "already", "retry", "refused"))
-
-
-@dataclass
-class Desk:
-    """An outbox, an API at a URL, and a clock that only the test moves."""
-
-    outbox: Outbox
-    inbox: Inbox
-    client: HttpChallengeApi
-    base_url: str
-    record: Record
-    switches: Switches
-    now: datetime = NOON
-    tallies: list[Tally] = field(default_factory=list)
-
-    def keep(self, kind: DeliveryKind) -> None:
-        if kind in RESULTS:
-            self.outbox.keep_result(ID, golden(kind), self.now, kind)
-        elif kind is DeliveryKind.HEATMAP:
-            self.outbox.keep_heatmap(ID, golden(kind), self.now)
-        else:
-            self.outbox.keep_reports(kind, by_digest([bodies()[kind]]), self.now)
-
-    def attempt(self, after_s: float = 0.0) -> Tally:
-        self.now += timedelta(seconds=after_s)
-        tally = deliver_due(self.outbox, self.client, lambda: self.now)
-        self.tallies.append({status.value: count for status, count in tally.items()})
-        return self.tallies[-1]
-
-    def told(self, kind: DeliveryKind) -> int:
-        if kind is DeliveryKind.RESPONSE_BATCH:
-            return len(self.record.batches.all())
-        return len(self.record.of(CALLS[kind].path))
-
-    @property
-    def state(self) -> ChallengeState:
-        return self.inbox.get(ID).state
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +44,6 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inbox.accept(ID, {"id": ID, "prompt": "hi"}, NOON)
     inbox.engine.dispose()
     return path
-
-
-@contextmanager
-def a_desk(database: Path, base_url: str, record: Record, switches: Switches, **options: Any) -> Iterator[Desk]:
-    inbox = Inbox.open(f"sqlite:///{database}")
-    client = HttpChallengeApi(base_url, VALIDATOR, **({"timeout_s": 5.0} | options))
-    yield Desk(Outbox(inbox.engine, jitter=lambda: 0.0), inbox, client, base_url, record, switches)
-    inbox.engine.dispose()
 
 
 @pytest.fixture
@@ -122,13 +71,6 @@ def at_desk(database: Path) -> Callable[..., Any]:
         return asyncio.run(scenario())
 
     return run
-
-
-def run_turns(desk: Desk, kind: DeliveryKind, turns: Sequence[Turn], attempts: int) -> None:
-    desk.switches.set(CALLS[kind].path, turns)
-    desk.keep(kind)
-    for number in range(attempts):
-        desk.attempt(0.0 if number == 0 else 2.0 * 2 ** (number - 1))
 
 
 @pytest.mark.parametrize("kind", DeliveryKind)
