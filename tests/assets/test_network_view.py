@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import dagster as dg
 import pytest
 
+from loosh_pipeline.devnet.api_endpoints import ApiSays
+from loosh_pipeline.devnet.api_record import Record
+from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.domain import DeliveryKind, Hotkey
 from loosh_pipeline.errors import LooshError, WireError
 from loosh_pipeline.store.outbox import OutboxState
+from loosh_pipeline.wire.challenge_api_client import HttpChallengeApi
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from loosh_pipeline.wire.network_view import ScoresSaid, ValidatorsSaid
+from loosh_pipeline.wire.sessions import HandshakeServer
 from resources.challenge_api import Unconfigured
+from sensors.outbox_sensor import outbox_sensor
+from tests.devnet.desk import serving
+from tests.wire.peers import rsa_key
 from tests.world import World, failure_of, metadata_of
 
 H1, H2 = Hotkey("hotkey-1"), Hotkey("hotkey-2")
@@ -88,3 +97,32 @@ def test_without_an_api_it_says_what_to_set(seen: World) -> None:
     assert "CHALLENGE_API_URL is not set" in failure_of(seen.refresh_network_view(raise_on_error=False))
     with pytest.raises(LooshError, match="CHALLENGE_API_URL is not set"):
         seen.api.sybil_scores([H1])
+
+
+def test_over_a_socket_a_strict_api_is_asked_and_told(seen: World) -> None:
+    """The whole way: signed questions, a round's batch, and where everyone serves."""
+    own = seen.signer.ss58_address
+    says = ApiSays(
+        [{"hotkey_ss58": own, "validator_permit": True, "metadata": {}}],
+        {"hotkey-1": {"sybil_score": 0.75, "priority_weight": None}, "hotkey-2": 0.5, "hotkey-3": None},
+    )
+    record = Record()
+    app = create_challenge_api_app(handshakes=HandshakeServer(private_key=rsa_key()), record=record, says=says)
+    with serving(app) as url:
+        seen.api = HttpChallengeApi(url, seen.signer, "key")
+        assert seen.refresh_network_view().success
+        assert seen.evaluate(seen.accept()).success
+        resources = {"store": seen.store, "challenge_api": seen.api}
+        with dg.build_sensor_context(instance=seen.instance, resources=resources) as context:
+            said = outbox_sensor(context)
+    assert isinstance(said, dg.SkipReason)
+    assert said.skip_message == "delivered 1"
+    view = seen.store.newest_network_view()
+    assert view is not None
+    assert (view.validators, view.sybil_scores) == ({own}, {H1: 0.75, H2: 0.5, "hotkey-4": 0.0})
+    assert view.priority_weights == {H1: 1.0, H2: 1.0, "hotkey-4": 1.0}
+    (batch,) = record.batches.all()
+    assert (batch.challenge_id, batch.validator_hotkey, batch.encrypted) == ("c-1", own, True)
+    (report,) = record.of("/analytics/miner-network/bulk")
+    assert [each["miner_hotkey"] for each in report["observations"]] == [f"hotkey-{uid}" for uid in (1, 2, 3, 4)]
+    assert record.clear_text_batches == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,9 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
+
 from loosh_pipeline.delivery import by_digest, deliver_due
 from loosh_pipeline.devnet.api_record import Record
 from loosh_pipeline.devnet.api_switches import Switches, Turn
+from loosh_pipeline.devnet.servers import Served, serve_apps
 from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
@@ -76,3 +81,27 @@ def run_turns(desk: Desk, kind: DeliveryKind, turns: Sequence[Turn], attempts: i
     desk.keep(kind)
     for number in range(attempts):
         desk.attempt(0.0 if number == 0 else 2.0 * 2 ** (number - 1))
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """Serve an app from a thread of its own; yields its URL."""
+    started, stop = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+    ports: list[int] = []
+
+    async def serve() -> None:
+        async with serve_apps([Served(app)]) as (port,):
+            ports.append(port)
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield f"http://127.0.0.1:{ports[0]}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()
