@@ -9,11 +9,13 @@ from dagster_duckdb import DuckDBResource
 from assets.challenges import OWNERS
 from assets.emissions import emissions
 from loosh_pipeline.copying import copy_evidence
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.delivery import by_digest
+from loosh_pipeline.domain import DeliveryKind, Hotkey
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.score_frames import accusations_frame
 from loosh_pipeline.wire.crypto import Signer
+from loosh_pipeline.wire.reports import build_sybil_reports
 from resources.store import Store, preview, run_key, written
 
 PREVIEW = ["first", "second", "rounds", "wording", "mean_wording", "same_address", "same_coldkey"]
@@ -22,13 +24,14 @@ PREVIEW = ["first", "second", "rounds", "wording", "mean_wording", "same_address
 @dg.asset(
     description=(
         "Pairs of identities whose answers are worded alike over so many rounds that no honest pair ever measured was, "
-        "with the record of it in the network's shape. It takes no pay: sharing one vote and one pay does that."
+        "with the record of it in the network's shape, which the Challenge API is told. It takes no pay: sharing one "
+        "vote and one pay does that."
     ),
     deps=[emissions],
     group_name="weights",
     owners=OWNERS,
     kinds={"python", "duckdb", "parquet"},
-    code_version="1",
+    code_version="2",
     op_tags={"dagster/priority": "-10"},  # after weights, which must not wait for it
 )
 def accusations(
@@ -45,11 +48,14 @@ def accusations(
     report = None if found.report is None else json.dumps(found.report, ensure_ascii=False)
     frame = accusations_frame(found.accusations, report)
     table = store.tables.write("accusations", run_key(now, context.run.run_id), frame)
+    told = by_digest(build_sybil_reports([] if found.report is None else [found.report]))
+    new = store.outbox.keep_reports(DeliveryKind.SYBIL_REPORT, told, now) if told else 0
     return dg.MaterializeResult(
         metadata={
             "rounds": len(window.rounds),
             "pairs": len(found.pairs),
             "accused": len(found.accusations),
+            "reports_to_tell": new,
             "groups": 0 if found.report is None else found.report["suspicious_groups_count"],
             "accusations": preview(frame, PREVIEW),
             **written(table),

@@ -1,7 +1,6 @@
 """What every answer is worth, and why."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
@@ -40,7 +39,6 @@ PREVIEW = ["uid", "reason", "relevance", "agreement", "share", "payout", "qualit
 def consensus_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
     result, metadata = evaluate_and_keep(store, partition, paying_profile(get_settings()))
-    store.inbox.scored(partition.row.id, datetime.now(UTC))
     frame = scores_frame(result, partition.row.received_at)
     shown = preview(_with_uids(frame, store.responses(partition)), PREVIEW)
     return dg.MaterializeResult(metadata={"scores": shown, **metadata})

@@ -1,5 +1,6 @@
 """The picture of a round."""
 
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import dagster as dg
@@ -8,7 +9,13 @@ from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
-from resources.store import Store
+from loosh_pipeline.store.tables import file_stem
+from loosh_pipeline.wire.codec import encode_json
+from loosh_pipeline.wire.reports import build_heatmap_upload
+from resources.store import Partition, Store
+
+MAX_UPLOAD_BYTES = 4 * 1024 * 1024
+"""A picture of seven answers has 100 kB."""
 
 
 @dg.asset(
@@ -30,6 +37,7 @@ def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
     png = render_png(chart)
     path = store.save_picture(partition.row.id, "png", png)
     store.save_picture(partition.row.id, "json", spec_json(chart).encode())
+    upload = _upload(store, partition, png) if get_settings().heatmap_upload else "off: HEATMAP_UPLOAD is false"
     url = f"{get_settings().ingress_url}/heatmaps/{quote(partition.row.id, safe='')}"
     return dg.MaterializeResult(
         metadata={
@@ -39,5 +47,15 @@ def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
             "path": dg.MetadataValue.path(path),
             "answers": sum(score.relevance is not None for score in result.scores),
             "size_bytes": len(png),
+            "upload": upload,
         }
     )
+
+
+def _upload(store: Store, partition: Partition, png: bytes) -> str:
+    """Keep the picture for the Challenge API; the outbox sends it when no result waits. Returns what was done."""
+    if len(png) > MAX_UPLOAD_BYTES:
+        return f"not uploaded: {len(png)} bytes, at most {MAX_UPLOAD_BYTES} are"
+    body = build_heatmap_upload(partition.row.id, f"{file_stem(partition.row.id)}.png", png)
+    kept = store.outbox.keep_heatmap(partition.row.id, encode_json(body), datetime.now(UTC))
+    return "in the outbox" if kept else "by an earlier run; the first picture stands"

@@ -9,6 +9,7 @@ import polars as pl
 from assets.challenges import OWNERS, challenge_partitions, challenges
 from assets.metagraph import metagraph
 from assets.miner_availability import miner_availability
+from assets.network_view import network_view
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.domain import AvailabilityTable, Hotkey, Metagraph, Neuron
 from loosh_pipeline.selection import draw_miners
@@ -31,7 +32,7 @@ PROMPT_CHARS = 900
         "Recorded once: materializing again keeps the first answers, for nobody is asked the same thing twice. "
         "Who was in the draw, with which chances, is in the table `selections`."
     ),
-    deps=[challenges, metagraph, miner_availability],
+    deps=[challenges, metagraph, miner_availability, network_view],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,

@@ -6,11 +6,11 @@ import dagster as dg
 
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
-from loosh_pipeline.delivery import deliver_due, encode_batch, evaluation_of
+from loosh_pipeline.delivery import deliver_due, evaluation_of, result_of
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.wire.batch import build_response_batch
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi
+from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store
 
@@ -21,15 +21,15 @@ def now() -> datetime:
 
 @dg.asset(
     description=(
-        "The response batch of a round: kept in the outbox, then sent to the Challenge API as soon as scores exist. "
-        "What cannot be delivered now is tried again until it is."
+        "What the network is told of a round: kept in the outbox as the challenge becomes scored, then sent to the "
+        "Challenge API at once. What cannot be delivered now is tried again until it is."
     ),
     deps=[consensus_scores],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "http", "sqlite"},
-    code_version="1",
+    code_version="2",
     op_tags={"dagster/priority": "10"},  # before heatmaps and narratives, which must not delay it
 )
 def submissions(
@@ -38,16 +38,23 @@ def submissions(
     challenge_api: dg.ResourceParam[ChallengeApi],
     signer: dg.ResourceParam[Signer],
 ) -> dg.MaterializeResult[None]:
+    settings = get_settings()
     partition = store.partition(context.partition_key)
-    responses = store.responses(partition)
-    evaluation = evaluation_of(store.scores(partition, paying_profile(get_settings())))
-    batch = build_response_batch(partition.challenge, responses, evaluation, signer.ss58_address)
-    kept = store.outbox.enqueue(partition.row.id, encode_batch(batch), now())
+    evaluation = evaluation_of(store.scores(partition, paying_profile(settings)))
+    kind, body = result_of(
+        partition.challenge,
+        store.responses(partition),
+        evaluation,
+        signer.ss58_address,
+        test_mode=settings.test_mode,
+    )
+    kept = store.outbox.keep_result(partition.row.id, encode_json(body), now(), kind)
     tally = deliver_due(store.outbox, challenge_api, now, partition.row.id)
     return dg.MaterializeResult(
         metadata={
-            "kept": "now" if kept else "by an earlier run; the first batch stands",
-            "responses": len(batch["responses"]),
+            "kept": "now" if kept else "by an earlier run; the first result stands",
+            "told_as": kind.value,
+            "responses": len(body.get("responses", ("the fastest",))),
             "best_miner": evaluation.best_miner or "nobody was paid",
             **{f"delivery_{status.value}": count for status, count in tally.items()},
         }

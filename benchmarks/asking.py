@@ -31,6 +31,7 @@ from loosh_pipeline.devnet.servers import HOST, Served, serve_apps
 from loosh_pipeline.domain import Block, Challenge, ChallengeId, Coldkey, Hotkey, Neuron, Outcome, Uid
 from loosh_pipeline.domain import Response as Recorded
 from loosh_pipeline.wire.addresses import AddressRules
+from loosh_pipeline.wire.client_sessions import SessionBook
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import generate_private_key, seal, unseal
 from loosh_pipeline.wire.messages import (
@@ -42,7 +43,6 @@ from loosh_pipeline.wire.messages import (
     parse_miner_key_exchange,
 )
 from loosh_pipeline.wire.miner_client import ask_miners
-from loosh_pipeline.wire.miner_sessions import SessionBook
 from loosh_pipeline.wire.sessions import HandshakeServer
 
 DELAYS_S = (0.2, 1.2)

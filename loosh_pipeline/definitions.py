@@ -15,17 +15,32 @@ from resources.store import store_resource
 from sensors.availability_schedule import availability_schedule
 from sensors.challenge_sensor import challenge_sensor
 from sensors.context_schedule import context_schedule
-from sensors.jobs import refresh_availability, refresh_context, refresh_metagraph, score_challenge, set_weights
+from sensors.jobs import (
+    refresh_availability,
+    refresh_context,
+    refresh_metagraph,
+    refresh_network_view,
+    score_challenge,
+    set_weights,
+)
 from sensors.metagraph_sensor import metagraph_sensor
+from sensors.network_view_schedule import network_view_schedule
 from sensors.outbox_sensor import outbox_sensor
 from sensors.weights_schedule import weights_schedule
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_package_module(assets, include_specs=True),
     asset_checks=dg.load_asset_checks_from_package_module(assets),
-    jobs=[score_challenge, set_weights, refresh_metagraph, refresh_context, refresh_availability],
+    jobs=[
+        score_challenge,
+        set_weights,
+        refresh_metagraph,
+        refresh_availability,
+        refresh_network_view,
+        refresh_context,
+    ],
     sensors=[challenge_sensor, metagraph_sensor, outbox_sensor],
-    schedules=[weights_schedule, context_schedule, availability_schedule],
+    schedules=[weights_schedule, context_schedule, availability_schedule, network_view_schedule],
     # One process a run: a run mostly waits for miners, and a process a step would cost seconds each.
     executor=dg.in_process_executor,
     resources={

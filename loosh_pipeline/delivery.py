@@ -1,17 +1,19 @@
-"""Telling the Challenge API: one attempt for every outbox row that is due."""
+"""Telling the Challenge API: what, and one attempt for every outbox row that is due."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from loosh_pipeline.domain import ChallengeId, Hotkey
+from loosh_pipeline.domain import Challenge, ChallengeId, DeliveryKind, Hotkey, Response
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.store.outbox import Outbox, OutboxRow
-from loosh_pipeline.wire.batch import Evaluation
+from loosh_pipeline.wire.batch import Evaluation, build_callback, build_response_batch, fastest_answer
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi, Delivery, DeliveryStatus
+from loosh_pipeline.wire.codec import encode_json
 
 BATCH_LIMIT = 50
 BUDGET_S = 20.0
@@ -34,9 +36,20 @@ def evaluation_of(scores: RoundScores) -> Evaluation:
     )
 
 
-def encode_batch(batch: Mapping[str, object]) -> bytes:
-    """The bytes kept in the outbox; the same batch gives the same bytes."""
-    return json.dumps(batch, ensure_ascii=False, allow_nan=False).encode()
+def result_of(
+    challenge: Challenge, responses: Sequence[Response], evaluation: Evaluation, validator: str, *, test_mode: bool
+) -> tuple[DeliveryKind, dict[str, Any]]:
+    """What the network is told of a round: its batch, also when nobody answered; in test mode the fastest answer."""
+    fastest = fastest_answer(responses) if test_mode else None
+    if fastest is not None:
+        return DeliveryKind.CALLBACK, build_callback(challenge, fastest.text)
+    return DeliveryKind.RESPONSE_BATCH, build_response_batch(challenge, responses, evaluation, validator)
+
+
+def by_digest(bodies: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Reports as the outbox keeps them: the same words make the same report."""
+    payloads = map(encode_json, bodies)
+    return {hashlib.sha256(payload).hexdigest(): payload for payload in payloads}
 
 
 def deliver_due(
@@ -45,7 +58,7 @@ def deliver_due(
     clock: Callable[[], datetime],
     challenge_id: ChallengeId | None = None,
 ) -> Counter[DeliveryStatus]:
-    """Try the rows that are due (or those of one challenge) while time allows; what became of them, counted.
+    """Try the rows that are due (or the result of one challenge) while time allows; what became of them, counted.
 
     A row that cannot be delivered now is tried again later; one that the API refuses for what it says is parked.
     Rows are leased one by one: a slow API must not let the lease of the last run out before its turn.
@@ -56,7 +69,7 @@ def deliver_due(
         leased = outbox.lease(started, 1, challenge_id)
         if not leased:
             break
-        delivery = api.send_batch(leased[0].payload)
+        delivery = api.tell(leased[0].kind, leased[0].payload)
         _record(outbox, leased[0], delivery, clock())
         tally[delivery.status] += 1
     return tally

@@ -54,6 +54,21 @@ class Outcome(StrEnum):
     BAD_ADDRESS = "bad_address"
 
 
+class DeliveryKind(StrEnum):
+    """What the Challenge API is told."""
+
+    RESPONSE_BATCH = "response_batch"
+    CALLBACK = "callback"
+    HEATMAP = "heatmap"
+    SYBIL_REPORT = "sybil_report"
+    NETWORK_REPORT = "network_report"
+    PENALTY_REPORT = "penalty_report"
+
+
+RESULTS = frozenset({DeliveryKind.RESPONSE_BATCH, DeliveryKind.CALLBACK})
+"""The kinds that tell what came of a challenge: it is told by one of them, once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
     """One prompt to be answered, with every parameter resolved.

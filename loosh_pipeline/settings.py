@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     # telling the network
     challenge_api_url: HttpUrl | None = None
     challenge_api_key: SecretStr | None = None
+    allow_clear_text_fallback: bool = Field(
+        False, description="tell results unencrypted where the encrypted route fails"
+    )
+    heatmap_upload: bool = Field(False, description="upload the picture of every round to the Challenge API")
+    test_mode: bool = Field(False, description="tell the fastest answer alone, unevaluated, in place of the batch")
+    network_view_refresh_s: float = Field(300.0, ge=30, description="age at which the API is asked about hotkeys again")
 
     # scores and weights
     scoring_profiles: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rich.markup import escape
 from rich.table import Table
 
 from loosh_pipeline.domain import ChallengeState
@@ -15,10 +16,13 @@ from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.supervisor import listens
 
+SHOWN = 10
+"""Refusals that are listed, the newest."""
+
 
 def status_tables(settings: Settings) -> list[Table]:
     """Challenges, results to be told, the chain as last seen, and processes; for a terminal."""
-    return [_challenges(settings), _chain(settings), _processes(settings)]
+    return [_challenges(settings), *_refused(settings), _chain(settings), _processes(settings)]
 
 
 def _challenges(settings: Settings) -> Table:
@@ -34,6 +38,15 @@ def _challenges(settings: Settings) -> Table:
         table.add_row(f"results {outbox_state}", str(count))
     table.add_row("taking challenges", "yes" if inbox.is_running() else "no: stopped with /set_running")
     return table
+
+
+def _refused(settings: Settings) -> list[Table]:
+    """What the Challenge API refused for what it says; no table when it refused nothing."""
+    refusals = Outbox(Inbox.open(settings.inbox_url).engine).refused(SHOWN)
+    table = Table("what", "of", "answer", title="refused by the Challenge API; `loosh retry` tells it again")
+    for refusal in refusals:
+        table.add_row(refusal.kind, escape(refusal.key), escape(refusal.detail))
+    return [table] if refusals else []
 
 
 def _chain(settings: Settings) -> Table:

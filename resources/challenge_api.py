@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from loosh_pipeline.chain.wallet import load_signer
+from loosh_pipeline.domain import DeliveryKind, Hotkey
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.sessions import ApiSessionStore
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi, Delivery, DeliveryStatus, HttpChallengeApi
+from loosh_pipeline.wire.network_view import ScoresSaid, ValidatorsSaid
 
 
 class Unconfigured:
-    """No Challenge API is set: everything waits in the outbox until one is."""
+    """No Challenge API is set: everything waits in the outbox until one is, and nothing can be asked."""
 
-    def send_batch(self, payload: Mapping[str, Any] | bytes) -> Delivery:
+    def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery:
         return Delivery(DeliveryStatus.RETRY, "CHALLENGE_API_URL is not set; the result is kept until it is")
 
+    def validators(self) -> ValidatorsSaid:
+        raise ConfigError("CHALLENGE_API_URL is not set, so nobody can be asked who validates; set it")
 
-@dg.resource(description="The API at CHALLENGE_API_URL, over the encrypted protocol only.")
+    def sybil_scores(self, miners: Sequence[Hotkey]) -> ScoresSaid:
+        raise ConfigError("CHALLENGE_API_URL is not set, so nobody can be asked about miners; set it")
+
+
+@dg.resource(description="The API at CHALLENGE_API_URL, over the encrypted protocol unless settings allow otherwise.")
 def challenge_api_resource(_context: dg.InitResourceContext) -> Iterator[ChallengeApi]:
     """Raises ConfigError when the hotkey that signs cannot be loaded."""
     settings = get_settings()
@@ -28,5 +38,14 @@ def challenge_api_resource(_context: dg.InitResourceContext) -> Iterator[Challen
         return
     signer = load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
     key = settings.challenge_api_key.get_secret_value() if settings.challenge_api_key else None
-    with HttpChallengeApi(str(settings.challenge_api_url), signer, api_key=key) as api:
-        yield api
+    sessions = ApiSessionStore(lambda: Inbox.open(settings.inbox_url).engine, signer.ss58_address)
+    try:
+        yield HttpChallengeApi(
+            str(settings.challenge_api_url),
+            signer,
+            api_key=key,
+            sessions=sessions,
+            allow_clear_text=settings.allow_clear_text_fallback,
+        )
+    finally:
+        sessions.close()

@@ -18,9 +18,9 @@ from loosh_pipeline.errors import StoreError, WireError
 from loosh_pipeline.settings import PORTS, Settings, get_settings
 from loosh_pipeline.wire.addresses import AddressRules, canonical_ip
 from loosh_pipeline.wire.availability import probe_miners
+from loosh_pipeline.wire.client_sessions import SessionBook, peer_name
 from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.miner_client import ask_miners
-from loosh_pipeline.wire.miner_sessions import SessionBook, peer_name
 from resources.store import Store
 
 logger = logging.getLogger(__name__)

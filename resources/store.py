@@ -21,7 +21,7 @@ from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, network_v
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
-from loosh_pipeline.store.sessions import ClientSessions
+from loosh_pipeline.store.sessions import MinerSessions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 
 INLINE_CHARS = 1000
@@ -53,8 +53,8 @@ class Store:
         return Outbox(self.inbox.engine)
 
     @cached_property
-    def sessions(self) -> ClientSessions:
-        return ClientSessions(self.inbox.engine)
+    def sessions(self) -> MinerSessions:
+        return MinerSessions(self.inbox.engine)
 
     @cached_property
     def tables(self) -> Tables:

@@ -47,6 +47,12 @@ refresh_availability = dg.define_asset_job(
     tags=BEFORE_EVALUATIONS,
     description="Asks every serving neuron whether it is available.",
 )
+refresh_network_view = dg.define_asset_job(
+    "refresh_network_view",
+    selection=dg.AssetSelection.assets("network_view"),
+    tags=BEFORE_EVALUATIONS,
+    description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
+)
 
 
 def newest_run(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:

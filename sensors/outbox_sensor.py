@@ -15,13 +15,14 @@ from resources.store import Store
 @dg.sensor(
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Delivers results that wait in the outbox, with growing pauses, until they are delivered or refused.",
+    description="Delivers what waits in the outbox, with growing pauses, until it is delivered or refused.",
 )
 def outbox_sensor(store: dg.ResourceParam[Store], challenge_api: dg.ResourceParam[ChallengeApi]) -> dg.SkipReason:
     if reason := only_looking(get_settings().home):
         return dg.SkipReason(reason)
     now = datetime.now(UTC)
     if not store.outbox.has_due(now):
+        store.outbox.forget(now)
         waiting = store.outbox.counts()
         return dg.SkipReason(
             f"nothing is due; waiting {waiting[OutboxState.PENDING]}, refused {waiting[OutboxState.PARKED]}"

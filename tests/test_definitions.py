@@ -26,6 +26,7 @@ GROUPS = {
     "intake": {"challenges"},
     "chain": {"metagraph"},
     "availability": {"miner_availability"},
+    "network": {"network_view"},
     "context": {"scoring_context"},
     "evaluation": {
         "miner_responses",
@@ -84,6 +85,7 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         "challenges",
         "metagraph",
         "miner_availability",
+        "network_view",
         "miner_responses",
         "embeddings",
         "scoring_context",
@@ -99,6 +101,7 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         (SCORE_JOB, "evaluation", True),
         (WEIGHTS_JOB, "weights", False),
         ("refresh_metagraph", "chain", False),
+        ("refresh_network_view", "network", False),
         ("refresh_context", "context", False),
         ("refresh_availability", "availability", False),
     ],
@@ -131,7 +134,8 @@ def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
     )
     schedules = {schedule.name: schedule.default_status for schedule in defs.schedules or ()}
     assert schedules == dict.fromkeys(
-        ("weights_schedule", "context_schedule", "availability_schedule"), dg.DefaultScheduleStatus.RUNNING
+        ("weights_schedule", "context_schedule", "availability_schedule", "network_view_schedule"),
+        dg.DefaultScheduleStatus.RUNNING,
     )
 
 

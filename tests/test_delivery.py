@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from loosh_pipeline.delivery import BATCH_LIMIT, BUDGET_S, deliver_due, encode_batch, evaluation_of
-from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
+from loosh_pipeline.delivery import BATCH_LIMIT, BUDGET_S, by_digest, deliver_due, evaluation_of, result_of
+from loosh_pipeline.devnet.api_record import Batches, ReceivedBatch, Record
+from loosh_pipeline.devnet.api_switches import Switches, Turn
+from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
+from loosh_pipeline.devnet.servers import Served, serve_apps
+from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind, Outcome
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import LEASE_S, Outbox, OutboxState
-from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus
+from loosh_pipeline.wire.batch import Evaluation, build_response_batch
+from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
+from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.fakes import FakeChallengeApi
-from tests.builders import NOON, round_scores, score
+from loosh_pipeline.wire.sessions import HandshakeServer
+from tests.builders import NOON, challenge, response, round_scores, score
+from tests.wire.peers import VALIDATOR, rsa_key
 
 
 def after(seconds: float) -> datetime:
@@ -33,14 +46,29 @@ def inbox(tmp_path: Path) -> Inbox:
 
 @pytest.fixture
 def outbox(inbox: Inbox) -> Outbox:
-    return Outbox(inbox.engine)
+    return Outbox(inbox.engine, jitter=lambda: 0.0)
+
+
+def accept(inbox: Inbox, challenge_id: str) -> ChallengeId:
+    inbox.accept(ChallengeId(challenge_id), {"id": challenge_id, "prompt": "hi"}, NOON)
+    return ChallengeId(challenge_id)
+
+
+class Noticing(Batches):
+    """Batches that say when the first one came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = asyncio.Event()
+
+    def add(self, batch: ReceivedBatch) -> bool:
+        self.taken.set()
+        return super().add(batch)
 
 
 def keep(inbox: Inbox, *ids: str) -> None:
-    for challenge_id in map(ChallengeId, ids):
-        inbox.accept(challenge_id, {"id": challenge_id, "prompt": "hi"}, NOON)
-        inbox.scored(challenge_id, NOON)
-        Outbox(inbox.engine).enqueue(challenge_id, encode_batch({"challenge_id": challenge_id}), NOON)
+    for challenge_id in (accept(inbox, each) for each in ids):
+        Outbox(inbox.engine).keep_result(challenge_id, encode_json({"challenge_id": challenge_id}), NOON)
 
 
 def told(api: FakeChallengeApi) -> list[str]:
@@ -58,12 +86,6 @@ def test_the_verdict_names_the_highest_paid_and_everyones_pay() -> None:
 def test_nobody_paid_is_no_best_miner_and_no_consensus_is_zero() -> None:
     verdict = evaluation_of(round_scores((score("a", 0.0, outcome=Outcome.EMPTY),), measure=None))
     assert (verdict.best_miner, verdict.consensus_score, verdict.emissions) == (None, 0.0, {"a": 0.0})
-
-
-def test_a_batch_is_kept_as_utf8_json_without_nan() -> None:
-    assert encode_batch({"text": "é \U0001f308"}) == '{"text": "é \U0001f308"}'.encode()
-    with pytest.raises(ValueError, match="Out of range float"):
-        encode_batch({"score": float("nan")})
 
 
 @pytest.mark.parametrize("status", [DeliveryStatus.DELIVERED, DeliveryStatus.ALREADY])
@@ -121,10 +143,9 @@ class SlowApi:
     def clock(self) -> datetime:
         return after(self.now_s)
 
-    def send_batch(self, payload: object) -> Delivery:
-        assert isinstance(payload, bytes)
+    def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery:
         self.now_s += 15.0
-        self.seen_elsewhere += [row.challenge_id for row in self._outbox.lease(self.clock(), 1)]
+        self.seen_elsewhere += [row.key for row in self._outbox.lease(self.clock(), 1)]
         return Delivery(DeliveryStatus.RETRY, f"timeout for {json.loads(payload)['challenge_id']}")
 
 
@@ -137,11 +158,135 @@ def test_a_slow_api_ends_the_call_in_time_and_keeps_no_row_from_others(inbox: In
     assert BUDGET_S < LEASE_S
 
 
+KEEP_AND_HANG = """
+import sys, time
+from datetime import UTC, datetime
+from sqlalchemy import event
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.outbox import Outbox
+inbox = Inbox.open(sys.argv[1])
+
+def hang(*arguments):
+    if "UPDATE challenges" in str(arguments[2]):
+        print("between", flush=True)
+        time.sleep(600)
+
+if sys.argv[2] == "between":
+    event.listen(inbox.engine, "before_cursor_execute", hang)
+Outbox(inbox.engine).keep_result(ChallengeId("c-1"), b'{"challenge_id": "c-1"}', datetime(2026, 1, 2, 12, tzinfo=UTC))
+print("after", flush=True)
+time.sleep(600)
+"""
+
+DELIVER = """
+import sys
+from datetime import UTC, datetime
+from bittensor_core import Keypair
+from loosh_pipeline.delivery import deliver_due
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.wire.challenge_api_client import HttpChallengeApi
+outbox = Outbox(Inbox.open(sys.argv[1]).engine)
+api = HttpChallengeApi(sys.argv[2], Keypair.from_seed(b"\\x01" * 32))
+deliver_due(outbox, api, lambda: datetime(2026, 1, 2, 12, tzinfo=UTC))
+"""
+
+
+@contextmanager
+def killed(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is killed with -9 when the block ends."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+            assert process.wait(10) == -signal.SIGKILL
+
+
+def test_w_13_killed_with_9_between_the_result_and_its_challenge_nothing_has_happened(
+    inbox: Inbox, outbox: Outbox, tmp_path: Path
+) -> None:
+    accept(inbox, "c-1")
+    with killed(KEEP_AND_HANG, f"sqlite:///{tmp_path}/validator.db", "between") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "between\n"
+    assert outbox.counts()[OutboxState.PENDING] == 0
+    assert inbox.get(ChallengeId("c-1")).state is ChallengeState.RECEIVED
+    assert outbox.keep_result(ChallengeId("c-1"), b"{}", NOON), "the next run keeps it"
+
+
+def test_w_13_killed_with_9_between_keeping_and_telling_it_is_told(
+    inbox: Inbox, outbox: Outbox, tmp_path: Path
+) -> None:
+    accept(inbox, "c-1")
+    with killed(KEEP_AND_HANG, f"sqlite:///{tmp_path}/validator.db", "after") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "after\n"
+    api = FakeChallengeApi()
+    assert deliver_due(outbox, api, at(0)) == {DeliveryStatus.DELIVERED: 1}
+    assert told(api) == ["c-1"]
+    assert inbox.get(ChallengeId("c-1")).state is ChallengeState.SUBMITTED
+
+
+def test_w_26_killed_with_9_while_telling_it_is_told_again_and_known_by_its_id(
+    inbox: Inbox, outbox: Outbox, tmp_path: Path
+) -> None:
+    """The API has it, nobody knows: the row is still there, leased, and the second telling is a 409."""
+    accept(inbox, "c-1")
+    body = build_response_batch(challenge(id="c-1"), [], Evaluation(0.0), VALIDATOR.ss58_address)
+    outbox.keep_result(ChallengeId("c-1"), encode_json(body), NOON)
+    switches, batches = Switches(), Noticing()
+    switches.set("/fiber/response/batch", [Turn(hang=True)])
+    handshakes = HandshakeServer(private_key=rsa_key())
+    app = create_challenge_api_app(handshakes=handshakes, record=Record(batches), switches=switches)
+
+    async def scenario() -> list[Mapping[DeliveryStatus, int]]:
+        async with serve_apps([Served(app)]) as (port,):
+            url = f"http://127.0.0.1:{port}"
+            with killed(DELIVER, f"sqlite:///{tmp_path}/validator.db", url):
+                await asyncio.wait_for(batches.taken.wait(), 30)
+            api = HttpChallengeApi(url, VALIDATOR)
+            return [await asyncio.to_thread(deliver_due, outbox, api, at(s)) for s in (LEASE_S - 1, LEASE_S)]
+
+    assert asyncio.run(scenario()) == [{}, {DeliveryStatus.ALREADY: 1}]
+    assert len(batches.all()) == 1
+    assert inbox.get(ChallengeId("c-1")).state is ChallengeState.SUBMITTED
+
+
+def test_nobody_answering_is_told_as_a_batch_without_answers_in_test_mode_too() -> None:
+    failed = [response(outcome=Outcome.TIMEOUT, text="")]
+    for test_mode in (False, True):
+        kind, body = result_of(challenge(), failed, Evaluation(0.0), "validator", test_mode=test_mode)
+        assert (kind, body["responses"]) == (DeliveryKind.RESPONSE_BATCH, [])
+        assert body["evaluation"]["best_miner_id"] is None
+
+
+def test_in_test_mode_the_fastest_answer_is_told_alone() -> None:
+    answers = [response("a", elapsed_ms=9.0, text="slow"), response("b", elapsed_ms=8.0, text="[TEST MODE] fast")]
+    kind, body = result_of(challenge(), answers, Evaluation(0.0), "validator", test_mode=True)
+    assert (kind, body["text"]) == (DeliveryKind.CALLBACK, "[TEST MODE] fast")
+
+
+def test_answers_in_test_mode_are_forwarded_in_the_batch_like_any_other() -> None:
+    kind, body = result_of(
+        challenge(), [response("a", text="[TEST MODE] hello")], Evaluation(0.0), "validator", test_mode=False
+    )
+    assert (kind, body["responses"][0]["text"]) == (DeliveryKind.RESPONSE_BATCH, "[TEST MODE] hello")
+
+
+def test_the_same_report_has_the_same_key() -> None:
+    first, again, other = (list(by_digest([body])) for body in ({"a": 1}, {"a": 1}, {"a": 2}))
+    assert first == again != other
+    assert by_digest([]) == {}
+
+
 def test_a_delivery_that_dies_is_tried_again_after_its_lease(inbox: Inbox, outbox: Outbox) -> None:
     keep(inbox, "c-1")
 
     class Dying:
-        def send_batch(self, payload: object) -> Delivery:
+        def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

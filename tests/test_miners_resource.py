@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from loosh_pipeline.domain import Neuron, Outcome
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.store.sessions import ClientSessions
+from loosh_pipeline.store.sessions import MinerSessions
 from loosh_pipeline.wire.sessions import HandshakeServer
 from resources.miners import WireMiners
 from resources.store import Store
@@ -132,20 +132,20 @@ def broken(*_: object) -> None:
 def test_w_11_a_locked_database_loses_no_answer(
     store: Store, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ClientSessions, method, broken)
+    monkeypatch.setattr(MinerSessions, method, broken)
     with serving(HostileMiner()) as port:
         assert outcome(store, port) is Outcome.ANSWERED
     assert "database is locked" in caplog.text
 
 
 def watching(monkeypatch: pytest.MonkeyPatch, seen: list[str], method: str) -> None:
-    proper: Callable[..., object] = getattr(ClientSessions, method)
+    proper: Callable[..., object] = getattr(MinerSessions, method)
 
-    def watched(self: ClientSessions, *args: object) -> object:
+    def watched(self: MinerSessions, *args: object) -> object:
         seen.append(method)
         return proper(self, *args)
 
-    monkeypatch.setattr(ClientSessions, method, watched)
+    monkeypatch.setattr(MinerSessions, method, watched)
 
 
 def test_w_9_nothing_is_read_written_or_tidied_while_miners_are_timed(

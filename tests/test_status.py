@@ -8,7 +8,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from loosh_pipeline.domain import ChallengeId, ObservedWeights, WeightPlan
+from loosh_pipeline.domain import ChallengeId, DeliveryKind, ObservedWeights, WeightPlan
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.status import status_tables
 from loosh_pipeline.store.frames import metagraph_frame, receipts_frame
@@ -49,8 +49,11 @@ def test_a_working_one_shows_its_figures() -> None:
         for number in range(3):
             inbox.accept(ChallengeId(f"c-{number}"), {"id": f"c-{number}", "prompt": "hi"}, now)
         inbox.collected(ChallengeId("c-0"), [response()], now)
-        inbox.scored(ChallengeId("c-0"), now)
-        Outbox(inbox.engine).enqueue(ChallengeId("c-0"), b"{}", now)
+        outbox = Outbox(inbox.engine)
+        outbox.keep_result(ChallengeId("c-0"), b"{}", now)
+        outbox.keep_reports(DeliveryKind.PENALTY_REPORT, {"digest": b"{}"}, now)
+        (refused,) = (row for row in outbox.lease(now, 9) if row.kind is DeliveryKind.PENALTY_REPORT)
+        outbox.park(refused, "HTTP 422: [bold]no[/]")
         inbox.set_running(False, now)
         tables = Tables(settings.tables_root)
         taken_at = now - timedelta(seconds=90)
@@ -67,6 +70,8 @@ def test_a_working_one_shows_its_figures() -> None:
         ["miners asked", "1"],
         ["answered", "1"],
         ["results pending", "1"],
+        ["results parked", "1"],
+        ["penalty_report", "digest", "HTTP 422: [bold]no[/]"],
         ["taking challenges", "no: stopped with /set_running"],
         ["metagraph", "block 100, 90 s old, 4 neurons"],
         ["weights", "observed at block 120, 1 uids"],

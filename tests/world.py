@@ -40,7 +40,7 @@ from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from resources.duckdb import tables_duckdb
 from resources.store import Partition, Store
-from sensors.jobs import refresh_availability, refresh_context
+from sensors.jobs import refresh_availability, refresh_context, refresh_network_view
 from tests.builders import metagraph, neuron, neutral_round
 
 PROMPT = "Why is the sky blue during the day?"
@@ -199,6 +199,9 @@ class World:
 
     def partition(self, challenge_id: ChallengeId) -> Partition:
         return self.store.partition(challenge_id)
+
+    def refresh_network_view(self, *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+        return self._run(refresh_network_view.name, (), raise_on_error)
 
     def _run(self, job: str, assets: Sequence[str], raise_on_error: bool, **how: Any) -> dg.ExecuteInProcessResult:
         wired = dg.Definitions(

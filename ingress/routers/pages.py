@@ -18,6 +18,7 @@ templates = Jinja2Templates(Path(__file__).parents[1] / "templates")
 templates.env.filters["quote"] = lambda text: quote(text, safe="")
 
 RECENT = 50
+REFUSED = 10
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -32,6 +33,7 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
             "running": parts.inbox.is_running(),
             "stats": parts.inbox.stats(),
             "outbox": parts.outbox.counts(),
+            "refused": parts.outbox.refused(REFUSED),
             "rows": rows,
             "pictures": {row.id for row in rows if _picture(parts, row.id, "png").exists()},
             "dagster_url": str(parts.settings.dagster_url or "").rstrip("/"),

@@ -1,13 +1,11 @@
-"""A stand-in of the network's Challenge API: takes response batches, and pushes challenges."""
+"""A stand-in of the network's Challenge API: takes what validators tell, says what it is asked, pushes challenges."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,35 +14,32 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from loosh_pipeline.devnet import api_bodies as bodies
+from loosh_pipeline.devnet.api_endpoints import ApiSays, Endpoints
+from loosh_pipeline.devnet.api_record import Record
+from loosh_pipeline.devnet.api_switches import Endpoint, Switches, Turn
 from loosh_pipeline.devnet.http import refusal, request_body, too_large
-from loosh_pipeline.errors import CryptoError, DevnetError, WireError
+from loosh_pipeline.errors import DevnetError, WireError
+from loosh_pipeline.wire.api_calls import (
+    CALLBACK_PATH,
+    CLEAR_BATCH_PATH,
+    HEATMAP_PATH,
+    NETWORK_REPORT_PATH,
+    PENALTY_REPORT_PATH,
+    SYBIL_REPORT_PATH,
+    SYBIL_SCORES_PATH,
+    VALIDATORS_PATH,
+)
 from loosh_pipeline.wire.bodies import BodyTooLarge
 from loosh_pipeline.wire.codec import Fields, decode_object, encode_json
-from loosh_pipeline.wire.crypto import Signer, unseal
+from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.headers import signature_headers
-from loosh_pipeline.wire.messages import (
-    API_HOTKEY_HEADER,
-    API_UUID_HEADER,
-    BATCH_PATH,
-    KEY_EXCHANGE_PATH,
-    PUBLIC_KEY_PATH,
-    new_uuid,
-    parse_api_key_exchange,
-)
+from loosh_pipeline.wire.messages import BATCH_PATH, KEY_EXCHANGE_PATH, PUBLIC_KEY_PATH, new_uuid
 from loosh_pipeline.wire.sessions import HandshakeServer
 
-MAX_BATCHES = 10_000
 CHALLENGES_PATH = "/challenges"
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedBatch:
-    """One response batch as it arrived, and the hotkey whose session it came through."""
-
-    challenge_id: str
-    validator_hotkey: str
-    received_at: datetime
-    payload: Mapping[str, Any]
+NEW_CHALLENGE_PATH = "/challenge"
+ACTIVE_HOTKEYS_PATH = "/validators/active-hotkeys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,90 +50,71 @@ class Pushed:
     error: str = ""
 
 
-class Batches:
-    """Batches by challenge id; beyond `max_batches` the oldest is forgotten."""
+def create_challenge_api_app(
+    *,
+    handshakes: HandshakeServer | None = None,
+    record: Record | None = None,
+    switches: Switches | None = None,
+    says: ApiSays | None = None,
+) -> Starlette:
+    """The app. What it was told stands in `record` and under /received and /record.
 
-    def __init__(self, max_batches: int = MAX_BATCHES) -> None:
-        self._max_batches = max_batches
-        self._by_challenge: OrderedDict[str, ReceivedBatch] = OrderedDict()
-
-    def add(self, batch: ReceivedBatch) -> bool:
-        """False when a batch of this challenge is there already; the first one stands."""
-        if batch.challenge_id in self._by_challenge:
-            return False
-        self._by_challenge[batch.challenge_id] = batch
-        if len(self._by_challenge) > self._max_batches:
-            self._by_challenge.popitem(last=False)
-        return True
-
-    def all(self) -> tuple[ReceivedBatch, ...]:
-        return tuple(self._by_challenge.values())
-
-
-class _ChallengeApi:
-    """The endpoints and what they share."""
-
-    def __init__(self, handshakes: HandshakeServer, batches: Batches) -> None:
-        self._handshakes = handshakes
-        self._batches = batches
-
-    async def public_key(self, request: Request) -> Response:
-        return JSONResponse({"public_key": self._handshakes.public_pem})
-
-    async def key_exchange(self, request: Request) -> Response:
-        body = await request_body(request)
-        try:
-            self._handshakes.open_session(parse_api_key_exchange(body))
-        except CryptoError as error:
-            return refusal(400, f"Failed to exchange symmetric key: {error}")
-        except WireError as error:
-            return refusal(422, str(error))
-        return JSONResponse({"success": True, "message": "Symmetric key exchanged successfully"})
-
-    async def response_batch(self, request: Request) -> Response:
-        hotkey, key_uuid = request.headers.get(API_HOTKEY_HEADER), request.headers.get(API_UUID_HEADER)
-        if hotkey is None or key_uuid is None:
-            return refusal(422, f"headers {API_HOTKEY_HEADER} and {API_UUID_HEADER} are required")
-        key = self._handshakes.session_key(hotkey, key_uuid)
-        if key is None:
-            return refusal(401, "Symmetric key is unknown or expired")
-        token = await request_body(request)
-        try:
-            batch = _parse_batch(unseal(key, token), hotkey)
-        except CryptoError:
-            return refusal(401, "Failed to decrypt payload. Key may be expired or invalid.")
-        except WireError as error:
-            return refusal(400, str(error))
-        if not self._batches.add(batch):
-            return refusal(409, f"Challenge {batch.challenge_id} already has responses")
-        return JSONResponse({"success": True, "challenge_id": batch.challenge_id}, status_code=201)
-
-    async def received(self, request: Request) -> Response:
-        return JSONResponse(
-            [
-                {
-                    "challenge_id": batch.challenge_id,
-                    "validator_hotkey": batch.validator_hotkey,
-                    "received_at": batch.received_at.isoformat(),
-                    "payload": batch.payload,
-                }
-                for batch in self._batches.all()
-            ]
-        )
-
-
-def create_challenge_api_app(*, handshakes: HandshakeServer | None = None, batches: Batches | None = None) -> Starlette:
-    """The app. It speaks the encrypted routes only, so a fallback to clear text fails with 404."""
-    api = _ChallengeApi(handshakes or HandshakeServer(), Batches() if batches is None else batches)
+    `switches` make its routes fail; so does `POST /switches` with `{"path", "turns": [{"status", "retry_after",
+    "hang"}]}`. `POST /restart` makes it forget every session.
+    """
+    switches = switches or Switches()
+    endpoints = Endpoints(handshakes or HandshakeServer(), record or Record(), says or ApiSays())
+    taking = {path: (endpoint, ["POST"]) for path, endpoint in _taking(endpoints).items()}
+    asking = {VALIDATORS_PATH: (endpoints.validators, ["GET"]), PUBLIC_KEY_PATH: (endpoints.public_key, ["GET"])}
+    switched = [Route(path, switches.guard(each), methods=how) for path, (each, how) in (taking | asking).items()]
     return Starlette(
         routes=[
-            Route(PUBLIC_KEY_PATH, api.public_key),
-            Route(KEY_EXCHANGE_PATH, api.key_exchange, methods=["POST"]),
-            Route(BATCH_PATH, api.response_batch, methods=["POST"]),
-            Route("/received", api.received),
+            *switched,
+            Route(CLEAR_BATCH_PATH, endpoints.noticing(switches.guard(endpoints.clear_batch)), methods=["POST"]),
+            Route(ACTIVE_HOTKEYS_PATH, endpoints.active_hotkeys),
+            Route("/received", endpoints.received),
+            Route("/record", endpoints.recorded),
+            Route("/switches", _switching(switches), methods=["POST"]),
+            Route("/restart", _restarting(endpoints), methods=["POST"]),
         ],
         exception_handlers={BodyTooLarge: too_large},
     )
+
+
+def _taking(api: Endpoints) -> dict[str, Endpoint]:
+    """The routes that take something."""
+    return {
+        KEY_EXCHANGE_PATH: api.key_exchange,
+        BATCH_PATH: api.sealed("response batch", bodies.check_batch, api.batch),
+        CALLBACK_PATH: api.sealed("callback", bodies.check_callback, api.kept),
+        HEATMAP_PATH: api.sealed("upload", bodies.check_upload, api.kept),
+        SYBIL_SCORES_PATH: api.signed("sybil scores", bodies.check_hotkeys, api.sybil_scores),
+        SYBIL_REPORT_PATH: api.signed("sybil report", bodies.check_sybil_report, api.kept),
+        NETWORK_REPORT_PATH: api.signed("network report", bodies.check_network_report, api.kept),
+        PENALTY_REPORT_PATH: api.signed("penalty report", bodies.check_penalty_report, api.kept),
+        NEW_CHALLENGE_PATH: api.signed("challenge", bodies.check_challenge, api.kept),
+    }
+
+
+def _switching(switches: Switches) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            fields = Fields(decode_object(await request_body(request), "switches"), "switches")
+            turns = [Turn.of(each) for each in fields.optional_objects("turns") or ()]
+            switches.set(fields.text("path", 128), turns)
+        except WireError as error:
+            return refusal(422, str(error))
+        return JSONResponse({"success": True})
+
+    return endpoint
+
+
+def _restarting(endpoints: Endpoints) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        endpoints.restart()
+        return JSONResponse({"success": True})
+
+    return endpoint
 
 
 async def push_challenges(
@@ -184,14 +160,3 @@ async def _push(client: httpx.AsyncClient, url: str, body: bytes, signer: Signer
     except httpx.HTTPError as error:
         return Pushed(None, f"{type(error).__name__}: {error}")
     return Pushed(answer.status_code, "" if answer.is_success else answer.text[:200])
-
-
-def _parse_batch(plaintext: bytes, hotkey: str) -> ReceivedBatch:
-    """A batch with the parts that the network needs. Raises WireError."""
-    payload = decode_object(plaintext, "response batch")
-    fields = Fields(payload, "response batch")
-    if fields.optional_objects("responses") is None or fields.optional_object("evaluation") is None:
-        raise WireError("response batch: responses and evaluation are required")
-    if fields.text("validator_hotkey", 64) != hotkey:
-        raise WireError(f"response batch: validator_hotkey is not {hotkey}, whose session this is")
-    return ReceivedBatch(fields.text("challenge_id", 128), hotkey, datetime.now(UTC), payload)

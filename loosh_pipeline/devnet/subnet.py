@@ -15,6 +15,7 @@ from bittensor_core import Keypair
 
 from loosh_pipeline.chain.wallet import create_wallet, hotkey_file, load_signer
 from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
+from loosh_pipeline.devnet.api_endpoints import ApiSays
 from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app, push_challenges
@@ -112,7 +113,8 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
     cast = [replace(part, fault=fault) for part, fault in zip(scripts(behaviours, book), faults, strict=True)]
     hotkeys = [Keypair.create_from_uri(f"//loosh-devnet//miner//{index}").ss58_address for index in range(len(cast))]
     wanted = [_served(hotkey, script, config, i) for i, (hotkey, script) in enumerate(zip(hotkeys, cast, strict=True))]
-    api = Served(create_challenge_api_app(), config.challenge_api_port)
+    says = ApiSays(validators=[{"hotkey_ss58": validator, "validator_permit": True, "metadata": {}}])
+    api = Served(create_challenge_api_app(says=says), config.challenge_api_port)
     async with serve_apps([api, *wanted]) as (api_port, *ports):
         chain = DevnetChain(config.chain, _neurons(validator, hotkeys, ports))
         async with serve_chain(chain, HOST, config.chain_port) as chain_port:

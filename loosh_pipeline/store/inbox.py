@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from loosh_pipeline.domain import (
+    RESULTS,
     STATE_ORDER,
     Challenge,
     ChallengeId,
@@ -156,9 +157,10 @@ class Inbox:
     def stalled(self, before: datetime, limit: int) -> Sequence[InboxRow]:
         """Challenges that were handed to a run and have not moved since `before`: their run may be dead.
 
-        A scored one whose results are in the outbox is the outbox's concern.
+        One whose result is in the outbox is the outbox's concern.
         """
-        told = select(outbox.c.id).where(outbox.c.challenge_id == challenges.c.id).exists()
+        result = (outbox.c.key == challenges.c.id) & outbox.c.kind.in_(RESULTS)
+        told = select(outbox.c.id).where(result).exists()
         query = (
             select(challenges)
             .where(
@@ -239,12 +241,6 @@ class Inbox:
                     _count_miner(connection, response, now)
             return moved
 
-    def scored(self, challenge_id: ChallengeId, now: datetime) -> bool:
-        """Record that the scores lie in their table; the first time counts."""
-        scored_at = func.coalesce(challenges.c.scored_at, literal(now, UtcDateTime))
-        with self.engine.begin() as connection:
-            return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None)
-
     def stats(self) -> InboxStats:
         columns = (
             challenges.c.state,
@@ -268,7 +264,7 @@ class Inbox:
         )
 
     def latencies_s(self, since: datetime) -> list[float]:
-        """Seconds from acceptance to stored scores, of challenges received since then."""
+        """Seconds from acceptance to scores that are ready to be told, of challenges received since then."""
         query = select(challenges.c.received_at, challenges.c.scored_at).where(
             challenges.c.received_at >= since, challenges.c.scored_at.is_not(None)
         )
@@ -276,7 +272,7 @@ class Inbox:
             return [(row.scored_at - row.received_at).total_seconds() for row in connection.execute(query)]
 
     def scored_since(self, since: datetime) -> int:
-        """Challenges received since then that have scores."""
+        """Challenges received since then whose scores are ready to be told."""
         query = select(func.count()).where(challenges.c.received_at >= since, challenges.c.scored_at.is_not(None))
         with reading(self.engine) as connection:
             return connection.execute(query.select_from(challenges)).scalar_one()
@@ -294,10 +290,8 @@ class Inbox:
         return value != "false"
 
     def set_running(self, running: bool, now: datetime) -> None:
-        change = {"value": "true" if running else "false", "changed_at": now}
         with self.engine.begin() as connection:
-            statement = _insert(connection, flags).values(name=RUNNING, **change)
-            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
+            set_flag(connection, RUNNING, "true" if running else "false", now)
 
 
 def pause_s(attempts: int, first_s: float, longest_s: float) -> float:
@@ -324,6 +318,12 @@ def _insert(connection: Connection, table: Any) -> Any:
     return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
 
 
+def set_flag(connection: Connection, name: str, value: str, now: datetime) -> None:
+    change = {"value": value, "changed_at": now}
+    statement = _insert(connection, flags).values(name=name, **change)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
+
+
 def advance(
     connection: Connection, challenge_id: ChallengeId, state: ChallengeState, now: datetime, **figures: Any
 ) -> bool:
@@ -339,6 +339,12 @@ def advance(
         .values(state=state, state_changed_at=now, next_run_at=None, **figures)
     )
     return moved.rowcount == 1
+
+
+def advance_to_scored(connection: Connection, challenge_id: ChallengeId, now: datetime) -> bool:
+    """The scores lie in their table and the result in the outbox; the first time counts."""
+    scored_at = func.coalesce(challenges.c.scored_at, literal(now, UtcDateTime))
+    return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None)
 
 
 def _count_miner(connection: Connection, response: Response, now: datetime) -> None:

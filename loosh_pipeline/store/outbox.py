@@ -2,33 +2,45 @@
 
 Delivery is at least once and idempotent by challenge id at the receiver. A row is leased while its delivery is
 under way (`next_attempt_at` moves ahead), so a killed delivery is tried again and two never run side by side.
+A result is kept in the same transaction that marks its challenge scored; a report takes the place of earlier ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Case, ColumnElement, Connection, Engine, and_, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.domain import RESULTS, ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.inbox import advance, pause_s
-from loosh_pipeline.store.schema import outbox
+from loosh_pipeline.store.inbox import advance, advance_to_scored, pause_s, set_flag
+from loosh_pipeline.store.schema import flags, outbox
 
-BATCH = "response_batch"
 LEASE_S = 300.0
 """Longer than one delivery with its handshake can take, all time limits used up."""
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 900.0
+JITTER = 0.5
+"""The part of a pause that chance decides: an API that comes back is not asked by every validator at once."""
 LONGEST_RETRY_AFTER_S = 6 * 3600.0
 """A receiver may ask for patience, not for ever."""
+MOST_HEATMAPS = 500
+"""Pictures that wait or were refused."""
+KEPT = timedelta(days=7)
+"""How long the payload of a delivered result stays, and the row of a delivered report."""
+WAIT = "wait "
+"""Begins the name of the flag that says until when a kind is not to be told."""
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+FORGOTTEN_AT_ONCE = 500
 
 
 class OutboxState(StrEnum):
@@ -38,83 +50,141 @@ class OutboxState(StrEnum):
     """Refused for good by the receiver: kept, with the reason, for the operator."""
 
 
+UNDELIVERED = (OutboxState.PENDING, OutboxState.PARKED)
+"""Named one by one, for the index."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
+    """A delivery that is under way. `challenge_id` is None for a report, which concerns no single challenge."""
+
     id: int
-    kind: str
-    challenge_id: ChallengeId
+    kind: DeliveryKind
+    key: str
+    challenge_id: ChallengeId | None
     payload: bytes
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A delivery that was refused for good, and what the receiver said."""
+
+    kind: DeliveryKind
+    key: str
+    detail: str
+
+
 class Outbox:
-    """Durable deliveries. Every method is one short transaction."""
+    """Durable deliveries. Every method is one short transaction. `jitter` gives numbers from 0 to 1."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, jitter: Callable[[], float] = random.random) -> None:
         self._engine = engine
+        self._jitter = jitter
 
-    def enqueue(self, challenge_id: ChallengeId, payload: bytes, now: datetime, kind: str = BATCH) -> bool:
-        """Keep a payload for delivery; False when this challenge's was kept before (the first one stands).
+    def keep_result(
+        self,
+        challenge_id: ChallengeId,
+        payload: bytes,
+        now: datetime,
+        kind: DeliveryKind = DeliveryKind.RESPONSE_BATCH,
+    ) -> bool:
+        """Keep what is told of a challenge and mark it scored, both or neither.
 
-        Raises UnknownChallenge when no such challenge was accepted.
+        False when its result was kept before, in whichever form: the first one stands. Raises UnknownChallenge
+        when no such challenge was accepted.
         """
-        insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
-        row = insert(outbox).values(
-            kind=kind,
-            key=challenge_id,
-            challenge_id=challenge_id,
-            payload=payload,
-            state=OutboxState.PENDING,
-            attempts=0,
-            created_at=now,
-            next_attempt_at=now,
+        kept = select(outbox.c.id).where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
+        with _known(challenge_id), self._engine.begin() as connection:
+            new = connection.execute(kept).first() is None and _insert(
+                connection, kind, challenge_id, payload, now, challenge_id
+            )
+            advance_to_scored(connection, challenge_id, now)
+            return new
+
+    def keep_heatmap(self, challenge_id: ChallengeId, payload: bytes, now: datetime) -> bool:
+        """Keep the picture of a challenge for delivery; False when one was kept before. Raises UnknownChallenge.
+
+        While pictures cannot be delivered, the oldest make room: they are large, and can be drawn again.
+        """
+        undelivered = (outbox.c.kind == DeliveryKind.HEATMAP) & outbox.c.state.in_(UNDELIVERED)
+        oldest = select(outbox.c.id).where(undelivered).order_by(outbox.c.id.desc()).offset(MOST_HEATMAPS).limit(100)
+        with _known(challenge_id), self._engine.begin() as connection:
+            new = _insert(connection, DeliveryKind.HEATMAP, challenge_id, payload, now, challenge_id)
+            connection.execute(delete(outbox).where(outbox.c.id.in_(oldest)))
+            return new
+
+    def keep_reports(self, kind: DeliveryKind, reports: Mapping[str, bytes], now: datetime) -> int:
+        """Keep reports, by what makes each one, in place of earlier ones of their kind that were not delivered.
+
+        So nothing piles up while the receiver is away. Returns how many are new: one whose key was kept before is
+        not told again.
+        """
+        earlier = delete(outbox).where(
+            outbox.c.kind == kind, outbox.c.state.in_(UNDELIVERED), outbox.c.key.not_in(list(reports))
         )
-        try:
-            with self._engine.begin() as connection:
-                return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
-        except IntegrityError as error:
-            raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; nothing can be told of it") from error
+        with self._engine.begin() as connection:
+            connection.execute(earlier)
+            return sum(_insert(connection, kind, key, payload, now) for key, payload in reports.items())
 
     def lease(self, now: datetime, limit: int, challenge_id: ChallengeId | None = None) -> Sequence[OutboxRow]:
-        """Take up to `limit` due rows for delivery, oldest first; nobody else gets them while the lease lasts."""
-        is_due = (outbox.c.state == OutboxState.PENDING) & (outbox.c.next_attempt_at <= now)
-        due = select(outbox.c.id).where(is_due)
-        if challenge_id is not None:
-            due = due.where(outbox.c.challenge_id == challenge_id)
-        due = due.order_by(outbox.c.next_attempt_at, outbox.c.id).limit(limit).with_for_update(skip_locked=True)
-        # For Postgres: a common table expression, as a subquery may be run again for every row, past the limit; and
-        # the condition twice, as a lease that waited for another must look at its rows again.
-        taken = due.cte("taken")
-        lease = (
-            update(outbox)
-            .where(outbox.c.id.in_(select(taken.c.id)), is_due)
-            .values(next_attempt_at=now + timedelta(seconds=LEASE_S), attempts=outbox.c.attempts + 1)
-            .returning(outbox)
-        )
+        """Take up to `limit` due rows for delivery, or the result of one challenge; nobody else gets them meanwhile.
+
+        Results come first, then the oldest: neither pictures nor reports delay them.
+        """
         with self._engine.begin() as connection:
-            rows = sorted(connection.execute(lease).all(), key=lambda r: (r.created_at, r.id))
-        return [OutboxRow(r.id, r.kind, ChallengeId(r.challenge_id), r.payload, r.attempts) for r in rows]
+            is_due = _is_due(connection, now)
+            due = select(outbox.c.id).where(is_due)
+            if challenge_id is not None:
+                due = due.where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
+            due = due.order_by(_rank(), outbox.c.next_attempt_at, outbox.c.id).limit(limit)
+            # For Postgres: a common table expression, as a subquery may be run again for every row, past the limit;
+            # and the condition twice, as a lease that waited for another must look at its rows again.
+            taken = due.with_for_update(skip_locked=True).cte("taken")
+            lease = (
+                update(outbox)
+                .where(outbox.c.id.in_(select(taken.c.id)), is_due)
+                .values(next_attempt_at=now + timedelta(seconds=LEASE_S), attempts=outbox.c.attempts + 1)
+                .returning(outbox)
+            )
+            rows = sorted(connection.execute(lease).all(), key=lambda r: (r.kind not in RESULTS, r.created_at, r.id))
+        return [OutboxRow(r.id, DeliveryKind(r.kind), r.key, r.challenge_id, r.payload, r.attempts) for r in rows]
 
     def delivered(self, row: OutboxRow, detail: str, now: datetime) -> None:
-        """The receiver has it: the row and its challenge move on in one transaction."""
+        """The receiver has it: the row and, if this was its result, its challenge move on in one transaction.
+
+        The payload of a result stays for a while; pictures and reports can be made again from what is stored.
+        """
+        change: dict[str, Any] = {"state": OutboxState.DELIVERED, "delivered_at": now, "detail": detail}
+        if row.kind not in RESULTS:
+            change["payload"] = b""
+        change["next_attempt_at"] = NEVER if row.kind is DeliveryKind.HEATMAP else now + KEPT
         with self._engine.begin() as connection:
-            connection.execute(
-                update(outbox)
-                .where(outbox.c.id == row.id)
-                .values(state=OutboxState.DELIVERED, delivered_at=now, detail=detail)
-            )
-            advance(connection, row.challenge_id, ChallengeState.SUBMITTED, now, submitted_at=now)
+            connection.execute(update(outbox).where(_is(row)).values(change))
+            if row.kind in RESULTS and row.challenge_id is not None:
+                advance(connection, row.challenge_id, ChallengeState.SUBMITTED, now, submitted_at=now)
 
     def postpone(self, row: OutboxRow, detail: str, now: datetime, retry_after_s: float | None = None) -> datetime:
-        """Try again later: twice as long each time, or when the receiver said. Returns when."""
-        wait_s = pause_s(row.attempts, FIRST_RETRY_S, LONGEST_RETRY_S)
-        again = now + timedelta(seconds=max(wait_s, min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)))
-        self._change(row, next_attempt_at=again, detail=detail)
+        """Try again later: about twice as long each time, or when the receiver said. Returns when.
+
+        Who is asked to wait waits with everything of that kind, also with what is yet to come.
+        """
+        wait_s = pause_s(row.attempts, FIRST_RETRY_S, LONGEST_RETRY_S) * (1 - JITTER * self._jitter())
+        asked_s = min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
+        again = now + timedelta(seconds=max(wait_s, asked_s))
+        pending = update(outbox).where(_is(row), outbox.c.state == OutboxState.PENDING)
+        with self._engine.begin() as connection:
+            if asked_s > 0:
+                until = now + timedelta(seconds=asked_s)
+                set_flag(connection, WAIT + row.kind, until.astimezone(UTC).isoformat(), now)
+            connection.execute(pending.values(next_attempt_at=again, detail=detail))
         return again
 
     def park(self, row: OutboxRow, detail: str) -> None:
-        """Refused for good: keep it with the reason."""
-        self._change(row, state=OutboxState.PARKED, detail=detail)
+        """Refused for good: keep it with the reason. What another attempt has settled since stays settled."""
+        pending = update(outbox).where(_is(row), outbox.c.state == OutboxState.PENDING)
+        with self._engine.begin() as connection:
+            connection.execute(pending.values(state=OutboxState.PARKED, detail=detail))
 
     def unpark(self, now: datetime) -> int:
         """Try every refused payload again; returns how many there were."""
@@ -126,6 +196,17 @@ class Outbox:
             )
             return changed.rowcount
 
+    def refused(self, limit: int) -> Sequence[Refusal]:
+        """What was refused for good, newest first."""
+        query = (
+            select(outbox.c.kind, outbox.c.key, outbox.c.detail)
+            .where(outbox.c.state == OutboxState.PARKED)
+            .order_by(outbox.c.id.desc())
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [Refusal(DeliveryKind(kind), key, detail or "") for kind, key, detail in connection.execute(query)]
+
     def counts(self) -> Mapping[OutboxState, int]:
         query = select(outbox.c.state, func.count()).group_by(outbox.c.state)
         with reading(self._engine) as connection:
@@ -133,12 +214,73 @@ class Outbox:
         return {state: found.get(state, 0) for state in OutboxState}
 
     def has_due(self, now: datetime) -> bool:
-        query = select(outbox.c.id).where(outbox.c.state == OutboxState.PENDING, outbox.c.next_attempt_at <= now)
         with reading(self._engine) as connection:
-            return connection.execute(query.limit(1)).first() is not None
+            due = select(outbox.c.id).where(_is_due(connection, now)).limit(1)
+            return connection.execute(due).first() is not None
 
-    def _change(self, row: OutboxRow, **values: Any) -> None:
-        """What another attempt has settled since stays settled."""
-        pending = update(outbox).where(outbox.c.id == row.id, outbox.c.state == OutboxState.PENDING)
+    def forget(self, now: datetime, limit: int = FORGOTTEN_AT_ONCE) -> int:
+        """Drop payloads and reports that were delivered long ago; returns how many.
+
+        The row of a result stays, for it is what keeps a challenge from being told twice.
+        """
+        old = outbox.c.state == OutboxState.DELIVERED, outbox.c.next_attempt_at <= now
+        due = select(outbox.c.id, outbox.c.challenge_id).where(*old).order_by(outbox.c.next_attempt_at).limit(limit)
+        with reading(self._engine) as connection:
+            found = connection.execute(due).all()
+        if not found:
+            return 0
+        results = [row.id for row in found if row.challenge_id is not None]
+        reports = [row.id for row in found if row.challenge_id is None]
         with self._engine.begin() as connection:
-            connection.execute(pending.values(**values))
+            connection.execute(
+                update(outbox).where(outbox.c.id.in_(results)).values(payload=b"", next_attempt_at=NEVER)
+            )
+            connection.execute(delete(outbox).where(outbox.c.id.in_(reports)))
+        return len(found)
+
+
+def _is_due(connection: Connection, now: datetime) -> ColumnElement[bool]:
+    """What may be told now: its time has come, and the receiver did not ask to wait with its kind."""
+    asked = connection.execute(select(flags.c.name, flags.c.value).where(flags.c.name.startswith(WAIT)))
+    waiting = [name.removeprefix(WAIT) for name, until in asked if datetime.fromisoformat(until) > now]
+    return and_(outbox.c.state == OutboxState.PENDING, outbox.c.next_attempt_at <= now, outbox.c.kind.not_in(waiting))
+
+
+def _rank() -> Case[int]:
+    return case((outbox.c.kind.in_(RESULTS), 0), else_=1)
+
+
+def _is(row: OutboxRow) -> ColumnElement[bool]:
+    """Not by the id alone: SQLite gives that of a row which a newer report replaced to the next one."""
+    return and_(outbox.c.id == row.id, outbox.c.kind == row.kind, outbox.c.key == row.key)
+
+
+def _insert(
+    connection: Connection,
+    kind: DeliveryKind,
+    key: str,
+    payload: bytes,
+    now: datetime,
+    challenge_id: ChallengeId | None = None,
+) -> bool:
+    """Whether the row is new."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    row = insert(outbox).values(
+        kind=kind,
+        key=key,
+        challenge_id=challenge_id,
+        payload=payload,
+        state=OutboxState.PENDING,
+        attempts=0,
+        created_at=now,
+        next_attempt_at=now,
+    )
+    return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+
+
+@contextmanager
+def _known(challenge_id: ChallengeId) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; nothing can be told of it") from error

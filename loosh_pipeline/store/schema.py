@@ -85,7 +85,8 @@ outbox = Table(
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    # When to try next; moved ahead while a delivery is under way, so that a killed one is tried again.
+    # When to try next; moved ahead while a delivery is under way, so that a killed one is tried again. Of what was
+    # delivered: from when on it need not be kept.
     Column("next_attempt_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("detail", Text),

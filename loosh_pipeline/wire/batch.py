@@ -1,4 +1,4 @@
-"""The response batch: what the Challenge API is told about one round."""
+"""What the Challenge API is told about one round: the response batch, or in test mode one answer alone."""
 
 from __future__ import annotations
 
@@ -59,6 +59,17 @@ def build_response_batch(
         "validator_hotkey": validator_hotkey,
         "original_request": _original_request(challenge),
     }
+
+
+def build_callback(challenge: Challenge, text: str) -> dict[str, Any]:
+    """One answer to a challenge, unevaluated."""
+    return {"id": challenge.id, "text": text, "original_request": _original_request(challenge)}
+
+
+def fastest_answer(responses: Sequence[Response]) -> Response | None:
+    """The answer that came first, of those with text if there are any; None when nobody answered."""
+    answered = [response for response in responses if response.outcome is Outcome.ANSWERED]
+    return min(answered, key=lambda r: (not r.text.strip(), r.elapsed_ms or 0.0, r.hotkey), default=None)
 
 
 def _response_entry(response: Response) -> dict[str, Any]:

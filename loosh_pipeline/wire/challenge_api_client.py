@@ -1,55 +1,58 @@
-"""Telling the Challenge API about a round: encrypted, at least once, and never in clear text.
+"""Telling and asking the Challenge API: results encrypted, at least once, and in clear text only if that is allowed.
 
-A delivery is a value, not an exception: the outbox keeps a batch until it is `delivered`, `already` or
-`refused`, and tries again on `retry`.
+A delivery is a value, not an exception: the outbox keeps a payload until it is `delivered`, `already` or `refused`,
+and tries again on `retry`. Asking raises, as there is nothing to keep.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, Protocol, Self
+from ipaddress import ip_address
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
+from loosh_pipeline.domain import DeliveryKind, Hotkey
 from loosh_pipeline.errors import WireError
-from loosh_pipeline.wire.bodies import read_body, retry_after_s
+from loosh_pipeline.wire.api_calls import (
+    CALLS,
+    CLEAR_BATCH_HOTKEY_HEADER,
+    CLEAR_BATCH_PATH,
+    CLEAR_BATCH_TAKEN,
+    SYBIL_SCORES_PATH,
+    VALIDATORS_PATH,
+    Call,
+)
+from loosh_pipeline.wire.api_http import Reply, send
+from loosh_pipeline.wire.api_session import ApiSessions, HandshakeRefused
+from loosh_pipeline.wire.bodies import retry_after_s
+from loosh_pipeline.wire.client_sessions import MemorySessions, Session, SessionStore
 from loosh_pipeline.wire.codec import encode_json
-from loosh_pipeline.wire.crypto import (
-    Signer,
-    encrypt_symmetric_key,
-    load_public_key,
-    new_symmetric_key,
-    seal,
-)
-from loosh_pipeline.wire.headers import API_KEY_HEADER
-from loosh_pipeline.wire.messages import (
-    API_HOTKEY_HEADER,
-    API_UUID_HEADER,
-    BATCH_PATH,
-    KEY_EXCHANGE_PATH,
-    PUBLIC_KEY_PATH,
-    build_api_key_exchange,
-    new_uuid,
-    parse_exchange_success,
-    parse_public_key,
-)
+from loosh_pipeline.wire.crypto import Signer, seal
+from loosh_pipeline.wire.headers import API_KEY_HEADER, signature_headers
+from loosh_pipeline.wire.messages import API_HOTKEY_HEADER, API_UUID_HEADER
+from loosh_pipeline.wire.network_view import ScoresSaid, ValidatorsSaid, parse_sybil_scores, parse_validators
+from loosh_pipeline.wire.text import printable
 
 logger = logging.getLogger(__name__)
 
-SESSION_S = 3540.0
-"""A session lasts an hour at the API; it is renewed a minute early."""
+MAX_VIEW_BYTES = 8 * 1024 * 1024
+"""Cap on what the API says of all hotkeys: some hundred bytes each of a few hundred."""
 
-_MAX_ANSWER_BYTES = 64 * 1024
-_SESSION_REFUSED = frozenset({400, 401})
-"""Statuses that a new session may help against: peers that lost their keys answer either."""
-_PAYLOAD_REFUSED = frozenset({400, 413, 415, 422})
-"""Statuses that concern the payload itself. Any other may pass: an outage, a limit, a missing permission."""
+PAUSE_AFTER_SILENCE_S = 15.0
+"""An API that does not answer is left alone for a while, or every evaluation would end by waiting for it in vain."""
+
+_MAY_PASS = frozenset({401, 404, 408, 425, 429})
+"""Refusals that do not concern what is said: a session, a route or a limit. Other 4xx are for good."""
+
+T = TypeVar("T")
 
 
 class DeliveryStatus(StrEnum):
@@ -65,7 +68,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one attempt. `retry_after_s` is what the API asked for, if it did."""
+    """What became of one attempt. `retry_after_s`: how long nothing of that kind is to be told."""
 
     status: DeliveryStatus
     detail: str = ""
@@ -73,32 +76,25 @@ class Delivery:
 
 
 class ChallengeApi(Protocol):
-    """Takes response batches. `send_batch` does not raise for anything the API or the network does."""
+    """Takes what is told, and says what it knows of hotkeys.
 
-    def send_batch(self, payload: Mapping[str, Any] | bytes) -> Delivery: ...
+    `tell` does not raise for anything the API or the network does; the other two raise WireError.
+    """
 
+    def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery: ...
 
-@dataclass(frozen=True, slots=True)
-class _ApiSession:
-    key: bytes
-    uuid: str
-    expires_at_s: float
+    def validators(self) -> ValidatorsSaid: ...
 
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    headers: httpx.Headers
-    body: bytes
+    def sybil_scores(self, miners: Sequence[Hotkey]) -> ScoresSaid: ...
 
 
 class HttpChallengeApi:
-    """The Challenge API over HTTP, with one session that is kept between batches.
+    """The Challenge API over HTTP.
 
-    `timeout_s` is the time of a whole delivery, handshakes included: a server that sends a byte now and then
-    cannot stretch it. The API key goes along over https only, as a header is in the open otherwise. Threads may
-    share an instance: at worst two of them open a session each. `send_batch` blocks, and is not for a thread
-    that runs an event loop. Use as a context manager, or `close()`, after which the session is forgotten.
+    `timeout_s` is the time of a whole call, handshakes included: a server that sends a byte now and then cannot
+    stretch it. The API key goes along over https or on this machine only, as a header is in the open otherwise.
+    `sessions` keeps sessions beyond this process. Calls block, and are not for a thread that runs an event loop;
+    threads may share an instance.
     """
 
     def __init__(
@@ -108,55 +104,69 @@ class HttpChallengeApi:
         api_key: str | None = None,
         timeout_s: float = 25.0,
         *,
+        sessions: SessionStore | None = None,
+        allow_clear_text: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._signer = signer
         self._timeout_s = timeout_s
+        self._allow_clear_text = allow_clear_text
         self._transport = transport
         self._clock = clock
-        self._tls = httpx.create_ssl_context(trust_env=False)
-        self._session: _ApiSession | None = None
+        self._last_nonce_s = 0.0
+        https = httpx.URL(base_url).scheme == "https"
+        # Loading root certificates takes long; where no TLS is spoken, nobody is trusted.
+        self._tls = httpx.create_ssl_context(trust_env=False) if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._sessions = ApiSessions(self._base_url, signer, sessions or MemorySessions(), clock)
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "loosh-validator"}
-        if api_key and base_url.startswith("https://"):
+        if api_key and _private(httpx.URL(base_url)):
             self._headers[API_KEY_HEADER] = api_key
 
-    def send_batch(self, payload: Mapping[str, Any] | bytes) -> Delivery:
-        """Deliver one batch, given as JSON bytes or as what they encode. Raises WireError if it is no JSON."""
-        plaintext = payload if isinstance(payload, bytes) else encode_json(payload)
-        return asyncio.run(self._attempt(plaintext))
-
-    def close(self) -> None:
-        self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def _attempt(self, plaintext: bytes) -> Delivery:
-        """What became of the batch within `timeout_s`; every way it can fail is a delivery to be retried."""
+    def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery:
+        """Deliver one payload, which is sent byte for byte; every way this can fail is a delivery to be retried."""
         try:
-            async with asyncio.timeout(self._timeout_s), self._client() as http:
-                reply = await self._post(http, plaintext)
-                if reply.status in _SESSION_REFUSED:
-                    self._session = None
-                    reply = await self._post(http, plaintext)
-                return self._delivery(reply)
-        except TimeoutError:
-            return Delivery(DeliveryStatus.RETRY, f"not delivered within {self._timeout_s:g} s")
+            return self._run(lambda http: self._deliver(http, kind, payload))
+        except (TimeoutError, httpx.TimeoutException):
+            return Delivery(DeliveryStatus.RETRY, f"not delivered within {self._timeout_s:g} s", PAUSE_AFTER_SILENCE_S)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, WireError) as error:
             return _failed(error)
-        except Exception as error:  # the batch stays in the outbox, whatever the API brought about
-            logger.exception("delivering a batch failed unexpectedly")
+        except Exception as error:  # the payload stays in the outbox, whatever the API brought about
+            logger.exception("delivering a %s failed unexpectedly", kind)
             return _failed(error)
 
+    def validators(self) -> ValidatorsSaid:
+        """Who validates. Raises WireError."""
+        return parse_validators(self._ask("GET", VALIDATORS_PATH))
+
+    def sybil_scores(self, miners: Sequence[Hotkey]) -> ScoresSaid:
+        """What is thought of some miners. Raises WireError."""
+        body = encode_json({"miner_hotkeys": list(miners)})
+        return parse_sybil_scores(self._ask("POST", SYBIL_SCORES_PATH, body), miners)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        what = f"Challenge API: {method} {path}"
+        try:
+            reply = self._run(lambda http: self._signed(http, method, path, body, MAX_VIEW_BYTES))
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise WireError(f"{what} was not answered within {self._timeout_s:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise WireError(f"{what} failed: {_failed(error).detail}") from error
+        if not httpx.codes.is_success(reply.status):
+            raise WireError(f"{what} was answered with {reply.said()}")
+        return reply.body
+
+    def _run(self, work: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]) -> T:
+        """`work` within `timeout_s`, with a client of its own: connections belong to an event loop."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout(self._timeout_s), self._client() as http:
+                return await work(http)
+
+        return asyncio.run(bounded())
+
     def _client(self) -> httpx.AsyncClient:
-        """A client for one delivery: connections belong to an event loop, and that ends with the delivery."""
         return httpx.AsyncClient(
             base_url=self._base_url,
             headers=self._headers,
@@ -167,64 +177,93 @@ class HttpChallengeApi:
             transport=self._transport,
         )
 
-    async def _post(self, http: httpx.AsyncClient, plaintext: bytes) -> _Reply:
-        session = await self._current_session(http)
+    async def _deliver(self, http: httpx.AsyncClient, kind: DeliveryKind, payload: bytes) -> Delivery:
+        call = CALLS[kind]
+        if not call.sealed:
+            return self._judged(call, await self._signed(http, "POST", call.path, payload))
+        try:
+            reply = await self._sealed(http, call.path, payload)
+            delivery, limited = self._judged(call, reply), reply.status == 429
+        except HandshakeRefused as refused:
+            wait_s, limited = self._retry_after_s(refused.reply), refused.reply.status == 429
+            delivery = replace(_failed(refused), retry_after_s=wait_s)
+        except WireError as error:
+            delivery, limited = _failed(error), False
+        may_help = kind is DeliveryKind.RESPONSE_BATCH and not delivery.status.final and not limited
+        return await self._in_clear_text(http, payload, delivery) if self._allow_clear_text and may_help else delivery
+
+    async def _sealed(self, http: httpx.AsyncClient, path: str, payload: bytes) -> Reply:
+        """Send under a session. A refused one is replaced once, and one opened just now only on 401.
+
+        Peers that lost their keys answer 401 or 400; but 400 to a fresh key concerns the payload.
+        """
+        session, fresh = await self._sessions.current(http)
+        reply = await self._send_sealed(http, path, payload, session)
+        if reply.status == 401 or (reply.status == 400 and not fresh):
+            session = await self._sessions.instead_of(session, http)
+            reply = await self._send_sealed(http, path, payload, session)
+        return reply
+
+    async def _send_sealed(self, http: httpx.AsyncClient, path: str, payload: bytes, session: Session) -> Reply:
         headers = {
             API_UUID_HEADER: session.uuid,
             API_HOTKEY_HEADER: self._signer.ss58_address,
             "Content-Type": "application/octet-stream",
         }
-        return await _send(http, "POST", BATCH_PATH, seal(session.key, plaintext), headers)
+        return await send(http, "POST", path, seal(session.key, payload), headers)
 
-    async def _current_session(self, http: httpx.AsyncClient) -> _ApiSession:
-        session = self._session
-        if session is None or self._clock() >= session.expires_at_s:
-            session = self._session = await self._open_session(http)
-        return session
+    async def _signed(
+        self, http: httpx.AsyncClient, method: str, path: str, body: bytes | None, whole_up_to: int | None = None
+    ) -> Reply:
+        headers = signature_headers(self._signer, body, now_s=self._nonce_s()) | {"Content-Type": "application/json"}
+        if path == CLEAR_BATCH_PATH:
+            headers[CLEAR_BATCH_HOTKEY_HEADER] = self._signer.ss58_address
+        return await send(http, method, path, body, headers, whole_up_to)
 
-    async def _open_session(self, http: httpx.AsyncClient) -> _ApiSession:
-        public_key = load_public_key(parse_public_key(await _handshake(http, "GET", PUBLIC_KEY_PATH)))
-        now_s = self._clock()
-        session = _ApiSession(new_symmetric_key(), new_uuid(), now_s + SESSION_S)
-        ciphertext = encrypt_symmetric_key(public_key, session.key)
-        body = build_api_key_exchange(self._signer, session.uuid, ciphertext, timestamp_s=now_s)
-        if not parse_exchange_success(await _handshake(http, "POST", KEY_EXCHANGE_PATH, encode_json(body))):
-            raise WireError("key exchange was answered without success")
-        return session
-
-    def _delivery(self, reply: _Reply) -> Delivery:
-        said = _said(reply)
-        if reply.status in (200, 201):
+    async def _in_clear_text(self, http: httpx.AsyncClient, payload: bytes, sealed: Delivery) -> Delivery:
+        """Tell a result in the open, as an operator allowed. What this does not settle stays as it was."""
+        logger.warning("the encrypted route failed (%s); telling in clear text, as settings allow", sealed.detail)
+        try:
+            reply = await self._signed(http, "POST", CLEAR_BATCH_PATH, payload)
+        except httpx.HTTPError as error:
+            return replace(sealed, detail=f"{sealed.detail}; in clear text: {_failed(error).detail}")
+        said = f"in clear text: {reply.said()}"
+        if reply.status == CLEAR_BATCH_TAKEN:
             return Delivery(DeliveryStatus.DELIVERED, said)
         if reply.status == 409:
             return Delivery(DeliveryStatus.ALREADY, said)
-        if reply.status in _PAYLOAD_REFUSED:
+        return replace(sealed, detail=f"{sealed.detail}; {said}")
+
+    def _judged(self, call: Call, reply: Reply) -> Delivery:
+        said = reply.said()
+        if reply.status in call.taken:
+            return Delivery(DeliveryStatus.DELIVERED, said)
+        if reply.status == 409:
+            return Delivery(DeliveryStatus.ALREADY, said)
+        if 400 <= reply.status < 500 and reply.status not in _MAY_PASS:
             return Delivery(DeliveryStatus.REFUSED, said)
-        return Delivery(DeliveryStatus.RETRY, said, retry_after_s(reply.headers, now_s=self._clock()))
+        if reply.status < 300:
+            said += f"; {' or '.join(map(str, sorted(call.taken)))} was expected"
+        return Delivery(DeliveryStatus.RETRY, said, self._retry_after_s(reply))
+
+    def _nonce_s(self) -> float:
+        """The time, or a little later: a receiver takes each nonce once, and clocks can be coarse."""
+        self._last_nonce_s = max(self._clock(), math.nextafter(self._last_nonce_s, math.inf))
+        return self._last_nonce_s
+
+    def _retry_after_s(self, reply: Reply) -> float | None:
+        return retry_after_s(reply.headers, now_s=self._clock())
 
 
-async def _handshake(http: httpx.AsyncClient, method: str, path: str, content: bytes | None = None) -> bytes:
-    reply = await _send(http, method, path, content, {"Content-Type": "application/json"} if content else None)
-    if reply.status != 200:
-        raise WireError(f"handshake: {method} {path} was answered with {_said(reply)}")
-    return reply.body
-
-
-async def _send(
-    http: httpx.AsyncClient, method: str, path: str, content: bytes | None, headers: Mapping[str, str] | None
-) -> _Reply:
-    async with http.stream(method, path, content=content, headers=headers) as response:
-        try:
-            body = await read_body(response, _MAX_ANSWER_BYTES)
-        except WireError:
-            body = b""  # the status says what happened; a handshake fails on the missing body
-        return _Reply(response.status_code, response.headers, body)
+def _private(url: httpx.URL) -> bool:
+    """Whether nobody in between can read what goes there."""
+    if url.scheme == "https" or url.host == "localhost":
+        return True
+    try:
+        return ip_address(url.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _failed(error: Exception) -> Delivery:
-    return Delivery(DeliveryStatus.RETRY, f"{type(error).__name__}: {str(error)[:160]}")
-
-
-def _said(reply: _Reply) -> str:
-    text = reply.body[:120].decode("utf-8", "replace")
-    return f"HTTP {reply.status}" + (f": {text}" if text.isprintable() and reply.status >= 300 else "")
+    return Delivery(DeliveryStatus.RETRY, printable(f"{type(error).__name__}: {error}"))

@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -32,11 +32,13 @@ def decode_object(data: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def decode_json(data: bytes, what: str) -> Any:
-    """Any JSON value in UTF-8 `data`. Raises WireError."""
+def decode_json(data: bytes, what: str, *, lenient_numbers: bool = False) -> Any:
+    """Any JSON value in UTF-8 `data`; with `lenient_numbers` also NaN and infinities. Raises WireError."""
+    parse_float: Callable[[str], float] = float if lenient_numbers else _finite
+    parse_constant: Callable[[str], float] = float if lenient_numbers else _refuse_constant
     try:
         text = data.decode("utf-8")
-        value = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_float=parse_float, parse_constant=parse_constant)
     except (ValueError, RecursionError) as error:
         raise WireError(f"{what} is not valid JSON: {_short(error)}") from error
     if _depth_exceeds(value, MAX_DEPTH):

@@ -19,6 +19,7 @@ from loosh_pipeline.domain import Challenge, Neuron, Outcome, Response
 from loosh_pipeline.errors import CryptoError, WireError
 from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.bodies import BodyTooLarge
+from loosh_pipeline.wire.client_sessions import SESSION_TTL, Session, SessionBook, peer_name
 from loosh_pipeline.wire.codec import Fields, decode_object, encode_json
 from loosh_pipeline.wire.connection import MAX_CONTROL_BYTES, ConnectFailed, Connection, ConnectionLost, Reply
 from loosh_pipeline.wire.crypto import (
@@ -43,7 +44,6 @@ from loosh_pipeline.wire.messages import (
     parse_exchange_success,
     parse_public_key,
 )
-from loosh_pipeline.wire.miner_sessions import SESSION_TTL, Session, SessionBook, peer_name
 from loosh_pipeline.wire.text import printable
 
 logger = logging.getLogger(__name__)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
+from loosh_pipeline.domain import DeliveryKind
+from loosh_pipeline.store.outbox import OutboxState
 from tests.test_scoring_adapter import COPIED, COPYING, MINERS, QUESTIONS, answers
 from tests.world import World, metadata_of
 
@@ -47,6 +50,13 @@ def test_who_copies_round_after_round_is_accused_with_the_one_who_is_copied(worl
     assert pair["response_text_1"].split()[0] == pair["response_text_2"].split()[0]
     assert 0 < len(pair["response_text_2"]) <= 500
 
+    assert said["reports_to_tell"] == 1
+    (row,) = (r for r in world.store.outbox.lease(datetime.now(UTC), 99) if r.kind is DeliveryKind.SYBIL_REPORT)
+    assert json.loads(row.payload) == {"records": [report]}
+    assert row.challenge_id is None
+    again = metadata_of(world.set_weights("accusations"), "accusations")
+    assert again["reports_to_tell"] == 0, "the same words are told once"
+
 
 def test_independent_answers_accuse_nobody(world: World) -> None:
     evaluate(world, 8, copying=False)
@@ -56,4 +66,5 @@ def test_independent_answers_accuse_nobody(world: World) -> None:
 
 def test_without_rounds_there_is_nothing_to_accuse_of(world: World) -> None:
     said = metadata_of(world.set_weights("accusations"), "accusations")
-    assert (said["rounds"], said["accused"]) == (0, 0)
+    assert (said["rounds"], said["accused"], said["reports_to_tell"]) == (0, 0, 0)
+    assert world.store.outbox.counts()[OutboxState.PENDING] == 0

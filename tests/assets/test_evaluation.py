@@ -163,8 +163,8 @@ def test_after_a_failure_behind_the_answers_the_next_run_goes_on_from_them(world
     assert world.state(challenge_id) is ChallengeState.COLLECTED
 
     world.embedder = HashingEmbedder()
-    assert world.evaluate(challenge_id, *SCORING).success
-    assert world.state(challenge_id) is ChallengeState.SCORED
+    assert world.evaluate(challenge_id, *SCORING, "submissions").success
+    assert world.state(challenge_id) is ChallengeState.SUBMITTED
     assert len(world.miners.asked) == 1
 
 
@@ -264,7 +264,9 @@ def test_without_a_challenge_api_the_result_is_kept_and_says_what_to_set(world: 
         world.api = built.challenge_api
         assert world.evaluate(world.accept(), *SCORING, "submissions").success
     (row,) = world.store.outbox.lease(datetime.now(UTC) + timedelta(hours=1), 10)
-    assert world.api.send_batch(row.payload).detail == "CHALLENGE_API_URL is not set; the result is kept until it is"
+    assert (
+        world.api.tell(row.kind, row.payload).detail == "CHALLENGE_API_URL is not set; the result is kept until it is"
+    )
 
 
 def test_what_the_api_refuses_is_parked_with_its_reason(world: World) -> None:

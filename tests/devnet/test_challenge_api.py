@@ -14,11 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from loosh_pipeline.devnet.challenge_api_app import Batches, Pushed, create_challenge_api_app, push_challenges
+from loosh_pipeline.devnet.api_record import Batches, Record
+from loosh_pipeline.devnet.challenge_api_app import Pushed, create_challenge_api_app, push_challenges
 from loosh_pipeline.devnet.servers import Served, serve_apps
+from loosh_pipeline.domain import DeliveryKind
 from loosh_pipeline.errors import CryptoError, DevnetError
 from loosh_pipeline.wire.batch import Evaluation, build_response_batch
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
+from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, new_symmetric_key
 from loosh_pipeline.wire.headers import verify_signature_headers
 from loosh_pipeline.wire.messages import build_api_key_exchange
@@ -32,6 +35,11 @@ def batch(challenge_id: str = "c-1", hotkey: str = VALIDATOR.ss58_address) -> di
     return build_response_batch(builders.challenge(id=challenge_id), responses, Evaluation(0.5), hotkey)
 
 
+def send(client: HttpChallengeApi, payload: dict[str, Any] | bytes) -> Delivery:
+    body = payload if isinstance(payload, bytes) else encode_json(payload)
+    return client.tell(DeliveryKind.RESPONSE_BATCH, body)
+
+
 def api(**options: Any) -> Starlette:
     return create_challenge_api_app(handshakes=HandshakeServer(private_key=rsa_key()), **options)
 
@@ -39,20 +47,17 @@ def api(**options: Any) -> Starlette:
 def with_api(work: Callable[[HttpChallengeApi, str], Any], app: Starlette | None = None) -> Any:
     """Run blocking `work` against a served API."""
 
-    def told(base_url: str) -> Any:
-        with HttpChallengeApi(base_url, VALIDATOR) as client:
-            return work(client, base_url)
-
     async def scenario() -> Any:
         async with serve_apps([Served(app or api())]) as (port,):
-            return await asyncio.to_thread(told, f"http://127.0.0.1:{port}")
+            base_url = f"http://127.0.0.1:{port}"
+            return await asyncio.to_thread(work, HttpChallengeApi(base_url, VALIDATOR), base_url)
 
     return asyncio.run(scenario())
 
 
 def test_batch_arrives_once() -> None:
     def work(client: HttpChallengeApi, base_url: str) -> tuple[list[DeliveryStatus], Any]:
-        statuses = [client.send_batch(batch(name)).status for name in ("c-1", "c-2", "c-1")]
+        statuses = [send(client, batch(name)).status for name in ("c-1", "c-2", "c-1")]
         return statuses, httpx.get(f"{base_url}/received", trust_env=False).json()
 
     statuses, received = with_api(work)
@@ -66,24 +71,25 @@ def test_batch_arrives_once() -> None:
 def test_received_batches_are_bounded() -> None:
     def work(client: HttpChallengeApi, base_url: str) -> Any:
         for number in range(4):
-            client.send_batch(batch(f"c-{number}"))
+            send(client, batch(f"c-{number}"))
         return httpx.get(f"{base_url}/received", trust_env=False).json()
 
-    rows = with_api(work, api(batches=Batches(max_batches=2)))
+    rows = with_api(work, api(record=Record(Batches(max_batches=2))))
     assert [row["challenge_id"] for row in rows] == ["c-2", "c-3"]
 
 
 @pytest.mark.parametrize(
     ("payload", "detail"),
     [
-        ({}, "responses and evaluation"),
+        ({}, "its fields must be challenge_id, responses"),
+        (batch() | {"responses": None}, "responses and evaluation must not be null"),
         (batch(hotkey=STRANGER.ss58_address), "validator_hotkey"),
         (b"nonsense", "JSON"),
         (b"", "JSON"),
     ],
 )
 def test_wrong_batches_are_refused(payload: dict[str, Any] | bytes, detail: str) -> None:
-    delivery: Delivery = with_api(lambda client, _: client.send_batch(payload))
+    delivery: Delivery = with_api(lambda client, _: send(client, payload))
     assert delivery.status is DeliveryStatus.REFUSED
     assert detail in delivery.detail
 
@@ -91,16 +97,14 @@ def test_wrong_batches_are_refused(payload: dict[str, Any] | bytes, detail: str)
 def test_restarted_api_gets_a_new_session() -> None:
     async def scenario() -> list[DeliveryStatus]:
         statuses, port = [], 0
-        with HttpChallengeApi("http://127.0.0.1:1", VALIDATOR) as unreachable:
-            statuses.append((await asyncio.to_thread(unreachable.send_batch, batch())).status)
+        unreachable = HttpChallengeApi("http://127.0.0.1:1", VALIDATOR)
+        statuses.append((await asyncio.to_thread(send, unreachable, batch())).status)
         client: HttpChallengeApi | None = None
         for number in (0, 1):
             app = create_challenge_api_app(handshakes=HandshakeServer(private_key=rsa_key(number)))
             async with serve_apps([Served(app, port)]) as (port,):
                 client = client or HttpChallengeApi(f"http://127.0.0.1:{port}", VALIDATOR)
-                statuses.append((await asyncio.to_thread(client.send_batch, batch())).status)
-        assert client is not None
-        client.close()
+                statuses.append((await asyncio.to_thread(send, client, batch())).status)
         return statuses
 
     expected = [DeliveryStatus.RETRY, DeliveryStatus.DELIVERED, DeliveryStatus.DELIVERED]
@@ -133,7 +137,7 @@ def test_handshake_is_verified_strictly(changes: dict[str, Any], status: int) ->
     assert replayed == (400 if status == 200 else status)
 
 
-def test_nothing_is_taken_without_a_session_or_in_clear() -> None:
+def test_nothing_is_taken_without_a_session_or_a_signature() -> None:
     async def scenario() -> list[int]:
         transport = httpx.ASGITransport(api())
         headers = {"symmetric-key-uuid": "u-1", "hotkey-ss58-address": VALIDATOR.ss58_address}
@@ -145,7 +149,7 @@ def test_nothing_is_taken_without_a_session_or_in_clear() -> None:
             ]
             return [answer.status_code for answer in answers]
 
-    assert asyncio.run(scenario()) == [401, 422, 404]
+    assert asyncio.run(scenario()) == [401, 422, 422]
 
 
 class Intake:

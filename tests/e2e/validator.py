@@ -32,6 +32,7 @@ SETTINGS = {
     "weights_min_rounds": 10_000,
     "metagraph_refresh_s": 3600.0,
     "availability_refresh_s": 3600.0,
+    "network_view_refresh_s": 86400.0,
 }
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from ingress.main import create_app
 from loosh_pipeline.domain import ChallengeId, Outcome
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.outbox import Outbox
 from tests.builders import response
 
 
@@ -80,7 +81,7 @@ def test_the_queue_is_what_has_no_scores_yet(client: TestClient, inbox: Inbox, s
     for number in range(3):
         client.post("/challenges", json={"id": f"w-{number}", "prompt": "hi"})
     evaluate(inbox, "c-1", now, a=1.0)
-    inbox.scored(ChallengeId("c-1"), now)
+    Outbox(inbox.engine).keep_result(ChallengeId("c-1"), b"{}", now)
     inbox.claim(ChallengeId("w-0"), datetime.now(UTC))
     assert client.get("/challenges/stats").json() == {"queue_size": 3, "total_received": 4}
     processing = client.get("/availability/health").json()["processing_stats"]

@@ -166,8 +166,7 @@ def test_a_challenge_that_moved_a_moment_ago_is_not_looked_at(world: World) -> N
 def test_a_scored_challenge_whose_result_waits_in_the_outbox_gets_no_run(world: World) -> None:
     challenge_id = attempted(world, "c-1", 1)
     then = datetime.now(UTC) - LONG_AGO
-    world.store.inbox.scored(challenge_id, then)
-    world.store.outbox.enqueue(challenge_id, b"{}", then)
+    world.store.outbox.keep_result(challenge_id, b"{}", then)
     tick(world)
     row = world.store.inbox.get(challenge_id)
     assert (row.state, row.failure) == (ChallengeState.SCORED, None)

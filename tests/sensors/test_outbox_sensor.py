@@ -4,9 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from sqlalchemy import select
 
 from loosh_pipeline.domain import ChallengeState
+from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.outbox import OutboxState
+from loosh_pipeline.store.schema import outbox
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from sensors.outbox_sensor import outbox_sensor
@@ -24,8 +27,7 @@ def tick(world: World) -> str:
 def enqueue(world: World, challenge_id: str) -> None:
     now = datetime.now(UTC) - timedelta(seconds=1)
     accepted = world.accept(challenge_id, now=now)
-    world.store.inbox.scored(accepted, now)
-    world.store.outbox.enqueue(accepted, b'{"challenge_id": "%s"}' % challenge_id.encode(), now)
+    world.store.outbox.keep_result(accepted, b'{"challenge_id": "%s"}' % challenge_id.encode(), now)
 
 
 def test_what_waits_is_delivered_once(world: World) -> None:
@@ -62,3 +64,17 @@ def test_a_postponed_delivery_is_left_alone_until_it_is_due(world: World) -> Non
     tick(world)
     assert tick(world) == "nothing is due; waiting 1, refused 0"
     assert len(world.api.calls) == 1
+
+
+def test_when_nothing_is_due_what_was_told_long_ago_is_let_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    enqueue(world, "c-1")
+    monkeypatch.setattr("loosh_pipeline.store.outbox.KEPT", timedelta(0))
+    tick(world)
+    assert payload_of(world) == b'{"challenge_id": "c-1"}'
+    tick(world)
+    assert payload_of(world) == b""
+
+
+def payload_of(world: World) -> bytes:
+    with reading(world.store.inbox.engine) as connection:
+        return bytes(connection.execute(select(outbox.c.payload)).scalar_one())

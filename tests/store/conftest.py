@@ -85,4 +85,5 @@ def inbox(inbox_url: str) -> Iterator[Inbox]:
 
 @pytest.fixture
 def outbox(inbox: Inbox) -> Outbox:
-    return Outbox(inbox.engine)
+    """Without jitter, so that pauses can be told."""
+    return Outbox(inbox.engine, jitter=lambda: 0.0)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import event, select
 
-from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.inbox import Inbox
@@ -51,8 +51,7 @@ def keep(inbox: Inbox, outbox: Outbox, challenge_id: str = C1, at: datetime = NO
     """A scored challenge whose batch is in the outbox."""
     kept = ChallengeId(challenge_id)
     inbox.accept(kept, {"id": challenge_id, "prompt": "hi"}, at)
-    inbox.scored(kept, at)
-    assert outbox.enqueue(kept, b'{"of": "' + challenge_id.encode() + b'"}', at)
+    assert outbox.keep_result(kept, b'{"of": "' + challenge_id.encode() + b'"}', at)
     return kept
 
 
@@ -69,14 +68,16 @@ def stored(outbox: Outbox, inbox: Inbox) -> tuple[str, str | None, datetime | No
 
 def test_the_first_payload_stands(inbox: Inbox, outbox: Outbox) -> None:
     keep(inbox, outbox)
-    assert not outbox.enqueue(C1, b"another", after(1))
-    assert outbox.enqueue(C1, b"\x00\xff", after(1), kind="something else")
+    assert not outbox.keep_result(C1, b"another", after(1))
+    assert not outbox.keep_result(C1, b"another", after(1), DeliveryKind.CALLBACK), "it is told in one form only"
+    assert outbox.keep_heatmap(C1, b"\x00\xff", after(1))
+    assert not outbox.keep_heatmap(C1, b"another", after(1))
     assert [row.payload for row in outbox.lease(after(1), 9)] == [b'{"of": "c-1"}', b"\x00\xff"]
 
 
 def test_nothing_is_kept_of_a_challenge_that_was_never_accepted(inbox: Inbox, outbox: Outbox) -> None:
     with pytest.raises(UnknownChallenge, match="'c-9'"):
-        outbox.enqueue(ChallengeId("c-9"), b"{}", NOON)
+        outbox.keep_result(ChallengeId("c-9"), b"{}", NOON)
     assert outbox.counts() == {state: 0 for state in OutboxState}
 
 

@@ -1,4 +1,4 @@
-"""Telling the Challenge API: every status it may answer with, and never a word in clear."""
+"""Telling and asking the Challenge API: every status it may answer with, and never a word in clear by default."""
 
 from __future__ import annotations
 
@@ -7,86 +7,24 @@ import json
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from loosh_pipeline.errors import WireError
+from loosh_pipeline.domain import DeliveryKind
 from loosh_pipeline.wire.bodies import retry_after_s
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
-from loosh_pipeline.wire.crypto import unseal
+from loosh_pipeline.wire.client_sessions import MemorySessions, Session
+from loosh_pipeline.wire.crypto import new_symmetric_key
 from loosh_pipeline.wire.fakes import FakeChallengeApi
-from loosh_pipeline.wire.messages import parse_api_key_exchange
 from loosh_pipeline.wire.sessions import HandshakeServer
+from tests.wire.api import BATCH, HANDSHAKE, KIND, LATER, NOW_S, ONCE, Api, client, deliver
 from tests.wire.peers import VALIDATOR, rsa_key
-
-BATCH = {"challenge_id": "c-1", "responses": []}
-NOW_S = 1_000_000.5
-
-
-class Body(httpx.AsyncByteStream):
-    """A body that arrives when it is read, as one from a socket does."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self.content
-
-
-class Api:
-    """The API as a transport: a proper handshake, then batch answers by a list (the last one repeats)."""
-
-    def __init__(self, *answers: httpx.Response | Exception, **overrides: httpx.Response | Exception) -> None:
-        self.answers = answers or (httpx.Response(201),)
-        self.overrides = overrides
-        self.handshakes = HandshakeServer(private_key=rsa_key(), clock=lambda: NOW_S)
-        self.requests: list[httpx.Request] = []
-
-    @property
-    def paths(self) -> list[str]:
-        return [request.url.path.removeprefix("/fiber/") for request in self.requests]
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        name = request.url.path.split("/")[2].replace("-", "_")
-        answer = self.overrides.get(name) or getattr(self, name)(request)
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer.status_code, headers=answer.headers, stream=Body(answer.content))
-
-    def public_key(self, request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"public_key": self.handshakes.public_pem})
-
-    def key_exchange(self, request: httpx.Request) -> httpx.Response:
-        self.handshakes.open_session(parse_api_key_exchange(request.content))
-        return httpx.Response(200, json={"success": True})
-
-    def response(self, request: httpx.Request) -> httpx.Response | Exception:
-        sent = sum(path == "response/batch" for path in self.paths)
-        return self.answers[min(sent, len(self.answers)) - 1]
-
-    def decrypted(self, request: httpx.Request) -> Any:
-        key = self.handshakes.session_key(request.headers["hotkey-ss58-address"], request.headers["symmetric-key-uuid"])
-        assert key is not None
-        return json.loads(unseal(key, request.content))
-
-
-def client(api: Api, base_url: str = "https://api.test/", **options: Any) -> HttpChallengeApi:
-    options = {"clock": lambda: NOW_S} | options
-    return HttpChallengeApi(base_url, VALIDATOR, "secret", 5.0, transport=httpx.MockTransport(api), **options)
-
-
-def deliver(api: Api) -> Delivery:
-    with client(api) as challenge_api:
-        return challenge_api.send_batch(BATCH)
-
-
-HANDSHAKE = ["public-key", "key-exchange"]
-ONCE = [*HANDSHAKE, "response/batch"]
 
 
 def test_batch_arrives_encrypted() -> None:
@@ -95,13 +33,6 @@ def test_batch_arrives_encrypted() -> None:
     assert api.paths == ONCE
     assert api.decrypted(api.requests[-1]) == BATCH
     assert all(b"c-1" not in request.content for request in api.requests)
-
-
-def test_bytes_are_sent_as_they_are() -> None:
-    api = Api()
-    with client(api) as challenge_api:
-        challenge_api.send_batch(b'{"challenge_id":   "c-2"}')
-    assert api.decrypted(api.requests[-1]) == {"challenge_id": "c-2"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +44,10 @@ def test_bytes_are_sent_as_they_are() -> None:
         (httpx.Response(413), DeliveryStatus.REFUSED),
         (httpx.Response(422), DeliveryStatus.REFUSED),
         (httpx.Response(302, headers={"location": "http://elsewhere/"}), DeliveryStatus.RETRY),
-        (httpx.Response(403), DeliveryStatus.RETRY),
+        (httpx.Response(403), DeliveryStatus.REFUSED),
+        (httpx.Response(418), DeliveryStatus.REFUSED),
+        (httpx.Response(408), DeliveryStatus.RETRY),
+        (httpx.Response(204), DeliveryStatus.RETRY),
         (httpx.Response(404), DeliveryStatus.RETRY),
         (httpx.Response(429), DeliveryStatus.RETRY),
         (httpx.Response(500), DeliveryStatus.RETRY),
@@ -130,10 +64,23 @@ def test_status_decides(answer: httpx.Response | Exception, status: DeliveryStat
     assert api.paths == ONCE, "nothing is sent anywhere else, whatever the answer"
 
 
-def test_second_400_refuses_the_batch() -> None:
+def test_w_35_400_under_a_fresh_key_concerns_the_payload_and_costs_no_handshake() -> None:
     api = Api(httpx.Response(400, json={"detail": "schema"}))
     assert deliver(api).status is DeliveryStatus.REFUSED
-    assert api.paths == ONCE * 2
+    assert api.paths == ONCE
+
+
+def test_400_under_an_older_key_is_tried_once_more_with_a_fresh_one() -> None:
+    sessions = MemorySessions()
+    assert deliver(Api(), sessions=sessions).status is DeliveryStatus.DELIVERED
+    forgetful = Api(httpx.Response(400), httpx.Response(201))
+    assert deliver(forgetful, sessions=sessions).status is DeliveryStatus.DELIVERED
+    assert forgetful.paths == ["response/batch", *ONCE]
+
+    assert deliver(Api(), sessions=sessions).status is DeliveryStatus.DELIVERED
+    refusing = Api(httpx.Response(400))
+    assert deliver(refusing, sessions=sessions).status is DeliveryStatus.REFUSED
+    assert refusing.paths == ["response/batch", *ONCE]
 
 
 def test_refusal_says_what_the_api_said() -> None:
@@ -161,30 +108,59 @@ def test_failed_handshake_is_retried_later_and_sends_nothing(override: dict[str,
     assert "response/batch" not in api.paths
 
 
-def test_session_is_kept_between_batches() -> None:
-    api = Api()
-    with client(api) as challenge_api:
-        challenge_api.send_batch(BATCH)
-        challenge_api.send_batch(BATCH)
-    assert api.paths == [*ONCE, "response/batch"]
+def test_session_is_kept_between_batches_and_between_clients_that_share_a_store() -> None:
+    api, sessions = Api(), MemorySessions()
+    for _ in range(2):
+        challenge_api = client(api, sessions=sessions)
+        challenge_api.tell(KIND, BATCH)
+        challenge_api.tell(KIND, BATCH)
+    assert api.paths == [*ONCE, *["response/batch"] * 3]
+
+
+def test_sessions_are_kept_apart_by_base_url_and_their_keys_are_in_no_text() -> None:
+    sessions = MemorySessions()
+    for base_url in ("https://api.test/", "https://other.test"):
+        client(Api(), base_url, sessions=sessions).tell(KIND, BATCH)
+    held = [sessions.get(peer) for peer in ("https://api.test", "https://other.test")]
+    assert held[0] is not None
+    assert held[1] is not None
+    assert held[0].uuid != held[1].uuid
+    assert held[0].key.decode() not in repr(held[0])
 
 
 def test_session_is_renewed_a_minute_before_it_expires() -> None:
     api = Api()
     now_s = [NOW_S]
     api.handshakes = HandshakeServer(private_key=rsa_key(), clock=lambda: now_s[0])
-    with client(api, clock=lambda: now_s[0]) as challenge_api:
-        challenge_api.send_batch(BATCH)
-        now_s[0] += 3541
-        challenge_api.send_batch(BATCH)
-    assert api.paths == ONCE * 2
+    challenge_api = client(api, clock=lambda: now_s[0])
+    for age_s in (0.0, 3539.0, 3540.0):
+        now_s[0] = NOW_S + age_s
+        challenge_api.tell(KIND, BATCH)
+    assert api.paths == [*ONCE, "response/batch", *ONCE]
 
 
-@pytest.mark.parametrize("status", [400, 401])
-def test_unknown_session_is_renewed_and_the_batch_sent_again_once(status: int) -> None:
-    api = Api(httpx.Response(status), httpx.Response(201))
+def test_unknown_session_is_renewed_and_the_batch_sent_again_once() -> None:
+    api = Api(httpx.Response(401), httpx.Response(201))
     assert deliver(api).status is DeliveryStatus.DELIVERED
     assert api.paths == ONCE * 2
+
+
+def test_a_newer_session_of_another_process_is_used_instead_of_a_handshake() -> None:
+    api, sessions = Api(httpx.Response(401), httpx.Response(201)), MemorySessions()
+    challenge_api = client(api, sessions=sessions)
+    answer = api.response
+
+    def renewed_meanwhile(request: httpx.Request) -> httpx.Response | Exception:
+        if not sessions_seen:
+            sessions_seen.append(request.headers["symmetric-key-uuid"])
+            sessions.put("https://api.test", Session(new_symmetric_key(), "theirs", LATER))
+        return answer(request)
+
+    sessions_seen: list[str] = []
+    api.response = renewed_meanwhile  # type: ignore[method-assign]
+    assert challenge_api.tell(KIND, BATCH).status is DeliveryStatus.DELIVERED
+    assert api.paths == [*ONCE, "response/batch"]
+    assert api.requests[-1].headers["symmetric-key-uuid"] == "theirs"
 
 
 def test_session_that_is_refused_again_is_tried_later() -> None:
@@ -193,12 +169,42 @@ def test_session_that_is_refused_again_is_tried_later() -> None:
     assert refusing.paths == ONCE * 2
 
 
-@pytest.mark.parametrize(("base_url", "sent"), [("https://api.test", "secret"), ("http://api.test", None)])
-def test_api_key_is_sent_over_tls_only(base_url: str, sent: str | None) -> None:
+@pytest.mark.parametrize(
+    ("base_url", "sent"),
+    [
+        ("https://api.test", "secret"),
+        ("http://api.test", None),
+        ("http://10.0.0.7:8080", None),
+        ("http://127.0.0.1:8080", "secret"),
+        ("http://localhost:8080", "secret"),
+        ("http://[::1]:8080", "secret"),
+        ("http://localhost.test", None),
+    ],
+)
+def test_w_29_the_api_key_is_sent_where_nobody_can_read_it_only(base_url: str, sent: str | None) -> None:
     api = Api()
-    with client(api, base_url) as challenge_api:
-        challenge_api.send_batch(BATCH)
-    assert {request.headers.get("x-api-key") for request in api.requests} == {sent}
+    client(api, base_url).tell(DeliveryKind.NETWORK_REPORT, b"{}")
+    assert [request.headers.get("x-api-key") for request in api.requests] == [sent]
+
+
+def test_w_29_what_the_api_says_reaches_no_log_unbounded_or_unprintable() -> None:
+    said = deliver(Api(httpx.Response(422, content=b"\x1b[2J\r\n\xff" + b"x" * 5000))).detail
+    assert said.isprintable()
+    assert len(said) < 200
+
+
+ANSWERS = st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text() | st.just(10**400),
+    lambda inner: st.dictionaries(st.sampled_from(["public_key", "success"]) | st.text(), inner) | st.lists(inner),
+    max_leaves=6,
+).map(lambda value: json.dumps(value).encode())
+
+
+@settings(deadline=None, max_examples=60)
+@given(body=ANSWERS, route=st.sampled_from(["public_key", "key_exchange"]))
+def test_whatever_a_handshake_is_answered_with_is_a_delivery(body: bytes, route: str) -> None:
+    answer = httpx.Response(200, content=body)
+    assert deliver(Api(**{route: answer})).status in (DeliveryStatus.RETRY, DeliveryStatus.DELIVERED)
 
 
 def test_what_nobody_foresaw_is_retried() -> None:
@@ -231,8 +237,7 @@ def dripping_port(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def test_dripping_api_cannot_outlast_the_deadline(dripping_port: int) -> None:
     started_s = time.perf_counter()
-    with HttpChallengeApi(f"http://127.0.0.1:{dripping_port}", VALIDATOR, timeout_s=0.5) as challenge_api:
-        delivery = challenge_api.send_batch(BATCH)
+    delivery = HttpChallengeApi(f"http://127.0.0.1:{dripping_port}", VALIDATOR, timeout_s=0.5).tell(KIND, BATCH)
     assert time.perf_counter() - started_s < 2
     assert (delivery.status, delivery.detail) == (DeliveryStatus.RETRY, "not delivered within 0.5 s")
 
@@ -244,15 +249,10 @@ def test_deadline_covers_all_requests_together() -> None:
             return await super().handle_async_request(request)
 
     api = Api(httpx.Response(401))
-    with HttpChallengeApi("http://api.test", VALIDATOR, timeout_s=0.8, transport=Slow(api)) as challenge_api:
-        api.handshakes = HandshakeServer(private_key=rsa_key())
-        assert challenge_api.send_batch(BATCH).status is DeliveryStatus.RETRY
+    api.handshakes = HandshakeServer(private_key=rsa_key())
+    challenge_api = HttpChallengeApi("http://api.test", VALIDATOR, timeout_s=0.8, transport=Slow(api))
+    assert challenge_api.tell(KIND, BATCH).status is DeliveryStatus.RETRY
     assert api.paths == HANDSHAKE
-
-
-def test_batch_that_is_no_json_is_the_callers_fault() -> None:
-    with client(Api()) as challenge_api, pytest.raises(WireError, match="JSON"):
-        challenge_api.send_batch({"score": float("nan")})
 
 
 @pytest.mark.parametrize(
@@ -275,6 +275,8 @@ def test_retry_after_header(value: str, wait_s: float | None) -> None:
 
 def test_fake_follows_its_script_and_then_the_protocol() -> None:
     fake = FakeChallengeApi([Delivery(DeliveryStatus.RETRY, "later")])
-    statuses = [fake.send_batch(payload).status for payload in (BATCH, b'{"challenge_id": "c-1"}', BATCH)]
+    statuses = [fake.tell(KIND, payload).status for payload in (BATCH, BATCH, BATCH)]
     assert statuses == [DeliveryStatus.RETRY, DeliveryStatus.DELIVERED, DeliveryStatus.ALREADY]
     assert [call["challenge_id"] for call in fake.calls] == ["c-1"] * 3
+    reports = [fake.tell(DeliveryKind.SYBIL_REPORT, b"{}").status for _ in range(2)]
+    assert reports == [DeliveryStatus.DELIVERED] * 2

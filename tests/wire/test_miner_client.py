@@ -21,9 +21,9 @@ from loosh_pipeline.domain import Neuron, Outcome, Response, Usage
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire import miner_client
 from loosh_pipeline.wire.addresses import AddressRules
+from loosh_pipeline.wire.client_sessions import SessionBook
 from loosh_pipeline.wire.crypto import new_symmetric_key, seal
 from loosh_pipeline.wire.miner_client import ask_miners
-from loosh_pipeline.wire.miner_sessions import SessionBook
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests import builders
 from tests.wire.peers import VALIDATOR, Asked, HostileMiner, Scripted, good, http, http_json, listening, rsa_key

@@ -1,10 +1,14 @@
-"""The validator's side of sessions with miners: which keys were agreed, with whom, and what became of them."""
+"""The validator's side of sessions: which keys were agreed, with whom, and what became of them.
+
+With miners a round's sessions are loaded before and kept after it; with the Challenge API each is kept at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from loosh_pipeline.domain import Hotkey
 
@@ -47,3 +51,35 @@ class SessionBook:
         self.opened.pop(peer, None)
         if session is not None:
             self.refused.setdefault(peer, set()).add(session.uuid)
+
+
+class SessionStore(Protocol):
+    """Where sessions with the Challenge API are kept, by its base URL. Shared by all processes of a validator."""
+
+    def get(self, peer: str) -> Session | None:
+        """The newest session with a peer, expired or not."""
+        ...
+
+    def put(self, peer: str, session: Session) -> None: ...
+
+    def drop(self, peer: str, uuid: str) -> None:
+        """Forget this session with a peer; not one that has taken its place."""
+        ...
+
+
+class MemorySessions:
+    """Sessions of this process alone."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[str, Session] = {}
+
+    def get(self, peer: str) -> Session | None:
+        return self._by_peer.get(peer)
+
+    def put(self, peer: str, session: Session) -> None:
+        self._by_peer[peer] = session
+
+    def drop(self, peer: str, uuid: str) -> None:
+        held = self._by_peer.get(peer)
+        if held is not None and held.uuid == uuid:
+            del self._by_peer[peer]
