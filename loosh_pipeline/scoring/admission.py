@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from loosh_pipeline.domain import Hotkey, Outcome
 from loosh_pipeline.scoring.round import Round, RoundResponse
-from loosh_pipeline.scoring.text import words
+from loosh_pipeline.scoring.text import TEST_MODE, is_test_mode, words
 from loosh_pipeline.scoring.vectors import mean_direction, unit_rows
 
 EMPTY = "empty"
@@ -65,6 +65,8 @@ def refusal(response: RoundResponse, bag: list[str]) -> str:
         return response.outcome.value
     if not bag:
         return EMPTY
+    if is_test_mode(response.text):
+        return TEST_MODE
     if elapsed_ms is not None and not math.isfinite(elapsed_ms):
         return ELAPSED_NOT_FINITE
     if elapsed_ms is not None and elapsed_ms < 0:

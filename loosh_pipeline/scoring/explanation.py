@@ -21,10 +21,11 @@ from loosh_pipeline.scoring.admission import (
     OFF_TOPIC,
 )
 from loosh_pipeline.scoring.network.consensus import LOW_QUALITY, MINOR_CLUSTER, OUTDONE, OUTLIER
-from loosh_pipeline.scoring.network.evaluate import IRRELEVANT, TEST_MODE
+from loosh_pipeline.scoring.network.evaluate import IRRELEVANT
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.pairs import PairHistory
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, Score
+from loosh_pipeline.scoring.text import TEST_MODE
 from loosh_pipeline.scoring.window import SettledScore
 
 SHOWN_PEERS = 3
@@ -48,6 +49,7 @@ REASONS: Mapping[str, str] = {
     ELAPSED_NOT_FINITE: "its time is not a number",
     ELAPSED_NEGATIVE: "its time is negative",
     OFF_TOPIC: "the answer is not about the question",
+    TEST_MODE: "the miner said that it was in test mode",
     NO_AGREEMENT: "the answer agrees with none of the peers",
     "not_measurable": "its vectors or its time cannot be used",
 }

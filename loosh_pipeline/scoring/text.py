@@ -18,6 +18,10 @@ MAX_CHUNKS = 40
 MAX_SENTENCES = 60
 MAX_SENTENCE_WORDS = 60
 MIN_SENTENCE_WORDS = 3
+TEST_MODE_PREFIX = "[TEST MODE]"
+"""What a miner begins a reply with that is no answer."""
+TEST_MODE = "test_mode"
+"""Why such a reply is not scored."""
 MAX_MARKS = 30
 """Combining marks kept of one run, as in Unicode's Stream-Safe Text Format; no language needs as many."""
 
@@ -32,6 +36,11 @@ _BREAK = re.compile(
     r"|(?<=[。！？])|[\n\r\u2028\u2029]+"
 )
 _MARKUP = " \t#>*-–•|`"
+
+
+def is_test_mode(text: str) -> bool:
+    """Whether a reply says of itself that it is no answer."""
+    return text.strip().startswith(TEST_MODE_PREFIX)
 
 
 def words(text: str) -> list[str]:

@@ -21,10 +21,10 @@ import base64
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from loosh_pipeline.domain import Challenge, Hotkey, Usage
 from loosh_pipeline.errors import CryptoError, WireError
@@ -36,6 +36,9 @@ from loosh_pipeline.wire.crypto import (
     parse_hotkey,
     verify_signature,
 )
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 PUBLIC_KEY_PATH = "/fiber/public-key"
 KEY_EXCHANGE_PATH = "/fiber/key-exchange"
@@ -269,19 +272,34 @@ def build_answer(answer: Answer, *, response_time_ms: int) -> dict[str, Any]:
 
 
 def parse_answer(plaintext: bytes) -> Answer:
-    """The plaintext a miner sent. `response_text` must be there and be a string. Raises WireError."""
+    """The plaintext a miner sent. `response_text` must be there and be a string. Raises WireError.
+
+    What accompanies it counts as missing when it is not of its form: an answer is not lost for it, as the network's
+    existing validators do not read it.
+    """
     fields = Fields(decode_object(plaintext, "answer"), "answer")
-    usage = Fields(fields.optional_object("usage") or {}, "answer: usage")
     return Answer(
         text=fields.text("response_text", MAX_TEXT_CHARS),
-        finish_reason=fields.optional_text("finish_reason", _MAX_NAME_CHARS),
-        tool_calls=fields.optional_objects("tool_calls"),
-        usage=Usage(
-            prompt_tokens=usage.count("prompt_tokens", _MAX_TOKENS),
-            completion_tokens=usage.count("completion_tokens", _MAX_TOKENS),
-            total_tokens=usage.count("total_tokens", _MAX_TOKENS),
-        ),
+        finish_reason=_or(None, fields.optional_text, "finish_reason", _MAX_NAME_CHARS),
+        tool_calls=_or(None, fields.optional_objects, "tool_calls"),
+        usage=_or(Usage(), _usage, fields),
     )
+
+
+def _usage(fields: Fields) -> Usage:
+    usage = Fields(fields.optional_object("usage") or {}, "answer: usage")
+    return Usage(
+        prompt_tokens=usage.count("prompt_tokens", _MAX_TOKENS),
+        completion_tokens=usage.count("completion_tokens", _MAX_TOKENS),
+        total_tokens=usage.count("total_tokens", _MAX_TOKENS),
+    )
+
+
+def _or(otherwise: T, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return read(*args, **kwargs)
+    except WireError:
+        return otherwise
 
 
 def usage_dict(usage: Usage) -> dict[str, int]:

@@ -97,6 +97,7 @@ def test_every_failure_is_a_row_with_its_outcome_as_reason(outcome: Outcome) -> 
 
 BAD = {
     "empty": reply("x", " …! ", [0.6, 0.8, 0]),
+    "test_mode": reply("x", " [TEST MODE] " + BLUE, [0.6, 0.8, 0]),
     "off_topic": reply("x", "trains are heavy", [0.2, 0.8, 0.5]),
     "no_agreement": reply("x", "on the contrary", [0.6, -0.8, 0]),
     "not_embedded": reply("x", GREEN, [0.6, 0.8, 0], chunks=np.zeros((0, 3))),

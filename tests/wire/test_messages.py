@@ -250,18 +250,27 @@ def test_answer_round_trip(text: str, finish_reason: str | None, calls: Any, tok
         b"{}",
         b'{"response_text": null}',
         b'{"response_text": 1}',
-        b'{"response_text": "x", "tool_calls": "y"}',
-        b'{"response_text": "x", "tool_calls": [1]}',
-        b'{"response_text": "x", "usage": 3}',
-        b'{"response_text": "x", "usage": {"total_tokens": -1}}',
-        b'{"response_text": "x", "usage": {"total_tokens": 1.5}}',
-        b'{"response_text": "x", "finish_reason": 1}',
         b'{"response_text": "\\ud800"}',
     ],
 )
 def test_answers_of_another_shape_are_refused(plaintext: bytes) -> None:
     with pytest.raises(WireError):
         parse_answer(plaintext)
+
+
+@pytest.mark.parametrize(
+    "plaintext",
+    [
+        b'{"response_text": "x", "tool_calls": "y"}',
+        b'{"response_text": "x", "tool_calls": [1]}',
+        b'{"response_text": "x", "usage": 3}',
+        b'{"response_text": "x", "usage": {"total_tokens": -1}}',
+        b'{"response_text": "x", "usage": {"total_tokens": 1.5}}',
+        b'{"response_text": "x", "finish_reason": 1}',
+    ],
+)
+def test_an_answer_is_not_lost_for_what_accompanies_it(plaintext: bytes) -> None:
+    assert parse_answer(plaintext) == Answer("x", None, None, Usage())
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,8 @@ from loosh_pipeline.scoring.network.quality import Quality, score_quality
 from loosh_pipeline.scoring.network.round import NetworkRound, Reply
 from loosh_pipeline.scoring.network.similarity import unit_rows
 from loosh_pipeline.scoring.network.text import prompt_components, sentences
+from loosh_pipeline.scoring.text import TEST_MODE, is_test_mode
 
-TEST_MODE_PREFIX = "[TEST MODE]"
-TEST_MODE = "test_mode"
 IRRELEVANT = "relevance"
 """Removed as the only reply of a round, for having nothing to do with the prompt."""
 
@@ -72,11 +71,6 @@ class NetworkEvaluation:
     best: Hotkey | None
     """Whose emission is largest, the first of equals; None when nobody is paid."""
     replies: tuple[ReplyEvaluation, ...]
-
-
-def is_test_mode(text: str) -> bool:
-    """Whether a reply says of itself that it is no answer."""
-    return text.strip().startswith(TEST_MODE_PREFIX)
 
 
 def evaluate(round_: NetworkRound, profile: NetworkProfile = DEFAULT_PROFILE) -> NetworkEvaluation:

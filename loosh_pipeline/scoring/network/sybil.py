@@ -19,12 +19,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.scoring.network.evaluate import check_vectors, is_test_mode
+from loosh_pipeline.scoring.network.evaluate import check_vectors
 from loosh_pipeline.scoring.network.profile import DEFAULT_PROFILE, NetworkProfile
 from loosh_pipeline.scoring.network.round import NetworkRound
 from loosh_pipeline.scoring.network.similarity import cosines, pair_values, unit_rows
 from loosh_pipeline.scoring.network.text import sentences
 from loosh_pipeline.scoring.network.threads import one_thread
+from loosh_pipeline.scoring.text import is_test_mode
 from loosh_pipeline.scoring.vectors import Vectors
 
 SEMANTIC = "semantic"

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.scoring.network.evaluate import IRRELEVANT, TEST_MODE, NetworkEvaluation, evaluate
+from loosh_pipeline.scoring.network.evaluate import IRRELEVANT, NetworkEvaluation, evaluate
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.network.round import NetworkRound, Node, Reply
 from loosh_pipeline.scoring.network.sybil import detect_sybils
+from loosh_pipeline.scoring.text import TEST_MODE
 from loosh_pipeline.scoring.vectors import Vectors
 from tests.scoring.network.rounds import planted_round, prose, recorded_round, round_from
 
