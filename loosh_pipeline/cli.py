@@ -28,7 +28,7 @@ out = Console()
 err = Console(stderr=True)
 
 P = ParamSpec("P")
-SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "EMBEDDING_API_KEY", "LLM_API_KEY"}
+SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "CHALLENGE_PUSH_API_KEY", "EMBEDDING_API_KEY", "LLM_API_KEY"}
 """Settings whose value is never shown."""
 
 

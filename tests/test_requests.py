@@ -16,13 +16,17 @@ from loosh_pipeline.requests import (
     DEFAULT_MODEL,
     DEFAULT_TEMPERATURE,
     DEFAULT_TOP_P,
-    MAX_JSON_CHARS,
-    MAX_PROMPT_CHARS,
+    LIMITS,
     ChallengeRequest,
+    Limits,
     message_text,
     resolve_challenge,
 )
 from tests.builders import NOON
+
+
+MAX_PROMPT_CHARS = Limits().prompt_chars
+MAX_JSON_CHARS = Limits().json_chars
 
 
 def request(**fields: Any) -> ChallengeRequest:
@@ -139,7 +143,7 @@ def test_the_prompt_is_bounded() -> None:
     ],
 )
 def test_free_fields_are_bounded_together(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"are 20000\d\d characters of JSON; at most 2000000 are taken"):
+    with pytest.raises(ValidationError, match=r"are 20000\d\d characters of JSON; at most 2000000 characters"):
         request(**fields)
 
 

@@ -84,21 +84,9 @@ class Inbox:
 
     def accept(self, challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> None:
         """Commit a challenge. Raises DuplicateChallenge when the id was ever accepted before."""
-        row = {
-            "id": challenge_id,
-            "request": request,
-            "state": ChallengeState.RECEIVED,
-            "received_at": now,
-            "state_changed_at": now,
-            "next_run_at": now,
-            "attempts": 0,
-            "asked": 0,
-            "answered": 0,
-            "elapsed_ms_sum": 0.0,
-        }
         try:
             with self.engine.begin() as connection:
-                connection.execute(challenges.insert().values(row))
+                connection.execute(challenges.insert().values(new_row(challenge_id, request, now)))
         except IntegrityError as error:
             raise DuplicateChallenge(f"Challenge {challenge_id} already exists") from error
 
@@ -187,6 +175,12 @@ class Inbox:
         """Since when the challenge that waits longest for its run to be requested has been due; None: none waits."""
         with reading(self.engine) as connection:
             return connection.execute(select(func.min(challenges.c.next_run_at))).scalar_one_or_none()
+
+    def waiting(self) -> int:
+        """Challenges that have no scores yet and are not given up. Reads the index alone."""
+        query = select(func.count()).where(challenges.c.state.in_((ChallengeState.RECEIVED, *UNFINISHED[:2])))
+        with reading(self.engine) as connection:
+            return connection.execute(query.select_from(challenges)).scalar_one()
 
     def seen_alive(self, row: InboxRow, now: datetime) -> None:
         """Its run lives, though slowly: look at the others first, so that no dead one waits behind a long queue."""
@@ -298,6 +292,22 @@ class Inbox:
         with self.engine.begin() as connection:
             statement = _insert(connection, flags).values(name=RUNNING, **change)
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
+
+
+def new_row(challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The row of a challenge that was just received."""
+    return {
+        "id": challenge_id,
+        "request": request,
+        "state": ChallengeState.RECEIVED,
+        "received_at": now,
+        "state_changed_at": now,
+        "next_run_at": now,
+        "attempts": 0,
+        "asked": 0,
+        "answered": 0,
+        "elapsed_ms_sum": 0.0,
+    }
 
 
 def pause_s(attempts: int, first_s: float, longest_s: float) -> float:
