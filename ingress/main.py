@@ -10,26 +10,33 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 
-from ingress.limits import BodyLimit
+from ingress.limits import Gate
 from ingress.parts import Parts
 from ingress.problems import unprocessable
-from ingress.routers import availability, challenges, operator, pages
+from ingress.rates import Rates
+from ingress.routers import availability, challenges, fiber, operator, pages
 from ingress.version import VERSION
+from loosh_pipeline.doctor import who_may_push
 from loosh_pipeline.settings import Settings, get_settings
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The app over the stores that `settings` name; they are opened, and created, at start."""
+
+    rates = Rates(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         for chatty in ("httpx", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        app.state.parts = Parts.open(settings)
-        app.state.parts.launcher.start()
+        app.state.parts = parts = Parts.open(settings, rates)
+        logger.info(who_may_push(settings))
+        parts.start()
         yield
-        app.state.parts.launcher.stop()
+        parts.stop()
 
     app = FastAPIOffline(
         title="loosh ingress",
@@ -37,9 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.",
         lifespan=lifespan,
     )
-    app.add_middleware(BodyLimit)
+    app.add_middleware(Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes)
     app.add_exception_handler(RequestValidationError, unprocessable)
-    for router in (challenges.router, availability.router, operator.router, pages.router):
+    for router in (challenges.router, fiber.router, availability.router, operator.router, pages.router):
         app.include_router(router)
     return app
 

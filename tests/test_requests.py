@@ -16,14 +16,12 @@ from loosh_pipeline.requests import (
     DEFAULT_MODEL,
     DEFAULT_TEMPERATURE,
     DEFAULT_TOP_P,
-    LIMITS,
     ChallengeRequest,
     Limits,
     message_text,
     resolve_challenge,
 )
 from tests.builders import NOON
-
 
 MAX_PROMPT_CHARS = Limits().prompt_chars
 MAX_JSON_CHARS = Limits().json_chars

@@ -7,12 +7,9 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from ingress.parts import Parts, PartsOf, now
-from ingress.version import SERVICE_NAME, VERSION
+from ingress.parts import PartsOf
+from ingress.version import SERVICE_NAME
 from loosh_pipeline.domain import ChallengeState
-
-UNCONSUMED_AFTER_S = 120.0
-"""The sensor looks every few seconds: what waits longer, nobody consumes."""
 
 router = APIRouter(prefix="/availability", tags=["availability"])
 
@@ -32,7 +29,7 @@ class ProcessingStats(BaseModel):
 
 class Health(BaseModel):
     service_name: str = SERVICE_NAME
-    version: str = VERSION
+    version: str
     status: Literal["healthy", "unhealthy"]
     reasons: list[str]
     queue_size: int
@@ -42,7 +39,7 @@ class Health(BaseModel):
 @router.get("")
 def availability(parts: PartsOf) -> Availability:
     """Whether a challenge posted now would be accepted."""
-    return Availability(available=parts.inbox.is_running())
+    return Availability(available=parts.intake.open())
 
 
 @router.get("/health")
@@ -52,10 +49,11 @@ def health(parts: PartsOf) -> Health:
     stats = parts.inbox.stats()
     active = sum(stats.by_state.get(s, 0) for s in (ChallengeState.DISPATCHED, ChallengeState.COLLECTED))
     capacity = max(0, parts.settings.max_concurrent_runs - active)
-    reasons = _reasons(parts)
+    reasons = parts.health.look().reasons
     return Health(
+        version=parts.settings.version_told,
         status="unhealthy" if reasons else "healthy",
-        reasons=reasons,
+        reasons=list(reasons),
         queue_size=stats.queued,
         processing_stats=ProcessingStats(
             queue_size=stats.queued,
@@ -65,11 +63,3 @@ def health(parts: PartsOf) -> Health:
             semaphore_available=capacity,
         ),
     )
-
-
-def _reasons(parts: Parts) -> list[str]:
-    reasons = [] if parts.inbox.is_running() else ["stopped by an operator with /set_running"]
-    due_since = parts.inbox.oldest_waiting()
-    if due_since is not None and (late_s := (now() - due_since).total_seconds()) > UNCONSUMED_AFTER_S:
-        reasons.append(f"a challenge has waited {late_s:.0f} s for its run to be requested; is the Dagster daemon up?")
-    return reasons

@@ -173,8 +173,17 @@ class Inbox:
 
     def oldest_waiting(self) -> datetime | None:
         """Since when the challenge that waits longest for its run to be requested has been due; None: none waits."""
+        query = select(func.min(challenges.c.next_run_at)).where(challenges.c.state.in_(WAITING))
         with reading(self.engine) as connection:
-            return connection.execute(select(func.min(challenges.c.next_run_at))).scalar_one_or_none()
+            return connection.execute(query).scalar_one_or_none()
+
+    def moved_since(self, since: datetime) -> bool:
+        """Whether a challenge that is being evaluated has moved on since then."""
+        query = select(challenges.c.id).where(
+            challenges.c.state.in_(UNFINISHED), challenges.c.state_changed_at >= since
+        )
+        with reading(self.engine) as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def waiting(self) -> int:
         """Challenges that have no scores yet and are not given up. Reads the index alone."""

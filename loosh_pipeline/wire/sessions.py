@@ -101,8 +101,8 @@ class HandshakeServer:
     """One RSA key pair, the sessions opened with it, and the nonces that opened them.
 
     Serves any dialect: a dialect parses its body into a `KeyExchange`. Not thread-safe, but for `decrypt`, which is
-    the private-key operation and takes about a millisecond. `clock` gives unix seconds. `open_session` is the steps
-    `check_time`, a signature, a nonce, `decrypt` and `keep` in one: a server with nonces on disk takes them one by one.
+    the private-key operation and takes about a millisecond. `clock` gives unix seconds. `open_session` does all that a
+    server with nonces in memory needs; one that keeps them on disk takes the steps one by one.
     """
 
     def __init__(
@@ -127,7 +127,8 @@ class HandshakeServer:
         verify_signature(exchange.message, exchange.signature, exchange.hotkey)
         alive_until_s = exchange.timestamp_s + self._window_s
         self._nonces.use(exchange.hotkey, exchange.once, now_s=self._clock(), alive_until_s=alive_until_s)
-        self.keep(exchange, self.decrypt(exchange))
+        symmetric_key = self.decrypt(exchange)
+        self.keys.put(exchange.hotkey, exchange.key_uuid, symmetric_key, now_s=self._clock())
 
     def check_time(self, exchange: KeyExchange) -> None:
         """Raises CryptoError when the exchange was not made now, by this server's clock."""
@@ -138,10 +139,6 @@ class HandshakeServer:
     def decrypt(self, exchange: KeyExchange) -> bytes:
         """The symmetric key of an exchange. Raises CryptoError when it was made for another public key."""
         return decrypt_symmetric_key(self._private_key, exchange.ciphertext)
-
-    def keep(self, exchange: KeyExchange, symmetric_key: bytes) -> None:
-        """Open the session of an exchange that was verified."""
-        self.keys.put(exchange.hotkey, exchange.key_uuid, symmetric_key, now_s=self._clock())
 
     def session_key(self, hotkey: str, key_uuid: str) -> bytes | None:
         """The key of an open session; None when it is unknown or expired."""
