@@ -56,18 +56,18 @@ class Door:
         """Whether a caller without any credential may push."""
         return self._mode != "required" or (caller.local and not self._local_auth)
 
-    def glance(self, headers: Mapping[str, str], media_type: str, caller: Caller) -> None:
+    def glance(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Refuse by the headers alone what no body can make right."""
-        if _signed(headers) or self._has_key(headers):
+        if caller.presents and (_signed(headers) or self._has_key(headers)):
             return
         if not self.needs_none(caller):
             raise unauthorized(_presented(headers) is not None)
-        if media_type != JSON:  # a page in a browser here can send any other type to this machine
+        if caller.media_type != JSON:  # a page in a browser here can send any other type to this machine
             raise HTTPException(415, f"an unsigned challenge is sent with the header content-type: {JSON}")
 
     def pushed(self, headers: Mapping[str, str], body: bytes, caller: Caller) -> Nonce | None:
-        """Let a plain POST pass; returns the nonce that must be new."""
-        if self._mode == "open":
+        """Let a plain POST pass that passed `glance`; returns the nonce that must be new."""
+        if self._mode == "open" or not caller.presents:
             return None
         nonce = self._signature(headers, body) if _signed(headers) else None
         if self._has_key(headers):

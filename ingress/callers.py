@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ CALLER = "loosh.caller"
 
 FORWARDING_HEADERS = frozenset({b"forwarded", b"x-real-ip", b"via", b"cf-connecting-ip", b"true-client-ip"})
 FORWARDING_PREFIX = b"x-forwarded"
+CREDENTIALS = frozenset({b"x-hotkey", b"x-nonce", b"x-signature", b"x-api-key", b"authorization"})
 UNKNOWN = "unknown"
 MAX_CHARS = 255
 """No address or name is longer; what strangers send is remembered in caches."""
@@ -26,26 +26,35 @@ class Caller:
 
     `local` is a program on this machine: a loopback peer, nothing forwarded, and no web page that a browser here
     shows. A server that trusts forwarding headers may have put the address there, so `forwarded` is counted apart.
+    `presents` says that there is some credential, right or wrong; `media_type` is of the body, without parameters.
     """
 
     address: str
     local: bool
-    forwarded: bool
+    forwarded: bool = False
+    presents: bool = False
+    media_type: str = ""
 
 
 def caller_of(scope: Scope) -> Caller:
     """The caller of an ASGI request; a header can take the trust in loopback away, and nothing can give it."""
     client = scope.get("client")
     address, loopback = _peer(str(client[0])[:MAX_CHARS]) if client else (UNKNOWN, False)
-    forwarded = foreign = False
+    forwarded = foreign = presents = False
+    media_type = b""
     for name, value in scope["headers"]:
         if name in FORWARDING_HEADERS or name.startswith(FORWARDING_PREFIX):
             forwarded = True
+        elif name in CREDENTIALS:
+            presents = True
+        elif name == b"content-type":
+            media_type = value[:MAX_CHARS]
         elif name == b"host":
             foreign = foreign or _may_be_rebound(value[:MAX_CHARS].decode("latin-1"))
         elif name == b"origin":
             foreign = foreign or not _is_of_this_machine(value[:MAX_CHARS].decode("latin-1"))
-    return Caller(address, loopback and not forwarded and not foreign, forwarded)
+    local = loopback and not forwarded and not foreign
+    return Caller(address, local, forwarded, presents, _media_type(media_type))
 
 
 @lru_cache(maxsize=4096)
@@ -91,10 +100,6 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def content_type(scope: Scope) -> str:
-    """The media type of a request, without parameters; empty when it states none."""
-    return next(_values(scope, b"content-type"), "").partition(";")[0].strip().lower()
-
-
-def _values(scope: Scope, wanted: bytes) -> Iterator[str]:
-    return (value.decode("latin-1") for name, value in scope["headers"] if name == wanted)
+@lru_cache(maxsize=256)
+def _media_type(value: bytes) -> str:
+    return value.decode("latin-1").partition(";")[0].strip().lower()

@@ -9,14 +9,16 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from starlette.requests import ClientDisconnect
 
+from ingress.express import Express
 from ingress.limits import Gate
 from ingress.parts import Parts
-from ingress.problems import unprocessable
+from ingress.problems import gone, unprocessable
 from ingress.rates import Rates
 from ingress.routers import availability, challenges, fiber, operator, pages
 from ingress.version import VERSION
-from loosh_pipeline.doctor import who_may_push
+from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
         logger.info(who_may_push(settings))
         parts.start()
         yield
-        parts.stop()
+        await parts.stop()
 
     app = FastAPIOffline(
         title="loosh ingress",
@@ -44,9 +46,17 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.",
         lifespan=lifespan,
     )
+    app.add_middleware(Express)
     app.add_middleware(Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes)
     app.add_exception_handler(RequestValidationError, unprocessable)
-    for router in (challenges.router, fiber.router, availability.router, operator.router, pages.router):
+    app.add_exception_handler(ClientDisconnect, gone)
+    for router in (
+        challenges.router,
+        fiber.router,
+        availability.router,
+        operator.router,
+        pages.router,
+    ):
         app.include_router(router)
     return app
 

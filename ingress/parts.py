@@ -66,13 +66,14 @@ class Parts:
         )
 
     def start(self) -> None:
+        """Begin everything that runs beside requests; call it on the event loop."""
         self.launcher.start()
         self.writer.start()
         self.health.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Let what is under way come to its end; what was answered with 201 is on disk already."""
-        self.writer.stop()
+        await self.writer.stop()
         self.launcher.stop()
         self.handshakes.close()
         self.health.stop()

@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import Response
 
+CLIENT_CLOSED = 499
 SHOWN = ("type", "loc", "msg")
 
 
@@ -21,3 +22,8 @@ async def unprocessable(_request: Request, error: Exception) -> Response:
     detail: list[dict[str, Any]] = [{name: each.get(name) for name in SHOWN} for each in error.errors()]
     body = json.dumps({"detail": detail}, default=str)  # ASCII: whatever a message holds can be encoded
     return Response(body, status_code=422, media_type="application/json")
+
+
+async def gone(_request: Request, _error: Exception) -> Response:
+    """For a sender that hung up in the middle of its body: nobody hears this, and it is no error of ours."""
+    return Response(status_code=CLIENT_CLOSED)

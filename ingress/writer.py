@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 MAX_GROUP = 128
 MAX_WAITING = 1024
 COMMIT_WITHIN_S = 10.0
+WATCH_EVERY_S = 0.5
 STOP_WITHIN_S = 10.0
 
 Commit = Callable[[Engine, Sequence[Arrival]], list[Verdict]]
@@ -33,35 +34,41 @@ class StoreUnavailable(StoreError):
     """Nothing can be committed right now."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
-    """A request that waits for its commit; `given_up` when nobody waits any more."""
+    """A request that waits for its commit; its answer is there early when nobody could wait any longer."""
 
     arrival: Arrival
-    loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Verdict]
-    given_up: bool = field(default=False)
+    until_s: float
 
 
 class Writer:
-    """One thread that commits what requests bring. At most MAX_WAITING wait for it."""
+    """One thread that commits what requests bring. At most MAX_WAITING wait for it, and none for ever."""
 
     def __init__(self, engine: Engine, *, commit: Commit = commit_arrivals, within_s: float = COMMIT_WITHIN_S) -> None:
         self._engine = engine
         self._commit = commit
         self._within_s = within_s
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue()
-        self._stopped = threading.Event()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._waiting: dict[_Waiting, None] = {}
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._watch: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
+        """Begin to commit, and to watch for what takes too long; call it on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._watch = asyncio.create_task(self._give_up_late_ones())
         self._thread.start()
 
-    def stop(self) -> None:
-        """Commit what waits, then end; what the disk does not take in time is told that it was not kept."""
-        self._stopped.set()
+    async def stop(self) -> None:
+        """Commit what waits, if the disk takes it in time, and end."""
         self._queue.put(None)
-        self._thread.join(STOP_WITHIN_S)
+        if unanswered := [waiting.answer for waiting in self._waiting]:
+            await asyncio.wait(unanswered, timeout=STOP_WITHIN_S)
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def keep(self, arrival: Arrival) -> None:
         """Return when the challenge is on disk.
@@ -69,43 +76,58 @@ class Writer:
         Raises DuplicateChallenge or NonceUsed, and StoreUnavailable when it is not known to be kept: the sender then
         tries again, and hears 409 if it was.
         """
-        if self._stopped.is_set() or self._queue.qsize() >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             raise StoreUnavailable("more challenges arrive than can be written; try again")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(arrival, loop, loop.create_future())
+        assert self._loop is not None, "the writer was started"
+        waiting = _Waiting(arrival, self._loop.create_future(), self._loop.time() + self._within_s)
+        self._waiting[waiting] = None
         self._queue.put(waiting)
         try:
-            async with asyncio.timeout(self._within_s):
-                verdict = await waiting.answer
-        except TimeoutError as error:
-            waiting.given_up = True
-            raise StoreUnavailable(f"the store did not take the challenge within {self._within_s:g} s") from error
+            verdict = await waiting.answer
+        finally:
+            del self._waiting[waiting]
         if verdict is not None:
             raise verdict
 
     def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
+        """In the thread: commit whoever waits, until told to end."""
+        ended = False
+        while not ended:
+            first = self._queue.get()
             group, ended = self._group(first)
-            wanted = [waiting for waiting in group if not waiting.given_up]
-            verdicts = self._committed([waiting.arrival for waiting in wanted])
-            _tell(wanted, verdicts)
-            if ended:
-                return
+            self._answer(group, self._committed([waiting.arrival for waiting in group]))
 
-    def _group(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
-        """Whoever waits already, and whether the writer was told to end after them."""
-        group = [first]
-        while len(group) < MAX_GROUP:
+    def _group(self, first: _Waiting | None) -> tuple[list[_Waiting], bool]:
+        """Whoever waits already and was not answered yet, and whether nobody comes after them."""
+        group: list[_Waiting] = []
+        waiting = first
+        while waiting is not None:
+            if not waiting.answer.done():
+                group.append(waiting)
+            if len(group) == MAX_GROUP:
+                return group, False
             try:
                 waiting = self._queue.get_nowait()
             except queue.Empty:
                 return group, False
-            if waiting is None:
-                return group, True
-            group.append(waiting)
-        return group, False
+        return group, True
+
+    def _answer(self, group: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
+        """Answer all of a group on the event loop, in one step."""
+
+        def answer() -> None:
+            for waiting, verdict in zip(group, verdicts, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(verdict)
+
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(answer)
+        except RuntimeError:
+            logger.warning("%d challenges were committed after the server had stopped", len(group))
 
     def _committed(self, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        """A verdict for each, whatever happens; in the thread."""
         if not arrivals:
             return []
         try:
@@ -118,18 +140,12 @@ class Writer:
             logger.exception("challenge %r could not be committed", arrivals[0].id)
             return [StoreUnavailable(f"the challenge could not be written: {type(error).__name__}")]
 
-
-def _tell(group: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
-    """Answer all of a group on their event loop, in one step."""
-
-    def answer() -> None:
-        for waiting, verdict in zip(group, verdicts, strict=True):
-            if not waiting.answer.done():
-                waiting.answer.set_result(verdict)
-
-    if not group:
-        return
-    try:
-        group[0].loop.call_soon_threadsafe(answer)
-    except RuntimeError:  # the server stopped meanwhile; what was committed stays
-        logger.warning("%d challenges were committed after the server had stopped", len(group))
+    async def _give_up_late_ones(self) -> None:
+        """One timer for all, as one for each request would cost more than the request."""
+        while True:
+            await asyncio.sleep(min(WATCH_EVERY_S, self._within_s))
+            now_s = asyncio.get_running_loop().time()
+            for waiting in self._waiting:
+                if waiting.until_s <= now_s and not waiting.answer.done():
+                    said = f"the store did not take the challenge within {self._within_s:g} s; try again"
+                    waiting.answer.set_result(StoreUnavailable(said))

@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.scorers import clipping_warning, model_warning
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.settings import Settings
@@ -28,19 +29,6 @@ class Finding:
 def findings(settings: Settings) -> list[Finding]:
     """Everything that is looked at, in the order in which it matters."""
     return [_intake(settings), _pay(settings), _model(settings)]
-
-
-def who_may_push(settings: Settings) -> str:
-    """Who may push challenges, in one line."""
-    if settings.intake_auth == "open":
-        return "anybody on this machine may push challenges (INTAKE_AUTH=open)"
-    if settings.intake_auth == "signature-optional":
-        return "anybody may push challenges, signed or not, as on today's network (INTAKE_AUTH=signature-optional)"
-    who = [f"{len(settings.intake_hotkeys)} hotkeys"] if settings.intake_hotkeys else []
-    who += ["holders of the API key"] if settings.challenge_push_api_key is not None else []
-    who += [] if settings.intake_local_auth else ["programs on this machine"]
-    said = f"challenges are taken from {', '.join(who) or 'nobody'}"
-    return said if settings.intake_hotkeys else f"{said}; name the Challenge API's hotkey in INTAKE_HOTKEYS"
 
 
 def _intake(settings: Settings) -> Finding:

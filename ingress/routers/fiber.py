@@ -69,7 +69,7 @@ def public_key(parts: PartsOf) -> PublicKey:
 @router.post(
     "/key-exchange",
     responses=_refusals(
-        401, 403, 408, 413, 429, 503, d400="the symmetric key cannot be decrypted", d422="the body is no key exchange"
+        401, 403, 413, 429, 503, d400="the symmetric key cannot be decrypted", d422="the body is no key exchange"
     ),
     openapi_extra={
         "requestBody": {
@@ -102,7 +102,7 @@ async def key_exchange(request: Request) -> Exchanged:
     status_code=201,
     response_model=Accepted,
     responses=_refusals(
-        401, 408, 409, 413, 429, 503, d400="what was decrypted is no challenge to be scored", d422="a header is missing"
+        401, 409, 413, 429, 503, d400="what was decrypted is no challenge to be scored", d422="a header is missing"
     ),
     openapi_extra={
         "requestBody": {

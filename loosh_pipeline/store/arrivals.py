@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Dialect, Engine
+from sqlalchemy.dialects import postgresql
 
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed, StoreError
@@ -29,6 +30,8 @@ class Arrival:
     received_at: datetime
     nonce: Nonce | None = None
 
+
+TIMES = ("received_at", "state_changed_at", "next_run_at")
 
 Verdict = StoreError | None
 """Why an arrival was not kept: DuplicateChallenge or NonceUsed. None: it is on disk."""
@@ -65,10 +68,53 @@ def _insert(connection: Connection, fresh: Sequence[Arrival]) -> Collection[str]
     """Insert challenges, all of different ids; returns the ids that are new."""
     if not fresh:
         return ()
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(challenges).on_conflict_do_nothing().returning(challenges.c.id)
+    if connection.dialect.name == "sqlite":
+        return _insert_sqlite(connection, fresh)
     rows = [new_row(each.id, each.request, each.received_at) for each in fresh]
+    statement = postgresql.insert(challenges).on_conflict_do_nothing().returning(challenges.c.id)
     return set(connection.execute(statement, rows).scalars())
+
+
+def _insert_sqlite(connection: Connection, fresh: Sequence[Arrival]) -> Collection[str]:
+    """The same in two statements: after each, the thread waits for Python's lock, which the event loop keeps busy.
+
+    The transaction holds SQLite's write lock, so nobody adds an id between the two.
+    """
+    ids = tuple(each.id for each in fresh)
+    known = connection.exec_driver_sql(f"SELECT id FROM challenges WHERE id IN ({_listed(len(ids))})", ids)
+    present = set(known.scalars())
+    new = [each for each in fresh if each.id not in present]
+    if new:
+        connection.exec_driver_sql(_insertion(len(new)), tuple(_values(connection.dialect, new)))
+    return {each.id for each in new}
+
+
+@lru_cache(maxsize=256)
+def _insertion(rows: int) -> str:
+    """Inserts what `new_row` says, of which only id, request and time differ from row to row."""
+    template = new_row(ChallengeId(""), {}, datetime.now(UTC))
+    given = {"id": "column1", "request": "column2", **dict.fromkeys(TIMES, "column3")}
+    values = (
+        given.get(name) or (f"'{value}'" if isinstance(value, str) else str(value)) for name, value in template.items()
+    )
+    lines = ", ".join(["(?, ?, ?)"] * rows)
+    return f"INSERT INTO challenges ({', '.join(template)}) SELECT {', '.join(values)} FROM (VALUES {lines})"
+
+
+def _values(dialect: Dialect, arrivals: Sequence[Arrival]) -> Iterator[Any]:
+    """Id, request and time of each, as their columns hand them to the driver."""
+    request = challenges.c.request.type.dialect_impl(dialect).bind_processor(dialect)
+    time = challenges.c.received_at.type.dialect_impl(dialect).bind_processor(dialect)
+    assert request is not None
+    assert time is not None
+    for each in arrivals:
+        yield each.id
+        yield request(each.request)
+        yield time(each.received_at)
+
+
+def _listed(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 def _verdict(
