@@ -99,13 +99,14 @@ class FiberSender:
 
     async def _send(self, http: httpx.AsyncClient, plaintext: bytes) -> tuple[Pushed, tuple[str, bytes] | None]:
         """What was said, and the session it was sent in; None when none could be opened."""
+        started_s = time.perf_counter()
         try:
             async with self._opening:
                 session = self._session = self._session or await self._open(http)
         except _Refused as refused:
-            return refused.pushed, None
-        except (httpx.HTTPError, WireError) as error:
-            return Pushed(None, _said(f"{type(error).__name__}: {error}")), None
+            return Pushed(refused.status, str(refused), _ms_since(started_s)), None
+        except (httpx.HTTPError, httpx.InvalidURL, WireError) as error:
+            return Pushed(None, _said(f"{type(error).__name__}: {error}"), _ms_since(started_s)), None
         key_uuid, key = session
         headers = {
             API_UUID_HEADER: key_uuid,
@@ -117,23 +118,23 @@ class FiberSender:
     async def _open(self, http: httpx.AsyncClient) -> tuple[str, bytes]:
         status, answer = await _exchange(http, "GET", self._base_url + PUBLIC_KEY_PATH)
         if status != httpx.codes.OK:
-            raise _Refused(Pushed(status, _detail(answer)))
+            raise _Refused(status, _detail(answer))
         key, key_uuid = new_symmetric_key(), new_uuid()
         ciphertext = encrypt_symmetric_key(load_public_key(parse_public_key(answer)), key)
         body = build_push_key_exchange(self._signer, key_uuid, ciphertext, timestamp_s=time.time(), hotkey=self._hotkey)
         headers = {"Content-Type": "application/json"}
         status, answer = await _exchange(http, "POST", self._base_url + KEY_EXCHANGE_PATH, encode_json(body), headers)
         if status != httpx.codes.OK or not parse_exchange_success(answer):
-            raise _Refused(Pushed(status, _detail(answer)))
+            raise _Refused(status, _detail(answer))
         return key_uuid, key
 
 
 class _Refused(Exception):
-    """The session was not opened; `pushed` is what was said instead."""
+    """The session was not opened, with this status."""
 
-    def __init__(self, pushed: Pushed) -> None:
-        super().__init__(pushed.said)
-        self.pushed = pushed
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 def client(timeout_s: float, connections: int = 100) -> httpx.AsyncClient:

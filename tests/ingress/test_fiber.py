@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -38,7 +39,7 @@ def opened(client: TestClient, **changes: Any) -> TestClient:
     return client
 
 
-def test_a_challenge_comes_encrypted(serve: Serve, settings: Settings) -> None:
+def test_w_37_a_challenge_comes_encrypted_and_its_time_is_filled_in_aware(serve: Serve, settings: Settings) -> None:
     client = opened(serve(intake_hotkeys=KNOWN))
     answer = challenge(client, body_of("c-1", created_at=None, max_tokens=9))
     assert answer.status_code == 201
@@ -49,7 +50,7 @@ def test_a_challenge_comes_encrypted(serve: Serve, settings: Settings) -> None:
     }
     row = Inbox.open(settings.inbox_url).get("c-1")
     assert row.challenge().max_tokens == 9
-    assert row.request["created_at"] == row.received_at.isoformat(), "W-37: filled in, and aware"
+    assert row.request["created_at"] == row.received_at.isoformat(), "with its offset"
     assert challenge(client, body_of("c-1")).status_code == 409
 
 
@@ -92,8 +93,6 @@ def test_w_4_a_key_exchange_is_verified(serve: Serve, changes: dict[str, Any], s
 
 def test_a_key_for_another_server_is_400(serve: Serve) -> None:
     client = serve(intake_hotkeys=KNOWN)
-    import base64
-
     foreign = base64.b64encode(encrypt_symmetric_key(rsa_key(1).public_key(), KEY)).decode()
     answer = client.post("/fiber/key-exchange", json=exchange_body(client, encrypted_symmetric_key=foreign))
     assert (answer.status_code, "another public key" in answer.json()["detail"]) == (400, True)
