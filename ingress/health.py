@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
+from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
@@ -37,24 +38,30 @@ STALE_AFTER_S = 60.0
 FIRST_SEEN_WITHIN_S = 600.0
 """A validator that just started has not seen the chain yet, and may be asked all the same."""
 METAGRAPHS_MISSED = 3.0
-MAX_REASON_CHARS = 200
 
 Reason = str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How things stood at `at_s` (monotonic). `accepted` is how many this process had taken by then."""
+    """How things stood at `at_s` (monotonic). `accepted` is how many this process had taken by then.
+
+    Of the challenges that are `waiting` for their scores, `active` ones are being evaluated.
+    """
 
     running: bool
     reasons: tuple[str, ...]
     waiting: int
+    active: int
     accepted: int
     at_s: float
 
 
 class _Rarely:
-    """A probe that is asked at most every `every_s` seconds; what goes wrong in it is its reason."""
+    """A probe that is asked at most every `every_s` seconds; what goes wrong in it is its reason.
+
+    Strangers read reasons, so paths and addresses stand in the log alone.
+    """
 
     def __init__(self, what: str, every_s: float, probe: Callable[[], Reason]) -> None:
         self._what = what
@@ -63,12 +70,15 @@ class _Rarely:
         self._asked_s = float("-inf")
         self._said: Reason = None
 
-    def __call__(self) -> Reason:
-        if time.monotonic() - self._asked_s >= self._every_s:
+    def __call__(self, no_older_than_s: float = float("inf")) -> Reason:
+        if time.monotonic() - self._asked_s >= min(self._every_s, no_older_than_s):
+            before = self._said
             try:
                 self._said = self._probe()
             except Exception as error:  # a probe that fails is no good news either
-                self._said = f"{self._what}: {type(error).__name__}: {str(error)[:MAX_REASON_CHARS]}"
+                self._said = f"{self._what} ({type(error).__name__})"
+                if self._said != before:
+                    logger.warning("%s", self._said, exc_info=True)
             self._asked_s = time.monotonic()
         return self._said
 
@@ -94,6 +104,7 @@ class Health:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="health", daemon=True)
         self._asked: asyncio.Future[Condition] | None = None
+        self._asked_s = float("-inf")
         self.accepted = 0
         self.condition = self.look()
 
@@ -105,27 +116,31 @@ class Health:
         self._thread.join(EMBEDDER_ANSWERS_WITHIN_S + 1.0)
         self._embedder.close()
 
-    def look(self) -> Condition:
+    def look(self, no_older_than_s: float = float("inf")) -> Condition:
         """How things stand now. Slow probes are asked now and then, the inbox each time. Blocks for up to seconds."""
         with self._looking:
             accepted = self.accepted
-            reasons = [reason for probe in self._probes if (reason := probe()) is not None]
+            reasons = [reason for probe in self._probes if (reason := probe(no_older_than_s)) is not None]
             try:
                 running, waiting = self._inbox.is_running(), self._inbox.waiting()
             except SQLAlchemyError as error:
-                reasons.append(f"the inbox cannot be read: {str(error)[:MAX_REASON_CHARS]}")
-                running, waiting = True, 0
+                reasons.append(f"the inbox cannot be read ({type(error).__name__})")
+                running, waiting = True, {}
             if not running:
                 reasons.insert(0, "stopped by an operator with /set_running")
-            self.condition = Condition(running, tuple(reasons), waiting, accepted, time.monotonic())
+            total = sum(waiting.values())
+            active = total - waiting.get(ChallengeState.RECEIVED, 0)
+            self.condition = Condition(running, tuple(reasons), total, active, accepted, time.monotonic())
             return self.condition
 
     async def look_again(self) -> Condition:
-        """A condition that is newer than a moment ago, without blocking the event loop; many askers share one look."""
-        if time.monotonic() - self.condition.at_s < FRESH_S:
-            return self.condition
-        if self._asked is None or self._asked.done():
-            self._asked = asyncio.ensure_future(asyncio.to_thread(self.look))
+        """A condition of which no part is older than a moment, without blocking the event loop.
+
+        Many askers share one look.
+        """
+        if self._asked is None or (self._asked.done() and time.monotonic() - self._asked_s >= FRESH_S):
+            self._asked_s = time.monotonic()
+            self._asked = asyncio.ensure_future(asyncio.to_thread(self.look, FRESH_S))
         return await asyncio.shield(self._asked)
 
     def reasons(self) -> tuple[str, ...]:
@@ -191,6 +206,7 @@ class _Embedder:
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
         self._http = httpx.Client(timeout=EMBEDDER_ANSWERS_WITHIN_S, headers=headers, trust_env=False)
         self._ready_s = float("-inf")
+        self._told = False
 
     def close(self) -> None:
         self._http.close()
@@ -202,8 +218,12 @@ class _Embedder:
         wrong = self._wrong(self._url)
         if wrong is None:
             self._ready_s = time.monotonic()
+            self._told = False
         elif time.monotonic() - self._ready_s > EMBEDDER_MAY_RESTART_S:
-            return f"the embedder is not ready: {self._url} {wrong}"
+            if not self._told:
+                logger.warning("the embedder is not ready: %s %s", self._url, wrong)
+            self._told = True
+            return f"the embedder is not ready: it {wrong}"
         return None
 
     def _wrong(self, url: str) -> Reason:

@@ -87,8 +87,8 @@ async def receive_challenge(request: Request) -> Response:
     """Accept a challenge. Once 201 is answered it is on disk, and it will be evaluated whatever dies."""
     parts = parts_of(request)
     caller = request.scope[CALLER]
-    await parts.intake.require_open()
     parts.door.glance(request.headers, caller)
+    await parts.intake.require_open()
     body = await request.body()
     nonce = parts.door.pushed(request.headers, body, caller)
     challenge = plain_challenge(body, parts.intake.limits)

@@ -30,6 +30,7 @@ from loosh_pipeline.store.schema import UtcDateTime, challenges, flags, miners, 
 
 RUNNING = "running"
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
+WITHOUT_SCORES = (ChallengeState.RECEIVED, *UNFINISHED[:2])
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 600.0
@@ -185,11 +186,12 @@ class Inbox:
         with reading(self.engine) as connection:
             return connection.execute(query.limit(1)).first() is not None
 
-    def waiting(self) -> int:
-        """Challenges that have no scores yet and are not given up. Reads the index alone."""
-        query = select(func.count()).where(challenges.c.state.in_((ChallengeState.RECEIVED, *UNFINISHED[:2])))
+    def waiting(self) -> Mapping[ChallengeState, int]:
+        """Challenges that have no scores yet and are not given up, by state. Reads no more rows than there are."""
+        query = select(challenges.c.state, func.count()).where(challenges.c.state.in_(WITHOUT_SCORES))
         with reading(self.engine) as connection:
-            return connection.execute(query.select_from(challenges)).scalar_one()
+            rows = connection.execute(query.group_by(challenges.c.state)).all()
+        return {ChallengeState(state): int(count) for state, count in rows}
 
     def seen_alive(self, row: InboxRow, now: datetime) -> None:
         """Its run lives, though slowly: look at the others first, so that no dead one waits behind a long queue."""
@@ -263,7 +265,7 @@ class Inbox:
         elapsed_ms = sum(float(row.elapsed_ms_sum) for row in rows)
         return InboxStats(
             total=sum(by_state.values()),
-            queued=sum(by_state.get(s, 0) for s in (ChallengeState.RECEIVED, *UNFINISHED[:2])),
+            queued=sum(by_state.get(s, 0) for s in WITHOUT_SCORES),
             by_state=by_state,
             asked=sum(int(row.asked) for row in rows),
             answered=answered,

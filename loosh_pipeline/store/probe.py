@@ -24,7 +24,7 @@ WAIT_MS = 1500
 def check_writable(engine: Engine, now: datetime) -> None:
     """Commit a row of no meaning. Raises StoreError with the reason when that cannot be done soon."""
     if engine.dialect.name == "sqlite" and engine.url.database and not Path(engine.url.database).exists():
-        raise StoreError(f"the store cannot be written: {engine.url.database} is gone; restore it and restart")
+        raise StoreError("the store cannot be written: its file is gone; restore it and restart")
     insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
     change = {"value": "", "changed_at": now}
     statement = insert(flags).values(name=PROBE, **change)
