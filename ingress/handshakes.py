@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from ingress.intake import unavailable
@@ -20,6 +21,7 @@ from loosh_pipeline.wire.sessions import KEY_TTL_S, HandshakeServer, SessionKeys
 WORKERS = 2
 MAX_UNDER_WAY = 32
 AGAIN_S = 1.0
+STORE_S = 15.0
 
 
 class Handshakes:
@@ -77,6 +79,8 @@ class Handshakes:
             key = await asyncio.get_running_loop().run_in_executor(self._pool, self._key, exchange, nonce)
         except NonceUsed as error:
             raise HTTPException(401, "this key exchange was used before; make a new one") from error
+        except OperationalError as error:
+            raise unavailable("the store cannot be written; try again", STORE_S) from error
         except CryptoError as error:
             raise HTTPException(400, f"Failed to exchange symmetric key: {error}") from error
         finally:

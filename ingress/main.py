@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from sqlalchemy.exc import OperationalError
 from starlette.requests import ClientDisconnect
 
 from ingress.express import Express
 from ingress.limits import Gate
 from ingress.parts import Parts
-from ingress.problems import gone, unprocessable
+from ingress.problems import gone, store_away, unprocessable
 from ingress.rates import Rates
 from ingress.routers import availability, challenges, fiber, operator, pages
 from ingress.version import VERSION
@@ -49,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Express)
     app.add_middleware(Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes)
     app.add_exception_handler(RequestValidationError, unprocessable)
+    app.add_exception_handler(OperationalError, store_away)
     app.add_exception_handler(ClientDisconnect, gone)
     for router in (
         challenges.router,

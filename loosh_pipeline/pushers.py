@@ -11,7 +11,7 @@ def who_may_push(settings: Settings) -> str:
         return "anybody on this machine may push challenges (INTAKE_AUTH=open)"
     if settings.intake_auth == "signature-optional":
         return "anybody may push challenges, signed or not, as on today's network (INTAKE_AUTH=signature-optional)"
-    who = [f"{len(settings.intake_hotkeys)} hotkeys"] if settings.intake_hotkeys else []
+    who = [f"hotkeys ({len(settings.intake_hotkeys)})"] if settings.intake_hotkeys else []
     who += ["holders of the API key"] if settings.challenge_push_api_key is not None else []
     who += [] if settings.intake_local_auth else ["programs on this machine"]
     said = f"challenges are taken from {', '.join(who) or 'nobody'}"

@@ -125,19 +125,25 @@ async def receive_challenge(request: Request) -> Response:
     key = parts.handshakes.session_key(hotkey, key_uuid)
     if key is None:
         raise HTTPException(401, UNDECRYPTABLE)
-    parts.door.count(hotkey, request.scope[CALLER])
-    challenge = _challenge(key, await request.body(), parts.intake.limits)
+    plaintext = _decrypted(key, await request.body())
+    parts.door.count(hotkey, request.scope[CALLER])  # only now is it known that this hotkey sent it
+    challenge = _challenge(plaintext, parts.intake.limits)
     return accepted(await parts.intake.take(challenge))
 
 
-def _challenge(key: bytes, token: bytes, limits: Limits) -> ChallengeRequest:
-    """The challenge in a token, refused with the network's codes: 401, and 400 for what was decrypted."""
+def _decrypted(key: bytes, token: bytes) -> bytes:
+    """What is in a token. Raises 401 when it is not one of this key, or holds nothing."""
     try:
         plaintext = unseal(key, token, ttl_s=int(KEY_TTL_S))
     except CryptoError as error:
         raise HTTPException(401, UNDECRYPTABLE) from error
     if not plaintext:
         raise HTTPException(401, UNDECRYPTABLE)
+    return plaintext
+
+
+def _challenge(plaintext: bytes, limits: Limits) -> ChallengeRequest:
+    """The challenge in what was decrypted. Raises 400, the network's code for what cannot be understood."""
     try:
         value = decode_json(plaintext, "payload", limits.json_depth)
     except WireError as error:

@@ -20,7 +20,7 @@ import base64
 import hashlib
 from typing import Any
 
-from loosh_pipeline.errors import CryptoError, WireError
+from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire.codec import Fields, decode_base64, decode_hex, decode_object
 from loosh_pipeline.wire.crypto import CIPHERTEXT_BYTES, SIGNATURE_BYTES, Signer, parse_hotkey
 from loosh_pipeline.wire.messages import KeyExchange, api_signed_text, parse_token
@@ -52,8 +52,7 @@ def build_push_key_exchange(
 def parse_push_key_exchange(body: bytes) -> KeyExchange:
     """The body a validator receives; `signature` is empty when there is none.
 
-    Types and sizes are checked, the signature is not. Raises WireError; CryptoError for a hotkey or signature that
-    cannot be one.
+    Types and sizes are checked, the signature is not. Raises WireError; CryptoError for a hotkey that cannot be one.
     """
     fields = Fields(decode_object(body, "key exchange"), "key exchange")
     hotkey = parse_hotkey(fields.text("hotkey_ss58", 64))
@@ -74,7 +73,8 @@ def parse_push_key_exchange(body: bytes) -> KeyExchange:
 
 
 def _signature(text: str) -> bytes:
+    """The bytes of a signature; what cannot be one is kept as it is, as a signature that is wrong."""
     try:
         return decode_hex(text.removeprefix("0x"), SIGNATURE_BYTES, "signature") if text else b""
-    except WireError as error:
-        raise CryptoError(str(error)) from error
+    except WireError:
+        return text.encode()

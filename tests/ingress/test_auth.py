@@ -183,7 +183,7 @@ def test_who_may_push_is_said_at_start(serve: Serve, caplog: pytest.LogCaptureFi
         serve(intake_hotkeys=KNOWN, challenge_push_api_key="k", intake_local_auth=True)
     said = [record.getMessage() for record in caplog.records if "challenges are taken" in record.getMessage()]
     assert said[0].endswith("programs on this machine; name the Challenge API's hotkey in INTAKE_HOTKEYS")
-    assert said[1] == "challenges are taken from 1 hotkeys, holders of the API key"
+    assert said[1] == "challenges are taken from hotkeys (1), holders of the API key"
 
 
 def test_nobody_configured_is_not_unhealthy(serve: Serve) -> None:

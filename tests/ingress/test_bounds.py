@@ -10,7 +10,8 @@ from ingress.callers import caller_of
 from ingress.limits import Gate
 from ingress.rates import Buckets, Rates
 from loosh_pipeline.settings import Settings
-from tests.ingress.conftest import AWAY, HERE, Serve, body_of, exchange_body, post, signed
+from loosh_pipeline.wire.crypto import seal
+from tests.ingress.conftest import AWAY, HERE, KEY, Serve, body_of, exchange_body, post, signed
 from tests.wire.peers import VALIDATOR
 
 JSON = {"content-type": "application/json"}
@@ -107,8 +108,11 @@ def test_encrypted_challenges_count_for_their_hotkey(serve: Serve) -> None:
     client = serve(intake_hotkeys=KNOWN, intake_rate_per_hotkey=0.2)
     assert client.post("/fiber/key-exchange", json=exchange_body(client)).status_code == 200
     headers = {"symmetric-key-uuid": "u-1", "hotkey-ss58-address": VALIDATOR.ss58_address}
-    statuses = [client.post("/fiber/challenge", content=b"x", headers=headers).status_code for _ in range(3)]
-    assert statuses == [401, 429, 429], "the exchange was one of the two"
+    junk = [client.post("/fiber/challenge", content=b"x", headers=headers).status_code for _ in range(3)]
+    assert junk == [401] * 3, "what others send in its name is not counted"
+    tokens = [seal(KEY, body_of(f"c-{number}")) for number in range(2)]
+    statuses = [client.post("/fiber/challenge", content=token, headers=headers).status_code for token in tokens]
+    assert statuses == [201, 429], "the exchange was one of the two"
 
 
 def test_this_machine_is_not_counted(serve: Serve) -> None:

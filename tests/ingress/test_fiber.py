@@ -12,11 +12,14 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from ingress import handshakes
 from ingress.main import create_app
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.nonces import Nonces
+from loosh_pipeline.store.users import Users
 from loosh_pipeline.wire.crypto import encrypt_symmetric_key, new_symmetric_key, seal
 from tests.ingress.conftest import AWAY, HERE, KEY, Serve, body_of, exchange_body
 from tests.wire.peers import STRANGER, VALIDATOR, rsa_key
@@ -166,6 +169,27 @@ def test_what_cannot_be_decrypted_is_401(serve: Serve) -> None:
 def test_unsigned_sessions_where_no_signature_is_needed(serve: Serve, mode: str, address: tuple[str, int]) -> None:
     client = serve(address, intake_auth=mode, api_host="127.0.0.1")
     assert challenge(opened(client, signer=None), body_of()).status_code == 201
+
+
+def test_an_open_intake_looks_at_no_signature(serve: Serve) -> None:
+    client = serve(intake_auth="open", api_host="127.0.0.1")
+    assert challenge(opened(client, signature="nope"), body_of()).status_code == 201
+
+
+def test_a_store_that_cannot_be_written_is_503(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = serve(intake_hotkeys=KNOWN)
+
+    def locked(*_: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(Nonces, "use", locked)
+    monkeypatch.setattr(Users, "register", locked)
+    for answer in (
+        client.post("/fiber/key-exchange", json=exchange_body(client)),
+        client.post("/register", json={"hotkey": "5A"}),
+    ):
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "15")
+        assert "locked" not in answer.text
 
 
 def test_a_stranger_cannot_push_a_known_hotkeys_session_out(serve: Serve) -> None:

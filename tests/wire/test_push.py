@@ -65,8 +65,9 @@ def test_an_unsigned_exchange_names_a_hotkey() -> None:
 
 @pytest.mark.parametrize("signature", ["nope", "0x", "00" * 63, "00" * 65, "zz" * 64, "0x0x" + "00" * 63])
 def test_what_cannot_be_a_signature_is_a_wrong_one(signature: str) -> None:
+    exchange = parsed(signature=signature)
     with pytest.raises(CryptoError, match="signature"):
-        parsed(signature=signature)
+        verify_signature(exchange.message, exchange.signature, exchange.hotkey)
 
 
 any_json = st.recursive(
