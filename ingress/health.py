@@ -106,6 +106,7 @@ class Health:
         self._asked: asyncio.Future[Condition] | None = None
         self._asked_s = float("-inf")
         self.accepted = 0
+        self._wrote_s = float("-inf")
         self.condition = self.look()
 
     def start(self) -> None:
@@ -167,7 +168,14 @@ class Health:
         self._nonces.forget(datetime.now(UTC))
         return None
 
+    def took_one(self) -> None:
+        """Note that a challenge was committed."""
+        self.accepted += 1
+        self._wrote_s = time.monotonic()
+
     def _store(self) -> Reason:
+        if time.monotonic() - self._wrote_s < STORE_EVERY_S:
+            return None  # and a probe would wait for its turn behind those who write
         try:
             check_writable(self._inbox.engine, datetime.now(UTC))
         except StoreError as error:

@@ -67,7 +67,7 @@ class Intake:
             raise HTTPException(401, str(error)) from error
         except StoreUnavailable as error:
             raise unavailable(str(error), UNWELL_S) from error
-        self._health.accepted += 1
+        self._health.took_one()
         self._launcher.launch_soon(arrival.id)
         return arrival.id
 

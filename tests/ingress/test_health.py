@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from ingress import health as module
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.errors import StoreError
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import TableKey, Tables
@@ -72,6 +73,19 @@ def test_w_2_a_store_that_is_locked_is_unhealthy(
         lock.execute("ROLLBACK")
         lock.close()
     well(client)
+
+
+def test_who_commits_needs_no_probe_that_would_wait_its_turn(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    health = serve(HERE).app.state.parts.health  # type: ignore[attr-defined]
+
+    def busy(*_: object) -> None:
+        raise StoreError("database is locked")
+
+    monkeypatch.setattr(module, "check_writable", busy)
+    monkeypatch.setattr(module, "STORE_EVERY_S", 60.0)
+    assert health._store() == "database is locked"
+    health.took_one()
+    assert health._store() is None
 
 
 def test_w_2_a_store_that_is_gone_is_unhealthy(serve: Serve, settings: Settings) -> None:
