@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -31,8 +32,9 @@ logger = logging.getLogger(__name__)
 SIGNATURE_HEADERS = (HOTKEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER)
 JSON = "application/json"
 API_KEY_HOLDER = "api-key"
-MAX_TOLD = 100
-"""Unknown hotkeys that are named in the log, each once."""
+TELL_EVERY_S = 1.0
+MAX_TOLD = 1000
+"""Unknown hotkeys of which it is remembered that the log names them."""
 
 
 class Door:
@@ -50,7 +52,8 @@ class Door:
         self._window_s = settings.intake_window_s
         self._rates = rates
         self._clock = clock
-        self._told: set[Hotkey] = set()
+        self._told: OrderedDict[Hotkey, None] = OrderedDict()
+        self._told_s = float("-inf")
 
     def needs_none(self, caller: Caller) -> bool:
         """Whether a caller without any credential may push."""
@@ -62,7 +65,8 @@ class Door:
             return
         if not self.needs_none(caller):
             raise unauthorized(_presented(headers) is not None)
-        if caller.media_type != JSON:  # a page in a browser here can send any other type to this machine
+        # A page in a browser here can send any other type to this machine, and needs no leave of ours for it.
+        if caller.media_type != JSON and not caller.media_type.endswith("+json"):
             raise HTTPException(415, f"an unsigned challenge is sent with the header content-type: {JSON}")
 
     def pushed(self, headers: Mapping[str, str], body: bytes, caller: Caller) -> Nonce | None:
@@ -110,8 +114,13 @@ class Door:
         self._rates.count_hotkey(caller, hotkey)
 
     def _tell(self, hotkey: Hotkey) -> None:
-        if hotkey not in self._told and len(self._told) < MAX_TOLD:
-            self._told.add(hotkey)
+        """Name a hotkey to the operator, once and not too often: the log is not for strangers to fill."""
+        now_s = time.monotonic()
+        if hotkey not in self._told and now_s - self._told_s >= TELL_EVERY_S:
+            self._told_s = now_s
+            self._told[hotkey] = None
+            if len(self._told) > MAX_TOLD:
+                self._told.popitem(last=False)
             logger.warning("hotkey %s, which is not in INTAKE_HOTKEYS, tried to push; add it if it may", hotkey)
 
     def _nonce(self, hotkey: Hotkey, value: str, signed_at_s: float) -> Nonce:
@@ -122,7 +131,7 @@ class Door:
         return (
             self._api_key is not None
             and presented is not None
-            and hmac.compare_digest(presented.encode("utf-8", "surrogateescape"), self._api_key)
+            and hmac.compare_digest(presented.encode("latin-1"), self._api_key)  # the bytes that were sent
         )
 
 

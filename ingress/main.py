@@ -24,10 +24,12 @@ from loosh_pipeline.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
 
+ROUTERS = (challenges.router, fiber.router, availability.router, operator.router, pages.router)
+REFUSALS = {RequestValidationError: unprocessable, OperationalError: store_away, ClientDisconnect: gone}
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The app over the stores that `settings` name; they are opened, and created, at start."""
-
     rates = Rates(settings)
 
     @asynccontextmanager
@@ -49,16 +51,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Express)
     app.add_middleware(Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes)
-    app.add_exception_handler(RequestValidationError, unprocessable)
-    app.add_exception_handler(OperationalError, store_away)
-    app.add_exception_handler(ClientDisconnect, gone)
-    for router in (
-        challenges.router,
-        fiber.router,
-        availability.router,
-        operator.router,
-        pages.router,
-    ):
+    for kind, answer in REFUSALS.items():
+        app.add_exception_handler(kind, answer)
+    for router in ROUTERS:
         app.include_router(router)
     return app
 

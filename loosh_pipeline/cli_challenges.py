@@ -52,7 +52,7 @@ def send(
     if fiber and to_api is not None:
         raise ConfigError("a Challenge API takes plain challenges; --fiber is for a validator")
     prompts = read_prompts(file) if file is not None else _built_in()
-    sender = _sender(settings, to or settings.ingress_url, to_api, fiber, None if unsigned else _signer(settings))
+    sender = _sender(settings, to or settings.local_url, to_api, fiber, None if unsigned else _signer(settings))
     parameters = {"max_tokens": max_tokens, "temperature": temperature}
     wanted = list(challenges(prompts, count, parameters, hexadecimal=to_api is not None))
     summary = _pushed(wanted, sender, rate)

@@ -271,8 +271,13 @@ class Settings(BaseSettings):
     @property
     def ingress_url(self) -> str:
         """Address of the ingress for links, without a trailing slash."""
+        return str(self.public_url or self.local_url).rstrip("/")
+
+    @property
+    def local_url(self) -> str:
+        """Address of the ingress for programs on this machine, which may push without a signature."""
         host = f"[{self.api_reached_at}]" if ":" in self.api_reached_at else self.api_reached_at
-        return str(self.public_url or f"http://{host}:{self.api_port}").rstrip("/")
+        return f"http://{host}:{self.api_port}"
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, so that another process has exactly the same ones."""

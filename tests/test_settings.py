@@ -233,6 +233,7 @@ def test_places_are_in_the_home_unless_they_are_named(own_home: Path, monkeypatc
 def test_the_ingress_is_reached_where_it_listens(given: dict[str, Any], host: str, url: str) -> None:
     settings = Settings(**given)
     assert (settings.api_reached_at, settings.ingress_url) == (host, url)
+    assert Settings(**given | {"public_url": None}).local_url in ("http://[::1]:8000", f"http://{host}:8000")
 
 
 @pytest.mark.parametrize(

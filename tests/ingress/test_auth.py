@@ -7,7 +7,9 @@ import time
 from typing import Any
 
 import pytest
+from bittensor_core import Keypair
 
+from ingress import auth
 from tests.ingress.conftest import AWAY, HERE, Serve, body_of, post, signed
 from tests.wire.peers import STRANGER, VALIDATOR
 
@@ -38,6 +40,22 @@ def test_w_4_an_unknown_hotkey_is_403_and_named_to_the_operator(serve: Serve, ca
     assert STRANGER.ss58_address in answers[0].json()["detail"]
     told = [record.getMessage() for record in caplog.records if STRANGER.ss58_address in record.getMessage()]
     assert len(told) == 1, "each unknown hotkey is logged once"
+
+
+def test_w_18_strangers_do_not_fill_the_log(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(intake_hotkeys=KNOWN)
+    others = [Keypair.from_seed(bytes([number]) * 32) for number in range(3, 8)]
+    for other in others:
+        assert post(client, BODY, signed(BODY, other)).status_code == 403
+    assert sum("tried to push" in record.getMessage() for record in caplog.records) == 1
+    monkeypatch.setattr(auth, "TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(auth, "MAX_TOLD", 2)
+    for other in others:
+        post(client, BODY, signed(BODY, other))
+    assert sum("tried to push" in record.getMessage() for record in caplog.records) == 5
+    assert len(client.app.state.parts.door._told) == 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("client_address", [AWAY, HERE])
@@ -105,6 +123,12 @@ def test_the_api_key_opens_as_a_signature_does(serve: Serve, headers: dict[str, 
     assert "hunter2" not in answer.text
 
 
+def test_a_key_is_compared_as_the_bytes_that_are_sent(serve: Serve) -> None:
+    client = serve(challenge_push_api_key="hünter")
+    headers = {"x-api-key": "hünter".encode()}
+    assert client.post("/challenges", content=BODY, headers=headers).status_code == 201  # type: ignore[arg-type]
+
+
 def test_no_key_opens_when_none_is_set(serve: Serve) -> None:
     for headers in ({"x-api-key": ""}, {"x-api-key": "None"}, {"authorization": "Bearer "}):
         assert post(serve(), BODY, JSON | headers).status_code == 401
@@ -161,7 +185,9 @@ def test_no_header_makes_a_stranger_local(serve: Serve, name: str) -> None:
         ({"host": "evil.example."}, 401),
         ({"content-type": "text/plain"}, 415),
         ({"content-type": "application/x-www-form-urlencoded"}, 415),
+        ({"content-type": ""}, 415),
         ({"content-type": "Application/JSON; charset=utf-8"}, 201),
+        ({"content-type": "application/x+json"}, 201),
         ({"origin": "http://localhost:3000"}, 201),
         ({"origin": "http://127.0.0.1:3000", "host": "127.0.0.1:8000"}, 201),
         ({"host": "[::1]:8000"}, 201),
