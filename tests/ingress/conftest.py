@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from fastapi.testclient import TestClient
 
 from ingress.main import create_app
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.database import open_database
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, new_symmetric_key
 from loosh_pipeline.wire.headers import signature_headers
 from loosh_pipeline.wire.push import build_push_key_exchange
@@ -29,6 +33,20 @@ Serve = Callable[..., TestClient]
 def one_rsa_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making a key takes a tenth of a second, at every start of an ingress."""
     monkeypatch.setattr("loosh_pipeline.wire.sessions.generate_private_key", rsa_key)
+
+
+@pytest.fixture(scope="session")
+def empty_databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Databases with nothing in them: bringing one up to date takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("databases")
+    Inbox.open(f"sqlite:///{folder}/validator.db").engine.dispose()
+    open_database(f"sqlite:///{folder}/users.db", "users").dispose()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def databases(own_home: Path, empty_databases: Path) -> None:
+    shutil.copytree(empty_databases, own_home, dirs_exist_ok=True)
 
 
 @pytest.fixture
