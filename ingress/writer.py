@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store.arrivals import Arrival, Verdict, commit_arrivals
@@ -132,13 +132,19 @@ class Writer:
             return []
         try:
             return self._commit(self._engine, arrivals)
-        except OperationalError as error:
-            return [StoreUnavailable(f"the store cannot be written: {error.orig}")] * len(arrivals)
+        except DBAPIError as error:
+            if not isinstance(error, DataError | IntegrityError | ProgrammingError):
+                logger.warning("%d challenges could not be committed: %s", len(arrivals), error.orig)
+                return [StoreUnavailable("the store cannot be written; try again")] * len(arrivals)
+            return self._one_by_one(arrivals, error)
         except Exception as error:  # what one of them brings about must not cost the others
-            if len(arrivals) > 1:
-                return [self._committed([arrival])[0] for arrival in arrivals]
-            logger.exception("challenge %r could not be committed", arrivals[0].id)
-            return [StoreUnavailable(f"the challenge could not be written: {type(error).__name__}")]
+            return self._one_by_one(arrivals, error)
+
+    def _one_by_one(self, arrivals: Sequence[Arrival], error: Exception) -> list[Verdict]:
+        if len(arrivals) > 1:
+            return [self._committed([arrival])[0] for arrival in arrivals]
+        logger.error("challenge %r could not be committed", arrivals[0].id, exc_info=error)
+        return [StoreUnavailable(f"the challenge could not be written ({type(error).__name__})")]
 
     async def _give_up_late_ones(self) -> None:
         """One timer for all, as one for each request would cost more than the request."""

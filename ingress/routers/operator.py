@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from ingress.callers import CALLER
 from ingress.parts import Parts, PartsOf, now
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import StoreError
 
 router = APIRouter(tags=["operator"])
 
@@ -57,7 +58,10 @@ def from_this_machine(request: Request) -> None:
 def register(request: Request, registration: Registration, parts: PartsOf) -> Done:
     """Register a user by hotkey; doing so twice changes nothing."""
     parts.rates.count_address(request.scope[CALLER], REGISTER_COST)
-    parts.users.register(Hotkey(registration.hotkey), now())
+    try:
+        parts.users.register(Hotkey(registration.hotkey), now())
+    except StoreError as error:
+        raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, str(error)) from error
     return Done(message=f"User with hotkey {registration.hotkey} registered successfully")
 
 

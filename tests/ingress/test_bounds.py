@@ -127,6 +127,13 @@ def test_registering_is_rated(serve: Serve) -> None:
     assert statuses == [200, 429, 429]
 
 
+def test_w_18_registered_users_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loosh_pipeline.store.users.MAX_USERS", 2)
+    client = serve(HERE)
+    statuses = [client.post("/register", json={"hotkey": name}).status_code for name in ("5A", "5B", "5C", "5A")]
+    assert statuses == [200, 200, 503, 200]
+
+
 @pytest.mark.parametrize(
     ("setting", "body", "reason"),
     [
