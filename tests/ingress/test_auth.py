@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 from bittensor_core import Keypair
+from fastapi.testclient import TestClient
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ingress import auth
+from ingress.main import create_app
+from loosh_pipeline.settings import Settings
 from tests.ingress.conftest import AWAY, HERE, Serve, body_of, post, signed
 from tests.wire.peers import STRANGER, VALIDATOR
 
@@ -172,6 +176,15 @@ def test_what_a_proxy_here_forwards_is_not_from_here(serve: Serve, name: str) ->
 @pytest.mark.parametrize("name", ["x-forwarded-for", "x-real-ip", "forwarded", "host", "origin"])
 def test_no_header_makes_a_stranger_local(serve: Serve, name: str) -> None:
     assert post(serve(AWAY), BODY, JSON | {name: "127.0.0.1"}).status_code == 401
+
+
+@pytest.mark.parametrize("claimed", ["127.0.0.1", "::1", "127.0.0.1, 203.0.113.9", "203.0.113.9, 127.0.0.1", ""])
+def test_a_server_that_believes_a_forwarding_header_grants_nothing(settings: Settings, claimed: str) -> None:
+    """As `uvicorn ingress.main:app` does by default for what comes from loopback."""
+    believing = ProxyHeadersMiddleware(create_app(settings))  # type: ignore[arg-type]
+    with TestClient(believing, client=HERE) as client:  # type: ignore[arg-type]
+        assert post(client, BODY, JSON | {"x-forwarded-for": claimed}).status_code == 401
+        assert post(client, BODY, JSON).status_code == 201
 
 
 @pytest.mark.parametrize(
