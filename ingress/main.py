@@ -9,27 +9,39 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
+from sqlalchemy.exc import OperationalError
+from starlette.requests import ClientDisconnect
 
-from ingress.limits import BodyLimit
+from ingress.express import Express
+from ingress.limits import Gate
 from ingress.parts import Parts
-from ingress.problems import unprocessable
-from ingress.routers import availability, challenges, operator, pages
+from ingress.problems import gone, store_away, unprocessable
+from ingress.rates import Rates
+from ingress.routers import availability, challenges, fiber, operator, pages
 from ingress.version import VERSION
+from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.settings import Settings, get_settings
+
+logger = logging.getLogger(__name__)
+
+ROUTERS = (challenges.router, fiber.router, availability.router, operator.router, pages.router)
+REFUSALS = {RequestValidationError: unprocessable, OperationalError: store_away, ClientDisconnect: gone}
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The app over the stores that `settings` name; they are opened, and created, at start."""
+    rates = Rates(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         for chatty in ("httpx", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        app.state.parts = Parts.open(settings)
-        app.state.parts.launcher.start()
+        app.state.parts = parts = Parts.open(settings, rates)
+        logger.info(who_may_push(settings))
+        parts.start()
         yield
-        app.state.parts.launcher.stop()
+        await parts.stop()
 
     app = FastAPIOffline(
         title="loosh ingress",
@@ -37,9 +49,11 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.",
         lifespan=lifespan,
     )
-    app.add_middleware(BodyLimit)
-    app.add_exception_handler(RequestValidationError, unprocessable)
-    for router in (challenges.router, availability.router, operator.router, pages.router):
+    app.add_middleware(Express)
+    app.add_middleware(Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes)
+    for kind, answer in REFUSALS.items():
+        app.add_exception_handler(kind, answer)
+    for router in ROUTERS:
         app.include_router(router)
     return app
 

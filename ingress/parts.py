@@ -9,9 +9,16 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ingress.auth import Door
+from ingress.handshakes import Handshakes
+from ingress.health import Health
+from ingress.intake import Intake
 from ingress.launcher import Launcher
+from ingress.rates import Rates
+from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
@@ -19,7 +26,7 @@ from loosh_pipeline.store.users import Users
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The stores and the launcher of one ingress."""
+    """The stores of one ingress, and what stands between them and strangers."""
 
     settings: Settings
     inbox: Inbox
@@ -27,21 +34,49 @@ class Parts:
     users: Users
     tables: Tables
     launcher: Launcher
+    rates: Rates
+    door: Door
+    handshakes: Handshakes
+    health: Health
+    writer: Writer
+    intake: Intake
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, settings: Settings) -> Parts:
+    def open(cls, settings: Settings, rates: Rates) -> Parts:
         """Create or open every store. Raises StoreError when one cannot be used."""
         inbox = Inbox.open(settings.inbox_url)
         settings.heatmaps_root.mkdir(parents=True, exist_ok=True)
+        tables = Tables(settings.tables_root)
+        launcher = Launcher(inbox, str(settings.dagster_url) if settings.dagster_url else None)
+        health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
         return cls(
             settings=settings,
             inbox=inbox,
             outbox=Outbox(inbox.engine),
             users=Users.open(settings.users_url),
-            tables=Tables(settings.tables_root),
-            launcher=Launcher(inbox, str(settings.dagster_url) if settings.dagster_url else None),
+            tables=tables,
+            launcher=launcher,
+            rates=rates,
+            door=Door(settings, rates),
+            handshakes=Handshakes(settings, Nonces(inbox.engine)),
+            health=health,
+            writer=writer,
+            intake=Intake(settings, health, writer, launcher),
         )
+
+    def start(self) -> None:
+        """Begin everything that runs beside requests; call it on the event loop."""
+        self.launcher.start()
+        self.writer.start()
+        self.health.start()
+
+    async def stop(self) -> None:
+        """Let what is under way come to its end; what was answered with 201 is on disk already."""
+        await self.writer.stop()
+        self.launcher.stop()
+        self.handshakes.close()
+        self.health.stop()
 
     def uptime_s(self) -> int:
         return int(time.monotonic() - self.started_s)
@@ -51,9 +86,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _parts(request: Request) -> Parts:
+def parts_of(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
 
-PartsOf = Annotated[Parts, Depends(_parts)]
+PartsOf = Annotated[Parts, Depends(parts_of)]

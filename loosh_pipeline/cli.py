@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loosh_pipeline.cli_challenges import send
 from loosh_pipeline.errors import ConfigError, LooshError
 from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
@@ -24,11 +25,13 @@ from loosh_pipeline.settings import Settings, get_settings
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 wallet_app = typer.Typer(no_args_is_help=True, help="Keys of this validator.")
 app.add_typer(wallet_app, name="wallet")
+challenges_app = typer.Typer(no_args_is_help=True, help="Challenges, for whoever tries a validator out.")
+app.add_typer(challenges_app, name="challenges")
 out = Console()
 err = Console(stderr=True)
 
 P = ParamSpec("P")
-SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "EMBEDDING_API_KEY", "LLM_API_KEY"}
+SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "CHALLENGE_PUSH_API_KEY", "EMBEDDING_API_KEY", "LLM_API_KEY"}
 """Settings whose value is never shown."""
 
 
@@ -203,6 +206,9 @@ def wallet_new(
     out.print(table)
     if info.coldkey_created:
         out.print("On a real network, move the file `coldkey` to a safe machine: the validator never reads it.")
+
+
+challenges_app.command("send")(_told(send))
 
 
 def _interruptible() -> None:

@@ -20,18 +20,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from loosh_pipeline.chain.process import ProcessChain
-from loosh_pipeline.devnet.challenge_api_app import push_challenges
 from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
 from loosh_pipeline.domain import ChallengeState, Emission, ObservedWeights
 from loosh_pipeline.errors import DevnetError
 from loosh_pipeline.local import devnet_process, local_settings, readiness
 from loosh_pipeline.orchestrator import WEIGHTS_JOB, DagsterApi
+from loosh_pipeline.sending import challenges, push_all
 from loosh_pipeline.services import LOOPBACK, services
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_of
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.supervisor import Supervisor, supervised
+from loosh_pipeline.wire.pushing import PlainSender
 
 READY_WITHIN_S = 120.0
 SCORED_WITHIN_S = 180.0
@@ -142,10 +143,10 @@ def _wait_ready(settings: Settings, step: _Steps) -> None:
 
 
 def _push(plan: DemoPlan, info: DevnetInfo, settings: Settings, step: _Steps) -> None:
-    prompts = [info.prompts[i % len(info.prompts)] for i in range(plan.challenges)]
-    url = f"http://{LOOPBACK}:{settings.api_port}"
-    answers = asyncio.run(push_challenges(prompts, url, PUSH_PER_S, parameters=PROMPT_PARAMETERS))
-    refused = [f"{each.status}: {each.error}" for each in answers.values() if each.status != httpx.codes.CREATED]
+    wanted = challenges([{"prompt": prompt} for prompt in info.prompts], plan.challenges, PROMPT_PARAMETERS)
+    sender = PlainSender(f"http://{LOOPBACK}:{settings.api_port}")
+    answers = asyncio.run(push_all(wanted, sender, PUSH_PER_S))
+    refused = [f"{each.status}: {each.said}" for each in answers.values() if each.status != httpx.codes.CREATED]
     accepted = len(answers) - len(refused)
     step.run("challenges accepted", plan.challenges, lambda: accepted, 0.0, lambda: "; ".join(refused))
 

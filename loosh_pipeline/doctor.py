@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.scorers import clipping_warning, model_warning
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.settings import Settings
@@ -27,7 +28,12 @@ class Finding:
 
 def findings(settings: Settings) -> list[Finding]:
     """Everything that is looked at, in the order in which it matters."""
-    return [_pay(settings), _model(settings)]
+    return [_intake(settings), _pay(settings), _model(settings)]
+
+
+def _intake(settings: Settings) -> Finding:
+    known = settings.intake_auth == "required" and bool(settings.intake_hotkeys or settings.challenge_push_api_key)
+    return Finding("intake", "ok" if known else "look", who_may_push(settings))
 
 
 def _pay(settings: Settings) -> Finding:

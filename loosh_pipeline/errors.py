@@ -7,6 +7,7 @@
     ├── ScoringError           a round cannot be scored as given
     ├── StoreError             inbox, outbox or tables
     │   ├── DuplicateChallenge the id is already known
+    │   ├── NonceUsed          a signed request was sent before
     │   └── UnknownChallenge   the id is not known
     ├── WireError              the fiber protocol
     │   └── CryptoError        a key, signature or token was refused
@@ -46,6 +47,10 @@ class StoreError(LooshError):
 
 class DuplicateChallenge(StoreError):
     """A challenge of this id was accepted before."""
+
+
+class NonceUsed(StoreError):
+    """A nonce was used before: this is a signed request sent twice."""
 
 
 class UnknownChallenge(StoreError):

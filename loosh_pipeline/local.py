@@ -33,6 +33,8 @@ NOT_OF_THE_MACHINE = (
     "embedding_model_name",
     "embedding_api_key",
     "challenge_api_key",
+    "challenge_push_api_key",
+    "reported_version",
 )
 """Settings of a real validator on this machine that a local one must not touch."""
 
@@ -65,7 +67,8 @@ def local_settings(info: DevnetInfo, home: Path, **changes: Any) -> Settings:
     devnet: dict[str, Any] = {name.lower(): value for name, value in info.environment().items()}
     # Exports of a model serve whoever runs it: a home of its own would wait for one of its own.
     model: dict[str, Any] = {"embedding_model": BUILTIN, "models_dir": get_settings().models_root}
-    values: dict[str, Any] = {**dict.fromkeys(NOT_OF_THE_MACHINE), **model, **devnet, **ports, **changes}
+    intake: dict[str, Any] = {"intake_auth": "required", "intake_hotkeys": (), "intake_local_auth": False}
+    values: dict[str, Any] = {**dict.fromkeys(NOT_OF_THE_MACHINE), **model, **intake, **devnet, **ports, **changes}
     return Settings(loosh_home=home, api_host=LOOPBACK, **values)
 
 

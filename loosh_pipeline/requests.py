@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationInfo, field_validator, model_validator
 
 from loosh_pipeline.domain import Challenge, ChallengeId
 
@@ -20,14 +21,33 @@ DEFAULT_MAX_TOKENS = 12_288
 DEFAULT_TEMPERATURE = 0.7
 DEFAULT_TOP_P = 0.95
 MAX_ID_CHARS = 128
-MAX_TOKENS_LIMIT = 131_072
-MAX_PROMPT_CHARS = 200_000
 MAX_NAME_CHARS = 256
-MAX_JSON_CHARS = 2_000_000
-"""Characters of messages, tools, tool_choice and metadata together, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a request may be; see the settings of the same names. What was stored is bound by none of them."""
+
+    prompt_chars: int = 200_000
+    message_chars: int = 200_000
+    """Text of one message; what is no text counts towards `json_chars`."""
+    json_chars: int = 2_000_000
+    """Characters of messages, tools, tool_choice and metadata together, as JSON."""
+    json_depth: int = 64
+    tokens: int = 131_072
+
+
+DEFAULT_LIMITS = Limits()
+NO_LIMITS = Limits(*[2**63 - 1] * 5)
+LIMITS = "limits"
+"""Key of the validation context under which `Limits` are given; without them, the defaults hold."""
 
 ChallengeIdText = Annotated[StrictStr, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
+Prompt = Annotated[str, Field(max_length=2**31 - 1)]
+"""Counting characters is what makes pydantic refuse a lone surrogate; how many are taken is in `Limits`."""
+
+NOTHING_FREE = (None, None, None, None)
 
 
 class ChallengeRequest(BaseModel):
@@ -37,16 +57,14 @@ class ChallengeRequest(BaseModel):
 
     id: ChallengeIdText = Field(description="Unique id; a second challenge of the same id is refused with 409.")
     correlation_id: Name | None = None
-    prompt: str | None = Field(
-        None, max_length=MAX_PROMPT_CHARS, description="What miners are to answer, unless `messages` say it."
-    )
+    prompt: Prompt | None = Field(None, description="What miners are to answer, unless `messages` say it.")
     messages: list[dict[str, Any]] | None = Field(None, description="OpenAI chat messages.")
     model: Name | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS_LIMIT)
+    max_tokens: int | None = Field(None, ge=1, le=2**63 - 1)
     metadata: dict[str, Any] | None = None
     created_at: datetime | None = None
     status: Name = "available"
@@ -67,34 +85,50 @@ class ChallengeRequest(BaseModel):
         except OverflowError as error:
             raise ValueError(f"created_at {value} lies outside the years 1 to 9999 in UTC") from error
 
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_within(cls, value: str | None, info: ValidationInfo) -> str | None:
+        _at_most(len(value or ""), _limits(info).prompt_chars, "the prompt has {} characters", "characters")
+        return value
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _tokens_within(cls, value: int | None, info: ValidationInfo) -> int | None:
+        _at_most(value or 0, _limits(info).tokens, "max_tokens is {}", "tokens")
+        return value
+
     @model_validator(mode="after")
-    def _can_be_scored(self) -> Self:
+    def _can_be_scored(self, info: ValidationInfo) -> Self:
         if not self.evaluated_prompt().strip():
             raise ValueError("nothing to answer: prompt is empty and no message of role 'user' has text; send either")
-        try:
-            json_chars = self._json_chars()
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                "the request must be plain JSON: no NaN, no lone surrogates, not nested deeper than can be stored"
-            ) from error
-        if json_chars > MAX_JSON_CHARS:
-            raise ValueError(
-                f"messages, tools, tool_choice and metadata are {json_chars} characters of JSON; "
-                f"at most {MAX_JSON_CHARS} are taken, so send less"
-            )
+        limits = _limits(info)
+        _at_most(
+            self._json_chars(),
+            limits.json_chars,
+            "messages, tools, tool_choice and metadata are {} characters of JSON",
+            "characters",
+        )
+        longest = max((len(message_text(message.get("content"))) for message in self.messages or ()), default=0)
+        _at_most(longest, limits.message_chars, "a message has {} characters of text", "characters")
         return self
 
     def _json_chars(self) -> int:
         """How long the JSON of the free-form fields is.
 
-        Raises ValueError or RecursionError for what could be accepted, yet never stored, sent or embedded.
+        Raises ValueError for what could be accepted, yet never stored, sent or embedded.
         """
-        free = json.dumps(
-            (self.messages, self.tools, self.tool_choice, self.metadata), allow_nan=False, ensure_ascii=False
-        )
-        free.encode()
-        self.model_dump(mode="json")
-        return len(free)
+        free = (self.messages, self.tools, self.tool_choice, self.metadata)
+        if free == NOTHING_FREE:
+            return 0
+        try:
+            text = json.dumps(free, allow_nan=False, ensure_ascii=False)
+            text.encode()
+            self.model_dump(mode="json")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                "the request must be plain JSON: no NaN, no lone surrogates, not nested deeper than can be stored"
+            ) from error
+        return len(text)
 
     def evaluated_prompt(self) -> str:
         """The prompt, or the text of the last user message when there is none."""
@@ -109,6 +143,17 @@ class ChallengeRequest(BaseModel):
         return self.model_dump(mode="json") | {"created_at": created_at.isoformat()}
 
 
+def _limits(info: ValidationInfo) -> Limits:
+    given = (info.context or {}).get(LIMITS, DEFAULT_LIMITS)
+    assert isinstance(given, Limits)
+    return given
+
+
+def _at_most(found: int, most: int, what: str, unit: str) -> None:
+    if found > most:
+        raise ValueError(f"{what.format(found)}; at most {most} {unit} are taken, so send less")
+
+
 def message_text(content: Any) -> str:
     """Text of a chat message: a string, or the text parts of a list of content parts."""
     if isinstance(content, str):
@@ -121,7 +166,7 @@ def message_text(content: Any) -> str:
 
 def resolve_challenge(request: Mapping[str, Any], received_at: datetime) -> Challenge:
     """A stored request with every parameter resolved, in the network's order of precedence."""
-    body = ChallengeRequest.model_validate(request)
+    body = ChallengeRequest.model_validate(request, context={LIMITS: NO_LIMITS})
     metadata = body.metadata or {}
     named = metadata.get("model")
     timing = metadata.get("timing_data")

@@ -6,14 +6,18 @@ directory, `LOOSH_HOME` (`.loosh` in the working directory), so that a first run
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections import Counter
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from loosh_pipeline.errors import CryptoError
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import PROFILES
 
@@ -23,6 +27,12 @@ UNSET = "<unset>"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
+
+OLDEST_VERSION = (1, 2, 8)
+"""The network sends no challenges to a validator that reports an older one."""
+VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+.][0-9A-Za-z.+-]{1,32})?")
+
+AuthMode = Literal["required", "signature-optional", "open"]
 
 
 class Settings(BaseSettings):
@@ -54,6 +64,29 @@ class Settings(BaseSettings):
     dagster_url: HttpUrl | None = Field(None, description="Dagster webserver the ingress asks to launch runs")
     embedder_url: HttpUrl | None = Field(None, description="embedding server; unset: embed in the process")
     embedder_threads: int = Field(2, ge=1)
+
+    # who may push challenges, and how much
+    intake_auth: AuthMode = Field("required", description="required, signature-optional (today's network) or open")
+    intake_hotkeys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="hotkeys that may push challenges, separated by commas"
+    )
+    challenge_push_api_key: SecretStr | None = Field(None, description="whoever knows it may push without a signature")
+    intake_local_auth: bool = Field(False, description="ask this machine for a signature too")
+    intake_window_s: float = Field(60.0, ge=1, le=600, description="how far a signed time may be from the server's")
+    intake_max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    intake_max_prompt_chars: int = Field(200_000, ge=1)
+    intake_max_message_chars: int = Field(200_000, ge=1, description="text of one message")
+    intake_max_json_chars: int = Field(2_000_000, ge=1024, description="messages, tools and metadata together")
+    intake_max_json_depth: int = Field(64, ge=8, le=200)
+    intake_max_tokens: int = Field(131_072, ge=1, le=2**31 - 1)
+    intake_rate_per_address: float = Field(50.0, gt=0, description="requests a second")
+    intake_rate_per_hotkey: float = Field(50.0, gt=0, description="pushed challenges a second")
+    intake_sessions_per_hotkey: int = Field(16, ge=1)
+    intake_max_sessions: int = Field(10_000, ge=1)
+    intake_max_backlog: int = Field(20_000, ge=1, description="challenges that may wait for their scores")
+    reported_version: str | None = Field(None, description="version that the network is told; unset: this package's")
+    unconsumed_after_s: float = Field(120.0, gt=0, description="when a challenge that nobody runs makes us unhealthy")
+    chain_unseen_after_s: float = Field(3600.0, gt=0, description="when a chain that is not seen makes us unhealthy")
 
     # the embedding model
     embedding_model: str = Field("builtin", description="builtin, a model's directory, or the URL of another server")
@@ -124,12 +157,33 @@ class Settings(BaseSettings):
             raise ValueError("a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945")
         return address
 
-    @field_validator("scoring_profiles", mode="before")
+    @field_validator("scoring_profiles", "intake_hotkeys", mode="before")
     @classmethod
-    def _listed(cls, profiles: object) -> object:
-        if not isinstance(profiles, str):
-            return profiles
-        return tuple(dict.fromkeys(name.strip() for name in profiles.split(",") if name.strip()))
+    def _listed(cls, names: object) -> object:
+        if not isinstance(names, str):
+            return names
+        return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+    @field_validator("intake_hotkeys")
+    @classmethod
+    def _addresses(cls, hotkeys: tuple[str, ...]) -> tuple[str, ...]:
+        from loosh_pipeline.wire.crypto import parse_hotkey
+
+        try:
+            return tuple(parse_hotkey(hotkey) for hotkey in hotkeys)
+        except CryptoError as error:
+            raise ValueError(f"INTAKE_HOTKEYS: {error}; separate SS58 addresses by commas") from error
+
+    @field_validator("reported_version")
+    @classmethod
+    def _new_enough(cls, told: str | None) -> str | None:
+        if told is None:
+            return None
+        found = VERSION.fullmatch(told)
+        if found is None or tuple(int(part) for part in found.groups()) < OLDEST_VERSION:
+            oldest = ".".join(map(str, OLDEST_VERSION))
+            raise ValueError(f"REPORTED_VERSION is {told[:40]!r}; the network wants {oldest} or newer, written like it")
+        return told
 
     @field_validator("embedding_model")
     @classmethod
@@ -171,6 +225,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "DATABASE_URL names an SQLite file; name it with DB_PATH, and keep DATABASE_URL for Postgres"
             )
+        if self.intake_auth == "open" and not _is_loopback(self.api_host):
+            raise ValueError(
+                f"INTAKE_AUTH=open lets anybody push who reaches API_HOST ({self.api_host}); bind it to 127.0.0.1, or "
+                "use required or signature-optional"
+            )
         ports = Counter(getattr(self, name) for name in PORTS)
         shared = [name for name in PORTS if ports[getattr(self, name)] > 1]
         if shared:
@@ -180,6 +239,11 @@ class Settings(BaseSettings):
     @property
     def home(self) -> Path:
         return self.loosh_home.expanduser().absolute()
+
+    @property
+    def version_told(self) -> str:
+        """The version that the network is told."""
+        return self.reported_version or version("loosh-pipeline")
 
     @property
     def inbox_url(self) -> str:
@@ -214,8 +278,13 @@ class Settings(BaseSettings):
     @property
     def ingress_url(self) -> str:
         """Address of the ingress for links, without a trailing slash."""
+        return str(self.public_url or self.local_url).rstrip("/")
+
+    @property
+    def local_url(self) -> str:
+        """Address of the ingress for programs on this machine, which may push without a signature."""
         host = f"[{self.api_reached_at}]" if ":" in self.api_reached_at else self.api_reached_at
-        return str(self.public_url or f"http://{host}:{self.api_port}").rstrip("/")
+        return f"http://{host}:{self.api_port}"
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, so that another process has exactly the same ones."""
@@ -233,6 +302,13 @@ def _as_text(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @lru_cache(maxsize=1)

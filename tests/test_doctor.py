@@ -64,3 +64,22 @@ def test_contradictory_profiles_are_told_by_name(own_home: Path, monkeypatch: py
     printed = CliRunner().invoke(app, ["doctor"])
     assert printed.exit_code == 2
     assert "SCORING_PROFILES" in printed.stderr
+
+
+HOTKEY = "5CcyqxXnJucaCnQQvvUg5EPzj1uoNAxACZvzArHw5aVDvgNH"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "text"),
+    [
+        ({}, "look", "challenges are taken from programs on this machine; name the Challenge API's hotkey"),
+        ({"intake_hotkeys": (HOTKEY,)}, "ok", "challenges are taken from hotkeys (1), programs on this machine"),
+        ({"challenge_push_api_key": "k"}, "ok", "challenges are taken from holders of the API key, programs"),
+        ({"intake_local_auth": True}, "look", "challenges are taken from nobody"),
+        ({"intake_auth": "signature-optional"}, "look", "anybody may push challenges, signed or not"),
+        ({"intake_auth": "open", "api_host": "127.0.0.1"}, "look", "anybody on this machine may push"),
+    ],
+)
+def test_who_may_push_is_said(tmp_path: Path, changes: dict[str, object], verdict: str, text: str) -> None:
+    found, said_text = said(Settings(loosh_home=tmp_path, **changes))["intake"]
+    assert (found, text in said_text) == (verdict, True), said_text

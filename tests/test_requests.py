@@ -16,13 +16,17 @@ from loosh_pipeline.requests import (
     DEFAULT_MODEL,
     DEFAULT_TEMPERATURE,
     DEFAULT_TOP_P,
-    MAX_JSON_CHARS,
-    MAX_PROMPT_CHARS,
+    LIMITS,
     ChallengeRequest,
+    Limits,
     message_text,
     resolve_challenge,
 )
+from loosh_pipeline.wire.messages import build_challenge
 from tests.builders import NOON
+
+MAX_PROMPT_CHARS = Limits().prompt_chars
+MAX_JSON_CHARS = Limits().json_chars
 
 
 def request(**fields: Any) -> ChallengeRequest:
@@ -139,7 +143,7 @@ def test_the_prompt_is_bounded() -> None:
     ],
 )
 def test_free_fields_are_bounded_together(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=r"are 20000\d\d characters of JSON; at most 2000000 are taken"):
+    with pytest.raises(ValidationError, match=r"are 20000\d\d characters of JSON; at most 2000000 characters"):
         request(**fields)
 
 
@@ -185,3 +189,49 @@ def test_any_metadata_is_refused_or_can_be_stored(value: Any) -> None:
     except ValidationError:
         return
     assert json.loads(json.dumps(stored, ensure_ascii=False).encode())["metadata"]["value"] == value
+
+
+CONVERSATION: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "name": "ann", "content": "What is this?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "t1", "type": "function", "function": {"name": "look"}}],
+    },
+    {"role": "tool", "tool_call_id": "t1", "content": "a cat"},
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "And this?"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+            {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+            {"type": "text", "text": "Say it in French."},
+        ],
+    },
+]
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", {"type": "function", "function": {"name": "look"}}, None])
+def test_w_22_conversations_parts_and_tools_reach_miners_untouched(choice: Any) -> None:
+    sent = {"prompt": None, "messages": CONVERSATION, "tools": TOOLS, "tool_choice": choice}
+    payload = build_challenge(resolved(**json.loads(json.dumps(sent))))
+    assert (payload["messages"], payload["tools"], payload["tool_choice"]) == (CONVERSATION, TOOLS, choice)
+    assert payload["prompt"] == "And this?\nSay it in French."
+
+
+def test_w_22_what_has_nothing_to_answer_is_never_accepted() -> None:
+    for fields in ({"prompt": None}, {"prompt": None, "messages": []}, {"prompt": "", "messages": CONVERSATION[:1]}):
+        with pytest.raises(ValidationError, match="nothing to answer"):
+            request(**fields)
+
+
+def test_what_was_stored_under_wider_limits_is_still_understood() -> None:
+    wide = {LIMITS: Limits(prompt_chars=10**6, message_chars=10**6, json_chars=10**7, tokens=10**6)}
+    messages = [{"role": "user", "content": "m" * 300_000}]
+    fields = {"id": "c-1", "prompt": "p" * 300_000, "messages": messages, "max_tokens": 500_000}
+    stored = ChallengeRequest.model_validate(fields, context=wide).stored(NOON)
+    with pytest.raises(ValidationError):
+        ChallengeRequest.model_validate(stored)
+    assert resolve_challenge(stored, NOON).max_tokens == 500_000

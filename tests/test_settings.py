@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from pydantic import SecretStr, ValidationError
 from loosh_pipeline.settings import PORTS, UNSET, Settings, get_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+ALICE = "5CcyqxXnJucaCnQQvvUg5EPzj1uoNAxACZvzArHw5aVDvgNH"
+BOB = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
 
 VALUES: dict[str, tuple[str, Any]] = {
     "loosh_home": ("/data/loosh", Path("/data/loosh")),
@@ -27,6 +31,25 @@ VALUES: dict[str, tuple[str, Any]] = {
     "dagster_url": ("http://d:3000/", "http://d:3000/"),
     "embedder_url": ("http://e:1/", "http://e:1/"),
     "embedder_threads": ("3", 3),
+    "intake_auth": ("signature-optional", "signature-optional"),
+    "intake_hotkeys": (f"{ALICE}, {BOB},{ALICE}", (ALICE, BOB)),
+    "challenge_push_api_key": ("key four", "key four"),
+    "intake_local_auth": ("true", True),
+    "intake_window_s": ("30", 30.0),
+    "intake_max_body_bytes": ("2048", 2048),
+    "intake_max_prompt_chars": ("100", 100),
+    "intake_max_message_chars": ("101", 101),
+    "intake_max_json_chars": ("2000", 2000),
+    "intake_max_json_depth": ("32", 32),
+    "intake_max_tokens": ("4096", 4096),
+    "intake_rate_per_address": ("2.5", 2.5),
+    "intake_rate_per_hotkey": ("1.5", 1.5),
+    "intake_sessions_per_hotkey": ("2", 2),
+    "intake_max_sessions": ("100", 100),
+    "intake_max_backlog": ("1000", 1000),
+    "reported_version": ("1.2.8", "1.2.8"),
+    "unconsumed_after_s": ("60", 60.0),
+    "chain_unseen_after_s": ("7200", 7200.0),
     "embedding_model": ("http://m/v1", "http://m/v1"),
     "embedding_model_name": ("all-mpnet", "all-mpnet"),
     "embedding_api_key": ("key three", "key three"),
@@ -150,6 +173,14 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"PAY_PROFILE": "fair", "SCORING_PROFILES": "robust,fair"}, "SCORING_PROFILES names fair"),
         ({"CONTEXT_ROUNDS": "19"}, "context_rounds"),
         ({"CONTEXT_REFRESH_H": "0"}, "context_refresh_h"),
+        ({"INTAKE_AUTH": "perhaps"}, "'required', 'signature-optional' or 'open'"),
+        ({"INTAKE_AUTH": "open"}, r"API_HOST \(0.0.0.0\); bind it to 127.0.0.1"),
+        ({"INTAKE_HOTKEYS": f"{ALICE},alice"}, "INTAKE_HOTKEYS: hotkey 'alice' is not an SS58 address"),
+        ({"INTAKE_MAX_JSON_DEPTH": "1000"}, "intake_max_json_depth"),
+        ({"INTAKE_RATE_PER_ADDRESS": "0"}, "intake_rate_per_address"),
+        ({"INTAKE_MAX_BACKLOG": "0"}, "intake_max_backlog"),
+        ({"REPORTED_VERSION": "1.2.7"}, "the network wants 1.2.8 or newer"),
+        ({"REPORTED_VERSION": "newest"}, "REPORTED_VERSION is 'newest'"),
         ({"API_PORT": "3000"}, "API_PORT, DAGSTER_PORT must all be different ports"),
     ],
 )
@@ -159,12 +190,25 @@ def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, variables: dict
         Settings()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_an_open_intake_is_for_this_machine(host: str) -> None:
+    assert Settings(intake_auth="open", api_host=host).intake_auth == "open"
+
+
+@pytest.mark.parametrize(
+    ("told", "version"), [("1.2.8", "1.2.8"), ("2.0.0-rc.1", "2.0.0-rc.1"), (None, version("loosh-pipeline"))]
+)
+def test_the_network_is_told_a_version_it_takes(told: str | None, version: str) -> None:
+    assert Settings(reported_version=told).version_told == version
+
+
 def test_secrets_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(
         monkeypatch,
         {"CHALLENGE_API_KEY": "hunter2", "LLM_API_KEY": "hunter2", "DATABASE_URL": "postgresql://u:hunter2@h/d"},
     )
     set_all(monkeypatch, {"EMBEDDING_MODEL": "http://m/v1", "EMBEDDING_API_KEY": "hunter2"})
+    set_all(monkeypatch, {"CHALLENGE_PUSH_API_KEY": "hunter2"})
     settings = Settings()
     assert "hunter2" not in repr(settings) + str(settings)
 
@@ -196,6 +240,7 @@ def test_places_are_in_the_home_unless_they_are_named(own_home: Path, monkeypatc
 def test_the_ingress_is_reached_where_it_listens(given: dict[str, Any], host: str, url: str) -> None:
     settings = Settings(**given)
     assert (settings.api_reached_at, settings.ingress_url) == (host, url)
+    assert Settings(**given | {"public_url": None}).local_url in ("http://[::1]:8000", f"http://{host}:8000")
 
 
 @pytest.mark.parametrize(

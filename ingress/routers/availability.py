@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from ingress.parts import Parts, PartsOf, now
-from ingress.version import SERVICE_NAME, VERSION
-from loosh_pipeline.domain import ChallengeState
-
-UNCONSUMED_AFTER_S = 120.0
-"""The sensor looks every few seconds: what waits longer, nobody consumes."""
+from ingress.callers import CALLER
+from ingress.parts import PartsOf
+from ingress.version import SERVICE_NAME
 
 router = APIRouter(prefix="/availability", tags=["availability"])
 
@@ -32,7 +29,7 @@ class ProcessingStats(BaseModel):
 
 class Health(BaseModel):
     service_name: str = SERVICE_NAME
-    version: str = VERSION
+    version: str
     status: Literal["healthy", "unhealthy"]
     reasons: list[str]
     queue_size: int
@@ -42,34 +39,28 @@ class Health(BaseModel):
 @router.get("")
 def availability(parts: PartsOf) -> Availability:
     """Whether a challenge posted now would be accepted."""
-    return Availability(available=parts.inbox.is_running())
+    return Availability(available=parts.intake.open())
 
 
 @router.get("/health")
 @router.get("/healthz", include_in_schema=False)
-def health(parts: PartsOf) -> Health:
+def health(request: Request, parts: PartsOf) -> Health:
     """How the validator is, in the network's shape, with the reason when it is not well."""
-    stats = parts.inbox.stats()
-    active = sum(stats.by_state.get(s, 0) for s in (ChallengeState.DISPATCHED, ChallengeState.COLLECTED))
-    capacity = max(0, parts.settings.max_concurrent_runs - active)
-    reasons = _reasons(parts)
+    fresh = request.scope[CALLER].local  # strangers hear how it was within the last second, which costs nothing
+    condition = parts.health.look() if fresh else parts.health.condition
+    reasons = list(parts.health.reasons())
+    most = parts.settings.max_concurrent_runs
+    capacity = max(0, most - condition.active)
     return Health(
+        version=parts.settings.version_told,
         status="unhealthy" if reasons else "healthy",
         reasons=reasons,
-        queue_size=stats.queued,
+        queue_size=condition.waiting,
         processing_stats=ProcessingStats(
-            queue_size=stats.queued,
-            active_challenges=active,
-            max_concurrent=parts.settings.max_concurrent_runs,
+            queue_size=condition.waiting,
+            active_challenges=condition.active,
+            max_concurrent=most,
             available_capacity=capacity,
             semaphore_available=capacity,
         ),
     )
-
-
-def _reasons(parts: Parts) -> list[str]:
-    reasons = [] if parts.inbox.is_running() else ["stopped by an operator with /set_running"]
-    due_since = parts.inbox.oldest_waiting()
-    if due_since is not None and (late_s := (now() - due_since).total_seconds()) > UNCONSUMED_AFTER_S:
-        reasons.append(f"a challenge has waited {late_s:.0f} s for its run to be requested; is the Dagster daemon up?")
-    return reasons

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, HTTPException, status
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 from pydantic import BaseModel
 
-from ingress.parts import PartsOf, now
-from loosh_pipeline.domain import ChallengeId
-from loosh_pipeline.errors import DuplicateChallenge
+from ingress.bodies import plain_challenge
+from ingress.callers import CALLER
+from ingress.parts import PartsOf, parts_of
 from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.wire.headers import API_KEY_HEADER, HOTKEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER
+
+CREDENTIALS = {
+    HOTKEY_HEADER: "SS58 address of the hotkey that signs",
+    NONCE_HEADER: "unix seconds, such as 1733011200.5; used once",
+    SIGNATURE_HEADER: "0x and 128 hexadecimal digits: sr25519 over {nonce}:{hotkey}:{sha256 of the body, hexadecimal}",
+    API_KEY_HEADER: "instead of a signature; or `Authorization: Bearer`",
+}
+
 
 router = APIRouter(prefix="/challenges", tags=["challenges"])
 
@@ -28,30 +41,58 @@ class Problem(BaseModel):
     detail: str
 
 
+class Problems(BaseModel):
+    detail: list[dict[str, Any]]
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "not signed, or not rightly"},
+    403: {"model": Problem, "description": "signed by a hotkey that may not push here"},
+    409: {"model": Problem, "description": "the id was accepted before"},
+    413: {"model": Problem, "description": "the body is too large"},
+    429: {"model": Problem, "description": "too many requests; see Retry-After"},
+    503: {"model": Problem, "description": "no challenge is taken now, with the reasons; see Retry-After"},
+}
+
+
+ACCEPTED = Accepted(challenge_id="%s").model_dump_json().replace('"%s"', "%s").encode()
+
+
+def accepted(challenge_id: str) -> Response:
+    """201, as both ways of sending a challenge are answered."""
+    return Response(ACCEPTED % json.dumps(challenge_id).encode(), status_code=201, media_type="application/json")
+
+
 @router.post(
     "",
-    status_code=status.HTTP_201_CREATED,
-    responses={
-        409: {"model": Problem, "description": "the id was accepted before"},
-        503: {"model": Problem, "description": "the validator was stopped with /set_running"},
+    status_code=201,
+    response_model=Accepted,
+    responses=REFUSALS
+    | {
+        415: {"model": Problem, "description": "an unsigned challenge of another content type"},
+        422: {"model": Problems, "description": "it cannot be scored, and why"},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": ChallengeRequest.model_json_schema()}},
+        },
+        "parameters": [
+            {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": said}
+            for name, said in CREDENTIALS.items()
+        ],
     },
 )
-def receive_challenge(request: ChallengeRequest, parts: PartsOf) -> Accepted:
+async def receive_challenge(request: Request) -> Response:
     """Accept a challenge. Once 201 is answered it is on disk, and it will be evaluated whatever dies."""
-    if not parts.inbox.is_running():
-        raise HTTPException(
-            status.HTTP_503_SERVICE_UNAVAILABLE,
-            'the validator is stopped and takes no new challenges; POST /set_running {"running": true} resumes it',
-            headers={"Retry-After": "60"},
-        )
-    challenge_id = ChallengeId(request.id)
-    received_at = now()
-    try:
-        parts.inbox.accept(challenge_id, request.stored(received_at), received_at)
-    except DuplicateChallenge as error:
-        raise HTTPException(status.HTTP_409_CONFLICT, str(error)) from error
-    parts.launcher.launch_soon(challenge_id)
-    return Accepted(challenge_id=challenge_id)
+    parts = parts_of(request)
+    caller = request.scope[CALLER]
+    parts.door.glance(request.headers, caller)
+    await parts.intake.require_open()
+    body = await request.body()
+    nonce = parts.door.pushed(request.headers, body, caller)
+    challenge = plain_challenge(body, parts.intake.limits)
+    return accepted(await parts.intake.take(challenge, nonce))
 
 
 @router.get("/stats")

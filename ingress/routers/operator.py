@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request, status
 from pydantic import BaseModel, Field
 
+from ingress.callers import CALLER
 from ingress.parts import Parts, PartsOf, now
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import StoreError
 
 router = APIRouter(tags=["operator"])
 
 ACTIVE_WITHIN = timedelta(hours=1)
-FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
+REGISTER_COST = 9.0
+"""A registration counts as ten requests of its address: it is kept for good."""
 
 MasterHotkey = Annotated[str, Header(description="hotkey of the caller, for the log")]
 
@@ -44,26 +46,22 @@ class Stats(BaseModel):
 
 def from_this_machine(request: Request) -> None:
     """Refuse a caller from elsewhere: whoever may call this can stop the validator."""
-    host = request.client.host if request.client else ""
-    forwarded = any(name in request.headers for name in FORWARDING_HEADERS)
-    if forwarded or not _is_loopback(host):
+    caller = request.scope[CALLER]
+    if not caller.local:
         raise HTTPException(
-            status.HTTP_403_FORBIDDEN, f"only from the validator's own machine, not from {host or 'an unknown address'}"
+            status.HTTP_403_FORBIDDEN, f"only from the validator's own machine, not from {caller.address}"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @router.post("/register/")
 @router.post("/register", include_in_schema=False)
-def register(registration: Registration, parts: PartsOf) -> Done:
+def register(request: Request, registration: Registration, parts: PartsOf) -> Done:
     """Register a user by hotkey; doing so twice changes nothing."""
-    parts.users.register(Hotkey(registration.hotkey), now())
+    parts.rates.count_address(request.scope[CALLER], REGISTER_COST)
+    try:
+        parts.users.register(Hotkey(registration.hotkey), now())
+    except StoreError as error:
+        raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, str(error)) from error
     return Done(message=f"User with hotkey {registration.hotkey} registered successfully")
 
 
@@ -83,6 +81,7 @@ def get_stats(parts: PartsOf, master_hotkey: MasterHotkey) -> Stats:
 def set_running(change: Running, parts: PartsOf, master_hotkey: MasterHotkey) -> Done:
     """Stop or resume taking challenges. What was accepted is evaluated all the same; survives a restart."""
     parts.inbox.set_running(change.running, now())
+    parts.health.look()
     return Done(message=f"Validator running status set to: {change.running}")
 
 

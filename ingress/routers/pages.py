@@ -30,7 +30,7 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
         "overview.html",
         {
             "version": VERSION,
-            "running": parts.inbox.is_running(),
+            "reasons": parts.health.reasons(),
             "stats": parts.inbox.stats(),
             "outbox": parts.outbox.counts(),
             "refused": parts.outbox.refused(REFUSED),

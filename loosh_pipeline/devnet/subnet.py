@@ -18,12 +18,14 @@ from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
 from loosh_pipeline.devnet.api_endpoints import ApiSays
 from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
-from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app, push_challenges
+from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.devnet.faults import Fault
 from loosh_pipeline.devnet.miner_app import create_miner_app
 from loosh_pipeline.devnet.servers import HOST, Served, serve_apps
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import DevnetError
+from loosh_pipeline.sending import challenges, push_all
+from loosh_pipeline.wire.pushing import PlainSender
 
 VALIDATOR_STAKE_TAO = 10_000.0
 MINER_COLDKEY_URI = "//loosh-devnet//cold"
@@ -180,4 +182,5 @@ async def run_subnet(
 
 async def _push_for_ever(info: DevnetInfo, validator_url: str, every_s: float) -> None:
     while True:
-        await push_challenges(info.prompts, validator_url, 1 / every_s, parameters=PROMPT_PARAMETERS)
+        prompts = [{"prompt": prompt} for prompt in info.prompts]
+        await push_all(challenges(prompts, None, PROMPT_PARAMETERS), PlainSender(validator_url), 1 / every_s)

@@ -31,6 +31,7 @@ from loosh_pipeline.store.schema import UtcDateTime, challenges, flags, miners, 
 
 RUNNING = "running"
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
+WITHOUT_SCORES = (ChallengeState.RECEIVED, *UNFINISHED[:2])
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 600.0
@@ -85,21 +86,9 @@ class Inbox:
 
     def accept(self, challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> None:
         """Commit a challenge. Raises DuplicateChallenge when the id was ever accepted before."""
-        row = {
-            "id": challenge_id,
-            "request": request,
-            "state": ChallengeState.RECEIVED,
-            "received_at": now,
-            "state_changed_at": now,
-            "next_run_at": now,
-            "attempts": 0,
-            "asked": 0,
-            "answered": 0,
-            "elapsed_ms_sum": 0.0,
-        }
         try:
             with self.engine.begin() as connection:
-                connection.execute(challenges.insert().values(row))
+                connection.execute(challenges.insert().values(new_row(challenge_id, request, now)))
         except IntegrityError as error:
             raise DuplicateChallenge(f"Challenge {challenge_id} already exists") from error
 
@@ -187,8 +176,24 @@ class Inbox:
 
     def oldest_waiting(self) -> datetime | None:
         """Since when the challenge that waits longest for its run to be requested has been due; None: none waits."""
+        query = select(func.min(challenges.c.next_run_at)).where(challenges.c.state.in_(WAITING))
         with reading(self.engine) as connection:
-            return connection.execute(select(func.min(challenges.c.next_run_at))).scalar_one_or_none()
+            return connection.execute(query).scalar_one_or_none()
+
+    def moved_since(self, since: datetime) -> bool:
+        """Whether a challenge that is being evaluated has moved on since then."""
+        query = select(challenges.c.id).where(
+            challenges.c.state.in_(UNFINISHED), challenges.c.state_changed_at >= since
+        )
+        with reading(self.engine) as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def waiting(self) -> Mapping[ChallengeState, int]:
+        """Challenges that have no scores yet and are not given up, by state. Reads no more rows than there are."""
+        query = select(challenges.c.state, func.count()).where(challenges.c.state.in_(WITHOUT_SCORES))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.group_by(challenges.c.state)).all()
+        return {ChallengeState(state): int(count) for state, count in rows}
 
     def seen_alive(self, row: InboxRow, now: datetime) -> None:
         """Its run lives, though slowly: look at the others first, so that no dead one waits behind a long queue."""
@@ -256,7 +261,7 @@ class Inbox:
         elapsed_ms = sum(float(row.elapsed_ms_sum) for row in rows)
         return InboxStats(
             total=sum(by_state.values()),
-            queued=sum(by_state.get(s, 0) for s in (ChallengeState.RECEIVED, *UNFINISHED[:2])),
+            queued=sum(by_state.get(s, 0) for s in WITHOUT_SCORES),
             by_state=by_state,
             asked=sum(int(row.asked) for row in rows),
             answered=answered,
@@ -292,6 +297,22 @@ class Inbox:
     def set_running(self, running: bool, now: datetime) -> None:
         with self.engine.begin() as connection:
             set_flag(connection, RUNNING, "true" if running else "false", now)
+
+
+def new_row(challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The row of a challenge that was just received."""
+    return {
+        "id": challenge_id,
+        "request": request,
+        "state": ChallengeState.RECEIVED,
+        "received_at": now,
+        "state_changed_at": now,
+        "next_run_at": now,
+        "attempts": 0,
+        "asked": 0,
+        "answered": 0,
+        "elapsed_ms_sum": 0.0,
+    }
 
 
 def pause_s(attempts: int, first_s: float, longest_s: float) -> float:

@@ -24,15 +24,15 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _HEX = re.compile(r"[0-9a-fA-F]*")
 
 
-def decode_object(data: bytes, what: str) -> dict[str, Any]:
+def decode_object(data: bytes, what: str, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """The JSON object in `data`. Raises WireError that names `what` when it is anything else."""
-    value = decode_json(data, what)
+    value = decode_json(data, what, max_depth)
     if not isinstance(value, dict):
         raise WireError(f"{what} is not a JSON object but {_kind(value)}")
     return value
 
 
-def decode_json(data: bytes, what: str, *, lenient_numbers: bool = False) -> Any:
+def decode_json(data: bytes, what: str, max_depth: int = MAX_DEPTH, *, lenient_numbers: bool = False) -> Any:
     """Any JSON value in UTF-8 `data`; with `lenient_numbers` also NaN and infinities. Raises WireError."""
     parse_float: Callable[[str], float] = float if lenient_numbers else _finite
     parse_constant: Callable[[str], float] = float if lenient_numbers else _refuse_constant
@@ -41,8 +41,8 @@ def decode_json(data: bytes, what: str, *, lenient_numbers: bool = False) -> Any
         value = json.loads(text, parse_float=parse_float, parse_constant=parse_constant)
     except (ValueError, RecursionError) as error:
         raise WireError(f"{what} is not valid JSON: {_short(error)}") from error
-    if _depth_exceeds(value, MAX_DEPTH):
-        raise WireError(f"{what} nests deeper than {MAX_DEPTH} levels")
+    if _depth_exceeds(value, max_depth):
+        raise WireError(f"{what} nests deeper than {max_depth} levels")
     if _SURROGATE_ESCAPE.search(text):
         _refuse_lone_surrogates(value, what)
     return value

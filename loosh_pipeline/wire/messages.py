@@ -148,11 +148,11 @@ def parse_miner_key_exchange(body: bytes) -> KeyExchange:
     fields = Fields(decode_object(body, "key exchange"), "key exchange")
     hotkey = parse_hotkey(fields.text("validator_hotkey_ss58", _MAX_NAME_CHARS))
     timestamp_s = fields.number("timestamp")
-    nonce = _token(fields, "nonce")
+    nonce = parse_token(fields, "nonce")
     binding = fields.optional_text("binding_signature", _MAX_NAME_CHARS)
     return KeyExchange(
         hotkey=hotkey,
-        key_uuid=_token(fields, "symmetric_key_uuid"),
+        key_uuid=parse_token(fields, "symmetric_key_uuid"),
         ciphertext=decode_hex(
             fields.text("encrypted_symmetric_key", 4096), CIPHERTEXT_BYTES, "encrypted_symmetric_key"
         ),
@@ -190,7 +190,7 @@ def parse_api_key_exchange(body: bytes) -> KeyExchange:
     fields = Fields(decode_object(body, "key exchange"), "key exchange")
     hotkey = parse_hotkey(fields.text("validator_hotkey_ss58", _MAX_NAME_CHARS))
     timestamp_s = fields.number("timestamp")
-    key_uuid = _token(fields, "key_uuid")
+    key_uuid = parse_token(fields, "key_uuid")
     return KeyExchange(
         hotkey=hotkey,
         key_uuid=key_uuid,
@@ -310,7 +310,7 @@ def usage_dict(usage: Usage) -> dict[str, int]:
     }
 
 
-def _token(fields: Fields, name: str) -> str:
+def parse_token(fields: Fields, name: str) -> str:
     """A uuid or nonce: printable and short, as it goes into headers and memory."""
     value = fields.text(name, 128)
     if not _TOKEN.fullmatch(value):

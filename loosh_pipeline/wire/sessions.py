@@ -81,7 +81,7 @@ class SessionKeys:
     def put(self, hotkey: Hotkey, key_uuid: str, symmetric_key: bytes, *, now_s: float) -> None:
         self._keys.pop((hotkey, key_uuid), None)
         self._keys[hotkey, key_uuid] = _StoredKey(symmetric_key, now_s + self._ttl_s)
-        self._drop_expired(now_s)
+        self.drop_expired(now_s)
         of_hotkey = [key for key in self._keys if key[0] == hotkey]
         for key in of_hotkey[: -self._max_per_hotkey]:
             del self._keys[key]
@@ -92,7 +92,7 @@ class SessionKeys:
         stored = self._keys.get((Hotkey(hotkey), key_uuid))
         return None if stored is None or stored.expires_at_s <= now_s else stored.symmetric_key
 
-    def _drop_expired(self, now_s: float) -> None:
+    def drop_expired(self, now_s: float) -> None:
         while self._keys and next(iter(self._keys.values())).expires_at_s <= now_s:
             self._keys.popitem(last=False)
 
@@ -100,8 +100,9 @@ class SessionKeys:
 class HandshakeServer:
     """One RSA key pair, the sessions opened with it, and the nonces that opened them.
 
-    Serves any dialect: a dialect parses its body into a `KeyExchange`. Not thread-safe; the private-key
-    operation takes about a millisecond. `clock` gives unix seconds.
+    Serves any dialect: a dialect parses its body into a `KeyExchange`. Not thread-safe, but for `decrypt`, which is
+    the private-key operation and takes about a millisecond. `clock` gives unix seconds. `open_session` does all that a
+    server with nonces in memory needs; one that keeps them on disk takes the steps one by one.
     """
 
     def __init__(
@@ -122,15 +123,22 @@ class HandshakeServer:
 
     def open_session(self, exchange: KeyExchange) -> None:
         """Verify an exchange and keep its key. Raises CryptoError that says which check refused it."""
-        now_s = self._clock()
-        age_s = now_s - exchange.timestamp_s
-        if abs(age_s) > self._window_s:
-            raise CryptoError(f"timestamp is {age_s:.0f} s old; it must be within {self._window_s:g} s")
+        self.check_time(exchange)
         verify_signature(exchange.message, exchange.signature, exchange.hotkey)
         alive_until_s = exchange.timestamp_s + self._window_s
-        self._nonces.use(exchange.hotkey, exchange.once, now_s=now_s, alive_until_s=alive_until_s)
-        symmetric_key = decrypt_symmetric_key(self._private_key, exchange.ciphertext)
-        self.keys.put(exchange.hotkey, exchange.key_uuid, symmetric_key, now_s=now_s)
+        self._nonces.use(exchange.hotkey, exchange.once, now_s=self._clock(), alive_until_s=alive_until_s)
+        symmetric_key = self.decrypt(exchange)
+        self.keys.put(exchange.hotkey, exchange.key_uuid, symmetric_key, now_s=self._clock())
+
+    def check_time(self, exchange: KeyExchange) -> None:
+        """Raises CryptoError when the exchange was not made now, by this server's clock."""
+        age_s = self._clock() - exchange.timestamp_s
+        if abs(age_s) > self._window_s:
+            raise CryptoError(f"timestamp is {age_s:.0f} s old; it must be within {self._window_s:g} s")
+
+    def decrypt(self, exchange: KeyExchange) -> bytes:
+        """The symmetric key of an exchange. Raises CryptoError when it was made for another public key."""
+        return decrypt_symmetric_key(self._private_key, exchange.ciphertext)
 
     def session_key(self, hotkey: str, key_uuid: str) -> bytes | None:
         """The key of an open session; None when it is unknown or expired."""

@@ -10,20 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from loosh_pipeline.devnet.api_record import Batches, Record
-from loosh_pipeline.devnet.challenge_api_app import Pushed, create_challenge_api_app, push_challenges
+from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.devnet.servers import Served, serve_apps
 from loosh_pipeline.domain import DeliveryKind
-from loosh_pipeline.errors import CryptoError, DevnetError
 from loosh_pipeline.wire.batch import Evaluation, build_response_batch
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, new_symmetric_key
-from loosh_pipeline.wire.headers import verify_signature_headers
 from loosh_pipeline.wire.messages import build_api_key_exchange
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests import builders
@@ -150,57 +145,3 @@ def test_nothing_is_taken_without_a_session_or_a_signature() -> None:
             return [answer.status_code for answer in answers]
 
     assert asyncio.run(scenario()) == [401, 422, 422]
-
-
-class Intake:
-    """A validator's POST /challenges: 201, 409 on every third, signatures noted."""
-
-    def __init__(self) -> None:
-        self.challenges: list[dict[str, Any]] = []
-        self.times_s: list[float] = []
-        self.signers: list[str | None] = []
-
-    async def post(self, request: Request) -> Response:
-        body = await request.body()
-        self.times_s.append(time.monotonic())
-        self.challenges.append(await request.json())
-        try:
-            call = verify_signature_headers(request.headers, body, now_s=time.time(), window_s=30)
-            self.signers.append(call.hotkey)
-        except CryptoError:
-            self.signers.append(None)
-        status = 409 if len(self.challenges) % 3 == 0 else 201
-        return JSONResponse({"detail": "known"}, status_code=status)
-
-    @property
-    def app(self) -> Starlette:
-        return Starlette(routes=[Route("/challenges", self.post, methods=["POST"])])
-
-
-def test_challenges_are_pushed_signed_and_at_the_asked_rate() -> None:
-    intake = Intake()
-
-    async def scenario() -> dict[str, Pushed]:
-        async with serve_apps([Served(intake.app)]) as (port,):
-            return await push_challenges(
-                ["a", "b", "c"], f"http://127.0.0.1:{port}/", 10.0, signer=VALIDATOR, parameters={"max_tokens": 9}
-            )
-
-    pushed = asyncio.run(scenario())
-    assert [one.status for one in pushed.values()] == [201, 201, 409]
-    assert [challenge["prompt"] for challenge in intake.challenges] == ["a", "b", "c"]
-    assert [challenge["id"] for challenge in intake.challenges] == list(pushed)
-    assert {challenge["max_tokens"] for challenge in intake.challenges} == {9}
-    assert set(intake.signers) == {VALIDATOR.ss58_address}
-    assert 0.15 < intake.times_s[-1] - intake.times_s[0] < 0.6
-
-
-def test_unreachable_validator_is_reported_for_each_challenge() -> None:
-    pushed = asyncio.run(push_challenges(["a", "b"], "http://127.0.0.1:1", 1000.0))
-    assert [one.status for one in pushed.values()] == [None, None]
-    assert all("ConnectError" in one.error for one in pushed.values())
-
-
-def test_rate_of_nothing_is_refused() -> None:
-    with pytest.raises(DevnetError, match="rate_per_s"):
-        asyncio.run(push_challenges(["a"], "http://127.0.0.1:1", 0.0))

@@ -1,0 +1,76 @@
+"""Taking a challenge: ready, understood, on disk, then launched. Both ways of sending one end here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from starlette.exceptions import HTTPException
+
+from ingress.health import Health
+from ingress.launcher import Launcher
+from ingress.rates import retry_after
+from ingress.writer import StoreUnavailable, Writer
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.errors import DuplicateChallenge, NonceUsed
+from loosh_pipeline.requests import ChallengeRequest, Limits
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.arrivals import Arrival
+from loosh_pipeline.store.nonces import Nonce
+
+STOPPED = 'the validator is stopped and takes no new challenges; POST /set_running {"running": true} resumes it'
+UNWELL_S = 15.0
+STOPPED_S = 60.0
+FULL_S = 60.0
+
+
+class Intake:
+    """The one way into the inbox."""
+
+    def __init__(self, settings: Settings, health: Health, writer: Writer, launcher: Launcher) -> None:
+        self._max_backlog = settings.intake_max_backlog
+        self._health = health
+        self._writer = writer
+        self._launcher = launcher
+        self.limits = Limits(
+            prompt_chars=settings.intake_max_prompt_chars,
+            message_chars=settings.intake_max_message_chars,
+            json_chars=settings.intake_max_json_chars,
+            json_depth=settings.intake_max_json_depth,
+            tokens=settings.intake_max_tokens,
+        )
+
+    def open(self) -> bool:
+        """Whether a challenge that comes now would be taken."""
+        return not self._health.reasons() and self._health.waiting() < self._max_backlog
+
+    async def require_open(self) -> None:
+        """Raises 503 with every reason when no challenge is taken; looks again before it says so."""
+        if self.open():
+            return
+        condition = await self._health.look_again()
+        if not condition.running:
+            raise unavailable(STOPPED, STOPPED_S)
+        if reasons := self._health.reasons():
+            raise unavailable("; ".join(reasons), UNWELL_S)
+        if (waiting := self._health.waiting()) >= self._max_backlog:
+            raise unavailable(f"{waiting} challenges wait already, which is as many as are kept waiting", FULL_S)
+
+    async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> str:
+        """Keep a challenge and have it evaluated; returns its id. Raises 401, 409 or 503."""
+        now = datetime.now(UTC)
+        arrival = Arrival(ChallengeId(request.id), request.stored(now), now, nonce)
+        try:
+            await self._writer.keep(arrival)
+        except DuplicateChallenge as error:
+            raise HTTPException(409, str(error)) from error
+        except NonceUsed as error:
+            raise HTTPException(401, str(error)) from error
+        except StoreUnavailable as error:
+            raise unavailable(str(error), UNWELL_S) from error
+        self._health.took_one()
+        self._launcher.launch_soon(arrival.id)
+        return arrival.id
+
+
+def unavailable(said: str, wait_s: float) -> HTTPException:
+    return HTTPException(503, said, headers=retry_after(wait_s))

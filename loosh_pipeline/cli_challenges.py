@@ -1,0 +1,108 @@
+"""`loosh challenges …`: for whoever tries a validator or a Challenge API out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.sending import Summary, challenges, push_all, read_prompts, summarised
+from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.wire.crypto import Signer
+from loosh_pipeline.wire.pushing import CHALLENGE_API_PATH, FiberSender, PlainSender, Pushed, Sender
+
+ANONYMOUS = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
+"""The hotkey of 32 zero bytes: whom an unsigned key exchange names."""
+SHOWN_REASONS = 20
+
+err = Console(stderr=True)
+
+
+def send(
+    file: Annotated[
+        Path | None,
+        typer.Argument(exists=True, dir_okay=False, help="prompts, one a line, or JSONL; else built-in ones"),
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="URL of a validator; this machine's by default")] = None,
+    to_api: Annotated[str | None, typer.Option(help="URL of a Challenge API, instead of a validator")] = None,
+    fiber: Annotated[bool, typer.Option("--fiber", help="encrypt, as the Challenge API does")] = False,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="do not sign with the wallet's hotkey")] = False,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="how many; prompts are used again when there are fewer")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.001, help="challenges a second")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 0.7,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object as the last line")] = False,
+) -> None:
+    """Push challenges to a validator or a Challenge API, and say what became of them."""
+    settings = get_settings()
+    if to is not None and to_api is not None:
+        raise ConfigError("--to and --to-api are two different receivers; give one")
+    if fiber and to_api is not None:
+        raise ConfigError("a Challenge API takes plain challenges; --fiber is for a validator")
+    prompts = read_prompts(file) if file is not None else _built_in()
+    sender = _sender(settings, to or settings.local_url, to_api, fiber, None if unsigned else _signer(settings))
+    parameters = {"max_tokens": max_tokens, "temperature": temperature}
+    wanted = list(challenges(prompts, count, parameters, hexadecimal=to_api is not None))
+    summary = _pushed(wanted, sender, rate)
+    out = Console(stderr=as_json)
+    out.print(_table(summary))
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict()))
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _built_in() -> Sequence[Mapping[str, Any]]:
+    from loosh_pipeline.devnet.answers import AnswerBook
+
+    return [{"prompt": prompt} for prompt in AnswerBook.load().prompts]
+
+
+def _signer(settings: Settings) -> Signer:
+    from loosh_pipeline.chain.wallet import load_signer
+
+    return load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
+
+
+def _sender(settings: Settings, to: str, to_api: str | None, fiber: bool, signer: Signer | None) -> Sender:
+    if fiber:
+        return FiberSender(to, signer, ANONYMOUS)
+    if to_api is not None:
+        key = settings.challenge_api_key
+        return PlainSender(to_api, CHALLENGE_API_PATH, signer, key.get_secret_value() if key else None)
+    push_key = settings.challenge_push_api_key
+    return PlainSender(to, signer=signer, api_key=push_key.get_secret_value() if push_key and signer is None else None)
+
+
+def _pushed(wanted: Sequence[Mapping[str, Any]], sender: Sender, rate: float) -> Summary:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("challenges answered", total=len(wanted))
+        advance: Callable[[Pushed], None] = lambda _: bar.advance(task)  # noqa: E731
+        started_s = time.perf_counter()
+        pushed = asyncio.run(push_all(wanted, sender, rate, progress=advance))
+        return summarised(pushed.values(), time.perf_counter() - started_s)
+
+
+def _table(summary: Summary) -> Table:
+    table = Table("challenges", "status", "what was said", title="pushed")
+    table.add_row(str(summary.accepted), "201", "accepted")
+    ordered = sorted(summary.refused.items(), key=lambda each: -each[1])
+    for (status, said), count in ordered[:SHOWN_REASONS]:
+        table.add_row(str(count), str(status or "no answer"), escape(said))
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        took = summary.percentile_ms(share)
+        table.caption = f"{table.caption or ''} {name} {'unknown' if took is None else f'{took:.1f} ms'}".strip()
+    return table
