@@ -37,6 +37,7 @@ VARIANTS: dict[str, dict[str, float]] = {
     "votes whatever their relevance": {"vote_power": 0},
     "votes for repeating the question": {"restated_low": 2, "restated_high": 3},
     "no gate": {"relevance_gate": 0},
+    "one gate, whatever the record": {"proven_low": 1e6, "proven_high": 2e6},
     "no pseudo-votes": {"prior_votes": 0},
     "power 2": {"power": 2},
     "power 4": {"power": 4},

@@ -17,7 +17,7 @@ from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores, Score
 from loosh_pipeline.scoring.signals import Floats, Signals
-from loosh_pipeline.scoring.votes import Verdict, judge, weighted_median
+from loosh_pipeline.scoring.votes import Standing, Verdict, judge, weighted_median
 from loosh_pipeline.scoring.window import SettledScore, Settlement, signals_of
 
 DEFAULT_PROFILE = RobustProfile()
@@ -64,8 +64,7 @@ class _Case:
     round_: RoundScores
     profile: RobustProfile
     signals: Signals
-    known: Floats
-    trust: Floats
+    standing: Standing
     verdict: Verdict
     i: int | None
 
@@ -82,8 +81,9 @@ class _Case:
             weight[self.i] = 0.0
         return weight
 
-    def payout_with(self, signals: Signals, known: Floats | None = None) -> float:
-        verdict = judge(signals, self.profile, self.known if known is None else known, self.trust)
+    def payout_with(self, signals: Signals, sources: Floats | None = None) -> float:
+        standing = self.standing if sources is None else replace(self.standing, sources=sources)
+        verdict = judge(signals, self.profile, standing)
         return float(verdict.payout[self.place])
 
     @property
@@ -98,16 +98,18 @@ def _case(round_: RoundScores, hotkey: Hotkey, settled: Settlement | None, profi
     stored = {row.hotkey: row.payout for row in round_.scores}
     verdict = judge(signals, profile)
     _check(round_, signals, verdict, [stored[each] for each in signals.hotkeys])
-    n = len(signals)
-    known, trust = np.zeros((n, n)), np.ones(n)
+    standing = Standing.unknown(len(signals), profile)
     if settled is not None:
         rows = _settled_rows(round_, signals, settled)
-        known = same_source(signals.hotkeys, settled.pairs)
-        trust = np.array([each.trust for each in rows])
-        verdict = judge(signals, profile, known, trust)
+        standing = Standing(
+            sources=same_source(signals.hotkeys, settled.pairs),
+            trust=np.array([each.trust for each in rows]),
+            gate=np.array([each.relevance_gate for each in rows]),
+        )
+        verdict = judge(signals, profile, standing)
         _check(round_, signals, verdict, [each.payout for each in rows])
     place = signals.hotkeys.index(hotkey) if hotkey in signals.hotkeys else None
-    return _Case(round_, profile, signals, known, trust, verdict, place)
+    return _Case(round_, profile, signals, standing, verdict, place)
 
 
 def _check(round_: RoundScores, signals: Signals, verdict: Verdict, stored: Sequence[float]) -> None:
@@ -185,7 +187,9 @@ def _payouts(case: _Case) -> dict[Hotkey, float]:
 
 
 def _gates(case: _Case, row: Score) -> tuple[Gate, ...]:
-    relevance = Gate("relevance", row.relevance, case.profile.relevance_gate, row.relevance_margin, pays=True)
+    threshold = case.profile.relevance_gate if case.i is None else float(case.standing.gate[case.i])
+    margin = None if row.relevance is None else row.relevance - threshold
+    relevance = Gate("relevance", row.relevance, threshold, margin, pays=True)
     found = None if case.i is None else float(case.verdict.vote.agreement[case.i])
     gates = (relevance, Gate("agreement", found, 0.0, found, pays=True))
     if row.measure is None:
@@ -273,7 +277,7 @@ def _what_ifs(case: _Case, mine: Explanation, views: Sequence[View], copies: Seq
 
 
 def _if_relevant(case: _Case) -> tuple[WhatIf, ...]:
-    gate = case.profile.relevance_gate
+    gate = float(case.standing.gate[case.place])
     relevance = case.signals.relevance.copy()
     relevance[case.place] = gate
     return (WhatIf(Change.RELEVANT, case.payout_with(replace(case.signals, relevance=relevance)), gate),)
@@ -294,7 +298,7 @@ def _if_no_copy(case: _Case, copies: Sequence[Copy]) -> tuple[WhatIf, ...]:
 
 
 def _payout_unlike(case: _Case, copies: Sequence[int], usual: float) -> float:
-    wording, known = case.signals.wording.copy(), case.known.copy()
+    wording, known = case.signals.wording.copy(), case.standing.sources.copy()
     for j in copies:
         wording[case.place, j] = wording[j, case.place] = min(usual, wording[case.place, j])
         known[case.place, j] = known[j, case.place] = 0.0

@@ -223,10 +223,15 @@ def _finding_lines(of: Explanation) -> Iterator[str]:
 def _gate_line(gate: Gate, of: Explanation) -> str:
     margin = gate.margin or 0.0
     verdict = "passed" if margin >= 0 else "failed"
+    lowered = ", lowered by its record in other rounds," if of.settled and _lowered(gate, of.row) else ""
     return (
-        f"Relevance {gate.value:.2f}, its likeness to the question, {verdict} the gate of {gate.threshold:.2f} by "
-        f"{abs(margin):.2f}{_typical(of)}."
+        f"Relevance {gate.value:.2f}, its likeness to the question, {verdict} the gate of {gate.threshold:.2f}"
+        f"{lowered} by {abs(margin):.2f}{_typical(of)}."
     )
+
+
+def _lowered(gate: Gate, row: Score) -> bool:
+    return row.relevance_gate is not None and gate.threshold < row.relevance_gate
 
 
 def _typical(of: Explanation) -> str:

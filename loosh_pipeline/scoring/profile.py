@@ -19,6 +19,7 @@ _RAMPS = (
     ("blatant_low", "blatant_high"),
     ("identical_low", "identical_high"),
     ("pair_low", "pair_high"),
+    ("proven_low", "proven_high"),
     ("restated_low", "restated_high"),
 )
 
@@ -34,7 +35,13 @@ class RobustProfile:
     name: ClassVar[str] = "robust"
 
     relevance_gate: float = 0.30
-    """Cosine of question and answer below which an answer is to something else: no pay and no vote."""
+    """Cosine of question and answer below which an answer is to something else: no pay and no vote …"""
+    proven_low: float = 0.4
+    """… unless its miner has proved otherwise: within a window the gate sinks from this record on …"""
+    proven_high: float = 0.7
+    """… and is 0 from this one on: a right answer of one word is unlike its question, and so are its peers' answers."""
+    proven_prior_rounds: float = 3.0
+    """A record is the mean score of the other rounds, with as many rounds at 0 before the first."""
     meaning_weight: float = 2.0
     """Weight of likeness in meaning beside that in coverage and in wording."""
     coverage_weight: float = 1.0

@@ -7,6 +7,7 @@ of one source and every voter counts alike; within a window, pair history adds s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,20 +57,32 @@ def ramp(values: Floats, low: float, high: float) -> Floats:
     return degree
 
 
-def judge(
-    signals: Signals, profile: RobustProfile, same_source: Floats | None = None, trust: Floats | None = None
-) -> Verdict:
-    """The verdict on a round.
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """What the other rounds of a window say of n answers' identities.
 
-    `same_source`: (n, n) degrees in [0, 1] to which history takes two identities for one source. `trust`: (n,)
-    factors of the votes, from track records. Without them the round is judged by itself.
+    `sources`: (n, n) degrees in [0, 1] to which two are one source. `trust`: (n,) factors of their votes. `gate`: (n,)
+    relevance below which an answer counts as one to something else.
     """
+
+    sources: Floats
+    trust: Floats
+    gate: Floats
+
+    @classmethod
+    def unknown(cls, n: int, profile: RobustProfile) -> Self:
+        """That of a round by itself."""
+        return cls(np.zeros((n, n)), np.ones(n), np.full(n, profile.relevance_gate))
+
+
+def judge(signals: Signals, profile: RobustProfile, standing: Standing | None = None) -> Verdict:
+    """The verdict on a round, by itself unless it is given how its identities stand."""
     n = len(signals)
-    known = np.zeros((n, n)) if same_source is None else same_source
-    trusted = np.ones(n) if trust is None else trust
+    stands = Standing.unknown(n, profile) if standing is None else standing
+    known, trusted = stands.sources, stands.trust
     copies = np.maximum(known, ramp(signals.wording, profile.blatant_low, profile.blatant_high))
     np.fill_diagonal(copies, 1.0)
-    passed = signals.relevance >= profile.relevance_gate
+    passed = signals.relevance >= stands.gate
     vote = _vote(signals, copies, passed, trusted, profile)
     while (silent := vote.voters & (vote.agreement <= 0)).any():
         # Who agrees with nobody has no say in what the others are worth; the farthest off goes first.

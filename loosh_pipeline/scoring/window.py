@@ -1,16 +1,19 @@
 """A window of scored rounds, settled: what each answer is finally worth, given what the other rounds show.
 
-Two things need history. *Sources*: identities whose answers are worded alike round after round are one source, which
+Three things need history. *Sources*: identities whose answers are worded alike round after round are one source, which
 has one vote and one pay. *Track records*: the vote of an identity whose answers to other challenges were found good
-weighs more, so that what good miners say counts, not what most say. Both derive from the stored rows of the window
-and nothing else: settling the same rounds again gives the same bytes, whatever was restarted in between.
+weighs more, so that what good miners say counts, not what most say. *The gate*: who has proved to answer what is asked
+passes with an answer that is unlike the question, as right answers of a word or two are. All derive from the stored
+rows of the window and nothing else: settling the same rounds again gives the same bytes, whatever was restarted in
+between.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +23,7 @@ from loosh_pipeline.scoring.pairs import Pair, PairHistory, pair_histories, same
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.signals import Floats, Signals
-from loosh_pipeline.scoring.votes import Verdict, judge
+from loosh_pipeline.scoring.votes import Standing, Verdict, judge, ramp
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class SettledScore:
 
     challenge_id: ChallengeId
     hotkey: Hotkey
+    relevance_gate: float
     trust: float
     votes: float
     vote_weight: float
@@ -63,13 +67,14 @@ def settle(rounds: Sequence[RoundScores], profile: RobustProfile) -> Settlement:
     _check(rounds, profile)
     histories = pair_histories((pair for each in rounds for pair in each.pairs), profile)
     signals = [signals_of(each) for each in rounds]
-    sources = [same_source(each.hotkeys, histories) for each in signals]
-    trusts = [np.ones(len(each)) for each in signals]
-    verdicts = _judge_all(signals, sources, trusts, profile)
+    standings = [
+        replace(Standing.unknown(len(each), profile), sources=same_source(each.hotkeys, histories)) for each in signals
+    ]
+    verdicts = _judge_all(signals, standings, profile)
     for _ in range(int(profile.track_passes)):
-        trusts = _trusts(rounds, signals, verdicts, profile)
-        verdicts = _judge_all(signals, sources, trusts, profile)
-    settled = zip(rounds, signals, trusts, verdicts, strict=True)
+        standings = _by_record(rounds, signals, standings, verdicts, profile)
+        verdicts = _judge_all(signals, standings, profile)
+    settled = zip(rounds, signals, standings, verdicts, strict=True)
     return Settlement(tuple(row for each in settled for row in _rows(*each)), histories)
 
 
@@ -110,16 +115,18 @@ def _check(rounds: Sequence[RoundScores], profile: RobustProfile) -> None:
         raise ValueError(f"challenges {', '.join(foreign[:5])} were not scored under profile {profile.name!r}")
 
 
-def _judge_all(
-    signals: Sequence[Signals], sources: Sequence[Floats], trusts: Sequence[Floats], profile: RobustProfile
-) -> list[Verdict]:
-    return [judge(s, profile, source, trust) for s, source, trust in zip(signals, sources, trusts, strict=True)]
+def _judge_all(signals: Sequence[Signals], standings: Sequence[Standing], profile: RobustProfile) -> list[Verdict]:
+    return [judge(each, profile, standing) for each, standing in zip(signals, standings, strict=True)]
 
 
-def _trusts(
-    rounds: Sequence[RoundScores], signals: Sequence[Signals], verdicts: Sequence[Verdict], profile: RobustProfile
-) -> list[Floats]:
-    """Per round, (n,) ((sum of the other rounds' scores + prior) / (number of them + prior)) ** power.
+def _by_record(
+    rounds: Sequence[RoundScores],
+    signals: Sequence[Signals],
+    standings: Sequence[Standing],
+    verdicts: Sequence[Verdict],
+    profile: RobustProfile,
+) -> list[Standing]:
+    """The standings with trust and gate by track record: what the scores of an identity's other rounds come to.
 
     A score is in units of the round's typical one and not shared with copies: who is copied loses pay, not its word.
     A round that was asked of the identity and brought no comparable answer counts as 0.
@@ -129,19 +136,30 @@ def _trusts(
     for each, values in zip(signals, own, strict=True):
         for hotkey, value in zip(each.hotkeys, values, strict=True):
             earned[hotkey].append(float(value))
-    asked: dict[Hotkey, int] = dict.fromkeys(earned, 0)
-    for each_round in rounds:
-        for score in each_round.scores:
-            asked[score.hotkey] += 1
+    asked = Counter(score.hotkey for each_round in rounds for score in each_round.scores)
     total = {hotkey: math.fsum(values) for hotkey, values in earned.items()}
-    prior = profile.track_prior_rounds
-    trusts = []
-    for each, values in zip(signals, own, strict=True):
-        others = np.array([total[hotkey] for hotkey in each.hotkeys]) - values
+    found = []
+    for each, values, standing in zip(signals, own, standings, strict=True):
+        others = np.maximum(np.array([total[hotkey] for hotkey in each.hotkeys]) - values, 0.0)
         rounds_asked = np.array([asked[hotkey] for hotkey in each.hotkeys], dtype=float) - 1
-        mean = np.maximum(others + prior, 0.0) / np.maximum(rounds_asked + prior, 1e-12)
-        trusts.append(mean**profile.track_power if prior > 0 else np.where(rounds_asked > 0, mean, 1.0))
-    return trusts
+        trust, gate = _trust(others, rounds_asked, profile), _gate(others, rounds_asked, profile)
+        found.append(replace(standing, trust=trust, gate=gate))
+    return found
+
+
+def _trust(others: Floats, rounds: Floats, profile: RobustProfile) -> Floats:
+    """(n,) ((sum of the other rounds' scores + prior) / (number of them + prior)) ** power."""
+    prior = profile.track_prior_rounds
+    mean = (others + prior) / np.maximum(rounds + prior, 1e-12)
+    trust: Floats = mean**profile.track_power
+    return trust if prior > 0 else np.where(rounds > 0, trust, 1.0)
+
+
+def _gate(others: Floats, rounds: Floats, profile: RobustProfile) -> Floats:
+    """(n,) the gate of each identity: lower for who has proved by other rounds to answer what is asked."""
+    record = others / np.maximum(rounds + profile.proven_prior_rounds, 1e-12)
+    gate: Floats = profile.relevance_gate * (1 - ramp(record, profile.proven_low, profile.proven_high))
+    return gate
 
 
 def _relative(verdict: Verdict, profile: RobustProfile) -> Floats:
@@ -151,12 +169,13 @@ def _relative(verdict: Verdict, profile: RobustProfile) -> Floats:
     return relative
 
 
-def _rows(round_: RoundScores, signals: Signals, trust: Floats, verdict: Verdict) -> list[SettledScore]:
+def _rows(round_: RoundScores, signals: Signals, standing: Standing, verdict: Verdict) -> list[SettledScore]:
     return [
         SettledScore(
             challenge_id=round_.challenge_id,
             hotkey=hotkey,
-            trust=float(trust[i]),
+            relevance_gate=float(standing.gate[i]),
+            trust=float(standing.trust[i]),
             votes=float(verdict.vote.heard[i]),
             vote_weight=float(verdict.vote.weight[i]),
             agreement=float(verdict.vote.agreement[i]),

@@ -20,7 +20,7 @@ from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.robust import score_round
 from loosh_pipeline.scoring.round import Round, RoundResponse
 from loosh_pipeline.scoring.vectors import Vectors, unit_rows
-from loosh_pipeline.scoring.votes import judge
+from loosh_pipeline.scoring.votes import Standing, judge
 from loosh_pipeline.scoring.window import Settlement, settle, signals_of
 
 PROFILE = RobustProfile()
@@ -126,13 +126,17 @@ def test_not_being_a_copy_is_paid_what_judging_the_changed_round_pays() -> None:
     signals = signals_of(rounds[1])
     at = {hotkey: i for i, hotkey in enumerate(signals.hotkeys)}
     i, j = at[Hotkey(HONEST[0])], at[Hotkey(COPIER)]
-    known = same_source(signals.hotkeys, settled.pairs)
-    trust = np.array([e.trust for e in settled.scores if e.challenge_id == "c-1"])
-    honest = np.triu(judge(signals, PROFILE, known, trust).copies == 0, k=1)
+    rows = [each for each in settled.scores if each.challenge_id == "c-1"]
+    standing = Standing(
+        sources=same_source(signals.hotkeys, settled.pairs),
+        trust=np.array([each.trust for each in rows]),
+        gate=np.array([each.relevance_gate for each in rows]),
+    )
+    honest = np.triu(judge(signals, PROFILE, standing).copies == 0, k=1)
     wording = signals.wording.copy()
     wording[i, j] = wording[j, i] = signals.wording[honest].mean()
-    known[i, j] = known[j, i] = 0.0
-    paid = judge(replace(signals, wording=wording), PROFILE, known, trust).payout[i]
+    standing.sources[i, j] = standing.sources[j, i] = 0.0
+    paid = judge(replace(signals, wording=wording), PROFILE, standing).payout[i]
     found = what_if(explain(rounds[1], Hotkey(HONEST[0]), settled), Change.NOT_A_COPY)
     assert found.payout == pytest.approx(paid)
     assert found.assumed == pytest.approx(signals.wording[honest].mean())

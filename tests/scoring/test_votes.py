@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loosh_pipeline.scoring.votes import judge, ramp, weighted_median
+from loosh_pipeline.scoring.votes import Standing, judge, ramp, weighted_median
 from tests.scoring.rounds import PLAIN, signals
 
 ONLY_MEANING = replace(PLAIN, coverage_weight=0.0, wording_weight=0.0, prior_votes=0.0)
@@ -20,6 +20,15 @@ def symmetric(n: int, **pairs: float) -> np.ndarray:
         i, j = (ord(letter) - ord("a") for letter in pair)
         matrix[i, j] = matrix[j, i] = value
     return matrix
+
+
+def standing(sources: np.ndarray | None = None, trust: list[float] | None = None, n: int = 3) -> Standing:
+    unknown = Standing.unknown(n if sources is None else len(sources), PLAIN)
+    return replace(
+        unknown,
+        sources=unknown.sources if sources is None else sources,
+        trust=unknown.trust if trust is None else np.array(trust),
+    )
 
 
 def test_ramp() -> None:
@@ -47,8 +56,15 @@ def test_the_gate_lets_in_what_reaches_it() -> None:
     assert verdict.payout[1:] == pytest.approx([1.0, 1.0])
 
 
+def test_each_identity_has_a_gate_of_its_own() -> None:
+    lowered = replace(Standing.unknown(3, PLAIN), gate=np.array([0.1, 0.3, 0.3]))
+    verdict = judge(signals(3, relevance=[0.1, 0.1, 0.6]), PLAIN, lowered)
+    assert verdict.passed.tolist() == [True, False, True]
+    assert (verdict.payout > 0).tolist() == [True, False, True]
+
+
 def test_a_vote_weighs_relevance_to_its_power_times_trust() -> None:
-    verdict = judge(signals(3, relevance=[0.4, 0.6, 0.8]), PLAIN, trust=np.array([1.0, 2.0, 0.5]))
+    verdict = judge(signals(3, relevance=[0.4, 0.6, 0.8]), PLAIN, standing(trust=[1.0, 2.0, 0.5]))
     assert verdict.vote.weight == pytest.approx([0.16, 0.72, 0.32])
     assert verdict.vote.heard == pytest.approx([1.04, 0.48, 0.88])
 
@@ -108,11 +124,11 @@ def test_an_average_independent_answer_earns_one_and_copies_count_once() -> None
 
 def test_one_source_by_history_has_one_vote_and_one_pay_whatever_it_says_today() -> None:
     known = symmetric(3, ab=1.0)
-    verdict = judge(signals(3), PLAIN, same_source=known)
+    verdict = judge(signals(3), PLAIN, standing(known))
     assert verdict.vote.group_size == pytest.approx([2, 2, 1])
     assert verdict.vote.heard == pytest.approx([0.36, 0.36, 0.36])
     assert verdict.share == pytest.approx([0.5, 0.5, 1])
-    half = judge(signals(3), PLAIN, same_source=symmetric(3, ab=0.5))
+    half = judge(signals(3), PLAIN, standing(symmetric(3, ab=0.5)))
     assert half.share == pytest.approx([1 / 1.5, 1 / 1.5, 1])
     assert half.vote.heard[0] == pytest.approx(0.36 + 0.36 / 1.5 * 0.5)
 
@@ -159,7 +175,7 @@ def test_a_near_clone_moves_evenly_from_half_of_one_pay_to_a_third_of_it() -> No
 def test_a_copier_known_by_history_does_not_gain_where_others_honestly_say_the_same_as_its_victim() -> None:
     """a, b and c say the same word; d is known for copying a, and says another."""
     wording = symmetric(4, ab=1.0, ac=1.0, bc=1.0)
-    verdict = judge(signals(4, words=1, wording=wording), PLAIN, same_source=symmetric(4, ad=1.0))
+    verdict = judge(signals(4, words=1, wording=wording), PLAIN, standing(symmetric(4, ad=1.0)))
     own = 1 + 2 * 0.02
     assert verdict.share == pytest.approx([1 / (2 * own), 1 / own, 1 / own, 1 / 2])
 
@@ -169,7 +185,7 @@ def test_a_source_in_any_mix_of_texts_is_never_paid_more_than_once() -> None:
     for _ in range(200):
         n = int(rng.integers(2, 9))
         apart = np.triu(rng.uniform(0.0, 0.08, (n, n)), 1)
-        verdict = judge(signals(n, wording=1 - apart - apart.T), PLAIN, same_source=np.ones((n, n)))
+        verdict = judge(signals(n, wording=1 - apart - apart.T), PLAIN, standing(np.ones((n, n))))
         assert 0.94 < verdict.share.sum() <= 1 + 1e-12
 
 

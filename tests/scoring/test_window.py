@@ -191,3 +191,36 @@ def test_a_round_of_another_profile_is_refused() -> None:
     (one,) = scored([realistic(1, 2)])
     with pytest.raises(ValueError, match=r"c-1 were not scored under profile 'robust'"):
         settle([replace(one, profile="network")], PLAIN)
+
+
+TERSE = (0.1, 0.99, 0.1)
+"""A right answer of a word or two: unlike the question."""
+
+
+def window_with_a_terse_answer(before: int, terse: tuple[float, float, float] = TERSE) -> Settlement:
+    """Rounds in which a, b and c answer alike, but the last, in which a is terse; d is asked only then, as terse."""
+    usual = [
+        numbered_round(k, [answer("a", f"c-{k}"), answer("b", f"c-{k}"), answer("c", f"c-{k}")]) for k in range(before)
+    ]
+    last = f"c-{before}"
+    said = [answer("a", last, terse), answer("b", last), answer("c", last), answer("d", last, terse)]
+    return settled([*usual, numbered_round(before, said)], RobustProfile(context_rounds=10**6))
+
+
+def numbered_round(k: int, responses: Sequence[RoundResponse]) -> Round:
+    return replace(round_of(*responses), challenge_id=ChallengeId(f"c-{k}"))
+
+
+def test_who_has_proved_to_answer_is_paid_for_an_answer_unlike_the_question() -> None:
+    proven, unproven = (row(window_with_a_terse_answer(8), "c-8", hotkey) for hotkey in ("a", "d"))
+    assert proven.relevance_gate < 0.1 < unproven.relevance_gate == RobustProfile().relevance_gate
+    assert proven.payout > 0 == unproven.payout
+
+
+def test_a_record_of_few_rounds_opens_no_gate() -> None:
+    found = row(window_with_a_terse_answer(1), "c-1", "a")
+    assert (found.relevance_gate, found.payout) == (RobustProfile().relevance_gate, 0.0)
+
+
+def test_a_good_record_does_not_pay_for_the_contrary_of_the_question() -> None:
+    assert row(window_with_a_terse_answer(8, (-0.1, 0.99, 0.0)), "c-8", "a").payout == 0.0
