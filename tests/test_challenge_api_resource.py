@@ -11,6 +11,7 @@ import pytest
 from loosh_pipeline.chain.wallet import create_wallet
 from loosh_pipeline.domain import DeliveryKind
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.sessions import ApiSessionStore
 from loosh_pipeline.wire.challenge_api_client import DeliveryStatus
 from resources import challenge_api
 from resources.challenge_api import challenge_api_resource
@@ -36,4 +37,6 @@ def test_w_14_clear_text_needs_a_setting(monkeypatch: pytest.MonkeyPatch, tmp_pa
     settings = get_settings()
     create_wallet(tmp_path, settings.wallet_name, settings.hotkey_name)
     with dg.build_resources({"challenge_api": challenge_api_resource}):
-        assert built == [{"api_key": "key", "allow_clear_text": allowed == "true"}]
+        (options,) = built
+    assert isinstance(options.pop("sessions"), ApiSessionStore)
+    assert options == {"api_key": "key", "allow_clear_text": allowed == "true"}
