@@ -5,6 +5,8 @@ import dagster as dg
 from loosh_pipeline.orchestrator import CHALLENGES
 
 OWNERS = ["team:validators"]
+READ_ONCE = dg.DataVersion("read once")
+"""Data version of every snapshot: a newer one makes nothing stale that was made of an earlier one."""
 challenge_partitions = dg.DynamicPartitionsDefinition(name=CHALLENGES)
 
 challenges = dg.AssetSpec(

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.challenges import OWNERS
+from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.settings import get_settings
 from resources.store import Store, written
@@ -19,6 +19,7 @@ def metagraph(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) ->
     snapshot = chain.snapshot(get_settings().netuid)
     table = store.save_metagraph(snapshot)
     return dg.MaterializeResult(
+        data_version=READ_ONCE,
         metadata={
             "block": snapshot.block,
             "block_hash": snapshot.block_hash,
@@ -27,5 +28,5 @@ def metagraph(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) ->
             "serving": sum(neuron.serves for neuron in snapshot.neurons),
             "validators": sum(neuron.validator_permit for neuron in snapshot.neurons),
             **written(table),
-        }
+        },
     )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.challenges import OWNERS
+from assets.challenges import OWNERS, READ_ONCE
 from assets.metagraph import metagraph
 from loosh_pipeline.domain import AvailabilityTable, Hotkey
 from loosh_pipeline.store.asking_frames import availability_frame
@@ -34,17 +34,18 @@ def miner_availability(
     own = Hotkey(signer.ss58_address)
     serving = [] if subnet is None else [one for one in subnet.neurons if one.serves and one.hotkey != own]
     if not serving:
-        return dg.MaterializeResult(metadata={"looked_for": 0, "available": 0})
+        return dg.MaterializeResult(data_version=READ_ONCE, metadata={"looked_for": 0, "available": 0})
     taken_at = datetime.now(UTC)
     rows = miners.probe(serving, signer)
     table = AvailabilityTable(taken_at, rows)
     reasons = Counter(row.reason for row in rows if not row.available)
     return dg.MaterializeResult(
+        data_version=READ_ONCE,
         metadata={
             "looked_for": len(rows),
             "available": sum(row.available for row in rows),
             "reasons": dict(reasons.most_common(10)),
             "neurons": preview(availability_frame(table), PREVIEW),
             **written(store.save_availability(table)),
-        }
+        },
     )

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.challenges import OWNERS
+from assets.challenges import OWNERS, READ_ONCE
 from assets.metagraph import metagraph
 from loosh_pipeline.domain import DeliveryKind, Hotkey, Metagraph, NetworkView
 from loosh_pipeline.errors import StoreError
@@ -41,6 +41,7 @@ def network_view(
     scores = challenge_api.sybil_scores(serving) if serving else ScoresSaid()
     view = NetworkView(now, validators.hotkeys, scores.sybil_scores, scores.priority_weights)
     return dg.MaterializeResult(
+        data_version=READ_ONCE,
         metadata={
             "block": subnet.block,
             "asked_about": len(serving),
@@ -50,7 +51,7 @@ def network_view(
             "suspected": sum(score > 0 for score in view.sybil_scores.values()),
             "not_understood": validators.dropped + scores.dropped,
             **written(store.save_network_view(view)),
-        }
+        },
     )
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.challenges import OWNERS
+from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.context_source import recent_context
 from resources.store import Store, written
@@ -23,16 +23,19 @@ from resources.store import Store, written
 def scoring_context(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     found = recent_context(store.tables, datetime.now(UTC), get_settings().context_rounds)
     if found is None:
-        return dg.MaterializeResult(metadata={"rounds": 0, "built": "not yet: no round has been embedded"})
+        return dg.MaterializeResult(
+            data_version=READ_ONCE, metadata={"rounds": 0, "built": "not yet: no round has been embedded"}
+        )
     built, model_digest = found
     # Dated when it is done: no challenge that came before it lay in its place is given it when scored again.
     table = store.score_tables.write_context(built, model_digest, datetime.now(UTC), context.run.run_id)
     return dg.MaterializeResult(
+        data_version=READ_ONCE,
         metadata={
             "rounds": built.rounds,
             "words": len(built.document_frequency),
             "digest": built.digest,
             "model_digest": model_digest,
             **written(table),
-        }
+        },
     )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 import pytest
 
+from assets.challenges import READ_ONCE
 from loosh_pipeline.devnet.api_endpoints import ApiSays
 from loosh_pipeline.devnet.api_record import Record
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
@@ -126,3 +127,15 @@ def test_over_a_socket_a_strict_api_is_asked_and_told(seen: World) -> None:
     (report,) = record.of("/analytics/miner-network/bulk")
     assert [each["miner_hotkey"] for each in report["observations"]] == [f"hotkey-{uid}" for uid in (1, 2, 3, 4)]
     assert record.clear_text_batches == 0
+
+
+def test_a_newer_snapshot_makes_nothing_stale_that_was_made_of_an_earlier_one(seen: World) -> None:
+    for _ in range(2):
+        seen.refresh_availability()
+        seen.refresh_network_view()
+        seen.refresh_context()
+    for name in ("miner_availability", "network_view", "scoring_context"):
+        newest = seen.instance.get_latest_materialization_event(dg.AssetKey(name))
+        assert newest is not None
+        assert newest.asset_materialization is not None
+        assert (newest.asset_materialization.tags or {})["dagster/data_version"] == READ_ONCE.value
