@@ -36,6 +36,10 @@ def send(
     to: Annotated[str | None, typer.Option(help="URL of a validator; this machine's by default")] = None,
     to_api: Annotated[str | None, typer.Option(help="URL of a Challenge API, instead of a validator")] = None,
     fiber: Annotated[bool, typer.Option("--fiber", help="encrypt, as the Challenge API does")] = False,
+    recipient: Annotated[
+        str | None,
+        typer.Option(help="hotkey of the validator, to which --fiber is then bound; the wallet's own without --to"),
+    ] = None,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="do not sign with the wallet's hotkey")] = False,
     count: Annotated[
         int | None, typer.Option(min=1, help="how many; prompts are used again when there are fewer")
@@ -52,7 +56,10 @@ def send(
     if fiber and to_api is not None:
         raise ConfigError("a Challenge API takes plain challenges; --fiber is for a validator")
     prompts = read_prompts(file) if file is not None else _built_in()
-    sender = _sender(settings, to or settings.local_url, to_api, fiber, None if unsigned else _signer(settings))
+    signer = None if unsigned else _signer(settings)
+    if recipient is None and to is None and signer is not None:
+        recipient = signer.ss58_address
+    sender = _sender(settings, to or settings.local_url, to_api, fiber, signer, recipient)
     parameters = {"max_tokens": max_tokens, "temperature": temperature}
     wanted = list(challenges(prompts, count, parameters, hexadecimal=to_api is not None))
     summary = _pushed(wanted, sender, rate)
@@ -76,9 +83,11 @@ def _signer(settings: Settings) -> Signer:
     return load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
 
 
-def _sender(settings: Settings, to: str, to_api: str | None, fiber: bool, signer: Signer | None) -> Sender:
+def _sender(
+    settings: Settings, to: str, to_api: str | None, fiber: bool, signer: Signer | None, recipient: str | None
+) -> Sender:
     if fiber:
-        return FiberSender(to, signer, ANONYMOUS)
+        return FiberSender(to, signer, ANONYMOUS, recipient)
     if to_api is not None:
         key = settings.challenge_api_key
         return PlainSender(to_api, CHALLENGE_API_PATH, signer, key.get_secret_value() if key else None)
