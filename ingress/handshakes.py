@@ -85,11 +85,8 @@ class Handshakes:
             raise HTTPException(400, f"Failed to exchange symmetric key: {error}") from error
         finally:
             self._under_way -= 1
-        now_s = self._clock()
-        if nonce is None:
-            self._unsigned_keys.put(exchange.hotkey, exchange.key_uuid, key, now_s=now_s, address=address)
-        else:
-            self._signed.keys.put(exchange.hotkey, exchange.key_uuid, key, now_s=now_s)
+        keys = self._unsigned_keys if nonce is None else self._signed.keys
+        keys.put(exchange.hotkey, exchange.key_uuid, key, now_s=self._clock(), address=address)
 
     def _key(self, exchange: KeyExchange, nonce: Nonce | None) -> bytes:
         if nonce is not None:
