@@ -89,7 +89,9 @@ class Door:
         It is on this machine, and proves who it is where this machine has to: also by this validator's own hotkey.
         """
         if not caller.local:
-            raise HTTPException(403, f"only from the validator's own machine, not from {caller.address}")
+            raise HTTPException(
+                403, f"only from the validator's own machine, directly; this came from {caller.address}"
+            )
         if not self._local_auth or self._has_key(headers):
             return None
         if not _signed(headers):
@@ -106,7 +108,8 @@ class Door:
 
     def glance(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Refuse by the headers alone what no body can make right."""
-        if not self._checks_none(caller) and caller.presents and (_signed(headers) or self._has_key(headers)):
+        self._checks_none(caller)
+        if caller.presents and (_signed(headers) or self._has_key(headers)):
             return
         if not self.needs_none(caller):
             raise unauthorized(_presented(headers) is not None)

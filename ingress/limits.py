@@ -31,10 +31,6 @@ LITTLE_BYTES = 256 * 1024
 Claim = Callable[[Mapping[str, str]], str | None]
 
 
-def no_claim(_headers: Mapping[str, str]) -> str | None:
-    return None
-
-
 class Gate:
     """ASGI middleware in front of everything: 429, 413 and 503 before a route does any work.
 
@@ -49,7 +45,7 @@ class Gate:
         rates: Rates,
         max_body_bytes: int,
         port: int | None = None,
-        claim: Claim = no_claim,
+        claim: Claim | None = None,
     ) -> None:
         self._app = app
         self._rates = rates
@@ -76,7 +72,7 @@ class Gate:
         if self._rates.exempt(caller) or (scope["path"] == COUNTS_ITSELF and scope["method"] == "POST"):
             return 0.0
         pushes = scope["path"] in LARGE and scope["method"] == "POST"
-        claim = self._claim(Headers(scope=scope)) if pushes else None
+        claim = self._claim(Headers(scope=scope)) if pushes and self._claim is not None else None
         return self._rates.wait_s(caller) if claim is None else self._rates.claim_wait_s(caller, claim)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
