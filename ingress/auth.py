@@ -90,7 +90,7 @@ class Door:
         """
         if not caller.local:
             raise HTTPException(
-                403, f"only from the validator's own machine, directly; this came from {caller.address}"
+                403, f"only from the validator's own machine, directly; this is from {caller.address}"
             )
         if not self._local_auth or self._has_key(headers):
             return None
