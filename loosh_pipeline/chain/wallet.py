@@ -14,7 +14,10 @@ from loosh_pipeline.domain import Coldkey, Hotkey
 from loosh_pipeline.errors import ConfigError
 
 _SR25519 = 1
-_NEW_WALLET = "run `loosh wallet new`, or set WALLET_PATH, WALLET_NAME and HOTKEY_NAME to an existing one"
+_NEW_WALLET = (
+    "run `loosh wallet new`, or set WALLET_PATH, WALLET_NAME and HOTKEY_NAME to an existing one "
+    "(`loosh devnet` prints those of its own)"
+)
 
 
 @dataclass(frozen=True, slots=True)

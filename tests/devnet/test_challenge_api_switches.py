@@ -360,6 +360,9 @@ def test_switches_are_set_over_http_too_and_what_is_no_switch_is_refused(at_desk
         assert switch(path=path, turns=[{"status": 99}]) == 422
         assert switch(path=path, turns=[{"status": "500"}]) == 422
         assert switch(turns=[]) == 422
+        assert switch(path=path, turn=[]) == 422
+        assert switch(path="/nope", turns=[]) == 422
+        assert switch(path=path, turns=[{"state": 500}]) == 422
         assert switch(path=path, turns=[{"status": 503, "retry_after": "9"}]) == 200
         desk.keep(DeliveryKind.RESPONSE_BATCH)
         assert desk.attempt() == RETRY
