@@ -147,7 +147,8 @@ class NetworkView:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What one neuron said of itself at the address it had. `reason` is empty when it is available.
+    """What one neuron said of itself at the address it had. `reason` is empty when it is available; else details, in
+    the words of whoever it was, come after a colon.
 
     `latency_ms` is of the request alone; None when no answer came. It says nothing about answering challenges.
     """

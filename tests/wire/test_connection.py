@@ -167,6 +167,59 @@ def test_one_connection_carries_all_requests_and_a_closed_one_is_followed_by_ano
     assert connections == 2
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_w_9_what_came_before_it_was_asked_for_is_no_answer(at_once: bool) -> None:
+    """Whether it lies behind the end of the last answer, in the reader, or in the kernel still."""
+    connections = 0
+    early, sent, ended = http(200, b"early"), asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(200, b"asked") + (early if at_once else b""))
+        if not at_once:
+            await ended.wait()
+            writer.write(early)
+            sent.set()
+        await reader.read()
+
+    async def scenario() -> list[Reply]:
+        async with connected(serve) as connection:
+            first = await get(connection)
+            ended.set()
+            await (asyncio.sleep(0) if at_once else sent.wait())
+            second = await get(connection)
+            return [first, second]
+
+    first, second = asyncio.run(scenario())
+    assert (first.body, second.body, connections) == (b"asked", b"asked", 2)
+    assert min(first.elapsed_ms, second.elapsed_ms) > 0
+
+
+class Late(Connection):
+    """Asks when the answer is there."""
+
+    async def _connected(self) -> Any:
+        link = await super()._connected()
+        while not link.reader.unread:
+            await asyncio.sleep(0)
+        return link
+
+
+def test_w_9_no_answer_took_less_than_no_time() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(503))
+        await reader.read()
+
+    async def scenario() -> Reply:
+        async with listening(serve) as port, Late(Endpoint("127.0.0.1", port), connect_timeout_s=1.0) as connection:
+            return await get(connection)
+
+    reply = asyncio.run(scenario())
+    assert (reply.status, reply.elapsed_ms) == (503, 0.0)
+
+
 def test_after_a_failure_the_rest_of_an_answer_is_not_taken_for_the_next() -> None:
     async def scenario() -> Reply:
         async with connected(answering(http(200, b"x" * 200), http(200, b"fine"))) as connection:
