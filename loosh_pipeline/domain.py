@@ -186,7 +186,8 @@ class Usage:
 class Response:
     """What became of asking one miner: one of these exists for every miner asked.
 
-    `elapsed_ms` is the time of the challenge request alone, at the socket; None when none was completed.
+    `elapsed_ms` runs at the socket, from when the challenge was first sent to the end of the answer; None when no
+    request with it was completed. `handshake_ms` is what all handshakes took.
     `sha256` is of the decrypted answer bytes; empty when there was none.
     """
 
