@@ -77,6 +77,17 @@ class Refusal:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that did not succeed yet: what was said to the last attempt (empty while the first is under way)."""
+
+    kind: DeliveryKind
+    key: str
+    detail: str
+    attempts: int
+    next_attempt_at: datetime
+
+
 class Outbox:
     """Durable deliveries. Every method is one short transaction. `jitter` gives numbers from 0 to 1."""
 
@@ -214,8 +225,21 @@ class Outbox:
         with reading(self._engine) as connection:
             return [Refusal(DeliveryKind(kind), key, detail or "") for kind, key, detail in connection.execute(query)]
 
-    def counts(self) -> Mapping[OutboxState, int]:
-        query = select(outbox.c.state, func.count()).group_by(outbox.c.state)
+    def waiting(self, limit: int) -> Sequence[Waiting]:
+        """What was tried and is tried again, the next first."""
+        query = (
+            select(outbox.c.kind, outbox.c.key, outbox.c.detail, outbox.c.attempts, outbox.c.next_attempt_at)
+            .where(outbox.c.state == OutboxState.PENDING, outbox.c.attempts > 0)
+            .order_by(outbox.c.next_attempt_at, outbox.c.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [Waiting(DeliveryKind(r.kind), r.key, r.detail or "", r.attempts, r.next_attempt_at) for r in rows]
+
+    def counts(self, kinds: Collection[DeliveryKind] = tuple(DeliveryKind)) -> Mapping[OutboxState, int]:
+        """How many deliveries of some kinds, of all by default, are in each state."""
+        query = select(outbox.c.state, func.count()).where(outbox.c.kind.in_(kinds)).group_by(outbox.c.state)
         with reading(self._engine) as connection:
             found = {OutboxState(state): count for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in OutboxState}
