@@ -38,7 +38,7 @@ def miner_availability(
     taken_at = datetime.now(UTC)
     rows = miners.probe(serving, signer)
     table = AvailabilityTable(taken_at, rows)
-    reasons = Counter(row.reason for row in rows if not row.available)
+    reasons = Counter(row.reason.partition(": ")[0] for row in rows if not row.available)
     return dg.MaterializeResult(
         data_version=READ_ONCE,
         metadata={

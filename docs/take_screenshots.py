@@ -53,13 +53,13 @@ def shoot(page: Page, url: str, path: Path) -> None:
 
 def expand_groups(page: Page) -> None:
     """Show assets instead of boxes of groups, as large as the window allows."""
-    page.set_viewport_size({"width": 1700, "height": 900})
+    page.set_viewport_size({"width": 1700, "height": 1350})
     page.get_by_text("Hide navigation").click()
     page.locator("button[class*=filled]:has([aria-label='panel_show_right'])").click()  # the list of assets
-    page.mouse.click(1000, 300, button="right")
+    page.mouse.click(1000, 250, button="right")
     page.get_by_role("menuitem", name="Expand all groups").click()
     page.wait_for_timeout(3000)
-    page.mouse.move(700, 850)
+    page.mouse.move(700, 1300)
 
 
 def newest_scored(dagster_url: str) -> str:

@@ -89,9 +89,7 @@ class Door:
         It is on this machine, and proves who it is where this machine has to: also by this validator's own hotkey.
         """
         if not caller.local:
-            raise HTTPException(
-                403, f"only from the validator's own machine, directly; this is from {caller.address}"
-            )
+            raise HTTPException(403, f"only from the validator's own machine, directly; this is from {caller.address}")
         if not self._local_auth or self._has_key(headers):
             return None
         if not _signed(headers):

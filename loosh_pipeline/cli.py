@@ -56,9 +56,10 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
 def _problem(error: Mapping[str, Any]) -> str:
     """One wrong setting: its name and value, and what is wrong with it."""
     name = ".".join(map(str, error["loc"])).upper()
+    said = error["msg"].removeprefix("Value error, ")
     if not name or name in SECRETS:
-        return f"{name} {error['msg']}".strip()
-    return f"{name}={error['input']!r}: {error['msg']}"
+        return f"{name} {said}".strip()
+    return f"{name}={error['input']!r}: {said}"
 
 
 @app.command()

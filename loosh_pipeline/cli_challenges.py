@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +25,7 @@ from loosh_pipeline.wire.pushing import CHALLENGE_API_PATH, FiberSender, PlainSe
 ANONYMOUS = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 """The hotkey of 32 zero bytes: whom an unsigned key exchange names."""
 SHOWN_REASONS = 20
+SHOWN_IDS = 10
 
 err = Console(stderr=True)
 
@@ -31,7 +33,12 @@ err = Console(stderr=True)
 def send(
     file: Annotated[
         Path | None,
-        typer.Argument(exists=True, dir_okay=False, help="prompts, one a line, or JSONL; else built-in ones"),
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="prompts, one a line; or rows of JSON in a .jsonl file: prompt, instruction or question, or messages, "
+            "and id, max_tokens, temperature, top_p, model, tools, metadata; built-in prompts without a file",
+        ),
     ] = None,
     to: Annotated[str | None, typer.Option(help="URL of a validator; this machine's by default")] = None,
     to_api: Annotated[str | None, typer.Option(help="URL of a Challenge API, instead of a validator")] = None,
@@ -40,7 +47,9 @@ def send(
         str | None,
         typer.Option(help="hotkey of the validator, to which --fiber is then bound; the wallet's own without --to"),
     ] = None,
-    unsigned: Annotated[bool, typer.Option("--unsigned", help="do not sign with the wallet's hotkey")] = False,
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="send CHALLENGE_PUSH_API_KEY, if it is set, and no signature")
+    ] = False,
     count: Annotated[
         int | None, typer.Option(min=1, help="how many; prompts are used again when there are fewer")
     ] = None,
@@ -49,8 +58,9 @@ def send(
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 0.7,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object as the last line")] = False,
 ) -> None:
-    """Push challenges to a validator or a Challenge API, and say what became of them."""
+    """Push challenges to a validator or a Challenge API, and say which were accepted, and why others were not."""
     settings = get_settings()
+    to, to_api = _base_url(to, "--to", "/challenges"), _base_url(to_api, "--to-api", "/challenge")
     if to is not None and to_api is not None:
         raise ConfigError("--to and --to-api are two different receivers; give one")
     if fiber and to_api is not None:
@@ -65,10 +75,36 @@ def send(
     summary = _pushed(wanted, sender, rate)
     out = Console(stderr=as_json)
     out.print(_table(summary))
+    _print_hints(out, summary)
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
     if summary.failed:
         raise typer.Exit(1)
+
+
+def _base_url(url: str | None, option: str, path: str) -> str | None:
+    """Without a trailing slash, or the path that is added anyway."""
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{option} {url} is no URL of a server; write it like http://127.0.0.1:8000")
+    return url and url.rstrip("/").removesuffix(path)
+
+
+def _print_hints(out: Console, summary: Summary) -> None:
+    """The ids that can be followed up, and what to do about the commonest refusals."""
+    if summary.accepted:
+        shown = summary.accepted[:SHOWN_IDS]
+        more = (
+            f" and {len(summary.accepted) - len(shown)} more (--json lists all)" if summary.accepted[SHOWN_IDS:] else ""
+        )
+        out.print(f"accepted: {', '.join(map(escape, shown))}{more}", highlight=False, soft_wrap=True)
+    statuses = {status for status, _ in summary.refused}
+    if None in statuses:
+        out.print("No answer: is `loosh up` running there, and is the URL its base URL?", highlight=False)
+    if httpx.codes.NOT_FOUND in statuses:
+        out.print(
+            "404: that is no validator; a Challenge API is given with --to-api, and neither with a path.",
+            highlight=False,
+        )
 
 
 def _built_in() -> Sequence[Mapping[str, Any]]:
@@ -102,16 +138,17 @@ def _pushed(wanted: Sequence[Mapping[str, Any]], sender: Sender, rate: float) ->
         advance: Callable[[Pushed], None] = lambda _: bar.advance(task)  # noqa: E731
         started_s = time.perf_counter()
         pushed = asyncio.run(push_all(wanted, sender, rate, progress=advance))
-        return summarised(pushed.values(), time.perf_counter() - started_s)
+        return summarised(pushed, time.perf_counter() - started_s)
 
 
 def _table(summary: Summary) -> Table:
     table = Table("challenges", "status", "what was said", title="pushed")
-    table.add_row(str(summary.accepted), "201", "accepted")
+    if summary.accepted:
+        table.add_row(str(len(summary.accepted)), "201", "accepted")
     ordered = sorted(summary.refused.items(), key=lambda each: -each[1])
     for (status, said), count in ordered[:SHOWN_REASONS]:
         table.add_row(str(count), str(status or "no answer"), escape(said))
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        took = summary.percentile_ms(share)
-        table.caption = f"{table.caption or ''} {name} {'unknown' if took is None else f'{took:.1f} ms'}".strip()
+        if (took := summary.percentile_ms(share)) is not None:
+            table.caption = f"{table.caption or ''} {name} {took:.1f} ms".strip()
     return table

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from loosh_pipeline.domain import Challenge, ChallengeId, DeliveryKind, Hotkey, Response
@@ -18,6 +19,8 @@ from loosh_pipeline.wire.codec import encode_json
 BATCH_LIMIT = 50
 BUDGET_S = 20.0
 """No delivery is begun later than this: a sensor's tick has 60 s, and one delivery may use up its time limit."""
+LONGEST_TURNED_AWAY = timedelta(days=1)
+"""What the API still does not want (404, 408, 425) when it has been kept for this long is refused for good."""
 
 
 def evaluation_of(scores: RoundScores) -> Evaluation:
@@ -46,6 +49,11 @@ def result_of(
     return DeliveryKind.RESPONSE_BATCH, build_response_batch(challenge, responses, evaluation, validator)
 
 
+def nothing_of(challenge: Challenge, validator: str) -> bytes:
+    """What the network is told of a challenge that was given up: that nobody's answer is forwarded."""
+    return encode_json(build_response_batch(challenge, (), Evaluation(consensus_score=0.0), validator))
+
+
 def by_digest(bodies: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """Reports as the outbox keeps them: the same words make the same report."""
     payloads = map(encode_json, bodies)
@@ -60,7 +68,8 @@ def deliver_due(
 ) -> Counter[DeliveryStatus]:
     """Try the rows that are due (or the result of one challenge) while time allows; what became of them, counted.
 
-    A row that cannot be delivered now is tried again later; one that the API refuses for what it says is parked.
+    A row that cannot be delivered now is tried again later; one that the API refuses for what it says, or has turned
+    away for a day, is parked.
     Rows are leased one by one: a slow API must not let the lease of the last run out before its turn.
     """
     tally: Counter[DeliveryStatus] = Counter()
@@ -69,10 +78,17 @@ def deliver_due(
         leased = outbox.lease(started, 1, challenge_id)
         if not leased:
             break
-        delivery = api.tell(leased[0].kind, leased[0].payload)
+        delivery = _lasting(leased[0], api.tell(leased[0].kind, leased[0].payload), clock())
         _record(outbox, leased[0], delivery, clock())
         tally[delivery.status] += 1
     return tally
+
+
+def _lasting(row: OutboxRow, delivery: Delivery, now: datetime) -> Delivery:
+    """A refusal in place of one more turning away of an old row."""
+    if not delivery.turned_away or now - row.created_at < LONGEST_TURNED_AWAY:
+        return delivery
+    return replace(delivery, status=DeliveryStatus.REFUSED, detail=f"{delivery.detail}; kept since {row.created_at}")
 
 
 def _record(outbox: Outbox, row: OutboxRow, delivery: Delivery, now: datetime) -> None:

@@ -147,7 +147,8 @@ class NetworkView:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What one neuron said of itself at the address it had. `reason` is empty when it is available.
+    """What one neuron said of itself at the address it had. `reason` is empty when it is available; else details, in
+    the words of whoever it was, come after a colon.
 
     `latency_ms` is of the request alone; None when no answer came. It says nothing about answering challenges.
     """
@@ -185,7 +186,8 @@ class Usage:
 class Response:
     """What became of asking one miner: one of these exists for every miner asked.
 
-    `elapsed_ms` is the time of the challenge request alone, at the socket; None when none was completed.
+    `elapsed_ms` runs at the socket, from when the challenge was first sent to the end of the answer; None when no
+    request with it was completed. `handshake_ms` is what all handshakes took.
     `sha256` is of the decrypted answer bytes; empty when there was none.
     """
 

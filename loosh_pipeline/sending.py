@@ -23,7 +23,18 @@ from loosh_pipeline.wire.pushing import Pushed, Sender, client
 TIMEOUT_S = 30.0
 PROMPT_NAMES = ("prompt", "instruction", "question")
 """Fields of a JSONL row that hold a prompt, the first that is there."""
-KEPT = ("messages", "tools", "tool_choice", "model", "max_tokens", "temperature", "top_p", "metadata", "correlation_id")
+KEPT = (
+    "id",
+    "messages",
+    "tools",
+    "tool_choice",
+    "model",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "metadata",
+    "correlation_id",
+)
 """Fields of a JSONL row that are sent along."""
 
 Progress = Callable[[Pushed], None]
@@ -31,9 +42,9 @@ Progress = Callable[[Pushed], None]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of all challenges. `refused` counts by what was said."""
+    """What became of all challenges. `accepted` holds their ids, `refused` counts by what was said."""
 
-    accepted: int
+    accepted: tuple[str, ...]
     refused: Mapping[tuple[int | None, str], int]
     latencies_ms: tuple[float, ...]
     seconds: float
@@ -47,8 +58,9 @@ class Summary:
         for (status, _), count in self.refused.items():
             by_status[str(status or "no answer")] += count
         return {
-            "sent": self.accepted + self.failed,
-            "accepted": self.accepted,
+            "sent": len(self.accepted) + self.failed,
+            "accepted": len(self.accepted),
+            "ids": list(self.accepted),
             "refused": dict(by_status),
             "reasons": sorted({said for _, said in self.refused})[:20],
             "seconds": round(self.seconds, 3),
@@ -67,9 +79,9 @@ class Summary:
 
 
 def read_prompts(path: Path) -> list[dict[str, Any]]:
-    """Challenges without ids: one a line, plain text, or JSON objects in a file named .jsonl or .ndjson.
+    """Challenges: one a line, plain text, or JSON objects in a file named .jsonl or .ndjson.
 
-    Raises ConfigError that names the line.
+    Raises ConfigError that names the line, also for JSON in a file of another name, which would be asked as it stands.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -77,10 +89,16 @@ def read_prompts(path: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"the file of prompts {path} cannot be read: {error}") from error
     rows = path.suffix.lower() in (".jsonl", ".ndjson")
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    found = [_row(line, f"{path}:{number}") if rows else {"prompt": line.strip()} for number, line in numbered]
+    found = [(_row if rows else _plain)(line, f"{path}:{number}") for number, line in numbered]
     if not found:
         raise ConfigError(f"the file of prompts {path} has none; write one a line")
     return found
+
+
+def _plain(line: str, where: str) -> dict[str, Any]:
+    if line.lstrip().startswith(('{"', "[{")):
+        raise ConfigError(f"{where} looks like JSON; a file of JSON rows, one a line, is named .jsonl")
+    return {"prompt": line.strip()}
 
 
 def _row(line: str, where: str) -> dict[str, Any]:
@@ -102,9 +120,14 @@ def _row(line: str, where: str) -> dict[str, Any]:
 def challenges(
     prompts: Sequence[Mapping[str, Any]], count: int | None, parameters: Mapping[str, Any], *, hexadecimal: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """As many challenges as asked for, or one a prompt, with ids of their own: a UUID, or 64 hexadecimal digits."""
-    for prompt in itertools.islice(itertools.cycle(prompts), len(prompts) if count is None else count):
-        yield {**parameters, **prompt, "id": secrets.token_hex(32) if hexadecimal else new_uuid()}
+    """As many challenges as asked for, or one a prompt.
+
+    One whose prompt has no id, or is used again, gets its own: a UUID, or 64 hexadecimal digits.
+    """
+    wanted = len(prompts) if count is None else count
+    for number, prompt in enumerate(itertools.islice(itertools.cycle(prompts), wanted)):
+        own = {"id": secrets.token_hex(32) if hexadecimal else new_uuid()}
+        yield {**parameters, **own, **prompt} if number < len(prompts) else {**parameters, **prompt, **own}
 
 
 async def push_all(
@@ -114,21 +137,21 @@ async def push_all(
     *,
     timeout_s: float = TIMEOUT_S,
     progress: Progress | None = None,
-) -> dict[str, Pushed]:
-    """Push challenges evenly at `rate_per_s`; what was said, by challenge id.
+) -> list[tuple[str, Pushed]]:
+    """Push challenges evenly at `rate_per_s`; the id of each and what was said, in the order of sending.
 
     A challenge is sent when its time has come, whether or not earlier ones were answered, as a network of requesters
     would. Raises ConfigError for a rate that is not above zero, and never for what the receiver does.
     """
     if not rate_per_s > 0:
         raise ConfigError(f"{rate_per_s} challenges a second cannot be pushed; give a rate above zero")
-    tasks: dict[str, asyncio.Task[Pushed]] = {}
+    tasks: list[tuple[str, asyncio.Task[Pushed]]] = []
     async with client(timeout_s) as http, asyncio.TaskGroup() as group:
         started_s = time.monotonic()
         for number, challenge in enumerate(wanted):
             await asyncio.sleep(max(0.0, started_s + number / rate_per_s - time.monotonic()))
-            tasks[challenge["id"]] = group.create_task(_push(http, sender, challenge, progress))
-    return {challenge_id: task.result() for challenge_id, task in tasks.items()}
+            tasks.append((str(challenge["id"]), group.create_task(_push(http, sender, challenge, progress))))
+    return [(challenge_id, task.result()) for challenge_id, task in tasks]
 
 
 async def _push(
@@ -140,10 +163,9 @@ async def _push(
     return pushed
 
 
-def summarised(pushed: Iterable[Pushed], seconds: float) -> Summary:
+def summarised(pushed: Sequence[tuple[str, Pushed]], seconds: float) -> Summary:
     """What came of all challenges together."""
-    known = list(pushed)
-    accepted = [each for each in known if each.status == httpx.codes.CREATED]
-    refused = Counter((each.status, each.said) for each in known if each.status != httpx.codes.CREATED)
-    answered = tuple(each.elapsed_ms for each in known if each.status is not None)
-    return Summary(len(accepted), refused, answered, seconds)
+    accepted = tuple(challenge_id for challenge_id, said in pushed if said.status == httpx.codes.CREATED)
+    refused = Counter((said.status, said.said) for _, said in pushed if said.status != httpx.codes.CREATED)
+    answered = tuple(said.elapsed_ms for _, said in pushed if said.status is not None)
+    return Summary(accepted, refused, answered, seconds)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from rich.markup import escape
 from rich.table import Table
 
-from loosh_pipeline.domain import ChallengeState
+from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind
 from loosh_pipeline.services import LOOPBACK
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import metagraph_of
@@ -17,12 +17,12 @@ from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.supervisor import listens
 
 SHOWN = 10
-"""Refusals that are listed, the newest."""
+"""Deliveries that are listed: the newest refused ones, and those that are tried next."""
 
 
 def status_tables(settings: Settings) -> list[Table]:
     """Challenges, results to be told, the chain as last seen, and processes; for a terminal."""
-    return [_challenges(settings), *_refused(settings), _chain(settings), _processes(settings)]
+    return [_challenges(settings), *_waiting(settings), *_refused(settings), _chain(settings), _processes(settings)]
 
 
 def _challenges(settings: Settings) -> Table:
@@ -34,10 +34,29 @@ def _challenges(settings: Settings) -> Table:
         table.add_row(f"  {state}", str(stats.by_state.get(state, 0)))
     table.add_row("miners asked", str(stats.asked))
     table.add_row("answered", str(stats.answered))
-    for outbox_state, count in Outbox(inbox.engine).counts().items():
-        table.add_row(f"results {outbox_state}", str(count))
-    table.add_row("taking challenges", "yes" if inbox.is_running() else "no: stopped with /set_running")
+    outbox = Outbox(inbox.engine)
+    for what, kinds in (("results", RESULTS), ("reports and pictures", frozenset(DeliveryKind) - RESULTS)):
+        for outbox_state, count in outbox.counts(kinds).items():
+            table.add_row(f"{what} {outbox_state}", str(count))
+    table.add_row("taking challenges", _taking(settings, inbox))
     return table
+
+
+def _taking(settings: Settings, inbox: Inbox) -> str:
+    if not listens(settings.api_port, settings.api_reached_at):
+        return "no: the ingress does not listen; start `loosh up`"
+    return "yes" if inbox.is_running() else "no: stopped with /set_running"
+
+
+def _waiting(settings: Settings) -> list[Table]:
+    """What could not be told yet, and why; no table when nothing was tried in vain."""
+    now = datetime.now(UTC)
+    rows = [each for each in Outbox(Inbox.open(settings.inbox_url).engine).waiting(SHOWN) if each.detail]
+    table = Table("what", "of", "tried", "last answer", "next try", title="not told to the Challenge API yet")
+    for each in rows:
+        wait_s = max(0.0, (each.next_attempt_at - now).total_seconds())
+        table.add_row(each.kind, escape(each.key), str(each.attempts), escape(each.detail), f"in {wait_s:.0f} s")
+    return [table] if rows else []
 
 
 def _refused(settings: Settings) -> list[Table]:

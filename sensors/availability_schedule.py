@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from loosh_pipeline.lock import only_looking
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import UNFINISHED_RUNS, failed_within, newest_run, refresh_availability
+from sensors.jobs import held_up, refresh_availability
 
 PAUSE_AFTER_FAILURE = timedelta(minutes=5)
 
@@ -22,13 +21,8 @@ def availability_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
 ) -> dg.RunRequest | dg.SkipReason:
     settings = get_settings()
-    if reason := only_looking(settings.home):
+    if reason := held_up(context.instance, refresh_availability.name, PAUSE_AFTER_FAILURE):
         return dg.SkipReason(reason)
-    last = newest_run(context.instance, refresh_availability.name)
-    if last and last.dagster_run.status in UNFINISHED_RUNS:
-        return dg.SkipReason(f"run {last.dagster_run.run_id} is looking")
-    if failed_within(last, PAUSE_AFTER_FAILURE):
-        return dg.SkipReason(f"run {last.dagster_run.run_id} failed; the next follows {PAUSE_AFTER_FAILURE} after it")
     reason = _not_due(store, datetime.now(UTC), timedelta(seconds=settings.availability_refresh_s))
     return dg.RunRequest() if reason is None else dg.SkipReason(reason)
 

@@ -4,11 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from loosh_pipeline.lock import only_looking
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import UNFINISHED_RUNS, failed_within, newest_run, refresh_context
+from sensors.jobs import held_up, refresh_context
 
 PAUSE_AFTER_FAILURE = timedelta(hours=1)
 FIRST_LOOKBACK = timedelta(days=30)
@@ -24,13 +23,8 @@ def context_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
 ) -> dg.RunRequest | dg.SkipReason:
     settings, now = get_settings(), datetime.now(UTC)
-    if reason := only_looking(settings.home):
+    if reason := held_up(context.instance, refresh_context.name, PAUSE_AFTER_FAILURE):
         return dg.SkipReason(reason)
-    last = newest_run(context.instance, refresh_context.name)
-    if last and last.dagster_run.status in UNFINISHED_RUNS:
-        return dg.SkipReason(f"run {last.dagster_run.run_id} is taking it")
-    if failed_within(last, PAUSE_AFTER_FAILURE):
-        return dg.SkipReason(f"run {last.dagster_run.run_id} failed; the next follows {PAUSE_AFTER_FAILURE} after it")
     reason = _not_due(store, now, timedelta(hours=settings.context_refresh_h))
     return dg.RunRequest() if reason is None else dg.SkipReason(reason)
 

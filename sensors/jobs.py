@@ -1,11 +1,12 @@
 """The things that are run."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TypeGuard
 
 import dagster as dg
 
+from loosh_pipeline.lock import only_looking
 from loosh_pipeline.orchestrator import SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
+from loosh_pipeline.settings import get_settings
 
 UNFINISHED_RUNS = [
     dg.DagsterRunStatus.QUEUED,
@@ -60,6 +61,19 @@ def newest_run(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:
     return next(iter(instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)), None)
 
 
-def failed_within(last: dg.RunRecord | None, pause: timedelta) -> TypeGuard[dg.RunRecord]:
-    """Whether the last run failed so short a time ago that the next one would too."""
-    return last is not None and last.dagster_run.is_failure and datetime.now(UTC) - last.create_timestamp < pause
+def held_up(instance: dg.DagsterInstance, job: str, pause: timedelta) -> str | None:
+    """Why no run of a job is to be requested now: another process does, one is under way, or one just failed.
+
+    `pause`: how long after a failed run the next one would fail too.
+    """
+    if reason := only_looking(get_settings().home):
+        return reason
+    last = newest_run(instance, job)
+    if last is None:
+        return None
+    run = last.dagster_run
+    if run.status in UNFINISHED_RUNS:
+        return f"run {run.run_id} is under way"
+    if run.is_failure and datetime.now(UTC) - last.create_timestamp < pause:
+        return f"run {run.run_id} failed; the next follows {pause} after it"
+    return None

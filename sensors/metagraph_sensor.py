@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from loosh_pipeline.lock import only_looking
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import UNFINISHED_RUNS, failed_within, newest_run, refresh_metagraph
+from sensors.jobs import held_up, refresh_metagraph
 
 PAUSE_AFTER_FAILURE = timedelta(seconds=60)
 """A chain that is away for hours must not fill the history with failed runs."""
@@ -22,17 +21,12 @@ PAUSE_AFTER_FAILURE = timedelta(seconds=60)
 def metagraph_sensor(
     context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
 ) -> dg.RunRequest | dg.SkipReason:
-    if reason := only_looking(get_settings().home):
-        return dg.SkipReason(reason)
     now = datetime.now(UTC)
     newest = store.newest_metagraph()
     refresh = timedelta(seconds=get_settings().metagraph_refresh_s)
     if newest is not None and now - newest.taken_at < refresh:
         age_s = (now - newest.taken_at).total_seconds()
         return dg.SkipReason(f"the snapshot of block {newest.block} is {age_s:.0f} s old")
-    last = newest_run(context.instance, refresh_metagraph.name)
-    if last and last.dagster_run.status in UNFINISHED_RUNS:
-        return dg.SkipReason(f"run {last.dagster_run.run_id} is taking one")
-    if failed_within(last, PAUSE_AFTER_FAILURE):
-        return dg.SkipReason(f"run {last.dagster_run.run_id} failed a moment ago; the next follows within a minute")
+    if reason := held_up(context.instance, refresh_metagraph.name, PAUSE_AFTER_FAILURE):
+        return dg.SkipReason(reason)
     return dg.RunRequest()

@@ -4,10 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from loosh_pipeline.lock import only_looking
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import UNFINISHED_RUNS, failed_within, newest_run, refresh_network_view
+from sensors.jobs import held_up, newest_run, refresh_network_view
 
 PAUSE_AFTER_FAILURE = timedelta(minutes=10)
 """An API that is away for hours must not fill the history with failed runs."""
@@ -24,15 +23,11 @@ def network_view_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
 ) -> dg.RunRequest | dg.SkipReason:
     settings, now = get_settings(), datetime.now(UTC)
-    if reason := only_looking(settings.home):
-        return dg.SkipReason(reason)
     if settings.challenge_api_url is None:
         return dg.SkipReason("CHALLENGE_API_URL is not set, so nobody can be asked")
+    if reason := held_up(context.instance, refresh_network_view.name, PAUSE_AFTER_FAILURE):
+        return dg.SkipReason(reason)
     last = newest_run(context.instance, refresh_network_view.name)
-    if last and last.dagster_run.status in UNFINISHED_RUNS:
-        return dg.SkipReason(f"run {last.dagster_run.run_id} is asking")
-    if failed_within(last, PAUSE_AFTER_FAILURE):
-        return dg.SkipReason(f"run {last.dagster_run.run_id} failed; the next follows {PAUSE_AFTER_FAILURE} after it")
     # By the run and not by what is stored: a view of nobody is a view, too.
     refresh = timedelta(seconds=settings.network_view_refresh_s)
     if last and now - last.create_timestamp < refresh - HALF_A_TICK:

@@ -6,10 +6,9 @@ import dagster as dg
 
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import weights_due
-from loosh_pipeline.lock import only_looking
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import UNFINISHED_RUNS, failed_within, newest_run, set_weights
+from sensors.jobs import held_up, set_weights
 
 PAUSE_AFTER_FAILURE = timedelta(minutes=6)
 """What failed once (nobody earned, the chain refused) seldom works two minutes later."""
@@ -24,14 +23,9 @@ PAUSE_AFTER_FAILURE = timedelta(minutes=6)
 def weights_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
 ) -> dg.RunRequest | dg.SkipReason:
-    if reason := only_looking(get_settings().home):
-        return dg.SkipReason(reason)
     # One writer: a run that waits behind evaluations for longer than a tick is not joined by a second one.
-    last = newest_run(context.instance, set_weights.name)
-    if last and last.dagster_run.status in UNFINISHED_RUNS:
-        return dg.SkipReason(f"run {last.dagster_run.run_id} is setting them")
-    if failed_within(last, PAUSE_AFTER_FAILURE):
-        return dg.SkipReason(f"run {last.dagster_run.run_id} failed; the next follows {PAUSE_AFTER_FAILURE} after it")
+    if reason := held_up(context.instance, set_weights.name, PAUSE_AFTER_FAILURE):
+        return dg.SkipReason(reason)
     settings = get_settings()
     since = datetime.now(UTC) - timedelta(hours=settings.emissions_lookback_h)
     scored = store.inbox.scored_since(since)

@@ -13,15 +13,27 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from loosh_pipeline.delivery import BATCH_LIMIT, BUDGET_S, by_digest, deliver_due, evaluation_of, result_of
+from loosh_pipeline.delivery import (
+    BATCH_LIMIT,
+    BUDGET_S,
+    LONGEST_TURNED_AWAY,
+    by_digest,
+    deliver_due,
+    evaluation_of,
+    nothing_of,
+    result_of,
+)
 from loosh_pipeline.devnet.api_record import Batches, ReceivedBatch, Record
 from loosh_pipeline.devnet.api_switches import Switches, Turn
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.devnet.servers import Served, serve_apps
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind, Outcome
+from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import LEASE_S, Outbox, OutboxState
+from loosh_pipeline.store.schema import outbox as table
 from loosh_pipeline.wire.batch import Evaluation, build_response_batch
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
 from loosh_pipeline.wire.codec import encode_json
@@ -115,6 +127,70 @@ def test_refused_is_parked_and_holds_up_nobody(inbox: Inbox, outbox: Outbox) -> 
     tally = deliver_due(outbox, api, at(0))
     assert tally == {DeliveryStatus.REFUSED: 1, DeliveryStatus.DELIVERED: 1}
     assert outbox.counts()[OutboxState.PARKED] == 1
+
+
+def test_what_is_turned_away_is_refused_when_it_is_a_day_old(inbox: Inbox, outbox: Outbox) -> None:
+    keep(inbox, "c-1")
+    away = Delivery(DeliveryStatus.RETRY, "HTTP 404", turned_away=True)
+    day = LONGEST_TURNED_AWAY.total_seconds()
+    api = FakeChallengeApi([away] * 99)
+    assert deliver_due(outbox, api, at(0)) == {DeliveryStatus.RETRY: 1}
+    assert deliver_due(outbox, api, at(day - 1)) == {DeliveryStatus.RETRY: 1}
+    assert deliver_due(outbox, api, at(day + 3)) == {DeliveryStatus.REFUSED: 1}
+    assert [each.detail for each in outbox.refused(9)] == [f"HTTP 404; kept since {NOON}"]
+    assert deliver_due(outbox, api, at(9 * day)) == {}
+    assert outbox.unpark(after(9 * day)) == 1
+    assert deliver_due(outbox, FakeChallengeApi(), at(9 * day)) == {DeliveryStatus.DELIVERED: 1}
+
+
+def test_while_the_api_is_away_nothing_is_given_up(inbox: Inbox, outbox: Outbox) -> None:
+    keep(inbox, "c-1")
+    week = 7 * LONGEST_TURNED_AWAY.total_seconds()
+    for delivery in (Delivery(DeliveryStatus.RETRY, "HTTP 503"), Delivery(DeliveryStatus.RETRY, "ConnectError")):
+        week += 1000
+        assert deliver_due(outbox, FakeChallengeApi([delivery]), at(week)) == {DeliveryStatus.RETRY: 1}
+    assert outbox.counts()[OutboxState.PARKED] == 0
+
+
+def test_nothing_of_a_challenge_is_a_batch_without_answers_and_best_miner() -> None:
+    body = json.loads(nothing_of(challenge(id="c-7"), "5V"))
+    assert (body["challenge_id"], body["responses"], body["validator_hotkey"]) == ("c-7", [], "5V")
+    assert body["evaluation"]["best_miner_id"] is None
+    assert (body["evaluation"]["emissions"], body["evaluation"]["consensus_score"]) == ({}, 0.0)
+
+
+class ApiOfSmallBatches:
+    """Never gets through what is big within its time limit of 25 s."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def clock(self) -> datetime:
+        return after(self.now_s)
+
+    def tell(self, kind: DeliveryKind, payload: bytes) -> Delivery:
+        if b"big" in payload:
+            self.now_s += 25.0
+            return Delivery(DeliveryStatus.RETRY, "not delivered within 25 s")
+        self.now_s += 0.2
+        return Delivery(DeliveryStatus.DELIVERED)
+
+
+def test_w_13_batches_that_never_get_through_delay_no_others(inbox: Inbox, outbox: Outbox) -> None:
+    """A round a minute for two hours, every third one with a batch that the API cannot take."""
+    api = ApiOfSmallBatches()
+    for number in range(120):
+        api.now_s = max(api.now_s, 60.0 * number)
+        challenge_id = accept(inbox, f"{'big' if number % 3 == 0 else 'ok'}-{number}")
+        outbox.keep_result(challenge_id, encode_json({"challenge_id": challenge_id}), api.clock())
+        while api.now_s < 60.0 * (number + 1):
+            deliver_due(outbox, api, api.clock)
+            api.now_s += 10.0
+    with reading(inbox.engine) as connection:
+        rows = connection.execute(select(table).where(table.c.key.startswith("ok"))).all()
+    assert len(rows) == 80
+    assert max((row.delivered_at - row.created_at).total_seconds() for row in rows if row.delivered_at) < 60
+    assert sum(row.state == OutboxState.PENDING for row in rows) <= 1
 
 
 def test_one_challenge_can_be_told_alone(inbox: Inbox, outbox: Outbox) -> None:

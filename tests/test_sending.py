@@ -104,7 +104,7 @@ def pushed(intake: Intake, sender: type | Any, prompts: list[str], rate_per_s: f
         async with serve_apps([Served(intake.app)]) as (port,):
             made: Sender = sender(f"http://127.0.0.1:{port}/")
             wanted = challenges([{"prompt": prompt} for prompt in prompts], None, {"max_tokens": 9})
-            return list((await push_all(wanted, made, rate_per_s)).values())
+            return [said for _, said in await push_all(wanted, made, rate_per_s)]
 
     return asyncio.run(scenario())
 
@@ -144,9 +144,9 @@ def test_a_validator_that_restarted_gets_another_handshake() -> None:
 @pytest.mark.parametrize("sender", [PlainSender, lambda url: FiberSender(url, VALIDATOR)])
 def test_whoever_cannot_be_reached_is_reported_for_each_challenge(sender: Any) -> None:
     wanted = challenges([{"prompt": "a"}], 2, {})
-    answers = asyncio.run(push_all(wanted, sender("http://127.0.0.1:1"), 1000.0)).values()
-    assert [each.status for each in answers] == [None, None]
-    assert all("ConnectError" in each.said for each in answers)
+    answers = asyncio.run(push_all(wanted, sender("http://127.0.0.1:1"), 1000.0))
+    assert [each.status for _, each in answers] == [None, None]
+    assert all("ConnectError" in each.said for _, each in answers)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
@@ -163,18 +163,24 @@ def test_prompts_are_used_again_under_ids_of_their_own() -> None:
     assert (len(bytes.fromhex(first["id"])), first["top_p"]) == (32, 0.1)
 
 
+def test_an_id_of_a_row_is_sent_once() -> None:
+    first, second, third = challenges([{"prompt": "a", "id": "j-1"}, {"prompt": "b", "id": "j-1"}], 3, {})
+    assert (first["id"], second["id"]) == ("j-1", "j-1")  # it is for the receiver to say that it knows it
+    assert third["id"] != "j-1"
+
+
 def test_prompts_are_lines_or_rows(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("one\n\n two \n")
     assert read_prompts(tmp_path / "p.txt") == [{"prompt": "one"}, {"prompt": "two"}]
     rows = [
         {"instruction": "i", "output": "o"},
-        {"prompt": "p", "model": "m", "id": "gone"},
+        {"prompt": "p", "model": "m", "id": "kept"},
         {"messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function"}]},
     ]
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert read_prompts(tmp_path / "p.jsonl") == [
         {"prompt": "i"},
-        {"prompt": "p", "model": "m"},
+        {"prompt": "p", "model": "m", "id": "kept"},
         {"messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function"}]},
     ]
 
@@ -184,6 +190,8 @@ def test_prompts_are_lines_or_rows(tmp_path: Path) -> None:
     [
         ("p.txt", b"\n \n", "has none; write one a line"),
         ("p.txt", b"\xff", "cannot be read"),
+        ("p.txt", b'a\n{"prompt": "b"}', r"p\.txt:2 looks like JSON.* named \.jsonl"),
+        ("p.json", b'[{"prompt": "b"}]', r"p\.json:1 looks like JSON"),
         ("p.jsonl", b'{"prompt": "a"}\n{', r"p\.jsonl:2 is not JSON"),
         ("p.jsonl", b"[]", r"p\.jsonl:1 is not a JSON object but list"),
         ("p.jsonl", b'{"output": "a"}', r"p\.jsonl:1 has nothing to ask"),
@@ -197,18 +205,24 @@ def test_a_file_that_is_wrong_is_named_with_its_line(tmp_path: Path, name: str, 
 
 
 def test_a_summary_hides_nothing() -> None:
-    said = [Pushed(201, "", 1.0), Pushed(201, "", 3.0), Pushed(409, "known", 2.0), Pushed(None, "gone")]
+    said = [
+        ("a", Pushed(201, "", 1.0)),
+        ("b", Pushed(201, "", 3.0)),
+        ("c", Pushed(409, "known", 2.0)),
+        ("d", Pushed(None, "gone")),
+    ]
     summary = summarised(said, 2.0).to_dict()
     assert summary == {
         "sent": 4,
         "accepted": 2,
+        "ids": ["a", "b"],
         "refused": {"409": 1, "no answer": 1},
         "reasons": ["gone", "known"],
         "seconds": 2.0,
         "p50_ms": 2.0,
         "p99_ms": 3.0,
     }
-    assert summarised([Pushed(None, "gone")], 1.0).to_dict()["p50_ms"] is None
+    assert summarised([("a", Pushed(None, "gone"))], 1.0).to_dict()["p50_ms"] is None
 
 
 def run(intake: Intake, monkeypatch: pytest.MonkeyPatch, *arguments: str, to: str = "--to") -> Any:
@@ -249,6 +263,13 @@ def test_the_commands_recipient_is_the_wallets_own_hotkey_on_this_machine(monkey
     assert intake.bound == [True]
     CliRunner().invoke(app, ["challenges", "send", "--fiber", "--count", "1"])
     assert told[-1][3] == told[-1][1].ss58_address
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://there"])
+def test_a_receiver_that_is_no_url_is_refused(url: str) -> None:
+    result = CliRunner().invoke(app, ["challenges", "send", "--to", url])
+    assert result.exit_code == 2
+    assert f"--to {url} is no URL" in result.output.replace("\n", " ")
 
 
 def test_the_command_fails_when_any_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

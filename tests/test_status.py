@@ -34,9 +34,12 @@ def quiet() -> Settings:
     return Settings(api_port=api, dagster_port=web, code_server_port=code, embedder_port=embedder)
 
 
+NOT_UP = "no: the ingress does not listen; start `loosh up`"
+
+
 def test_a_new_validator_shows_that_nothing_was_seen() -> None:
     rows = shown(quiet())
-    for row in (["accepted", "0"], ["metagraph", "not seen yet"], ["taking challenges", "yes"]):
+    for row in (["accepted", "0"], ["metagraph", "not seen yet"], ["taking challenges", NOT_UP]):
         assert row in rows
     assert [row[-1] for row in rows if len(row) == 3] == ["listens", "no", "no", "no", "no"]
 
@@ -52,8 +55,9 @@ def test_a_working_one_shows_its_figures() -> None:
         outbox = Outbox(inbox.engine)
         outbox.keep_result(ChallengeId("c-0"), b"{}", now)
         outbox.keep_reports(DeliveryKind.PENALTY_REPORT, {"digest": b"{}"}, now)
-        (refused,) = (row for row in outbox.lease(now, 9) if row.kind is DeliveryKind.PENALTY_REPORT)
-        outbox.park(refused, "HTTP 422: [bold]no[/]")
+        leased = {row.kind: row for row in outbox.lease(now, 9)}
+        outbox.park(leased[DeliveryKind.PENALTY_REPORT], "HTTP 422: [bold]no[/]")
+        outbox.postpone(leased[DeliveryKind.RESPONSE_BATCH], "ConnectError: [i]gone[/]", now, 3600.0)
         inbox.set_running(False, now)
         tables = Tables(settings.tables_root)
         taken_at = now - timedelta(seconds=90)
@@ -70,7 +74,7 @@ def test_a_working_one_shows_its_figures() -> None:
         ["miners asked", "1"],
         ["answered", "1"],
         ["results pending", "1"],
-        ["results parked", "1"],
+        ["reports and pictures parked", "1"],
         ["penalty_report", "digest", "HTTP 422: [bold]no[/]"],
         ["taking challenges", "no: stopped with /set_running"],
         ["metagraph", "block 100, 90 s old, 4 neurons"],
@@ -78,3 +82,6 @@ def test_a_working_one_shows_its_figures() -> None:
         ["ingress", str(settings.api_port), "yes"],
     ):
         assert row in rows
+    (waiting,) = (row for row in rows if row[:2] == ["response_batch", "c-0"])
+    assert waiting[2:4] == ["1", "ConnectError: [i]gone[/]"]
+    assert waiting[4].startswith("in 3")

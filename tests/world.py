@@ -72,10 +72,12 @@ class ScriptedMiners:
 
     def probe(self, neurons: Sequence[Neuron], signer: Signer) -> tuple[Availability, ...]:
         self.probed.append(tuple(each.hotkey for each in neurons))
-        return tuple(
-            Availability(each.hotkey, each.uid, each.ip or "", each.port, each.hotkey not in self.away, "", 5.0)
-            for each in neurons
-        )
+        return tuple(self._found(each) for each in neurons)
+
+    def _found(self, looked_for: Neuron) -> Availability:
+        there = looked_for.hotkey not in self.away
+        reason = "" if there else f"no usable answer: from port {looked_for.port}"
+        return Availability(looked_for.hotkey, looked_for.uid, looked_for.ip or "", looked_for.port, there, reason, 5.0)
 
     def _response(self, asked: Neuron, challenge: Challenge) -> Response:
         answer = self.answers[asked.hotkey]

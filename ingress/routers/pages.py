@@ -12,6 +12,7 @@ from fastapi.templating import Jinja2Templates
 from ingress.callers import CALLER
 from ingress.parts import Parts, PartsOf
 from ingress.version import VERSION
+from loosh_pipeline.domain import RESULTS
 from loosh_pipeline.store.tables import file_stem
 
 
@@ -39,7 +40,7 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
             "version": VERSION,
             "reasons": parts.health.reasons(),
             "stats": parts.figures(fresh=parts.rates.exempt(request.scope[CALLER])).inbox,
-            "outbox": parts.outbox.counts(),
+            "outbox": parts.outbox.counts(RESULTS),
             "refused": parts.outbox.refused(REFUSED),
             "rows": rows,
             "pictures": {row.id for row in rows if _picture(parts, row.id, "png").exists()},

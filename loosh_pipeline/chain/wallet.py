@@ -16,7 +16,10 @@ from loosh_pipeline.errors import ConfigError, CryptoError
 from loosh_pipeline.wire.crypto import parse_hotkey
 
 _SR25519 = 1
-_NEW_WALLET = "run `loosh wallet new`, or set WALLET_PATH, WALLET_NAME and HOTKEY_NAME to an existing one"
+_NEW_WALLET = (
+    "run `loosh wallet new`, or set WALLET_PATH, WALLET_NAME and HOTKEY_NAME to an existing one "
+    "(`loosh devnet` prints those of its own)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Turn:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """A turn as JSON has it. Raises WireError."""
         fields = Fields(values, "turn")
+        if unknown := sorted(set(values) - {"status", "retry_after", "hang"}):
+            raise WireError(f"turn: there is no {', '.join(unknown)[:100]}; there are status, retry_after and hang")
         status = fields.count("status", 599) or None
         if status is not None and status < 200:
             raise WireError(f"turn: status {status} ends no answer; give one from 200 to 599")

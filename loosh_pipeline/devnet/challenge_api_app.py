@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -56,7 +58,7 @@ def create_challenge_api_app(
             Route(ACTIVE_HOTKEYS_PATH, endpoints.active_hotkeys),
             Route("/received", endpoints.received),
             Route("/record", endpoints.recorded),
-            Route("/switches", _switching(switches), methods=["POST"]),
+            Route("/switches", _switching(switches, {*taking, *asking, CLEAR_BATCH_PATH}), methods=["POST"]),
             Route("/restart", _restarting(endpoints), methods=["POST"]),
         ],
         exception_handlers={BodyTooLarge: too_large},
@@ -78,15 +80,19 @@ def _taking(api: Endpoints) -> dict[str, Endpoint]:
     }
 
 
-def _switching(switches: Switches) -> Endpoint:
+def _switching(switches: Switches, paths: Collection[str]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             fields = Fields(decode_object(await request_body(request), "switches"), "switches")
-            turns = [Turn.of(each) for each in fields.optional_objects("turns") or ()]
-            switches.set(fields.text("path", 128), turns)
+            path, turns = fields.text("path", 128), fields.optional_objects("turns")
+            if path not in paths:
+                raise WireError(f"switches: there is no route {path!r}; there are {', '.join(sorted(paths))}")
+            if turns is None:
+                raise WireError("switches: turns is missing; give a list, an empty one to let the route behave")
+            switches.set(path, [Turn.of(each) for each in turns])
         except WireError as error:
             return refusal(422, str(error))
-        return JSONResponse({"success": True})
+        return JSONResponse({"success": True, "path": path, "turns": len(turns)})
 
     return endpoint
 

@@ -119,5 +119,7 @@ def _bind(one: Served) -> socket.socket:
             sock.listen()
     except OSError as error:
         sock.close()
-        raise DevnetError(f"port {one.port} on {one.host} cannot be had: {error.strerror}; free it or use 0") from error
+        raise DevnetError(
+            f"port {one.port} on {one.host} cannot be had: {error.strerror}; free it, or give another (0: any free one)"
+        ) from error
     return sock

@@ -159,6 +159,7 @@ def _text_vectors(
 
 
 def _total_ms(response: Response) -> float | None:
+    """With all handshakes, as the network counts; one that a miner asked for in between counts in both."""
     if response.elapsed_ms is None:
         return None
     return response.elapsed_ms + (response.handshake_ms or 0.0)

@@ -6,7 +6,7 @@ A row is committed before a sender hears 201. From then on the row, not a proces
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,15 +15,7 @@ from sqlalchemy import Connection, Engine, Row, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from loosh_pipeline.domain import (
-    RESULTS,
-    STATE_ORDER,
-    Challenge,
-    ChallengeId,
-    ChallengeState,
-    Outcome,
-    Response,
-)
+from loosh_pipeline.domain import RESULTS, STATE_ORDER, Challenge, ChallengeId, ChallengeState, Outcome, Response
 from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
 from loosh_pipeline.store.database import open_database, reading, schema_version
@@ -146,7 +138,7 @@ class Inbox:
     def stalled(self, before: datetime, limit: int) -> Sequence[InboxRow]:
         """Challenges that were handed to a run and have not moved since `before`: their run may be dead.
 
-        One whose result is in the outbox is the outbox's concern.
+        A scored one whose result is in the outbox is the outbox's concern.
         """
         result = (outbox.c.key == challenges.c.id) & outbox.c.kind.in_(RESULTS)
         told = select(outbox.c.id).where(result).exists()
@@ -156,7 +148,7 @@ class Inbox:
                 challenges.c.state.in_(UNFINISHED),
                 challenges.c.next_run_at.is_(None),
                 challenges.c.state_changed_at < before,
-                ~told,
+                (challenges.c.state != ChallengeState.SCORED) | ~told,
             )
             .order_by(challenges.c.state_changed_at)
             .limit(limit)
@@ -204,18 +196,27 @@ class Inbox:
                 .values(state_changed_at=now)
             )
 
-    def retry(self, row: InboxRow, reason: str, now: datetime, max_attempts: int) -> ChallengeState:
+    def retry(
+        self,
+        row: InboxRow,
+        reason: str,
+        now: datetime,
+        max_attempts: int,
+        given_up: Callable[[Connection], object] = lambda _: None,
+    ) -> ChallengeState:
         """Schedule another run after a dead one, later each time; after `max_attempts`, park it as failed.
 
-        Returns the state it is in now; a challenge that moved on since `row` was read is left as it is.
+        What `given_up` does happens in the transaction that parks it. Returns the state it is in now; a challenge that
+        moved on since `row` was read is left as it is.
         """
-        if row.attempts >= max_attempts:
+        spent = row.attempts >= max_attempts
+        if spent:
             change: dict[str, Any] = {"state": ChallengeState.FAILED, "next_run_at": None}
         else:
             change = {"next_run_at": now + timedelta(seconds=pause_s(row.attempts, FIRST_RETRY_S, LONGEST_RETRY_S))}
         change |= {"failure": reason, "state_changed_at": now}
         with self.engine.begin() as connection:
-            connection.execute(
+            changed = connection.execute(
                 update(challenges)
                 .where(
                     challenges.c.id == row.id,
@@ -225,6 +226,8 @@ class Inbox:
                 )
                 .values(change)
             )
+            if spent and changed.rowcount == 1:
+                given_up(connection)
             state = connection.execute(select(challenges.c.state).where(challenges.c.id == row.id)).scalar_one()
         return ChallengeState(state)
 
@@ -366,6 +369,15 @@ def advance_to_scored(connection: Connection, challenge_id: ChallengeId, now: da
     """The scores lie in their table and the result in the outbox; the first time counts."""
     scored_at = func.coalesce(challenges.c.scored_at, literal(now, UtcDateTime))
     return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None)
+
+
+def advance_to_submitted(connection: Connection, challenge_id: ChallengeId, now: datetime, told_at: datetime) -> None:
+    """The network was told of its scores. One that was given up stays so, though it was told of that."""
+    connection.execute(
+        update(challenges)
+        .where(challenges.c.id == challenge_id, challenges.c.state == ChallengeState.SCORED)
+        .values(state=ChallengeState.SUBMITTED, state_changed_at=now, next_run_at=None, submitted_at=told_at)
+    )
 
 
 def _count_miner(connection: Connection, response: Response, now: datetime) -> None:

@@ -2,13 +2,14 @@
 
 Delivery is at least once and idempotent by challenge id at the receiver. A row is leased while its delivery is
 under way (`next_attempt_at` moves ahead), so a killed delivery is tried again and two never run side by side.
-A result is kept in the same transaction that marks its challenge scored; a report takes the place of earlier ones.
+A result is kept in the same transaction that marks its challenge scored, or gives it up; a report takes the place of
+earlier ones that wait.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,10 +20,10 @@ from sqlalchemy import Case, ColumnElement, Connection, Engine, and_, case, dele
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from loosh_pipeline.domain import RESULTS, ChallengeId, ChallengeState, DeliveryKind
+from loosh_pipeline.domain import RESULTS, ChallengeId, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.inbox import advance, advance_to_scored, pause_s, set_flag
+from loosh_pipeline.store.inbox import advance_to_scored, advance_to_submitted, pause_s, set_flag
 from loosh_pipeline.store.schema import flags, outbox
 
 LEASE_S = 300.0
@@ -34,7 +35,7 @@ JITTER = 0.5
 LONGEST_RETRY_AFTER_S = 6 * 3600.0
 """A receiver may ask for patience, not for ever."""
 MOST_HEATMAPS = 500
-"""Pictures that wait or were refused."""
+"""Pictures that wait, and as many that were refused."""
 KEPT = timedelta(days=7)
 """How long the payload of a delivered result stays, and the row of a delivered report."""
 WAIT = "wait "
@@ -64,6 +65,7 @@ class OutboxRow:
     challenge_id: ChallengeId | None
     payload: bytes
     attempts: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,17 @@ class Refusal:
     kind: DeliveryKind
     key: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that did not succeed yet: what was said to the last attempt (empty while the first is under way)."""
+
+    kind: DeliveryKind
+    key: str
+    detail: str
+    attempts: int
+    next_attempt_at: datetime
 
 
 class Outbox:
@@ -91,53 +104,54 @@ class Outbox:
     ) -> bool:
         """Keep what is told of a challenge and mark it scored, both or neither.
 
-        False when its result was kept before, in whichever form: the first one stands. Raises UnknownChallenge
-        when no such challenge was accepted.
+        False when its result was kept before, in whichever form: the first one stands, also an empty one of a
+        challenge that had been given up. Raises UnknownChallenge when no such challenge was accepted.
         """
-        kept = select(outbox.c.id).where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
         with _known(challenge_id), self._engine.begin() as connection:
-            new = connection.execute(kept).first() is None and _insert(
-                connection, kind, challenge_id, payload, now, challenge_id
-            )
+            new = keep_first_result(connection, challenge_id, payload, now, kind)
             advance_to_scored(connection, challenge_id, now)
+            told_at = connection.execute(
+                select(outbox.c.delivered_at).where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
+            ).scalar_one()
+            if told_at is not None:
+                advance_to_submitted(connection, challenge_id, now, told_at)
             return new
 
     def keep_heatmap(self, challenge_id: ChallengeId, payload: bytes, now: datetime) -> bool:
         """Keep the picture of a challenge for delivery; False when one was kept before. Raises UnknownChallenge.
 
-        While pictures cannot be delivered, the oldest make room: they are large, and can be drawn again.
+        While pictures cannot be delivered, the oldest make room: they are large, and can be drawn again. Those that
+        wait take none from those that were refused.
         """
-        undelivered = (outbox.c.kind == DeliveryKind.HEATMAP) & outbox.c.state.in_(UNDELIVERED)
-        oldest = select(outbox.c.id).where(undelivered).order_by(outbox.c.id.desc()).offset(MOST_HEATMAPS).limit(100)
         with _known(challenge_id), self._engine.begin() as connection:
             new = _insert(connection, DeliveryKind.HEATMAP, challenge_id, payload, now, challenge_id)
-            connection.execute(delete(outbox).where(outbox.c.id.in_(oldest)))
+            for state in UNDELIVERED:
+                _forget_older(connection, DeliveryKind.HEATMAP, state, MOST_HEATMAPS)
             return new
 
     def keep_reports(self, kind: DeliveryKind, reports: Mapping[str, bytes], now: datetime) -> int:
-        """Keep reports, by what makes each one, in place of earlier ones of their kind that were not delivered.
+        """Keep reports, by what makes each one, in place of earlier ones of their kind that wait.
 
-        So nothing piles up while the receiver is away. Returns how many are new: one whose key was kept before is
-        not told again.
+        So nothing piles up while the receiver is away. Of those it refused for good the newest stays, for the
+        operator to see why. Returns how many are new: one whose key was kept before is not told again.
         """
-        earlier = delete(outbox).where(
-            outbox.c.kind == kind, outbox.c.state.in_(UNDELIVERED), outbox.c.key.not_in(list(reports))
-        )
         with self._engine.begin() as connection:
-            connection.execute(earlier)
+            _forget_older(connection, kind, OutboxState.PENDING, 0, reports)
+            _forget_older(connection, kind, OutboxState.PARKED, 1, reports)
             return sum(_insert(connection, kind, key, payload, now) for key, payload in reports.items())
 
     def lease(self, now: datetime, limit: int, challenge_id: ChallengeId | None = None) -> Sequence[OutboxRow]:
         """Take up to `limit` due rows for delivery, or the result of one challenge; nobody else gets them meanwhile.
 
-        Results come first, then the oldest: neither pictures nor reports delay them.
+        Results come first, so that neither pictures nor reports delay them; then what was tried least, so that what
+        never gets through delays nothing fresh; then the oldest.
         """
         with self._engine.begin() as connection:
             is_due = _is_due(connection, now)
             due = select(outbox.c.id).where(is_due)
             if challenge_id is not None:
                 due = due.where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
-            due = due.order_by(_rank(), outbox.c.next_attempt_at, outbox.c.id).limit(limit)
+            due = due.order_by(_rank(), outbox.c.attempts, outbox.c.next_attempt_at, outbox.c.id).limit(limit)
             # For Postgres: a common table expression, as a subquery may be run again for every row, past the limit;
             # and the condition twice, as a lease that waited for another must look at its rows again.
             taken = due.with_for_update(skip_locked=True).cte("taken")
@@ -147,11 +161,15 @@ class Outbox:
                 .values(next_attempt_at=now + timedelta(seconds=LEASE_S), attempts=outbox.c.attempts + 1)
                 .returning(outbox)
             )
-            rows = sorted(connection.execute(lease).all(), key=lambda r: (r.kind not in RESULTS, r.created_at, r.id))
-        return [OutboxRow(r.id, DeliveryKind(r.kind), r.key, r.challenge_id, r.payload, r.attempts) for r in rows]
+            leased = connection.execute(lease).all()
+        leased = sorted(leased, key=lambda r: (r.kind not in RESULTS, r.attempts, r.created_at, r.id))
+        return [
+            OutboxRow(r.id, DeliveryKind(r.kind), r.key, r.challenge_id, r.payload, r.attempts, r.created_at)
+            for r in leased
+        ]
 
     def delivered(self, row: OutboxRow, detail: str, now: datetime) -> None:
-        """The receiver has it: the row and, if this was its result, its challenge move on in one transaction.
+        """The receiver has it: the row and, if this was its result, its scored challenge move on in one transaction.
 
         The payload of a result stays for a while; pictures and reports can be made again from what is stored.
         """
@@ -162,12 +180,13 @@ class Outbox:
         with self._engine.begin() as connection:
             connection.execute(update(outbox).where(_is(row)).values(change))
             if row.kind in RESULTS and row.challenge_id is not None:
-                advance(connection, row.challenge_id, ChallengeState.SUBMITTED, now, submitted_at=now)
+                advance_to_submitted(connection, row.challenge_id, now, now)
 
     def postpone(self, row: OutboxRow, detail: str, now: datetime, retry_after_s: float | None = None) -> datetime:
         """Try again later: about twice as long each time, or when the receiver said. Returns when.
 
-        Who is asked to wait waits with everything of that kind, also with what is yet to come.
+        Who is asked to wait waits with everything of that kind, also with what is yet to come, and as long as anybody
+        was asked to.
         """
         wait_s = pause_s(row.attempts, FIRST_RETRY_S, LONGEST_RETRY_S) * (1 - JITTER * self._jitter())
         asked_s = min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
@@ -175,8 +194,7 @@ class Outbox:
         pending = update(outbox).where(_is(row), outbox.c.state == OutboxState.PENDING)
         with self._engine.begin() as connection:
             if asked_s > 0:
-                until = now + timedelta(seconds=asked_s)
-                set_flag(connection, WAIT + row.kind, until.astimezone(UTC).isoformat(), now)
+                _hold(connection, row.kind, now + timedelta(seconds=asked_s), now)
             connection.execute(pending.values(next_attempt_at=again, detail=detail))
         return again
 
@@ -207,8 +225,21 @@ class Outbox:
         with reading(self._engine) as connection:
             return [Refusal(DeliveryKind(kind), key, detail or "") for kind, key, detail in connection.execute(query)]
 
-    def counts(self) -> Mapping[OutboxState, int]:
-        query = select(outbox.c.state, func.count()).group_by(outbox.c.state)
+    def waiting(self, limit: int) -> Sequence[Waiting]:
+        """What was tried and is tried again, the next first."""
+        query = (
+            select(outbox.c.kind, outbox.c.key, outbox.c.detail, outbox.c.attempts, outbox.c.next_attempt_at)
+            .where(outbox.c.state == OutboxState.PENDING, outbox.c.attempts > 0)
+            .order_by(outbox.c.next_attempt_at, outbox.c.id)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return [Waiting(DeliveryKind(r.kind), r.key, r.detail or "", r.attempts, r.next_attempt_at) for r in rows]
+
+    def counts(self, kinds: Collection[DeliveryKind] = tuple(DeliveryKind)) -> Mapping[OutboxState, int]:
+        """How many deliveries of some kinds, of all by default, are in each state."""
+        query = select(outbox.c.state, func.count()).where(outbox.c.kind.in_(kinds)).group_by(outbox.c.state)
         with reading(self._engine) as connection:
             found = {OutboxState(state): count for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in OutboxState}
@@ -244,6 +275,37 @@ def _is_due(connection: Connection, now: datetime) -> ColumnElement[bool]:
     asked = connection.execute(select(flags.c.name, flags.c.value).where(flags.c.name.startswith(WAIT)))
     waiting = [name.removeprefix(WAIT) for name, until in asked if datetime.fromisoformat(until) > now]
     return and_(outbox.c.state == OutboxState.PENDING, outbox.c.next_attempt_at <= now, outbox.c.kind.not_in(waiting))
+
+
+def keep_first_result(
+    connection: Connection,
+    challenge_id: ChallengeId,
+    payload: bytes,
+    now: datetime,
+    kind: DeliveryKind = DeliveryKind.RESPONSE_BATCH,
+) -> bool:
+    """Keep what is told of a challenge, within a transaction that also moves it; False when something is kept."""
+    kept = select(outbox.c.id).where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
+    return connection.execute(kept).first() is None and _insert(
+        connection, kind, challenge_id, payload, now, challenge_id
+    )
+
+
+def _forget_older(
+    connection: Connection, kind: DeliveryKind, state: OutboxState, kept: int, but: Collection[str] = ()
+) -> None:
+    """Drop all of a kind and state but the newest `kept`, and those of these keys."""
+    those = select(outbox.c.id).where(outbox.c.kind == kind, outbox.c.state == state)
+    older = those.order_by(outbox.c.created_at.desc(), outbox.c.id.desc()).offset(kept)
+    connection.execute(delete(outbox).where(outbox.c.id.in_(older), outbox.c.key.not_in(list(but))))
+
+
+def _hold(connection: Connection, kind: DeliveryKind, until: datetime, now: datetime) -> None:
+    """Nothing of a kind is told until then, or until the end of a longer wait that was asked for before."""
+    held = select(flags.c.value).where(flags.c.name == WAIT + kind).with_for_update()
+    earlier = connection.execute(held).scalar_one_or_none()
+    if earlier is None or datetime.fromisoformat(earlier) < until:
+        set_flag(connection, WAIT + kind, until.astimezone(UTC).isoformat(), now)
 
 
 def _rank() -> Case[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from loosh_pipeline.errors import WireError
 
@@ -17,7 +17,25 @@ _Address = IPv4Address | IPv6Address
 LOCALHOST_ALIAS = IPv4Address("0.0.0.1")
 """Stands for localhost on the chain, which refuses 127.0.0.1; honoured on private networks only."""
 
-_NAT64 = IPv6Network("64:ff9b::/96")
+_REFUSED = tuple(
+    map(
+        ip_network,
+        (
+            "192.0.0.0/24",  # protocol assignments, some of them reachable
+            "192.88.99.0/24",  # once relays of 6to4
+            "198.18.0.0/15",  # benchmarks
+            "64:ff9b::/96",  # gateways forward it to whatever IPv4 address it holds, as they do the next two
+            "64:ff9b:1::/48",
+            "2002::/16",
+            "2001::/23",  # protocol assignments, Teredo among them
+            "2001:db8::/32",  # documentation, as the next one
+            "3fff::/20",
+            "5f00::/16",  # segments of routes within a network
+            "fec0::/10",  # once the addresses of a site
+        ),
+    )
+)
+"""Not public whatever `is_global` says: the tables behind that differ between versions of Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +126,8 @@ def _parse(ip: str | None) -> _Address:
 
 
 def _is_public(address: _Address) -> bool:
-    if isinstance(address, IPv6Address) and (address.sixtofour or address in _NAT64):
-        return False  # a gateway would forward it to whatever IPv4 address it holds
+    if any(address in network for network in _REFUSED):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

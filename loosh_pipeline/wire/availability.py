@@ -10,7 +10,7 @@ from loosh_pipeline.domain import Availability, Neuron
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.codec import Fields, decode_object
-from loosh_pipeline.wire.connection import MAX_CONTROL_BYTES, Connection, Reply
+from loosh_pipeline.wire.connection import MAX_CONTROL_BYTES, ConnectFailed, Connection, Reply
 from loosh_pipeline.wire.text import printable
 
 logger = logging.getLogger(__name__)
@@ -42,18 +42,23 @@ async def probe_miners(
 async def _probe(
     neuron: Neuron, validator_hotkey: str, rules: AddressRules, timeout_s: float
 ) -> tuple[str, float | None]:
-    """Why a neuron is not available, if so, and how long its answer took."""
+    """Why a neuron is not available, if so, and how long its answer took. Details follow the reason after a colon."""
     headers = {VALIDATOR_HEADER: validator_hotkey}
     reply = None
     try:
         endpoint = rules.endpoint(neuron.ip, neuron.port)
+    except WireError as error:
+        return f"may not be asked: {error}", None
+    try:
         async with asyncio.timeout(timeout_s), Connection(endpoint, connect_timeout_s=timeout_s) as connection:
             reply = await connection.request("GET", PATH, max_bytes=MAX_CONTROL_BYTES, headers=headers)
         return _refusal(reply), reply.elapsed_ms
     except TimeoutError:
-        return f"no answer within {timeout_s:g} s", None
+        return f"nothing within {timeout_s:g} s", None
+    except ConnectFailed as error:
+        return str(error), None
     except WireError as error:
-        return str(error), None if reply is None else reply.elapsed_ms
+        return f"no usable answer: {error}", None if reply is None else reply.elapsed_ms
     except Exception as error:  # whatever one miner brings about, the others are heard
         logger.exception("probing %s failed unexpectedly", neuron.hotkey)
         return f"unexpected {type(error).__name__}: {error}", None
@@ -64,6 +69,6 @@ def _refusal(reply: Reply) -> str:
     if reply.status != 200:
         return f"HTTP {reply.status}"
     fields = Fields(decode_object(reply.body, "availability"), "availability")
-    if fields.flag("available"):
+    if fields.truthy("available"):
         return ""
     return f"it says it is not: {fields.optional_text('reason', MAX_CONTROL_BYTES) or 'without a reason'}"

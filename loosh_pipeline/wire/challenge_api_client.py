@@ -46,11 +46,15 @@ logger = logging.getLogger(__name__)
 MAX_VIEW_BYTES = 8 * 1024 * 1024
 """Cap on what the API says of all hotkeys: some hundred bytes each of a few hundred."""
 
+MAX_CONNECT_S = 10.0
 PAUSE_AFTER_SILENCE_S = 15.0
-"""An API that does not answer is left alone for a while, or every evaluation would end by waiting for it in vain."""
+"""An API that cannot be reached is left alone for a while, or every evaluation would end by trying in vain. One that is
+reached and slow may be slow over one payload alone.
+"""
 
-_MAY_PASS = frozenset({401, 404, 408, 425, 429})
-"""Refusals that do not concern what is said: a session, a route or a limit. Other 4xx are for good."""
+_TURNED_AWAY = frozenset({404, 408, 425})
+_MAY_PASS = _TURNED_AWAY | {401, 429}
+"""Refusals that need not concern what is said: a session, a route or a limit. Other 4xx are for good."""
 
 T = TypeVar("T")
 
@@ -68,11 +72,14 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one attempt. `retry_after_s`: how long nothing of that kind is to be told."""
+    """What became of one attempt. `retry_after_s`: how long nothing of that kind is to be told. `turned_away`: the API
+    was there and did not want this, though perhaps later (404, 408, 425).
+    """
 
     status: DeliveryStatus
     detail: str = ""
     retry_after_s: float | None = None
+    turned_away: bool = False
 
 
 class ChallengeApi(Protocol):
@@ -128,8 +135,10 @@ class HttpChallengeApi:
         """Deliver one payload, which is sent byte for byte; every way this can fail is a delivery to be retried."""
         try:
             return self._run(lambda http: self._deliver(http, kind, payload))
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return replace(_failed(error), retry_after_s=PAUSE_AFTER_SILENCE_S)
         except (TimeoutError, httpx.TimeoutException):
-            return Delivery(DeliveryStatus.RETRY, f"not delivered within {self._timeout_s:g} s", PAUSE_AFTER_SILENCE_S)
+            return Delivery(DeliveryStatus.RETRY, f"not delivered within {self._timeout_s:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, WireError) as error:
             return _failed(error)
         except Exception as error:  # the payload stays in the outbox, whatever the API brought about
@@ -170,7 +179,7 @@ class HttpChallengeApi:
         return httpx.AsyncClient(
             base_url=self._base_url,
             headers=self._headers,
-            timeout=self._timeout_s,
+            timeout=httpx.Timeout(self._timeout_s, connect=min(self._timeout_s / 2, MAX_CONNECT_S)),
             follow_redirects=False,
             trust_env=False,
             verify=self._tls,
@@ -244,7 +253,7 @@ class HttpChallengeApi:
             return Delivery(DeliveryStatus.REFUSED, said)
         if reply.status < 300:
             said += f"; {' or '.join(map(str, sorted(call.taken)))} was expected"
-        return Delivery(DeliveryStatus.RETRY, said, self._retry_after_s(reply))
+        return Delivery(DeliveryStatus.RETRY, said, self._retry_after_s(reply), reply.status in _TURNED_AWAY)
 
     def _nonce_s(self) -> float:
         """The time, or a little later: a receiver takes each nonce once, and clocks can be coarse."""

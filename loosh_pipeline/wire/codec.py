@@ -118,6 +118,10 @@ class Fields:
         """Whether the field is there and true; anything but a boolean counts as false."""
         return self.values.get(name) is True
 
+    def truthy(self, name: str) -> bool:
+        """Whether the network takes the field for a yes: by Python's truth, so that 1 and any word count."""
+        return bool(self.values.get(name))
+
     def optional_object(self, name: str) -> Mapping[str, Any] | None:
         value = self.values.get(name)
         if value is not None and not isinstance(value, dict):

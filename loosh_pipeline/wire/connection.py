@@ -11,12 +11,14 @@ There are no redirects, no proxies, no decompression and no names to look up.
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, SupportsIndex
+from typing import Self
 
 import h11
 
@@ -48,12 +50,19 @@ class ConnectionLost(WireError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer. `elapsed_ms` runs from the first byte sent to the last byte received; names are lower case."""
+    """An HTTP answer. Its request was sent and its last byte received at these times of the performance counter,
+    in this order. Names of headers are lower case.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    elapsed_ms: float
+    sent_at_s: float
+    received_at_s: float
+
+    @property
+    def elapsed_ms(self) -> float:
+        return (self.received_at_s - self.sent_at_s) * 1000.0
 
     @property
     def is_success(self) -> bool:
@@ -61,13 +70,20 @@ class Reply:
 
 
 class _StampedReader(asyncio.StreamReader):
-    """Remembers when bytes last came out of the socket."""
+    """Remembers when bytes last came out of the socket, and how many of them nobody has read yet."""
 
     fed_at_s = 0.0
+    unread = 0
 
-    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio passes nothing else
         self.fed_at_s = time.perf_counter()
+        self.unread += len(data)
         super().feed_data(data)
+
+    async def read(self, n: int = -1) -> bytes:
+        data = await super().read(n)
+        self.unread -= len(data)
+        return data
 
 
 class _Socket:
@@ -81,7 +97,12 @@ class _Socket:
 
     @property
     def reusable(self) -> bool:
-        return not (self.transport.is_closing() or self.reader.at_eof())
+        """Whether it is open, and nothing came on it that was not asked for: no answer is older than its question."""
+        if self.transport.is_closing() or self.reader.at_eof() or self.reader.unread or self.http.trailing_data[0]:
+            return False
+        arrived = select.poll()
+        arrived.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not arrived.poll(0)
 
     def send(self, method: str, path: str, headers: list[tuple[str, str]], content: bytes) -> float:
         """Send a request; returns when, by the performance counter."""
@@ -179,7 +200,8 @@ class Connection:
             link.http.start_next_cycle()
         else:
             self._close()
-        return Reply(response.status_code, named, body, (link.reader.fed_at_s - sent_at_s) * 1000.0)
+        # Who answers on a new connection before having been asked took no time; on a used one it is not heard.
+        return Reply(response.status_code, named, body, sent_at_s, max(sent_at_s, link.reader.fed_at_s))
 
     async def _connected(self) -> _Socket:
         if self._socket is not None and self._socket.reusable:
@@ -193,9 +215,10 @@ class Connection:
                     lambda: asyncio.StreamReaderProtocol(reader, loop=loop), self._endpoint.host, self._endpoint.port
                 )
         except TimeoutError as error:
-            raise ConnectFailed(f"no connection within {self._connect_timeout_s:g} s") from error
+            raise ConnectFailed(f"no connection: nothing within {self._connect_timeout_s:g} s") from error
         except OSError as error:
-            raise ConnectFailed(f"no connection: {error.strerror or error}") from error
+            reason = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise ConnectFailed(f"no connection: {reason}") from error
         self._socket = _Socket(transport, reader)
         return self._socket
 

@@ -219,8 +219,8 @@ def parse_public_key(body: bytes) -> str:
 
 
 def parse_exchange_success(body: bytes) -> bool:
-    """Whether a key exchange was accepted, by `{"success": true}`. Raises WireError if it is no object."""
-    return Fields(decode_object(body, "key exchange answer"), "key exchange answer").flag("success")
+    """Whether a key exchange was accepted, by a truthy `success`. Raises WireError if it is no object."""
+    return Fields(decode_object(body, "key exchange answer"), "key exchange answer").truthy("success")
 
 
 def build_challenge(challenge: Challenge) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from loosh_pipeline.errors import CryptoError, WireError
 from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.bodies import BodyTooLarge
 from loosh_pipeline.wire.client_sessions import SESSION_TTL, Session, SessionBook, peer_name
-from loosh_pipeline.wire.codec import Fields, decode_object, encode_json
+from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.connection import MAX_CONTROL_BYTES, ConnectFailed, Connection, ConnectionLost, Reply
 from loosh_pipeline.wire.crypto import (
     Signer,
@@ -37,6 +36,7 @@ from loosh_pipeline.wire.messages import (
     MINER_UUID_HEADER,
     MINER_VALIDATOR_HEADER,
     PUBLIC_KEY_PATH,
+    Answer,
     build_challenge,
     build_miner_key_exchange,
     new_uuid,
@@ -44,11 +44,17 @@ from loosh_pipeline.wire.messages import (
     parse_exchange_success,
     parse_public_key,
 )
+from loosh_pipeline.wire.refusals import described, may_be_the_key, offered_key
 from loosh_pipeline.wire.text import printable
 
 logger = logging.getLogger(__name__)
 
 MAX_CONNECT_S = 10.0
+
+CHARS_A_TOKEN = 16
+"""Most characters of an answer for each token asked for: some four in prose, up to a dozen in indentation and names."""
+FREE_CHARS = 4096
+"""What an answer may have beyond that, for miners that count otherwise and for the frame of tool calls."""
 
 _TOKEN_TTL_S = 3600
 _LONG_TOKEN_BYTES = 256 * 1024
@@ -58,16 +64,17 @@ _BY_STATUS: Mapping[int, Outcome] = {
     429: Outcome.RATE_LIMITED,
     503: Outcome.UNAVAILABLE,
 }
-_NOT_LISTED = "; is this validator on the Challenge API's active list?"
-"""Miners take their allowlist from there, whatever the chain says."""
-_OF_THE_CHALLENGE = re.compile(r"prompt|messages|json|max_tokens|temperature|top_p|tool", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class _Times:
-    """How long each part of asking took so far; `stage` says what is being waited for."""
+    """How long each part of asking took so far; `stage` says what is being waited for.
+
+    `asked_at_s`, by the performance counter, is when the challenge was first sent.
+    """
 
     stage: str = "connecting"
+    asked_at_s: float | None = None
     handshake_ms: float | None = None
     elapsed_ms: float | None = None
 
@@ -133,9 +140,9 @@ async def ask_miners(
     """Ask all neurons at once. One response for each, in their order, whatever the miners do.
 
     The network part ends after `timeout_s`, handshakes included. `elapsed_ms` of a response runs from the first byte
-    of the challenge sent to the last byte of the answer received; `handshake_ms` is what came before. What becomes of
-    sessions is noted in `sessions`, for the caller to keep. Raises WireError only for a challenge that cannot be
-    encoded.
+    of the challenge sent, also where that was refused and sent again under another key, to the last byte of the answer
+    received; `handshake_ms` is what all handshakes took. What becomes of sessions is noted in `sessions`, for the
+    caller to keep. Raises WireError only for a challenge that cannot be encoded.
     """
     plaintext = encode_json(build_challenge(challenge))
     book = SessionBook() if sessions is None else sessions
@@ -179,11 +186,17 @@ async def _hear(peer: _Peer, plaintext: bytes, deadline_s: float, timeout_s: flo
 
 
 async def _converse(peer: _Peer, plaintext: bytes) -> bytes | _Sealed:
-    """The answer, decrypted unless it is long. A refused session is renewed once, never twice."""
-    session = peer.sessions.get(peer.name) or await _open_session(peer, None)
+    """The answer, decrypted unless it is long. A refused session is renewed once, never twice.
+
+    One that was opened a moment ago is not what a 400 is about.
+    """
+    kept = peer.sessions.get(peer.name)
+    session = kept or await _open_session(peer, None)
     try:
         return await _ask(peer, session, plaintext)
     except _KeyRefused as refused:
+        if kept is None and refused.outcome is Outcome.REFUSED:
+            raise
         peer.sessions.drop(peer.name)
         session = await _open_session(peer, refused.public_pem)
     try:
@@ -253,7 +266,9 @@ async def _ask(peer: _Peer, session: Session, plaintext: bytes) -> bytes | _Seal
     reply = await peer.connection.request(
         "POST", CHALLENGE_PATH, max_bytes=peer.max_response_bytes, headers=headers, content=token
     )
-    peer.times.elapsed_ms = reply.elapsed_ms
+    if peer.times.asked_at_s is None:  # from then on a miner can know the challenge, whatever it refuses meanwhile
+        peer.times.asked_at_s = reply.sent_at_s
+    peer.times.elapsed_ms = (reply.received_at_s - peer.times.asked_at_s) * 1000.0
     if reply.status != 200:
         raise _challenge_refused(reply)
     _check_identity(peer, reply.headers)
@@ -275,58 +290,20 @@ def _check_identity(peer: _Peer, headers: Mapping[str, str]) -> None:
 
 def _handshake_refused(reply: Reply, what: str) -> _Fault:
     outcome = _BY_STATUS.get(reply.status, Outcome.HANDSHAKE_FAILED)
-    return _Fault(outcome, _status_detail(reply, what))
+    return _Fault(outcome, described(reply, what))
 
 
 def _challenge_refused(reply: Reply) -> _Fault:
-    detail = _status_detail(reply, "challenge")
+    detail = described(reply, "challenge")
     if reply.status == 401:
-        return _KeyRefused(Outcome.HANDSHAKE_FAILED, detail, _offered_key(reply))
-    if reply.status == 400 and _may_be_the_key(reply):
-        return _KeyRefused(Outcome.REFUSED, detail, _offered_key(reply))
+        return _KeyRefused(Outcome.HANDSHAKE_FAILED, detail, offered_key(reply))
+    if reply.status == 400 and may_be_the_key(reply):
+        return _KeyRefused(Outcome.REFUSED, detail, offered_key(reply))
     if reply.status in _BY_STATUS:
         return _Fault(_BY_STATUS[reply.status], detail)
     if reply.status >= 500:
         return _Fault(Outcome.UNAVAILABLE, detail)
     return _Fault(Outcome.REFUSED if reply.status >= 400 else Outcome.MALFORMED, detail)
-
-
-def _offered_key(reply: Reply) -> str | None:
-    """The public key in a refusal that asks for a new handshake; None when it offers none."""
-    refusal = _refusal(reply)
-    try:
-        return refusal.optional_text("public_key", 4096) if refusal.flag("requires_handshake") else None
-    except WireError:
-        return None
-
-
-def _may_be_the_key(reply: Reply) -> bool:
-    """Whether a 400 can mean a stale key, as it does at older miners, rather than a challenge they cannot use."""
-    return _refusal(reply).flag("requires_handshake") or not _OF_THE_CHALLENGE.search(_said(reply))
-
-
-def _status_detail(reply: Reply, what: str) -> str:
-    retry_after = reply.headers.get("retry-after")
-    wait = f", retry after {printable(retry_after, 40)}" if retry_after else ""
-    said = _said(reply)
-    words = f": {printable(said)}" if said else ""
-    return f"{what}: HTTP {reply.status}{wait}{words}{_NOT_LISTED if reply.status == 403 else ''}"
-
-
-def _said(reply: Reply) -> str:
-    """The `detail` of a refusal; empty when it has none."""
-    try:
-        return _refusal(reply).optional_text("detail", MAX_CONTROL_BYTES) or ""
-    except WireError:
-        return ""
-
-
-def _refusal(reply: Reply) -> Fields:
-    """The fields of a refusal; none when it is not a JSON object."""
-    try:
-        return Fields(decode_object(reply.body, "refusal"), "refusal")
-    except WireError:
-        return Fields({}, "refusal")
 
 
 def _judge(challenge: Challenge, neuron: Neuron, heard: _Heard) -> Response:
@@ -348,9 +325,11 @@ def _judge(challenge: Challenge, neuron: Neuron, heard: _Heard) -> Response:
     try:
         plaintext = heard.answer if isinstance(heard.answer, bytes) else _opened(heard.answer)
         base = replace(base, sha256=hashlib.sha256(plaintext).hexdigest())
-        answer = parse_answer(plaintext)
+        answer = _within(challenge, parse_answer(plaintext))
     except CryptoError as error:
         return replace(base, outcome=Outcome.UNDECRYPTABLE, detail=str(error))
+    except BodyTooLarge as error:
+        return replace(base, outcome=Outcome.TOO_LARGE, detail=str(error))
     except WireError as error:
         return replace(base, outcome=Outcome.MALFORMED, detail=printable(str(error)))
     except Exception as error:  # as while asking: one miner's answer cannot fail the others
@@ -364,6 +343,19 @@ def _judge(challenge: Challenge, neuron: Neuron, heard: _Heard) -> Response:
         tool_calls=answer.tool_calls,
         usage=answer.usage,
     )
+
+
+def _within(challenge: Challenge, answer: Answer) -> Answer:
+    """An answer that is about as long as was asked for: all answers of a round are told in one batch, which one miner
+    could make too large for the receiver. Raises BodyTooLarge.
+    """
+    most = CHARS_A_TOKEN * challenge.max_tokens + FREE_CHARS
+    chars = len(answer.text) + (len(encode_json(answer.tool_calls)) if answer.tool_calls else 0)
+    if chars > most:
+        raise BodyTooLarge(
+            f"the answer has {chars} characters; at most {most} are taken for max_tokens {challenge.max_tokens}"
+        )
+    return answer
 
 
 def _opened(sealed: _Sealed) -> bytes:

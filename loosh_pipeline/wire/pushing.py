@@ -187,8 +187,16 @@ def _detail(answer: bytes) -> str:
     except WireError:
         detail = None
     if isinstance(detail, list):
-        detail = "; ".join(str(each.get("msg")) for each in detail[:5] if isinstance(each, dict))
+        detail = "; ".join(_problem(each) for each in detail[:5] if isinstance(each, dict))
     return _said(str(detail) if detail else answer[:_MAX_SAID_CHARS].decode("utf-8", "replace"))
+
+
+def _problem(each: Mapping[str, Any]) -> str:
+    """One wrong field: where it is, and what is wrong with it."""
+    loc = each.get("loc")
+    where = ".".join(str(part) for part in loc if part != "body") if isinstance(loc, list) else ""
+    said = str(each.get("msg")).removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def _said(text: str) -> str:

@@ -166,14 +166,16 @@ def save_metagraph(world: World, *neurons: Neuron) -> None:
 
 def test_serving_neurons_are_looked_for_and_what_they_say_is_kept(world: World) -> None:
     save_metagraph(world, neuron(1), neuron(2), neuron(3, ip=None), neuron(4, validator_permit=True), neuron(5, port=0))
-    world.miners.away = frozenset({"hotkey-2"})
+    world.miners.away = frozenset({"hotkey-2", "hotkey-4"})
     metadata = metadata_of(world.refresh_availability(), "miner_availability")
 
     assert world.miners.probed == [("hotkey-1", "hotkey-2", "hotkey-4")]
     found = world.store.newest_availability()
     assert found is not None
-    assert {row.hotkey: row.available for row in found.rows} == {"hotkey-1": True, "hotkey-2": False, "hotkey-4": True}
-    assert (metadata["looked_for"], metadata["available"], metadata["rows"]) == (3, 2, 3)
+    assert {row.hotkey: row.available for row in found.rows} == {"hotkey-1": True, "hotkey-2": False, "hotkey-4": False}
+    assert (metadata["looked_for"], metadata["available"], metadata["rows"]) == (3, 1, 3)
+    assert metadata["reasons"] == {"no usable answer": 2}, "alike for all; details are in the rows"
+    assert found.rows[1].reason.startswith("no usable answer: from port ")
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -6,15 +6,17 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 import pytest
 
 from assets import heatmaps
+from loosh_pipeline.delivery import nothing_of
 from loosh_pipeline.domain import ChallengeState, DeliveryKind, Outcome
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.outbox import Outbox, OutboxState
+from loosh_pipeline.store.outbox import Outbox, OutboxState, keep_first_result
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from sensors.outbox_sensor import outbox_sensor
@@ -53,6 +55,29 @@ def test_scores_alone_do_not_make_a_challenge_scored(world: World) -> None:
     world.evaluate(challenge_id, "submissions")
     assert world.state(challenge_id) is ChallengeState.SUBMITTED
     assert world.store.inbox.scored_since(datetime.now(UTC) - timedelta(hours=1)) == 1
+
+
+def test_w_22_given_up_it_is_told_so_once_and_may_be_evaluated_later(world: World) -> None:
+    then = datetime.now(UTC) - timedelta(hours=1)
+    challenge_id = world.accept(now=then)
+    inbox = world.store.inbox
+    inbox.claim(challenge_id, then)
+    keep_nothing = partial(
+        keep_first_result,
+        challenge_id=challenge_id,
+        payload=nothing_of(inbox.get(challenge_id).challenge(), "5V"),
+        now=then,
+    )
+    inbox.retry(inbox.get(challenge_id), "it always dies", then, 1, keep_nothing)
+    assert tick(world) == "delivered 1"
+    assert (world.api.calls[0]["responses"], world.state(challenge_id)) == ([], ChallengeState.FAILED)
+
+    inbox.unpark(datetime.now(UTC))
+    metadata = metadata_of(world.evaluate(challenge_id), "submissions")
+    assert metadata["kept"] == "by an earlier run; the first result stands"
+    assert [call["responses"] for call in world.api.calls] == [[]]
+    assert world.state(challenge_id) is ChallengeState.SUBMITTED
+    assert inbox.scored_since(then) == 1
 
 
 def test_killed_between_the_scores_and_the_outbox_the_next_run_tells_it_once(

@@ -18,7 +18,7 @@ from loosh_pipeline.devnet.api_record import Record
 from loosh_pipeline.devnet.api_switches import Switches, Turn
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.devnet.servers import Served, serve_apps
-from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind, Hotkey
+from loosh_pipeline.domain import RESULTS, ChallengeId, ChallengeState, DeliveryKind, Hotkey
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import OutboxState
@@ -197,11 +197,14 @@ def test_an_answer_that_never_comes_is_asked_for_again(
     at_desk(work, timeout_s=1.0)
 
 
-def test_a_request_that_is_never_taken_is_made_again(at_desk: Callable[..., Any]) -> None:
+def test_w_13_a_request_that_is_never_taken_is_made_again_and_holds_up_no_other(at_desk: Callable[..., Any]) -> None:
     def work(desk: Desk) -> None:
-        run_turns(desk, DeliveryKind.RESPONSE_BATCH, [Turn(503, hang=True)], 2)
-        assert desk.tallies == [RETRY, {}], "a silent API is left alone for a while"
-        assert desk.attempt(PAUSE_AFTER_SILENCE_S) == DELIVERED
+        run_turns(desk, DeliveryKind.RESPONSE_BATCH, [Turn(503, hang=True)], 1)
+        assert desk.tallies == [RETRY]
+        other = ChallengeId("another")
+        desk.inbox.accept(other, {"id": other, "prompt": "hi"}, desk.now)
+        desk.outbox.keep_result(other, golden(DeliveryKind.RESPONSE_BATCH), desk.now)
+        assert [desk.attempt(1.0), desk.attempt(1.0)] == [DELIVERED, ALREADY], "of one challenge, twice"
 
     at_desk(work, timeout_s=1.0)
 
@@ -360,6 +363,9 @@ def test_switches_are_set_over_http_too_and_what_is_no_switch_is_refused(at_desk
         assert switch(path=path, turns=[{"status": 99}]) == 422
         assert switch(path=path, turns=[{"status": "500"}]) == 422
         assert switch(turns=[]) == 422
+        assert switch(path=path, turn=[]) == 422
+        assert switch(path="/nope", turns=[]) == 422
+        assert switch(path=path, turns=[{"state": 500}]) == 422
         assert switch(path=path, turns=[{"status": 503, "retry_after": "9"}]) == 200
         desk.keep(DeliveryKind.RESPONSE_BATCH)
         assert desk.attempt() == RETRY

@@ -80,7 +80,7 @@ def test_an_old_look_is_followed_by_another(world: World) -> None:
 def test_one_run_looks_at_a_time(world: World, status: dg.DagsterRunStatus) -> None:
     save_metagraph(world)
     run = world.add_run(refresh_availability.name, status)
-    assert reason(world) == f"run {run.run_id} is looking"
+    assert reason(world) == f"run {run.run_id} is under way"
     world.instance.delete_run(run.run_id)
     world.add_run(refresh_availability.name, dg.DagsterRunStatus.SUCCESS)
     assert isinstance(tick(world), dg.RunRequest)

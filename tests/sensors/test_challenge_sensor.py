@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
-from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.store.inbox import FIRST_RETRY_S
 from sensors.challenge_sensor import BATCH, challenge_sensor
@@ -18,7 +19,9 @@ ENDED = [status for status in dg.DagsterRunStatus if status not in {*UNFINISHED_
 
 
 def tick(world: World) -> dg.SensorResult | dg.SkipReason:
-    with dg.build_sensor_context(instance=world.instance, resources={"store": world.store}) as context:
+    with dg.build_sensor_context(
+        instance=world.instance, resources={"store": world.store, "signer": world.signer}
+    ) as context:
         result = challenge_sensor(context)
     assert isinstance(result, dg.SensorResult | dg.SkipReason)
     return result
@@ -134,6 +137,31 @@ def test_after_the_last_attempt_it_is_parked_with_the_reason(world: World) -> No
     assert run.run_id in (row.failure or "")
     assert due_after_s(world, datetime.now(UTC), 1e6) == []
     assert isinstance(tick(world), dg.SkipReason)
+
+
+def test_w_22_of_what_is_given_up_the_network_hears_that_nothing_came(world: World) -> None:
+    challenge_id = attempted(world, "c-1", world.settings.max_run_attempts)
+    tick(world)
+    assert world.state(challenge_id) is ChallengeState.FAILED
+    (row,) = world.store.outbox.lease(datetime.now(UTC), 9)
+    body = json.loads(row.payload)
+    assert (row.kind, body["challenge_id"], body["responses"]) == (DeliveryKind.RESPONSE_BATCH, "c-1", [])
+    assert body["evaluation"]["best_miner_id"] is None
+    assert body["validator_hotkey"] == world.signer.ss58_address
+
+
+def test_what_cannot_be_read_any_more_is_given_up_all_the_same(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    then = datetime.now(UTC) - LONG_AGO
+    odd = ChallengeId("odd")
+    world.store.inbox.accept(odd, {"id": "odd", "prompt": ""}, then)
+    for _ in range(world.settings.max_run_attempts):
+        world.store.inbox.claim(odd, then)
+        world.store.inbox.release(odd, then)
+    world.store.inbox.claim(odd, then)
+    tick(world)
+    assert world.state(odd) is ChallengeState.FAILED
+    assert not world.store.outbox.has_due(datetime.now(UTC))
+    assert "told nothing of challenge odd" in caplog.text
 
 
 @pytest.mark.parametrize("status", UNFINISHED_RUNS)

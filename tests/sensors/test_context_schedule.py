@@ -102,7 +102,7 @@ def test_rounds_from_before_it_are_not_counted(world: World) -> None:
 def test_one_run_takes_it_at_a_time(world: World, status: dg.DagsterRunStatus) -> None:
     store_scored(world, ENOUGH)
     run = world.add_run(refresh_context.name, status)
-    assert reason(world) == f"run {run.run_id} is taking it"
+    assert reason(world) == f"run {run.run_id} is under way"
     world.instance.delete_run(run.run_id)
     world.add_run(refresh_context.name, dg.DagsterRunStatus.SUCCESS)
     assert isinstance(tick(world), dg.RunRequest)

@@ -65,7 +65,7 @@ def test_the_first_waits_for_a_metagraph_and_an_api(world: World, monkeypatch: p
 @pytest.mark.parametrize("status", UNFINISHED_RUNS)
 def test_one_run_asks_at_a_time(seen: World, status: dg.DagsterRunStatus) -> None:
     run = seen.add_run(refresh_network_view.name, status)
-    assert reason(seen) == f"run {run.run_id} is asking"
+    assert reason(seen) == f"run {run.run_id} is under way"
 
 
 def test_what_was_asked_a_moment_ago_is_recent(seen: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_a_chain_that_does_not_answer_is_an_error_of_the_tick(world: World) -> N
 def test_one_run_sets_weights_at_a_time(world: World, status: dg.DagsterRunStatus) -> None:
     store_scored(world)
     run = world.add_run(set_weights.name, status)
-    assert reason(world) == f"run {run.run_id} is setting them"
+    assert reason(world) == f"run {run.run_id} is under way"
     world.instance.delete_run(run.run_id)
     world.add_run(set_weights.name, dg.DagsterRunStatus.SUCCESS)
     assert isinstance(tick(world), dg.RunRequest)

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import event, select
@@ -23,6 +24,7 @@ from loosh_pipeline.store.outbox import (
     Outbox,
     OutboxRow,
     OutboxState,
+    keep_first_result,
 )
 from loosh_pipeline.store.schema import outbox as table
 from tests.builders import NOON
@@ -198,3 +200,71 @@ def test_an_operator_can_tell_a_refused_result_again(inbox: Inbox, outbox: Outbo
     outbox.delivered(lease_one(outbox, after(1000)), "201", after(1001))
     assert inbox.get(C1).state is ChallengeState.SUBMITTED
     assert outbox.unpark(after(2000)) == 0
+
+
+def given_up(inbox: Inbox, payload: bytes = b'{"responses": []}') -> None:
+    """A challenge whose only run died."""
+    inbox.accept(C1, {"id": C1, "prompt": "hi"}, NOON)
+    retry(inbox, payload)
+
+
+def retry(inbox: Inbox, payload: bytes) -> None:
+    inbox.claim(C1, NOON)
+    keep_nothing = partial(keep_first_result, challenge_id=C1, payload=payload, now=after(60))
+    assert inbox.retry(inbox.get(C1), "it died", after(60), 1, keep_nothing) is ChallengeState.FAILED
+
+
+def test_w_22_a_challenge_that_is_given_up_is_told_and_stays_given_up(inbox: Inbox, outbox: Outbox) -> None:
+    given_up(inbox)
+    row = lease_one(outbox, after(60))
+    assert (row.kind, row.key, row.payload) == (DeliveryKind.RESPONSE_BATCH, C1, b'{"responses": []}')
+    outbox.delivered(row, "HTTP 201", after(61))
+    assert (inbox.get(C1).state, inbox.get(C1).failure) == (ChallengeState.FAILED, "it died")
+
+
+def test_to_give_up_and_to_tell_of_it_is_one_transaction(inbox: Inbox, outbox: Outbox) -> None:
+    inbox.accept(C1, {"id": C1, "prompt": "hi"}, NOON)
+    inbox.claim(C1, NOON)
+
+    def die(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        inbox.retry(inbox.get(C1), "it died", after(60), 1, die)
+    assert inbox.get(C1).state is ChallengeState.DISPATCHED
+    assert outbox.counts()[OutboxState.PENDING] == 0
+    inbox.retry(inbox.get(C1), "it died", after(60), 2, die)
+    assert inbox.get(C1).state is ChallengeState.DISPATCHED, "nothing is told before it is given up"
+
+
+def test_what_moved_on_is_not_told_to_be_given_up(inbox: Inbox, outbox: Outbox) -> None:
+    inbox.accept(C1, {"id": C1, "prompt": "hi"}, NOON)
+    seen = inbox.get(C1)
+    inbox.claim(C1, NOON)
+    keep_nothing = partial(keep_first_result, challenge_id=C1, payload=b"{}", now=after(60))
+    inbox.retry(seen, "it seemed dead", after(60), 0, keep_nothing)
+    assert outbox.counts()[OutboxState.PENDING] == 0
+
+
+@pytest.mark.parametrize("told_first", [False, True])
+def test_evaluated_after_all_the_first_result_stands(inbox: Inbox, outbox: Outbox, told_first: bool) -> None:
+    given_up(inbox)
+    if told_first:
+        outbox.delivered(lease_one(outbox, after(60)), "HTTP 201", after(61))
+    assert inbox.unpark(after(100)) == 1
+    assert inbox.claim(C1, after(100)) == 1
+    if not told_first:
+        outbox.delivered(lease_one(outbox, after(101)), "HTTP 201", after(102))
+    assert inbox.get(C1).state is ChallengeState.DISPATCHED, "being told of is not being evaluated"
+    assert not outbox.keep_result(C1, b"scored", after(103))
+    assert inbox.get(C1).state is ChallengeState.SUBMITTED
+    assert inbox.get(C1).scored_at == after(103)
+
+
+def test_a_dead_run_of_a_challenge_once_given_up_is_seen(inbox: Inbox, outbox: Outbox) -> None:
+    given_up(inbox)
+    inbox.unpark(after(100))
+    inbox.claim(C1, after(100))
+    assert [row.id for row in inbox.stalled(after(999), 9)] == [C1]
+    retry(inbox, b"another")
+    assert lease_one(outbox, after(999)).payload == b'{"responses": []}'

@@ -48,9 +48,25 @@ def test_a_report_takes_the_place_of_what_was_not_told(inbox: Inbox, outbox: Out
     assert outbox.counts()[OutboxState.PENDING] == 2
     (row,) = (row for row in outbox.lease(after(9), 9) if row.kind is DeliveryKind.NETWORK_REPORT)
     assert (row.key, row.payload, row.challenge_id) == ("run-4", b"run-4", None)
-    outbox.park(row, "HTTP 422")
-    reports(outbox, after(10), "run-5")
-    assert outbox.refused(9) == [], "a newer report is given its chance"
+
+
+def test_the_newest_refused_report_of_a_kind_stays_to_be_seen(inbox: Inbox, outbox: Outbox) -> None:
+    for number in range(3):
+        reports(outbox, after(number), f"run-{number}")
+        outbox.park(lease_one(outbox, after(number)), f"HTTP 422 of run-{number}")
+    reports(outbox, after(10), "run-10")
+    assert [each.detail for each in outbox.refused(9)] == ["HTTP 422 of run-2"]
+    assert pending(outbox, after(10)) == ["run-10"], "a newer report is given its chance"
+    assert outbox.unpark(after(11)) == 1
+
+
+def test_the_same_words_are_not_told_again_because_a_refusal_was_forgotten(inbox: Inbox, outbox: Outbox) -> None:
+    kind = DeliveryKind.SYBIL_REPORT
+    reports(outbox, NOON, "digest-1", "digest-2", kind=kind)
+    for row in outbox.lease(NOON, 9):
+        outbox.park(row, "HTTP 422")
+    assert reports(outbox, after(1), "digest-1", "digest-2", kind=kind) == 0
+    assert len(outbox.refused(9)) == 2
 
 
 def test_reports_of_the_same_words_are_told_once(inbox: Inbox, outbox: Outbox) -> None:
@@ -126,6 +142,19 @@ def test_pictures_that_cannot_be_told_do_not_pile_up(
     assert len(rows) == 7, "no result is given up"
 
 
+def test_pictures_that_wait_take_no_room_from_refused_ones(
+    inbox: Inbox, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loosh_pipeline.store.outbox.MOST_HEATMAPS", 2)
+    for number in range(9):
+        inbox.accept(ChallengeId(f"c-{number}"), {"id": f"c-{number}", "prompt": "hi"}, NOON)
+        outbox.keep_heatmap(ChallengeId(f"c-{number}"), b"png", after(number))
+        if number < 4:
+            outbox.park(lease_one(outbox, after(number)), "HTTP 413")
+    assert [each.key for each in outbox.refused(9)] == ["c-3", "c-2"]
+    assert pending(outbox, after(9)) == ["c-7", "c-8"]
+
+
 @pytest.mark.parametrize(("chance", "pause_s"), [(0.0, 2.0), (0.5, 1.5), (1.0, 1.0)])
 def test_chance_decides_half_of_a_pause(inbox: Inbox, chance: float, pause_s: float) -> None:
     outbox = Outbox(inbox.engine, jitter=lambda: chance)
@@ -158,6 +187,31 @@ def test_who_is_asked_to_wait_waits_with_all_of_that_kind(inbox: Inbox, outbox: 
     assert not outbox.has_due(after(29))
     assert outbox.has_due(after(30))
     assert pending(outbox, after(30)) == ["c-1", "c-2", "c-3"]
+
+
+def test_a_shorter_wait_does_not_end_a_longer_one(inbox: Inbox, outbox: Outbox) -> None:
+    keep(inbox, outbox, "c-1")
+    keep(inbox, outbox, "c-2")
+    first, second = outbox.lease(NOON, 2)
+    outbox.postpone(first, "429", NOON, 3600.0)
+    outbox.postpone(second, "no connection", after(1.5), 15.0)
+    keep(inbox, outbox, "c-3", after(2))
+    assert not outbox.has_due(after(3599))
+    outbox.postpone(second, "429", after(3590), 30.0)
+    assert not outbox.has_due(after(3619))
+    assert outbox.has_due(after(3620))
+
+
+def test_w_13_what_was_tried_least_goes_first_though_results_go_before_the_rest(inbox: Inbox, outbox: Outbox) -> None:
+    for number in range(3):
+        keep(inbox, outbox, f"stuck-{number}", after(number - 100))
+    for row in outbox.lease(NOON, 3):
+        outbox.postpone(row, "not delivered within 25 s", NOON)
+    reports(outbox, NOON, "run-1")
+    keep(inbox, outbox, "fresh", after(900))
+    keep(inbox, outbox, "fresher", after(901))
+    order = [outbox.lease(after(1000), 1)[0].key for _ in range(6)]
+    assert order == ["fresh", "fresher", "stuck-0", "stuck-1", "stuck-2", "run-1"]
 
 
 def test_payloads_of_results_are_dropped_after_a_week_and_the_rows_keep_them_from_being_told_again(

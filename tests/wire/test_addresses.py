@@ -63,6 +63,20 @@ def test_others_are_refused(ip: str) -> None:
         miner_url(ip, 8091, allow_private=False)
 
 
+ELSEWHERE = ["192.0.0.8", "192.0.0.9", "192.0.0.170", "192.88.99.1", "198.18.0.1", "fec0::1", "feff::1", "3fff::1"]
+ELSEWHERE += ["64:ff9b:1::7f00:1", "2001::1", "2001:20::1", "2001:db8::1", "5f00::1"]
+
+
+@pytest.mark.parametrize("ip", ELSEWHERE)
+def test_w_7_what_is_public_to_some_versions_of_python_only_is_refused_under_all(
+    ip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        monkeypatch.setattr(kind, "is_global", True)
+    with pytest.raises(WireError, match="not a public"):
+        miner_url(ip, 8091, allow_private=False)
+
+
 @pytest.mark.parametrize("ip", PRIVATE)
 def test_own_network_on_request(ip: str) -> None:
     assert miner_url(ip, 8091, allow_private=True).endswith(":8091")

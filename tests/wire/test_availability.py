@@ -39,6 +39,11 @@ async def look(neurons: Sequence[Neuron], timeout_s: float = 2.0) -> tuple[Avail
     return await probe_miners(neurons, "5Validator", rules=HERE, timeout_s=timeout_s)
 
 
+@pytest.mark.parametrize("said", [1, "yes", "true", 0.5, [0], {"a": 0}])
+def test_what_the_network_takes_for_a_yes_is_one(said: object) -> None:
+    assert probe(http_json(200, {"available": said})).available
+
+
 def test_an_available_miner() -> None:
     seen: list[bytes] = []
     found = probe(http_json(200, {"available": True}), seen)
@@ -54,7 +59,9 @@ def test_an_available_miner() -> None:
     [
         (http_json(200, {"available": False, "reason": "Miner initializing"}), "Miner initializing"),
         (http_json(200, {"available": False}), "without a reason"),
-        (http_json(200, {"available": "yes"}), "without a reason"),
+        (http_json(200, {"available": ""}), "without a reason"),
+        (http_json(200, {"available": 0}), "without a reason"),
+        (http_json(200, {"available": None}), "without a reason"),
         (http_json(200, {}), "without a reason"),
         (http_json(200, {"available": False, "reason": "a\nb\x1b[31m"}), "it says it is not: a�b�[31m"),
         (http_json(200, {"available": False, "reason": 3}), "reason must be a string"),
@@ -116,8 +123,8 @@ def test_w_28_who_hangs_is_left_behind() -> None:
             return await look([builders.neuron(1, port=port), builders.neuron(2, port=closed)], timeout_s=0.2)
 
     hanging, gone = asyncio.run(scenario())
-    assert (hanging.reason, hanging.latency_ms) == ("no answer within 0.2 s", None)
-    assert gone.reason.startswith("no connection")
+    assert (hanging.reason, hanging.latency_ms) == ("nothing within 0.2 s", None)
+    assert gone.reason == "no connection: Connection refused", "without the address, which is in its own column"
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "224.0.0.1", "nowhere"])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from loosh_pipeline.domain import DeliveryKind
 from loosh_pipeline.wire.bodies import retry_after_s
-from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus, HttpChallengeApi
+from loosh_pipeline.wire.challenge_api_client import PAUSE_AFTER_SILENCE_S, Delivery, DeliveryStatus, HttpChallengeApi
 from loosh_pipeline.wire.client_sessions import MemorySessions, Session
 from loosh_pipeline.wire.crypto import new_symmetric_key
 from loosh_pipeline.wire.fakes import FakeChallengeApi
@@ -62,6 +62,30 @@ def test_status_decides(answer: httpx.Response | Exception, status: DeliveryStat
     assert delivery.status is status
     assert delivery.status.final is (status is not DeliveryStatus.RETRY)
     assert api.paths == ONCE, "nothing is sent anywhere else, whatever the answer"
+
+
+@pytest.mark.parametrize(
+    ("answer", "wait_s", "turned_away"),
+    [
+        (httpx.ConnectError("refused"), PAUSE_AFTER_SILENCE_S, False),
+        (httpx.ConnectTimeout("nobody"), PAUSE_AFTER_SILENCE_S, False),
+        (httpx.ReadTimeout("slow"), None, False),
+        (httpx.WriteTimeout("slow"), None, False),
+        (TimeoutError(), None, False),
+        (httpx.Response(503), None, False),
+        (httpx.Response(401), None, False),
+        (httpx.Response(429, headers={"retry-after": "7"}), 7.0, False),
+        (httpx.Response(404), None, True),
+        (httpx.Response(408), None, True),
+        (httpx.Response(425, headers={"retry-after": "7"}), 7.0, True),
+    ],
+)
+def test_w_13_only_who_cannot_be_reached_or_asks_to_wait_is_left_alone_with_everything(
+    answer: httpx.Response | Exception, wait_s: float | None, turned_away: bool
+) -> None:
+    delivery = deliver(Api(answer))
+    assert (delivery.status, delivery.retry_after_s) == (DeliveryStatus.RETRY, wait_s)
+    assert delivery.turned_away is turned_away
 
 
 def test_w_35_400_under_a_fresh_key_concerns_the_payload_and_costs_no_handshake() -> None:

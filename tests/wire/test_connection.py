@@ -167,6 +167,61 @@ def test_one_connection_carries_all_requests_and_a_closed_one_is_followed_by_ano
     assert connections == 2
 
 
+@pytest.mark.parametrize("where", ["behind the last answer", "in the reader", "in the kernel"])
+def test_w_9_what_came_before_it_was_asked_for_is_no_answer(where: str) -> None:
+    connections = 0
+    early, behind = http(200, b"early"), where == "behind the last answer"
+    heard, sent = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(http(200, b"asked") + (early if behind else b""))
+        await heard.wait()
+        if not behind:
+            writer.write(early)
+        sent.set()
+        await reader.read()
+
+    async def scenario() -> tuple[Reply, Reply]:
+        async with connected(serve) as connection:
+            first = await get(connection)
+            assert connection._socket is not None
+            heard.set()
+            await sent.wait()
+            while where == "in the reader" and not connection._socket.reader.unread:
+                await asyncio.sleep(0)
+            return first, await get(connection)
+
+    first, second = asyncio.run(scenario())
+    assert (first.body, second.body, connections) == (b"asked", b"asked", 2)
+    assert min(first.elapsed_ms, second.elapsed_ms) > 0
+
+
+class Late(Connection):
+    """Asks when the answer is there."""
+
+    async def _connected(self) -> Any:
+        link = await super()._connected()
+        while not link.reader.unread:
+            await asyncio.sleep(0)
+        return link
+
+
+def test_w_9_no_answer_took_less_than_no_time() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(503))
+        await reader.read()
+
+    async def scenario() -> Reply:
+        async with listening(serve) as port, Late(Endpoint("127.0.0.1", port), connect_timeout_s=1.0) as connection:
+            return await get(connection)
+
+    reply = asyncio.run(scenario())
+    assert (reply.status, reply.elapsed_ms) == (503, 0.0)
+
+
 def test_after_a_failure_the_rest_of_an_answer_is_not_taken_for_the_next() -> None:
     async def scenario() -> Reply:
         async with connected(answering(http(200, b"x" * 200), http(200, b"fine"))) as connection:

@@ -290,7 +290,9 @@ def test_answer_is_empty_without_text_and_tool_calls(plaintext: bytes, empty: bo
 def test_handshake_answers() -> None:
     assert parse_public_key(b'{"public_key": "PEM"}') == "PEM"
     assert parse_exchange_success(b'{"success": true}')
+    assert parse_exchange_success(b'{"success": 1}'), "as the network reads it: truthy"
     assert not parse_exchange_success(b'{"success": false}')
+    assert not parse_exchange_success(b'{"success": 0}')
     assert not parse_exchange_success(b"{}")
     with pytest.raises(WireError, match="public_key"):
         parse_public_key(b'{"public_key": null}')

@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -21,9 +22,11 @@ from loosh_pipeline.domain import Neuron, Outcome, Response, Usage
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire import miner_client
 from loosh_pipeline.wire.addresses import AddressRules
-from loosh_pipeline.wire.client_sessions import SessionBook
+from loosh_pipeline.wire.batch import Evaluation, build_response_batch
+from loosh_pipeline.wire.client_sessions import Session, SessionBook, peer_name
+from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import new_symmetric_key, seal
-from loosh_pipeline.wire.miner_client import ask_miners
+from loosh_pipeline.wire.miner_client import CHARS_A_TOKEN, FREE_CHARS, ask_miners
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests import builders
 from tests.wire.peers import VALIDATOR, Asked, HostileMiner, Scripted, good, http, http_json, listening, rsa_key
@@ -36,10 +39,17 @@ MAX_BYTES = 100_000
 HERE = AddressRules(allow_private=True)
 
 
-def ask(miner: HostileMiner, **options: Any) -> Response:
+def ask(miner: HostileMiner, *, kept: bool = False, **options: Any) -> Response:
+    """Ask one miner; with `kept` under a session of an earlier round, which it does not know any more."""
+
     async def scenario() -> Response:
         async with listening(miner.serve) as port:
-            (response,) = await ask_all([builders.neuron(port=port)], **options)
+            neuron = builders.neuron(port=port)
+            if kept:
+                name = peer_name(VALIDATOR.ss58_address, neuron.hotkey, f"http://127.0.0.1:{port}")
+                session = Session(new_symmetric_key(), "kept", datetime.now(UTC) + timedelta(minutes=30))
+                options["sessions"] = SessionBook({name: session})
+            (response,) = await ask_all([neuron], **options)
             return response
 
     return asyncio.run(scenario())
@@ -131,7 +141,7 @@ def test_request_headers_and_handshake_body() -> None:
         ([refuses(422)], Outcome.REFUSED, "HTTP 422", ONCE),
         ([sends(http_json(429, {}, retry_after="7"))], Outcome.RATE_LIMITED, "retry after 7", ONCE),
         ([refuses(401), good], Outcome.ANSWERED, "", RENEWED),
-        ([refuses(400), good], Outcome.ANSWERED, "", RENEWED),
+        ([refuses(400), good], Outcome.REFUSED, "HTTP 400", ONCE),
         ([refuses(401)], Outcome.HANDSHAKE_FAILED, "HTTP 401", RENEWED),
         ([refuses(400, "bad prompt")], Outcome.REFUSED, "bad prompt", ONCE),
         ([refuses(401, public_key=7, requires_handshake=True), good], Outcome.ANSWERED, "", RENEWED),
@@ -211,12 +221,12 @@ def even_key() -> str:
     return encoded.decode()
 
 
-def ask_both(odd: HostileMiner) -> tuple[Response, ...]:
+def ask_both(odd: HostileMiner, **fields: Any) -> tuple[Response, ...]:
     """Ask `odd` (uid 1) and a good miner (uid 2) in one round."""
 
     async def scenario() -> tuple[Response, ...]:
         async with listening(odd.serve) as port, listening(HostileMiner().serve) as fine:
-            return await ask_all([builders.neuron(1, port=port), builders.neuron(2, port=fine)])
+            return await ask_all([builders.neuron(1, port=port), builders.neuron(2, port=fine)], **fields)
 
     return asyncio.run(scenario())
 
@@ -276,15 +286,46 @@ def test_slow_miner_is_answered_and_its_time_excludes_the_handshake() -> None:
     assert 0 < response.handshake_ms < 300
 
 
-def test_time_of_a_refused_request_does_not_count() -> None:
+class Thinking(HostileMiner):
+    """Opens its second session slowly: it has read the challenge under the first one, which it refused."""
+
+    async def _reply(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
+        if path == "/fiber/key-exchange" and self.exchanges:
+            await asyncio.sleep(0.3)
+        return await super()._reply(path, headers, body)
+
+
+@pytest.mark.parametrize("refusal", [http_json(401, {}), http(200, b"garbage")])
+def test_w_9_thinking_during_another_handshake_counts(refusal: bytes) -> None:
+    response = ask(Thinking([sends(refusal), good]))
+    assert response.outcome is Outcome.ANSWERED
+    assert response.elapsed_ms is not None
+    assert response.handshake_ms is not None
+    assert 300 <= response.elapsed_ms < 900
+    assert 300 <= response.handshake_ms < 900
+
+
+def test_w_9_the_time_a_refusal_took_counts() -> None:
     async def refuse_slowly(asked: Asked) -> bytes:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.3)
         return http_json(401, {})
 
     response = ask(HostileMiner([refuse_slowly, good]))
     assert response.outcome is Outcome.ANSWERED
-    assert response.elapsed_ms is not None
-    assert response.elapsed_ms < 400
+    assert (response.elapsed_ms or 0) >= 300
+    assert (response.handshake_ms or 0) < 300
+
+
+def test_w_9_an_answer_sent_along_with_a_refusal_is_not_heard() -> None:
+    """What lies behind the end of a reply is older than the question that is asked next."""
+
+    def early(asked: Asked) -> bytes:
+        return http_json(401, {"public_key": asked.miner.handshakes.public_pem}) + http_json(200, {"success": True})
+
+    miner = HostileMiner([early, good])
+    response = ask(miner)
+    assert (response.outcome, miner.paths) == (Outcome.ANSWERED, RENEWED)
+    assert (response.elapsed_ms or 0) > 0
 
 
 def test_all_at_once_in_order_and_in_time() -> None:
@@ -355,30 +396,74 @@ def test_w_12_a_long_undecryptable_answer_costs_none() -> None:
 def test_a_long_answer_is_an_answer() -> None:
     text = "word " * 100_000
     miner = HostileMiner([lambda asked: asked.answer(json.dumps({"response_text": text}).encode())])
-    response = ask(miner, max_bytes=1_000_000)
+    response = ask(miner, max_bytes=1_000_000, max_tokens=125_000)
     assert (response.outcome, response.text, miner.paths) == (Outcome.ANSWERED, text, ONCE)
+
+
+MOST = CHARS_A_TOKEN * 10 + FREE_CHARS
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome"),
+    [
+        ({"response_text": "x" * MOST}, Outcome.ANSWERED),
+        ({"response_text": "\u0800" * MOST}, Outcome.ANSWERED),
+        ({"response_text": "x" * (MOST + 1)}, Outcome.TOO_LARGE),
+        ({"response_text": "", "tool_calls": [{"id": "x" * (MOST - 12)}]}, Outcome.ANSWERED),
+        ({"response_text": "", "tool_calls": [{"id": "x" * (MOST - 11)}]}, Outcome.TOO_LARGE),
+        ({"response_text": "x" * (MOST - 2000), "tool_calls": [{"id": "x" * 2000}]}, Outcome.TOO_LARGE),
+    ],
+)
+def test_w_8_an_answer_is_about_as_long_as_was_asked_for(fields: dict[str, Any], outcome: Outcome) -> None:
+    response = ask(HostileMiner([says(json.dumps(fields, ensure_ascii=False).encode())]), max_tokens=10)
+    assert response.outcome is outcome, response.detail
+    if outcome is Outcome.TOO_LARGE:
+        assert response.detail.endswith(f"at most {MOST} are taken for max_tokens 10")
+        assert (response.text, response.tool_calls) == ("", None)
+        assert len(response.sha256) == 64
+
+
+def test_w_8_one_huge_answer_leaves_the_batch_of_the_others_as_it_is() -> None:
+    huge = json.dumps({"response_text": "\u0800" * 20_000}, ensure_ascii=False).encode()
+    odd, fine = ask_both(HostileMiner([says(huge)]), max_tokens=10)
+    batch = build_response_batch(builders.challenge(), (odd, fine), Evaluation(0.0), VALIDATOR.ss58_address)
+    assert [entry["miner_id"] for entry in batch["responses"]] == [fine.hotkey]
+    assert len(seal(new_symmetric_key(), encode_json(batch))) < 4096
+
+
+KEPT_ONCE = ["challenge"]
+KEPT_RENEWED = ["challenge", *ONCE]
 
 
 @pytest.mark.parametrize(
     ("refusal", "paths"),
     [
-        (http_json(400, {"detail": "Neither prompt nor messages provided"}), ONCE),
-        (http_json(400, {"detail": "Invalid JSON in decrypted payload"}), ONCE),
-        (http_json(400, {"detail": "max_tokens must be positive"}), ONCE),
-        (http_json(400, {"detail": "Failed to decrypt payload"}), RENEWED),
-        (http_json(400, {"detail": "unknown symmetric key"}), RENEWED),
-        (http_json(400, {"detail": "odd prompt", "requires_handshake": True}), RENEWED),
-        (http_json(400, {"detail": 7}), RENEWED),
-        (http(400, b"no"), RENEWED),
-        (http_json(403, {"detail": "no"}), ONCE),
-        (http_json(422, {"detail": "no"}), ONCE),
-        (http_json(429, {"detail": "no"}), ONCE),
+        (http_json(400, {"detail": "Neither prompt nor messages provided"}), KEPT_ONCE),
+        (http_json(400, {"detail": "Invalid JSON in decrypted payload"}), KEPT_ONCE),
+        (http_json(400, {"detail": "max_tokens must be positive"}), KEPT_ONCE),
+        (http_json(400, {"detail": "Failed to decrypt payload"}), KEPT_RENEWED),
+        (http_json(400, {"detail": "unknown symmetric key"}), KEPT_RENEWED),
+        (http_json(400, {"detail": "odd prompt", "requires_handshake": True}), KEPT_RENEWED),
+        (http_json(400, {"detail": 7}), KEPT_RENEWED),
+        (http(400, b"no"), KEPT_RENEWED),
+        (http_json(403, {"detail": "no"}), KEPT_ONCE),
+        (http_json(422, {"detail": "no"}), KEPT_ONCE),
+        (http_json(429, {"detail": "no"}), KEPT_ONCE),
     ],
 )
 def test_w_35_what_no_new_key_can_help_is_not_sent_again(refusal: bytes, paths: list[str]) -> None:
     miner = HostileMiner([sends(refusal)])
-    ask(miner)
+    ask(miner, kept=True)
     assert miner.paths == paths
+
+
+@pytest.mark.parametrize("fields", [{}, {"requires_handshake": True}])
+def test_w_35_a_400_to_a_key_of_a_moment_ago_costs_no_handshake_and_keeps_the_key(fields: dict[str, Any]) -> None:
+    book = SessionBook()
+    miner = HostileMiner([refuses(400, "Failed to decrypt payload", **fields)])
+    response = ask(miner, sessions=book)
+    assert (response.outcome, miner.paths) == (Outcome.REFUSED, ONCE)
+    assert len(book.opened) == 1
 
 
 def test_w_34_a_miner_that_admits_no_stranger_names_the_active_list() -> None:
@@ -427,7 +512,8 @@ def test_w_9_times_are_those_of_the_miners_also_with_many_at_once() -> None:
         async with contextlib.AsyncExitStack() as stack:
             miners = [HostileMiner([waits(delay_s)]) for delay_s in delays_s]
             ports = [await stack.enter_async_context(listening(miner.serve)) for miner in miners]
-            return await ask_all([builders.neuron(uid, port=port) for uid, port in enumerate(ports, 1)], timeout_s=20.0)
+            neurons = [builders.neuron(uid, port=port) for uid, port in enumerate(ports, 1)]
+            return await ask_all(neurons, timeout_s=20.0, max_tokens=4096)
 
     responses = asyncio.run(scenario())
     assert {response.outcome for response in responses} == {Outcome.ANSWERED}
