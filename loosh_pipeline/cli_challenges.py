@@ -16,10 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.errors import ConfigError, CryptoError
 from loosh_pipeline.sending import Summary, challenges, push_all, read_prompts, summarised
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.wire.crypto import Signer
+from loosh_pipeline.wire.crypto import Signer, parse_hotkey
 from loosh_pipeline.wire.pushing import CHALLENGE_API_PATH, FiberSender, PlainSender, Pushed, Sender
 
 ANONYMOUS = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
@@ -67,8 +67,7 @@ def send(
         raise ConfigError("a Challenge API takes plain challenges; --fiber is for a validator")
     prompts = read_prompts(file) if file is not None else _built_in()
     signer = None if unsigned else _signer(settings)
-    if recipient is None and to is None and signer is not None:
-        recipient = signer.ss58_address
+    recipient = _recipient(recipient, signer if to is None else None)
     sender = _sender(settings, to or settings.local_url, to_api, fiber, signer, recipient)
     parameters = {"max_tokens": max_tokens, "temperature": temperature}
     wanted = list(challenges(prompts, count, parameters, hexadecimal=to_api is not None))
@@ -87,6 +86,16 @@ def _base_url(url: str | None, option: str, path: str) -> str | None:
     if url is not None and not url.startswith(("http://", "https://")):
         raise ConfigError(f"{option} {url} is no URL of a server; write it like http://127.0.0.1:8000")
     return url and url.rstrip("/").removesuffix(path)
+
+
+def _recipient(hotkey: str | None, own: Signer | None) -> str | None:
+    """The hotkey of the validator that is sent to, on this machine that of its wallet; None when it is not known."""
+    if hotkey is None:
+        return None if own is None else own.ss58_address
+    try:
+        return parse_hotkey(hotkey)
+    except CryptoError as error:
+        raise ConfigError(f"--recipient: {error}") from error
 
 
 def _print_hints(out: Console, summary: Summary) -> None:

@@ -301,7 +301,11 @@ def test_the_command_sends_to_a_challenge_api(monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--to", "http://a", "--to-api", "http://b"], ["--fiber", "--to-api", "http://b"]],
+    [
+        ["--to", "http://a", "--to-api", "http://b"],
+        ["--fiber", "--to-api", "http://b"],
+        ["--fiber", "--unsigned", "--recipient", "alice"],
+    ],
 )
 def test_the_command_wants_one_receiver(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["challenges", "send", *arguments])
