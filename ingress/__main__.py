@@ -11,7 +11,6 @@ from ingress.main import app
 from ingress.protocol import BoundedProtocol
 from loosh_pipeline.settings import get_settings
 
-MAX_CONNECTIONS = 1000
 IDLE_S = 15
 THREADS_SWITCH_S = 0.0005
 """How long the thread that commits may wait for a busy event loop; Python's own 5 ms are as long as a commit."""
@@ -34,7 +33,6 @@ def main() -> None:
         proxy_headers=False,
         server_header=False,
         access_log=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )

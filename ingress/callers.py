@@ -14,6 +14,7 @@ CALLER = "loosh.caller"
 
 FORWARDING_HEADERS = frozenset({b"forwarded", b"x-real-ip", b"via", b"cf-connecting-ip", b"true-client-ip"})
 FORWARDING_PREFIX = b"x-forwarded"
+SEEN_BY_PROXY = b"x-forwarded-for"
 CREDENTIALS = frozenset({b"x-hotkey", b"x-nonce", b"x-signature", b"x-api-key", b"authorization"})
 UNKNOWN = "unknown"
 MAX_CHARS = 255
@@ -24,9 +25,10 @@ MAX_CHARS = 255
 class Caller:
     """`address` is what requests are counted by: an IPv4 address, or the /64 network of an IPv6 one.
 
-    `local` is a program on this machine: a loopback peer, nothing forwarded, and no web page that a browser here
-    shows. A server that trusts forwarding headers may have put the address there, so `forwarded` is counted apart.
-    `presents` says that there is some credential, right or wrong; `media_type` is of the body, without parameters.
+    `local` is a program on this machine, as far as a request shows it: a loopback peer, nothing forwarded, HTTP/1.1
+    to this very server, and no web page that a browser here shows. What a proxy here passes on without a trace looks
+    the same. `forwarded` is counted apart too. `presents` says that there is some credential, right or wrong;
+    `media_type` is of the body, without parameters.
     """
 
     address: str
@@ -36,29 +38,47 @@ class Caller:
     media_type: str = ""
 
 
-def caller_of(scope: Scope) -> Caller:
-    """The caller of an ASGI request; a header can take the trust in loopback away, and nothing can give it."""
-    client = scope.get("client")
-    address, loopback = _peer(str(client[0])[:MAX_CHARS]) if client else (UNKNOWN, False)
-    forwarded = foreign = presents = False
-    media_type = b""
+def caller_of(scope: Scope, port: int | None = None) -> Caller:
+    """The caller of an ASGI request to the server on `port`, or on the one that the request came to.
+
+    A header can take the trust in loopback away, and nothing can give it. Of what a proxy on this machine forwards,
+    the address that it saw is what is counted by: the last of X-Forwarded-For.
+    """
+    client, server = scope.get("client"), scope.get("server")
+    address, loopback = peer_of(str(client[0])[:MAX_CHARS]) if client else (UNKNOWN, False)
+    foreign = scope.get("http_version") == "1.0"  # which nginx speaks to what it passes requests on to, by default
+    hosts, seen, media_type = 0, b"", b""
+    forwarded = presents = False
     for name, value in scope["headers"]:
         if name in FORWARDING_HEADERS or name.startswith(FORWARDING_PREFIX):
             forwarded = True
+            seen = value[-MAX_CHARS:] if name == SEEN_BY_PROXY else seen
         elif name in CREDENTIALS:
             presents = True
         elif name == b"content-type":
             media_type = value[:MAX_CHARS]
         elif name == b"host":
-            foreign = foreign or _may_be_rebound(value[:MAX_CHARS].decode("latin-1"))
+            hosts += 1
+            foreign = foreign or not _is_own(value[:MAX_CHARS].decode("latin-1"), (port, server and server[1]))
         elif name == b"origin":
             foreign = foreign or not _is_of_this_machine(value[:MAX_CHARS].decode("latin-1"))
-    local = loopback and not forwarded and not foreign
+    local = loopback and not forwarded and not foreign and hosts == 1
+    if loopback and seen:
+        address = _last_of(seen.decode("latin-1")) or address
     return Caller(address, local, forwarded, presents, _media_type(media_type))
 
 
 @lru_cache(maxsize=4096)
-def _peer(host: str) -> tuple[str, bool]:
+def _last_of(forwarded_for: str) -> str | None:
+    """The address that the nearest proxy saw; None when it is none, or one of this machine."""
+    last = forwarded_for.rpartition(",")[2].strip()
+    address, loopback = peer_of(last)
+    return None if loopback or not _is_address(last) else address
+
+
+@lru_cache(maxsize=4096)
+def peer_of(host: str) -> tuple[str, bool]:
+    """What a peer is counted by, and whether it is on this machine."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -72,14 +92,18 @@ def _peer(host: str) -> tuple[str, bool]:
 
 
 @lru_cache(maxsize=256)
-def _may_be_rebound(host: str) -> bool:
-    """Whether a `Host` is a name that a stranger's DNS could have pointed at this machine.
+def _is_own(host: str, ports: tuple[int | None, ...]) -> bool:
+    """Whether a `Host` is a name of loopback, with the port of this server if it says one.
 
-    An address cannot be, nor can a name without a dot, which nobody can register.
+    Not one that a stranger's DNS could have pointed at this machine, nor the one of a tunnel or proxy. A name without
+    a dot is nobody's: it cannot be registered.
     """
-    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    name = name.rstrip(".").lower()
-    return "." in name and not name.endswith(".localhost") and not _is_address(name)
+    try:
+        url = urlsplit(f"//{host}")
+        name, port = (url.hostname or "").rstrip("."), url.port
+    except ValueError:
+        return False
+    return (port is None or port in ports) and (_names_loopback(name) or (name != "" and not set(name) & set(".:")))
 
 
 @lru_cache(maxsize=256)
@@ -89,7 +113,11 @@ def _is_of_this_machine(origin: str) -> bool:
         name = urlsplit(origin).hostname or ""
     except ValueError:
         return False
-    return name == "localhost" or name.endswith(".localhost") or _peer(name)[1]
+    return _names_loopback(name)
+
+
+def _names_loopback(name: str) -> bool:
+    return name == "localhost" or name.endswith(".localhost") or peer_of(name)[1]
 
 
 def _is_address(name: str) -> bool:

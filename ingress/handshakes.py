@@ -27,8 +27,8 @@ STORE_S = 15.0
 class Handshakes:
     """One key pair and the sessions opened with it, in memory: after a restart, peers shake hands again.
 
-    Sessions that nobody signed for are kept apart, so that a stranger who takes a known hotkey's name cannot push
-    that hotkey's sessions out.
+    Sessions that nobody signed for are kept apart, and counted by address, so that a stranger who takes a known
+    hotkey's name can push nobody's sessions out.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Handshakes:
         except CryptoError as error:
             raise HTTPException(401, str(error)) from error
 
-    async def open(self, exchange: KeyExchange, nonce: Nonce | None) -> None:
+    async def open(self, exchange: KeyExchange, nonce: Nonce | None, address: str) -> None:
         """Open the session of an exchange that was let pass; `nonce` is given when it is signed.
 
         Raises 401 for one that was used before, 400 for a key that cannot be decrypted, and 503 when too many are
@@ -86,18 +86,18 @@ class Handshakes:
         finally:
             self._under_way -= 1
         keys = self._unsigned_keys if nonce is None else self._signed.keys
-        keys.put(exchange.hotkey, exchange.key_uuid, key, now_s=self._clock())
+        keys.put(exchange.hotkey, exchange.key_uuid, key, now_s=self._clock(), address=address)
 
     def _key(self, exchange: KeyExchange, nonce: Nonce | None) -> bytes:
         if nonce is not None:
             self._nonces.use(nonce)
         return self._signed.decrypt(exchange)
 
-    def session_key(self, hotkey: str, key_uuid: str) -> bytes | None:
-        """The key of an open session; None when it is unknown or expired."""
+    def session_key(self, hotkey: str, key_uuid: str) -> tuple[bytes | None, bool]:
+        """The key of an open session, None when it is unknown or expired; and whether its hotkey signed for it."""
         now_s = self._clock()
         signed = self._signed.keys.get(hotkey, key_uuid, now_s=now_s)
-        return signed if signed is not None else self._unsigned_keys.get(hotkey, key_uuid, now_s=now_s)
+        return (signed, True) if signed else (self._unsigned_keys.get(hotkey, key_uuid, now_s=now_s), False)
 
     def figures(self) -> dict[str, int]:
         """How many sessions are open, and for how many hotkeys."""

@@ -107,6 +107,7 @@ class Health:
         self._asked_s = float("-inf")
         self.accepted = 0
         self._wrote_s = float("-inf")
+        self._store_said: Reason = None
         self.condition = self.look()
 
     def start(self) -> None:
@@ -179,7 +180,11 @@ class Health:
         try:
             check_writable(self._inbox.engine, datetime.now(UTC))
         except StoreError as error:
+            if self._store_said != str(error):
+                logger.warning("%s (%s)", error, error.__cause__)
+            self._store_said = str(error)
             return str(error)
+        self._store_said = None
         return None
 
     def _consumer(self) -> Reason:

@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
 from starlette.requests import ClientDisconnect
 
+from ingress.auth import Door
 from ingress.express import Express
 from ingress.limits import Gate
 from ingress.parts import Parts
@@ -31,13 +32,14 @@ REFUSALS = {RequestValidationError: unprocessable, OperationalError: store_away,
 def create_app(settings: Settings) -> FastAPI:
     """The app over the stores that `settings` name; they are opened, and created, at start."""
     rates = Rates(settings)
+    door = Door(settings, rates)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         for chatty in ("httpx", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        app.state.parts = parts = Parts.open(settings, rates)
+        app.state.parts = parts = Parts.open(settings, rates, door)
         logger.info(who_may_push(settings))
         parts.start()
         yield
@@ -50,7 +52,9 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.add_middleware(Express)
-    app.add_middleware(Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes)
+    app.add_middleware(
+        Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes, port=settings.api_port, claim=door.claim
+    )
     for kind, answer in REFUSALS.items():
         app.add_exception_handler(kind, answer)
     for router in ROUTERS:

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ingress.auth import Door
+from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
 from ingress.intake import Intake
@@ -40,10 +41,11 @@ class Parts:
     health: Health
     writer: Writer
     intake: Intake
+    figures: Figures
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, settings: Settings, rates: Rates) -> Parts:
+    def open(cls, settings: Settings, rates: Rates, door: Door) -> Parts:
         """Create or open every store. Raises StoreError when one cannot be used."""
         inbox = Inbox.open(settings.inbox_url)
         settings.heatmaps_root.mkdir(parents=True, exist_ok=True)
@@ -58,11 +60,12 @@ class Parts:
             tables=tables,
             launcher=launcher,
             rates=rates,
-            door=Door(settings, rates),
+            door=door,
             handshakes=Handshakes(settings, Nonces(inbox.engine)),
             health=health,
             writer=writer,
             intake=Intake(settings, health, writer, launcher),
+            figures=Figures(inbox),
         )
 
     def start(self) -> None:

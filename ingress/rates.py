@@ -35,6 +35,12 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    def give_back(self, key: str, cost: float = 1.0) -> None:
+        """Give tokens back that were taken for what need not have been counted."""
+        if key in self._tokens:
+            tokens, at_s = self._tokens[key]
+            self._tokens[key] = (min(self._burst, tokens + cost), at_s)
+
     def take(self, key: str, cost: float = 1.0) -> float:
         """Take `cost` tokens (never more than a full bucket): 0, or the seconds after which there are enough."""
         now_s = self._clock()
@@ -49,12 +55,17 @@ class Buckets:
 
 
 class Rates:
-    """What addresses and hotkeys may do. This machine is not counted, unless it has to sign like others."""
+    """What addresses and hotkeys may do. This machine is not counted, unless it has to sign like others.
+
+    Whoever claims to be one that may push is counted apart from the rest of its address, until the claim is proved:
+    what others send from behind the same proxy takes nothing from it.
+    """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._by_address = Buckets(settings.intake_rate_per_address, clock=clock)
         self._forwarded = Buckets(settings.intake_rate_per_address * FORWARDED_SHARE, clock=clock)
         self._by_hotkey = Buckets(settings.intake_rate_per_hotkey, clock=clock)
+        self._by_claim = Buckets(settings.intake_rate_per_address, clock=clock)
         self._count_local = settings.intake_local_auth
 
     def exempt(self, caller: Caller) -> bool:
@@ -69,14 +80,24 @@ class Rates:
             return wait_s
         return self._forwarded.take(FORWARDED, cost)
 
-    def count_address(self, caller: Caller, cost: float) -> None:
-        """Raises 429 when the caller's address did too much."""
-        if wait_s := self.wait_s(caller, cost):
+    def claim_wait_s(self, caller: Caller, claim: str, cost: float = 1.0) -> float:
+        """The same for one that claims to be a hotkey, or a holder of the API key, that may push."""
+        return 0.0 if self.exempt(caller) else self._by_claim.take(f"{caller.address} {claim}", cost)
+
+    def count_address(self, caller: Caller, cost: float, claim: str | None = None) -> None:
+        """Raises 429 when the caller's address did too much, or claimed this too often and did not prove it."""
+        if wait_s := self.wait_s(caller, cost) if claim is None else self.claim_wait_s(caller, claim, cost):
             raise too_many(wait_s)
 
-    def count_hotkey(self, caller: Caller, hotkey: str) -> None:
-        """Raises 429 when a hotkey, or whoever knows the API key, pushed too much."""
-        if not self.exempt(caller) and (wait_s := self._by_hotkey.take(hotkey)):
+    def count_hotkey(self, caller: Caller, hotkey: str, claimed: float = 1.0) -> None:
+        """Count what is proved to be of a hotkey, or of whoever knows the API key, and no longer as a claim.
+
+        Raises 429 when it pushed too much.
+        """
+        if self.exempt(caller):
+            return
+        self._by_claim.give_back(f"{caller.address} {hotkey}", claimed)
+        if wait_s := self._by_hotkey.take(hotkey):
             raise too_many(wait_s)
 
 

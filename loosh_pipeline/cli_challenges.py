@@ -16,10 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.errors import ConfigError, CryptoError
 from loosh_pipeline.sending import Summary, challenges, push_all, read_prompts, summarised
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.wire.crypto import Signer
+from loosh_pipeline.wire.crypto import Signer, parse_hotkey
 from loosh_pipeline.wire.pushing import CHALLENGE_API_PATH, FiberSender, PlainSender, Pushed, Sender
 
 ANONYMOUS = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
@@ -43,6 +43,10 @@ def send(
     to: Annotated[str | None, typer.Option(help="URL of a validator; this machine's by default")] = None,
     to_api: Annotated[str | None, typer.Option(help="URL of a Challenge API, instead of a validator")] = None,
     fiber: Annotated[bool, typer.Option("--fiber", help="encrypt, as the Challenge API does")] = False,
+    recipient: Annotated[
+        str | None,
+        typer.Option(help="hotkey of the validator, to which --fiber is then bound; the wallet's own without --to"),
+    ] = None,
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="send CHALLENGE_PUSH_API_KEY, if it is set, and no signature")
     ] = False,
@@ -62,7 +66,9 @@ def send(
     if fiber and to_api is not None:
         raise ConfigError("a Challenge API takes plain challenges; --fiber is for a validator")
     prompts = read_prompts(file) if file is not None else _built_in()
-    sender = _sender(settings, to or settings.local_url, to_api, fiber, None if unsigned else _signer(settings))
+    signer = None if unsigned else _signer(settings)
+    recipient = _recipient(recipient, signer if to is None else None)
+    sender = _sender(settings, to or settings.local_url, to_api, fiber, signer, recipient)
     parameters = {"max_tokens": max_tokens, "temperature": temperature}
     wanted = list(challenges(prompts, count, parameters, hexadecimal=to_api is not None))
     summary = _pushed(wanted, sender, rate)
@@ -80,6 +86,16 @@ def _base_url(url: str | None, option: str, path: str) -> str | None:
     if url is not None and not url.startswith(("http://", "https://")):
         raise ConfigError(f"{option} {url} is no URL of a server; write it like http://127.0.0.1:8000")
     return url and url.rstrip("/").removesuffix(path)
+
+
+def _recipient(hotkey: str | None, own: Signer | None) -> str | None:
+    """The hotkey of the validator that is sent to, on this machine that of its wallet; None when it is not known."""
+    if hotkey is None:
+        return None if own is None else own.ss58_address
+    try:
+        return parse_hotkey(hotkey)
+    except CryptoError as error:
+        raise ConfigError(f"--recipient: {error}") from error
 
 
 def _print_hints(out: Console, summary: Summary) -> None:
@@ -112,9 +128,11 @@ def _signer(settings: Settings) -> Signer:
     return load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
 
 
-def _sender(settings: Settings, to: str, to_api: str | None, fiber: bool, signer: Signer | None) -> Sender:
+def _sender(
+    settings: Settings, to: str, to_api: str | None, fiber: bool, signer: Signer | None, recipient: str | None
+) -> Sender:
     if fiber:
-        return FiberSender(to, signer, ANONYMOUS)
+        return FiberSender(to, signer, ANONYMOUS, recipient)
     if to_api is not None:
         key = settings.challenge_api_key
         return PlainSender(to_api, CHALLENGE_API_PATH, signer, key.get_secret_value() if key else None)

@@ -16,6 +16,8 @@ from loosh_pipeline.store.tables import Tables
 
 Verdict = Literal["ok", "look"]
 
+_SIGN_HERE = "set INTAKE_LOCAL_AUTH=true: what it passes on can look like a request of this machine"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -28,12 +30,40 @@ class Finding:
 
 def findings(settings: Settings) -> list[Finding]:
     """Everything that is looked at, in the order in which it matters."""
-    return [_intake(settings), _pay(settings), _model(settings)]
+    return [_intake(settings), _proxy(settings), _pages(settings), _pay(settings), _model(settings)]
 
 
 def _intake(settings: Settings) -> Finding:
     known = settings.intake_auth == "required" and bool(settings.intake_hotkeys or settings.challenge_push_api_key)
     return Finding("intake", "ok" if known else "look", who_may_push(settings))
+
+
+def _proxy(settings: Settings) -> Finding:
+    """Whether what a proxy on this machine passes on could pass for a program of this machine."""
+    subject, told = "proxy", "a proxy or tunnel on this machine (nginx, Caddy, ssh -R, socat) passes requests on"
+    if settings.intake_local_auth:
+        return Finding(subject, "ok", "who is on this machine signs too (INTAKE_LOCAL_AUTH=true)")
+    url = settings.public_url
+    if url is not None and (url.scheme == "https" or url.port != settings.api_port):
+        return Finding(subject, "look", f"PUBLIC_URL ({url}) is not this server's own port; if {told}, {_SIGN_HERE}")
+    return Finding(subject, "ok", f"programs on this machine push unsigned and may stop it; if {told}, {_SIGN_HERE}")
+
+
+def _pages(settings: Settings) -> Finding:
+    """Whether the browsers that PUBLIC_URL is for may see what is linked with it."""
+    subject, url = "pages", settings.public_url
+    if settings.pages_public:
+        return Finding(
+            subject, "look", "everybody who reaches the ingress sees prompts and answers (PAGES_PUBLIC=true)"
+        )
+    if url is not None and url.host not in ("localhost", "127.0.0.1", "[::1]"):
+        return Finding(
+            subject,
+            "look",
+            f"browsers are refused pictures at PUBLIC_URL ({url}); leave it empty and reach port {settings.api_port} "
+            "through an SSH tunnel, or set PAGES_PUBLIC=true",
+        )
+    return Finding(subject, "ok", "overview and pictures are for this machine and holders of the API key")
 
 
 def _pay(settings: Settings) -> Finding:

@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     )
     challenge_push_api_key: SecretStr | None = Field(None, description="whoever knows it may push without a signature")
     intake_local_auth: bool = Field(False, description="ask this machine for a signature too")
+    intake_require_binding: bool = Field(
+        False, description="take signed key exchanges only that are bound to this validator's hotkey"
+    )
+    pages_public: bool = Field(False, description="show overview and heatmaps to everybody")
     intake_window_s: float = Field(60.0, ge=1, le=600, description="how far a signed time may be from the server's")
     intake_max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     intake_max_prompt_chars: int = Field(200_000, ge=1)

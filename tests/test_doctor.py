@@ -48,6 +48,29 @@ def test_paying_like_the_others_is_fine_on_their_embedding_model_only(tmp_path: 
     assert said(same)["embedding model"] == ("ok", "/models/all-mpnet-base-v2")
 
 
+def test_what_a_proxy_here_passes_on_is_a_matter_of_a_setting(tmp_path: Path) -> None:
+    verdict, text = said(Settings(loosh_home=tmp_path))["proxy"]
+    assert (verdict, "set INTAKE_LOCAL_AUTH=true" in text) == ("ok", True)
+    behind = Settings(loosh_home=tmp_path, public_url="https://v.example/")
+    verdict, text = said(behind)["proxy"]
+    assert (verdict, "set INTAKE_LOCAL_AUTH=true" in text) == ("look", True)
+    assert said(behind.model_copy(update={"intake_local_auth": True}))["proxy"][0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "text"),
+    [
+        ({}, "ok", "this machine"),
+        ({"public_url": "http://127.0.0.1:8000"}, "ok", "this machine"),
+        ({"public_url": "http://v.example:8000"}, "look", "refused pictures at PUBLIC_URL"),
+        ({"public_url": "http://v.example:8000", "pages_public": True}, "look", "everybody"),
+    ],
+)
+def test_who_sees_the_pages_is_said(tmp_path: Path, changes: dict[str, object], verdict: str, text: str) -> None:
+    found = said(Settings(loosh_home=tmp_path, **changes))["pages"]
+    assert (found[0], text in found[1]) == (verdict, True)
+
+
 def test_the_command_prints_every_finding(own_home: Path) -> None:
     printed = CliRunner().invoke(app, ["doctor"])
     assert printed.exit_code == 0

@@ -24,10 +24,13 @@ from loosh_pipeline.sending import challenges, push_all, read_prompts, summarise
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.wire.crypto import unseal
 from loosh_pipeline.wire.headers import verify_signature_headers
+from loosh_pipeline.wire.messages import verify_binding
 from loosh_pipeline.wire.push import parse_push_key_exchange
 from loosh_pipeline.wire.pushing import FiberSender, PlainSender, Pushed, Sender
 from loosh_pipeline.wire.sessions import HandshakeServer
-from tests.wire.peers import VALIDATOR, rsa_key
+from tests.wire.peers import STRANGER, VALIDATOR, rsa_key
+
+RECIPIENT = STRANGER.ss58_address
 
 
 class Intake:
@@ -42,6 +45,7 @@ class Intake:
         self.api_keys: list[str | None] = []
         self.times_s: list[float] = []
         self.exchanges = 0
+        self.bound: list[bool] = []
 
     def answer(self, body: bytes, signer: str | None) -> Response:
         self.times_s.append(time.monotonic())
@@ -64,7 +68,10 @@ class Intake:
 
     async def key_exchange(self, request: Request) -> Response:
         self.exchanges += 1
-        self.handshakes.open_session(parse_push_key_exchange(await request.body()))
+        exchange = parse_push_key_exchange(await request.body())
+        self.handshakes.open_session(exchange)
+        verify_binding(exchange, RECIPIENT)
+        self.bound.append(exchange.binding is not None)
         return JSONResponse({"success": True})
 
     async def fiber(self, request: Request) -> Response:
@@ -118,6 +125,13 @@ def test_encrypted_challenges_share_one_session() -> None:
     assert [each.status for each in answers] == [201] * 3
     assert intake.exchanges == 1
     assert set(intake.signers) == {VALIDATOR.ss58_address}
+
+
+def test_w_5_a_session_is_bound_to_its_recipient_where_that_is_known() -> None:
+    intake = Intake()
+    for recipient in (None, RECIPIENT):
+        pushed(intake, lambda url, to=recipient: FiberSender(url, VALIDATOR, recipient=to), ["a"])
+    assert intake.bound == [False, True]
 
 
 def test_a_validator_that_restarted_gets_another_handshake() -> None:
@@ -236,6 +250,21 @@ def test_the_command_sends_built_in_prompts_signed(monkeypatch: pytest.MonkeyPat
     assert None not in intake.signers
 
 
+def test_the_commands_recipient_is_the_wallets_own_hotkey_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    def made(*given: Any) -> FiberSender:
+        told.append(given)
+        return FiberSender(*given)
+
+    monkeypatch.setattr(cli_challenges, "FiberSender", made)
+    intake = Intake()
+    assert run(intake, monkeypatch, "--count", "1", "--fiber", "--recipient", RECIPIENT).exit_code == 0
+    assert intake.bound == [True]
+    CliRunner().invoke(app, ["challenges", "send", "--fiber", "--count", "1"])
+    assert told[-1][3] == told[-1][1].ss58_address
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://there"])
 def test_a_receiver_that_is_no_url_is_refused(url: str) -> None:
     result = CliRunner().invoke(app, ["challenges", "send", "--to", url])
@@ -272,7 +301,11 @@ def test_the_command_sends_to_a_challenge_api(monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--to", "http://a", "--to-api", "http://b"], ["--fiber", "--to-api", "http://b"]],
+    [
+        ["--to", "http://a", "--to-api", "http://b"],
+        ["--fiber", "--to-api", "http://b"],
+        ["--fiber", "--unsigned", "--recipient", "alice"],
+    ],
 )
 def test_the_command_wants_one_receiver(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["challenges", "send", *arguments])

@@ -35,6 +35,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "intake_hotkeys": (f"{ALICE}, {BOB},{ALICE}", (ALICE, BOB)),
     "challenge_push_api_key": ("key four", "key four"),
     "intake_local_auth": ("true", True),
+    "intake_require_binding": ("true", True),
+    "pages_public": ("true", True),
     "intake_window_s": ("30", 30.0),
     "intake_max_body_bytes": ("2048", 2048),
     "intake_max_prompt_chars": ("100", 100),

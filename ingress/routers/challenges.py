@@ -96,7 +96,7 @@ async def receive_challenge(request: Request) -> Response:
 
 
 @router.get("/stats")
-def challenge_stats(parts: PartsOf) -> QueueStats:
+def challenge_stats(request: Request, parts: PartsOf) -> QueueStats:
     """How many challenges were ever accepted, and how many still wait for their scores."""
-    stats = parts.inbox.stats()
+    stats = parts.figures(fresh=parts.rates.exempt(request.scope[CALLER])).inbox
     return QueueStats(queue_size=stats.queued, total_received=stats.total)

@@ -18,14 +18,14 @@ from loosh_pipeline.requests import ChallengeRequest, Limits
 from loosh_pipeline.wire.codec import decode_json
 from loosh_pipeline.wire.crypto import unseal
 from loosh_pipeline.wire.messages import API_HOTKEY_HEADER, API_UUID_HEADER
-from loosh_pipeline.wire.push import MAX_EXCHANGE_BYTES, parse_push_key_exchange
+from loosh_pipeline.wire.push import parse_push_key_exchange
 from loosh_pipeline.wire.sessions import KEY_TTL_S
 
 router = APIRouter(prefix="/fiber", tags=["fiber"])
 
 Refusals = dict[int | str, dict[str, Any]]
 
-EXCHANGE_COST = 9.0
+EXCHANGE_COST = 10.0
 """A key exchange counts as ten requests of its address: it costs a private-key operation."""
 UNDECRYPTABLE = "Failed to decrypt payload. Key may be expired or invalid."
 
@@ -82,18 +82,15 @@ async def key_exchange(request: Request) -> Exchanged:
     """Open a session for challenges of one hotkey. Each exchange is good once, and only just after it was made."""
     parts = parts_of(request)
     caller = request.scope[CALLER]
-    parts.rates.count_address(caller, EXCHANGE_COST)
-    body = await request.body()
-    if len(body) > MAX_EXCHANGE_BYTES:
-        raise HTTPException(413, f"a key exchange has at most {MAX_EXCHANGE_BYTES} bytes")
     try:
-        exchange = parse_push_key_exchange(body)
-    except CryptoError as error:
-        raise HTTPException(401, str(error)) from error
+        exchange = parse_push_key_exchange(await request.body())
     except WireError as error:
-        raise HTTPException(422, str(error)) from error
+        parts.rates.count_address(caller, EXCHANGE_COST)
+        raise HTTPException(401 if isinstance(error, CryptoError) else 422, str(error)) from error
+    parts.door.count(exchange, caller, EXCHANGE_COST)
     parts.handshakes.check_time(exchange)
-    await parts.handshakes.open(exchange, parts.door.exchanged(exchange, caller))
+    nonce = parts.door.exchanged(exchange, caller, EXCHANGE_COST)
+    await parts.handshakes.open(exchange, nonce, caller.address)
     return Exchanged()
 
 
@@ -122,11 +119,12 @@ async def receive_challenge(request: Request) -> Response:
     hotkey, key_uuid = request.headers.get(API_HOTKEY_HEADER), request.headers.get(API_UUID_HEADER)
     if hotkey is None or key_uuid is None:
         raise HTTPException(422, f"headers {API_UUID_HEADER} and {API_HOTKEY_HEADER} are required")
-    key = parts.handshakes.session_key(hotkey, key_uuid)
+    key, signed = parts.handshakes.session_key(hotkey, key_uuid)
     if key is None:
         raise HTTPException(401, UNDECRYPTABLE)
     plaintext = _decrypted(key, await request.body())
-    parts.door.count(hotkey, request.scope[CALLER])  # only now is it known that this hotkey sent it
+    if signed:  # only now is it known that this hotkey sent it; whose name a stranger took is not counted for it
+        parts.rates.count_hotkey(request.scope[CALLER], hotkey)
     challenge = _challenge(plaintext, parts.intake.limits)
     return accepted(await parts.intake.take(challenge))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request, status
@@ -11,11 +10,11 @@ from pydantic import BaseModel, Field
 from ingress.callers import CALLER
 from ingress.parts import Parts, PartsOf, now
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.errors import StoreError
+from loosh_pipeline.errors import NonceUsed, StoreError
+from loosh_pipeline.store.nonces import Nonce, Nonces
 
 router = APIRouter(tags=["operator"])
 
-ACTIVE_WITHIN = timedelta(hours=1)
 REGISTER_COST = 9.0
 """A registration counts as ten requests of its address: it is kept for good."""
 
@@ -44,13 +43,9 @@ class Stats(BaseModel):
     active_miners: int
 
 
-def from_this_machine(request: Request) -> None:
-    """Refuse a caller from elsewhere: whoever may call this can stop the validator."""
-    caller = request.scope[CALLER]
-    if not caller.local:
-        raise HTTPException(
-            status.HTTP_403_FORBIDDEN, f"only from the validator's own machine, not from {caller.address}"
-        )
+async def operator(request: Request, parts: PartsOf) -> Nonce | None:
+    """Refuse whoever may not stop the validator; the nonce of one that had to sign."""
+    return parts.door.operates(request.headers, await request.body(), request.scope[CALLER])
 
 
 @router.post("/register/")
@@ -66,32 +61,40 @@ def register(request: Request, registration: Registration, parts: PartsOf) -> Do
 
 
 @router.get("/stats")
-def stats(parts: PartsOf) -> Stats:
+def stats(request: Request, parts: PartsOf) -> Stats:
     """Figures since the first challenge; `active_miners` answered one within the last hour."""
-    return _stats(parts)
+    return _stats(request, parts)
 
 
 @router.get("/get_stats", include_in_schema=False)
-def get_stats(parts: PartsOf, master_hotkey: MasterHotkey) -> Stats:
+def get_stats(request: Request, parts: PartsOf, master_hotkey: MasterHotkey) -> Stats:
     """The network's older name for /stats, which demands a header."""
-    return _stats(parts)
+    return _stats(request, parts)
 
 
-@router.post("/set_running", dependencies=[Depends(from_this_machine)])
-def set_running(change: Running, parts: PartsOf, master_hotkey: MasterHotkey) -> Done:
+@router.post("/set_running")
+def set_running(
+    change: Running, parts: PartsOf, master_hotkey: MasterHotkey, nonce: Annotated[Nonce | None, Depends(operator)]
+) -> Done:
     """Stop or resume taking challenges. What was accepted is evaluated all the same; survives a restart."""
+    if nonce is not None:
+        try:
+            Nonces(parts.inbox.engine).use(nonce)
+        except NonceUsed as error:
+            raise HTTPException(status.HTTP_401_UNAUTHORIZED, str(error)) from error
     parts.inbox.set_running(change.running, now())
     parts.health.look()
     return Done(message=f"Validator running status set to: {change.running}")
 
 
-def _stats(parts: Parts) -> Stats:
-    figures = parts.inbox.stats()
+def _stats(request: Request, parts: Parts) -> Stats:
+    counted = parts.figures(fresh=parts.rates.exempt(request.scope[CALLER]))
+    figures = counted.inbox
     return Stats(
         total_challenges=figures.total,
         successful_responses=figures.answered,
         failed_responses=figures.asked - figures.answered,
         average_response_time_ms=figures.mean_elapsed_ms,
         uptime_seconds=parts.uptime_s(),
-        active_miners=parts.inbox.active_miners(now() - ACTIVE_WITHIN),
+        active_miners=counted.active_miners,
     )

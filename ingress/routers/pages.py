@@ -5,16 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Request, status
+from fastapi import APIRouter, Depends, HTTPException, Request, status
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.templating import Jinja2Templates
 
+from ingress.callers import CALLER
 from ingress.parts import Parts, PartsOf
 from ingress.version import VERSION
 from loosh_pipeline.domain import RESULTS
 from loosh_pipeline.store.tables import file_stem
 
-router = APIRouter(include_in_schema=False)
+
+def for_the_operator(request: Request, parts: PartsOf) -> None:
+    """Refuse strangers, whom prompts and answers are no business of."""
+    parts.door.sees(request.headers, request.scope[CALLER])
+
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(for_the_operator)])
 templates = Jinja2Templates(Path(__file__).parents[1] / "templates")
 templates.env.filters["quote"] = lambda text: quote(text, safe="")
 
@@ -32,7 +39,7 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
         {
             "version": VERSION,
             "reasons": parts.health.reasons(),
-            "stats": parts.inbox.stats(),
+            "stats": parts.figures(fresh=parts.rates.exempt(request.scope[CALLER])).inbox,
             "outbox": parts.outbox.counts(RESULTS),
             "refused": parts.outbox.refused(REFUSED),
             "rows": rows,

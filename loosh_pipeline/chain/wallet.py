@@ -6,12 +6,14 @@ imported only to create a wallet. The coldkey's private file is never read.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loosh_pipeline.domain import Coldkey, Hotkey
-from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.errors import ConfigError, CryptoError
+from loosh_pipeline.wire.crypto import parse_hotkey
 
 _SR25519 = 1
 _NEW_WALLET = (
@@ -97,6 +99,15 @@ def load_signer(path: Path, name: str, hotkey: str) -> HotkeySigner:
     if keypair.crypto_type != _SR25519:
         raise ConfigError(f"{file} holds no sr25519 key, which Bittensor hotkeys are; {_NEW_WALLET}")
     return HotkeySigner(keypair.ss58_address, keypair)
+
+
+def hotkey_of(path: Path, name: str, hotkey: str) -> Hotkey | None:
+    """The public address of a wallet's hotkey, None where it cannot be read; the key itself is not used."""
+    try:
+        data = json.loads(_read(hotkey_file(path, name, hotkey)))
+        return parse_hotkey(data["ss58Address"])
+    except (ConfigError, CryptoError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _read(file: Path) -> bytes:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine
+from sqlalchemy import Connection, Dialect, Engine, select
 from sqlalchemy.dialects import postgresql
 
 from loosh_pipeline.domain import ChallengeId
@@ -40,13 +40,15 @@ Verdict = StoreError | None
 def commit_arrivals(engine: Engine, arrivals: Sequence[Arrival]) -> list[Verdict]:
     """Keep what is new, in one transaction; a verdict for each, in order.
 
-    Of two with the same id, or nonce, the first is kept. Raises SQLAlchemyError when nothing could be committed.
+    Of two with the same id, or nonce, the first is kept. What is sent again as it was, because its sender heard no
+    answer, is a duplicate rather than a replay: it is there. Raises SQLAlchemyError when nothing could be committed.
     """
     with engine.begin() as connection:
         replayed = _replayed(connection, arrivals)
         fresh = {each.id: each for each in reversed(arrivals) if id(each) not in replayed}
+        there = _there(connection, [each.id for each in arrivals if id(each) in replayed])
         kept = _insert(connection, list(reversed(fresh.values())))
-    return [_verdict(each, replayed, fresh, kept) for each in arrivals]
+    return [_verdict(each, replayed, there, fresh, kept) for each in arrivals]
 
 
 def _replayed(connection: Connection, arrivals: Sequence[Arrival]) -> set[int]:
@@ -58,6 +60,13 @@ def _replayed(connection: Connection, arrivals: Sequence[Arrival]) -> set[int]:
             replayed.add(id(arrival))
     new = record_nonces(connection, [nonce for _, nonce in _with_nonce(list(first.values()))])
     return replayed | {id(arrival) for key, arrival in first.items() if key not in new}
+
+
+def _there(connection: Connection, ids: Collection[ChallengeId]) -> Collection[str]:
+    """Those of the ids that are kept already."""
+    if not ids:
+        return ()
+    return set(connection.execute(select(challenges.c.id).where(challenges.c.id.in_(set(ids)))).scalars())
 
 
 def _with_nonce(arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, Nonce]]:
@@ -118,11 +127,16 @@ def _listed(count: int) -> str:
 
 
 def _verdict(
-    arrival: Arrival, replayed: Collection[int], fresh: dict[ChallengeId, Arrival], kept: Collection[str]
+    arrival: Arrival,
+    replayed: Collection[int],
+    there: Collection[str],
+    fresh: dict[ChallengeId, Arrival],
+    kept: Collection[str],
 ) -> Verdict:
-    if id(arrival) in replayed:
+    first = fresh.get(arrival.id)
+    if id(arrival) in replayed and arrival.id not in there and (first is None or first.nonce != arrival.nonce):
         assert arrival.nonce is not None
         return NonceUsed(used_before(arrival.nonce))
-    if fresh[arrival.id] is arrival and arrival.id in kept:
+    if first is arrival and arrival.id in kept:
         return None
     return DuplicateChallenge(f"Challenge {arrival.id} already exists")

@@ -17,12 +17,22 @@ from loosh_pipeline.store.database import BUSY_TIMEOUT_MS
 from loosh_pipeline.store.schema import flags
 
 PROBE = "probed"
+SAID_BY_SQLITE = (
+    "database is locked",
+    "database or disk is full",
+    "disk I/O error",
+    "attempt to write a readonly database",
+    "database disk image is malformed",
+)
 WAIT_MS = 1500
 """Our own transactions hold the lock for milliseconds."""
 
 
 def check_writable(engine: Engine, now: datetime) -> None:
-    """Commit a row of no meaning. Raises StoreError with the reason when that cannot be done soon."""
+    """Commit a row of no meaning. Raises StoreError with the reason when that cannot be done soon.
+
+    The reason is told to strangers: of another server's, which may name host and port, it holds the kind alone.
+    """
     if engine.dialect.name == "sqlite" and engine.url.database and not Path(engine.url.database).exists():
         raise StoreError("the store cannot be written: its file is gone; restore it and restart")
     insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
@@ -35,7 +45,8 @@ def check_writable(engine: Engine, now: datetime) -> None:
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        raise StoreError(f"the store cannot be written: {str(cause)[:160]}; is its disk full, or locked?") from error
+        said = str(cause) if str(cause) in SAID_BY_SQLITE else type(cause).__name__
+        raise StoreError(f"the store cannot be written: {said}; is its disk full, or locked?") from error
 
 
 @contextmanager

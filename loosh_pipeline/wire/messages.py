@@ -64,7 +64,8 @@ class KeyExchange:
     """A parsed request to open a session, of either dialect, not yet trusted.
 
     `message` is what `signature` must be over; `once` is the signed value that may be used only once.
-    `binding` is the optional second signature, over the recipient and the ciphertext.
+    `binding` is the optional second signature, over the recipient and the ciphertext. `literal` is `message` with the
+    time as the body wrote it, where that is another text.
     """
 
     hotkey: Hotkey
@@ -75,6 +76,7 @@ class KeyExchange:
     message: bytes
     signature: bytes
     binding: bytes | None = None
+    literal: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,9 @@ def api_signed_text(timestamp_s: float, hotkey: str, key_uuid: str) -> bytes:
     return f"{timestamp_s!r}.{hotkey}.{key_uuid}".encode()
 
 
-def binding_text(signed: bytes, miner_hotkey: str, ciphertext: bytes) -> bytes:
-    """What ties a handshake to one miner and one key, so that the miner cannot relay it to another."""
-    return b".".join((signed, miner_hotkey.encode(), hashlib.sha256(ciphertext).hexdigest().encode()))
+def binding_text(signed: bytes, recipient: str, ciphertext: bytes) -> bytes:
+    """What ties a handshake to one recipient's hotkey and one key, so that nobody can relay it to another."""
+    return b".".join((signed, recipient.encode(), hashlib.sha256(ciphertext).hexdigest().encode()))
 
 
 def build_miner_key_exchange(
@@ -164,13 +166,13 @@ def parse_miner_key_exchange(body: bytes) -> KeyExchange:
     )
 
 
-def verify_binding(exchange: KeyExchange, miner_hotkey: str, *, required: bool = False) -> None:
+def verify_binding(exchange: KeyExchange, recipient: str, *, required: bool = False) -> None:
     """Check the second signature where there is one. Raises CryptoError; also when a required one is missing."""
     if exchange.binding is not None:
-        bound = binding_text(exchange.message, miner_hotkey, exchange.ciphertext)
+        bound = binding_text(exchange.message, recipient, exchange.ciphertext)
         verify_signature(bound, exchange.binding, exchange.hotkey)
     elif required:
-        raise CryptoError("binding_signature is missing; this miner requires one")
+        raise CryptoError("binding_signature is missing; one is required here")
 
 
 def build_api_key_exchange(signer: Signer, key_uuid: str, ciphertext: bytes, *, timestamp_s: float) -> dict[str, Any]:

@@ -77,13 +77,17 @@ class PlainSender:
 class FiberSender:
     """Encrypted, in one session that is opened when it is needed, and once more when the validator forgot it.
 
-    Without a signer the key exchange is not signed, and is made for `hotkey`.
+    Without a signer the key exchange is not signed, and is made for `hotkey`. With the `recipient`'s hotkey it is of
+    use to nobody else.
     """
 
-    def __init__(self, base_url: str, signer: Signer | None, hotkey: str | None = None) -> None:
+    def __init__(
+        self, base_url: str, signer: Signer | None, hotkey: str | None = None, recipient: str | None = None
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._signer = signer
         self._hotkey = signer.ss58_address if signer is not None else hotkey
+        self._recipient = recipient
         self._session: tuple[str, bytes] | None = None
         self._opening = asyncio.Lock()
 
@@ -121,7 +125,14 @@ class FiberSender:
             raise _Refused(status, _detail(answer))
         key, key_uuid = new_symmetric_key(), new_uuid()
         ciphertext = encrypt_symmetric_key(load_public_key(parse_public_key(answer)), key)
-        body = build_push_key_exchange(self._signer, key_uuid, ciphertext, timestamp_s=time.time(), hotkey=self._hotkey)
+        body = build_push_key_exchange(
+            self._signer,
+            key_uuid,
+            ciphertext,
+            timestamp_s=time.time(),
+            hotkey=self._hotkey,
+            recipient=self._recipient,
+        )
         headers = {"Content-Type": "application/json"}
         status, answer = await _exchange(http, "POST", self._base_url + KEY_EXCHANGE_PATH, encode_json(body), headers)
         if status != httpx.codes.OK or not parse_exchange_success(answer):

@@ -7,7 +7,7 @@ private-key operation, before its signature was verified.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,10 +60,15 @@ class NonceMemory:
 class _StoredKey:
     symmetric_key: bytes
     expires_at_s: float
+    address: str
 
 
 class SessionKeys:
-    """Symmetric keys by hotkey and uuid. The oldest give way: per hotkey, and of all."""
+    """Symmetric keys by hotkey and uuid. The oldest give way: per hotkey, and of all.
+
+    Where it is known from which `address` a session was opened, the bound of a hotkey is one of hotkey and address, and
+    of too many in all an address with most gives way: nobody can push the sessions of others out.
+    """
 
     def __init__(self, *, ttl_s: float = KEY_TTL_S, max_per_hotkey: int = 16, max_total: int = 10_000) -> None:
         self._ttl_s = ttl_s
@@ -78,15 +83,20 @@ class SessionKeys:
     def hotkeys(self) -> frozenset[Hotkey]:
         return frozenset(hotkey for hotkey, _ in self._keys)
 
-    def put(self, hotkey: Hotkey, key_uuid: str, symmetric_key: bytes, *, now_s: float) -> None:
+    def put(self, hotkey: Hotkey, key_uuid: str, symmetric_key: bytes, *, now_s: float, address: str = "") -> None:
         self._keys.pop((hotkey, key_uuid), None)
-        self._keys[hotkey, key_uuid] = _StoredKey(symmetric_key, now_s + self._ttl_s)
+        self._keys[hotkey, key_uuid] = _StoredKey(symmetric_key, now_s + self._ttl_s, address)
         self.drop_expired(now_s)
-        of_hotkey = [key for key in self._keys if key[0] == hotkey]
-        for key in of_hotkey[: -self._max_per_hotkey]:
+        same = [key for key, stored in self._keys.items() if key[0] == hotkey and stored.address == address]
+        for key in same[: -self._max_per_hotkey]:
             del self._keys[key]
         while len(self._keys) > self._max_total:
-            self._keys.popitem(last=False)
+            self._drop_one_of_most()
+
+    def _drop_one_of_most(self) -> None:
+        count = Counter(stored.address for stored in self._keys.values())
+        most = count.most_common(1)[0][0]
+        del self._keys[next(key for key, stored in self._keys.items() if stored.address == most)]
 
     def get(self, hotkey: str, key_uuid: str, *, now_s: float) -> bytes | None:
         stored = self._keys.get((Hotkey(hotkey), key_uuid))

@@ -75,10 +75,19 @@ def post(client: TestClient, body: bytes, headers: Mapping[str, str]) -> Any:
     return client.post("/challenges", content=body, headers=dict(headers))
 
 
+def keep_wallet(home: Path, signer: Any = VALIDATOR) -> None:
+    """This validator's hotkey, of which the ingress reads the address alone."""
+    file = home / "wallets" / "validator" / "hotkeys" / "validator"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"ss58Address": signer.ss58_address}))
+
+
 def exchange_body(client: TestClient, key_uuid: str = "u-1", signer: Any = VALIDATOR, **changes: Any) -> dict[str, Any]:
     """A key exchange for this ingress; `signer` None leaves it unsigned."""
     pem = client.get("/fiber/public-key").json()["public_key"]
     ciphertext = encrypt_symmetric_key(load_public_key(pem), KEY)
-    made_s = changes.pop("made_s", time.time())
-    body = build_push_key_exchange(signer, key_uuid, ciphertext, timestamp_s=made_s, hotkey=VALIDATOR.ss58_address)
+    made_s, recipient = changes.pop("made_s", time.time()), changes.pop("recipient", None)
+    body = build_push_key_exchange(
+        signer, key_uuid, ciphertext, timestamp_s=made_s, hotkey=VALIDATOR.ss58_address, recipient=recipient
+    )
     return body | changes

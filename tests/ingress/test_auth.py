@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ from fastapi.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ingress import auth
+from ingress.callers import caller_of
 from ingress.main import create_app
 from loosh_pipeline.settings import Settings
-from tests.ingress.conftest import AWAY, HERE, Serve, body_of, post, signed
+from tests.ingress.conftest import AWAY, HERE, Serve, body_of, exchange_body, keep_wallet, post, signed
 from tests.wire.peers import STRANGER, VALIDATOR
 
 KNOWN = (VALIDATOR.ss58_address,)
+OWN = Keypair.from_seed(b"\x09" * 32)
 JSON = {"content-type": "application/json"}
 BODY = body_of()
 
@@ -101,9 +104,12 @@ def test_w_17_a_nonce_is_used_once_also_across_a_restart(serve: Serve) -> None:
     client = serve(intake_hotkeys=KNOWN)
     assert post(client, BODY, headers).status_code == 201
     for each in (client, serve(intake_hotkeys=KNOWN)):
-        replayed = post(each, BODY, headers)
+        replayed = post(each, other, signed(other, now_s=now_s))
         assert (replayed.status_code, "used before" in replayed.json()["detail"]) == (401, True)
-        assert post(each, other, signed(other, now_s=now_s)).status_code == 401
+        again = post(each, BODY, headers)
+        assert (again.status_code, "already exists" in again.json()["detail"]) == (409, True), (
+            "a retry hears it is there"
+        )
     assert client.get("/challenges/stats").json()["total_received"] == 1
 
 
@@ -150,8 +156,22 @@ def test_todays_network_pushes_unsigned_where_that_is_allowed(serve: Serve) -> N
 
 
 def test_an_open_intake_checks_nothing(serve: Serve) -> None:
-    client = serve(intake_auth="open", api_host="127.0.0.1")
+    client = serve(HERE, intake_auth="open", api_host="127.0.0.1", intake_local_auth=True)
     assert post(client, BODY, signed(BODY, X_Signature="nope")).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [{"host": "evil.example:8000"}, {"origin": "http://evil.example:8000"}, {"x-forwarded-for": "203.0.113.9"}],
+)
+@pytest.mark.parametrize("signature", [{}, {"x-hotkey": "a", "x-nonce": "1", "x-signature": "0x"}])
+def test_an_open_intake_is_for_no_page_in_a_browser(
+    serve: Serve, foreign: dict[str, str], signature: dict[str, str]
+) -> None:
+    client = serve(HERE, intake_auth="open", api_host="127.0.0.1")
+    assert post(client, BODY, JSON | foreign | signature).status_code == 403
+    exchange = exchange_body(client, signature="nope")
+    assert client.post("/fiber/key-exchange", json=exchange, headers=foreign).status_code == 403
 
 
 def test_this_machine_needs_no_signature_unless_it_is_told_to(serve: Serve) -> None:
@@ -205,10 +225,54 @@ def test_a_server_that_believes_a_forwarding_header_grants_nothing(settings: Set
         ({"origin": "http://127.0.0.1:3000", "host": "127.0.0.1:8000"}, 201),
         ({"host": "[::1]:8000"}, 201),
         ({"host": "localhost"}, 201),
+        ({"host": "localhost:9000"}, 401),
+        ({"host": "localhost:99999999"}, 401),
+        ({"host": "203.0.113.5:8000"}, 401),
+        ({"host": ""}, 401),
     ],
 )
 def test_a_page_in_a_browser_here_is_not_this_machine(serve: Serve, headers: dict[str, str], status: int) -> None:
     assert post(serve(HERE), BODY, JSON | headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "local"),
+    [
+        ("1.1", [b"127.0.0.1:8000"], True),
+        ("1.1", [b"localhost:9999"], True),
+        ("1.0", [b"127.0.0.1:8000"], False),
+        ("1.1", [b"validator.example"], False),
+        ("1.1", [b"127.0.0.1:7000"], False),
+        ("1.1", [], False),
+        ("1.1", [b"127.0.0.1:8000", b"127.0.0.1:8000"], False),
+    ],
+)
+def test_a_proxy_that_adds_no_header_is_known_by_what_it_speaks(version: str, hosts: list[bytes], local: bool) -> None:
+    """HTTP/1.0 is what nginx speaks by default; another name or port is what socat and ssh -R leave as they got it."""
+    headers = [(b"host", host) for host in hosts]
+    scope = {"type": "http", "client": HERE, "server": ("127.0.0.1", 9999), "http_version": version, "headers": headers}
+    assert caller_of(scope, 8000).local is local
+
+
+def test_who_signs_here_too_signs_to_stop_the_validator(serve: Serve, own_home: Path) -> None:
+    keep_wallet(own_home, OWN)
+    changes = {"intake_local_auth": True, "intake_hotkeys": KNOWN, "challenge_push_api_key": "k"}
+    client = serve(HERE, wallet_path=own_home / "wallets", **changes)
+    body = b'{"running": true}'
+
+    def status(headers: dict[str, str], **more: str) -> int:
+        given = JSON | {"master-hotkey": "5Abc"} | headers | more
+        return int(client.post("/set_running", content=body, headers=given).status_code)
+
+    assert status({}) == 401
+    assert status({"x-api-key": "wrong"}) == 401
+    assert status(signed(body, STRANGER)) == 403
+    assert status(signed(b'{"running": false}')) == 401
+    assert status({"authorization": "Bearer k"}) == 200
+    assert status(signed(body, OWN)) == 200
+    own = signed(body)
+    assert (status(own), status(own)) == (200, 401)
+    assert status(signed(body), host="v.example") == 403
 
 
 def test_set_running_is_not_for_a_page_either(serve: Serve) -> None:

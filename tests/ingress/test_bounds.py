@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
-from ingress.callers import caller_of
+from ingress.callers import Caller, caller_of
 from ingress.limits import Gate
 from ingress.rates import Buckets, Rates
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.wire.crypto import seal
+from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, seal
+from loosh_pipeline.wire.push import build_push_key_exchange
 from tests.ingress.conftest import AWAY, HERE, KEY, Serve, body_of, exchange_body, post, signed
-from tests.wire.peers import VALIDATOR
+from tests.wire.peers import STRANGER, VALIDATOR
 
 JSON = {"content-type": "application/json"}
 KNOWN = (VALIDATOR.ss58_address,)
+BODY = body_of()
 
 
 class Clock:
@@ -177,9 +182,130 @@ def test_w_8_an_unknown_senders_body_is_not_read(serve: Serve) -> None:
 
 def test_w_18_large_bodies_at_once_are_bounded_together(settings: Settings) -> None:
     gate = Gate(lambda *_: None, rates=Rates(settings), max_body_bytes=10)  # type: ignore[arg-type,return-value]
-    gate._held_bytes = 161
-    with pytest.raises(Exception, match="too many large requests at once"):
-        gate._check(1)
+    hoarder, victim = caller_of(scope("203.0.113.9")), caller_of(scope("203.0.113.10"))
+    gate._held[hoarder.address], gate._held_bytes = 21, 21
+    with pytest.raises(HTTPException, match="too many large requests at once"):
+        gate._check(hoarder)
+    gate._held[victim.address], gate._held_bytes = 5, 10_000
+    gate._check(victim)
+
+
+def test_w_18_whoever_holds_bodies_open_is_refused_and_not_the_others(settings: Settings) -> None:
+    """Strangers hold as much as there may be; what comes with little is taken all the same."""
+    statuses: dict[str, int] = {}
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        more = True
+        while more:
+            more = (await receive()).get("more_body", False)
+        statuses[scope["client"][0]] = 201
+
+    async def scenario() -> None:
+        gate = Gate(reading, rates=Rates(settings), max_body_bytes=400_000)
+        held = asyncio.Event()
+
+        async def sender(host: str, *bodies: bytes, hold: bool) -> None:
+            left = list(bodies)
+
+            async def receive() -> Any:
+                if not left:
+                    await held.wait()
+                body = left.pop(0) if left else b""
+                return {"type": "http.request", "body": body, "more_body": hold if not held.is_set() else False}
+
+            try:
+                await gate(pushing(host), receive, None)  # type: ignore[arg-type]
+            except HTTPException as refusal:
+                statuses[host] = refusal.status_code
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(17):
+                group.create_task(sender(f"203.0.113.{number}", b"x" * 390_000, hold=True))
+            for _ in range(3):
+                group.create_task(sender("203.0.114.1", b"x" * 300_000, hold=True))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await sender("198.51.100.1", b"{}", hold=False)
+            assert (statuses["198.51.100.1"], statuses["203.0.113.16"], statuses["203.0.114.1"]) == (201, 503, 503)
+            held.set()
+        assert (gate._held, gate._held_bytes) == ({}, 0)
+
+    asyncio.run(scenario())
+
+
+def pushing(host: str) -> dict[str, Any]:
+    return scope(host) | {"path": "/challenges", "method": "POST"}
+
+
+def test_w_8_only_challenges_may_be_large(serve: Serve) -> None:
+    client = serve()
+    for path in ("/fiber/key-exchange", "/register", "/set_running", "/nowhere"):
+        answer = client.post(path, content=b"x" * 16_385, headers=JSON)
+        assert (answer.status_code, "larger than 16384 bytes" in answer.text) == (413, True)
+
+
+def test_a_right_signature_is_not_locked_out_by_strangers_at_the_same_address(serve: Serve) -> None:
+    """As behind a proxy elsewhere: one address for all."""
+    client = serve(intake_hotkeys=KNOWN, challenge_push_api_key="hunter2", intake_rate_per_address=1.0)
+    while client.get("/availability").status_code != 429:
+        pass
+    assert post(client, BODY, JSON | {"x-api-key": "wrong"}).status_code == 429
+    assert post(client, BODY, signed(BODY, STRANGER)).status_code == 429
+    other, third = body_of("c-2"), body_of("c-3")
+    assert post(client, BODY, signed(BODY)).status_code == 201
+    assert post(client, other, JSON | {"x-api-key": "hunter2"}).status_code == 201
+    pem = client.app.state.parts.handshakes.public_pem  # type: ignore[attr-defined]
+    ciphertext = encrypt_symmetric_key(load_public_key(pem), KEY)
+    exchange = build_push_key_exchange(VALIDATOR, "u-1", ciphertext, timestamp_s=time.time())
+    assert client.post("/fiber/key-exchange", json=exchange).status_code == 200
+    headers = {"symmetric-key-uuid": "u-1", "hotkey-ss58-address": VALIDATOR.ss58_address}
+    assert client.post("/fiber/challenge", content=seal(KEY, third), headers=headers).status_code == 201
+
+
+def test_a_claim_that_is_not_proved_is_rated_and_a_right_one_is_not(serve: Serve) -> None:
+    client = serve(intake_hotkeys=KNOWN, intake_rate_per_address=0.5)
+    bodies = [body_of(f"c-{number}") for number in range(7)]
+    assert {post(client, body, signed(body)).status_code for body in bodies} == {201}
+    wrong = [post(client, body, signed(body, X_Signature="0x" + "00" * 64)).status_code for body in bodies]
+    assert wrong == [401] * 5 + [429] * 2
+    assert len(client.app.state.parts.rates._by_claim) == 1  # type: ignore[attr-defined]
+
+
+def test_claims_are_bounded() -> None:
+    rates = Rates(Settings(), clock=Clock())
+    for number in range(10_050):
+        rates.claim_wait_s(Caller(f"a{number}", local=False), "5A")
+    assert len(rates._by_claim) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("127.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("::1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("127.0.0.1", "198.51.100.1, 2001:db8::1", "2001:db8::/64"),
+        ("127.0.0.1", "198.51.100.1, 127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "198.51.100.1, unknown", "127.0.0.1"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("198.51.100.7", "203.0.113.9", "198.51.100.7"),
+    ],
+)
+def test_what_a_proxy_here_saw_is_counted_and_never_trusted(peer: str, forwarded: str, address: str) -> None:
+    caller = caller_of(scope(peer, x_forwarded_for=forwarded))
+    assert (caller.address, caller.local) == (address, False)
+
+
+def test_unsigned_sessions_do_not_count_for_the_hotkey_they_claim(serve: Serve) -> None:
+    known = {"intake_auth": "signature-optional", "intake_hotkeys": KNOWN, "intake_rate_per_hotkey": 0.4}
+    client = serve(**known, intake_rate_per_address=3.0)
+    assert client.post("/fiber/key-exchange", json=exchange_body(client, "evil", signer=None)).status_code == 200
+    headers = {"symmetric-key-uuid": "evil", "hotkey-ss58-address": VALIDATOR.ss58_address}
+    token = seal(KEY, b"{}")
+    answers = [client.post("/fiber/challenge", content=token, headers=headers).status_code for _ in range(31)]
+    assert answers == [400] * 30 + [429], "but for the address"
+    bodies = [body_of(f"c-{number}") for number in range(4)]
+    elsewhere = serve(("198.51.100.1", 1), **known)
+    assert [post(elsewhere, body, signed(body)).status_code for body in bodies] == [201] * 4
 
 
 def test_a_full_backlog_is_503_with_retry_after(serve: Serve) -> None:

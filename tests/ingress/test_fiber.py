@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from bittensor_core import Keypair
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
@@ -20,11 +23,13 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.users import Users
-from loosh_pipeline.wire.crypto import encrypt_symmetric_key, new_symmetric_key, seal
-from tests.ingress.conftest import AWAY, HERE, KEY, Serve, body_of, exchange_body
+from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, new_symmetric_key, seal
+from loosh_pipeline.wire.push import parse_push_key_exchange
+from tests.ingress.conftest import AWAY, HERE, KEY, Serve, body_of, exchange_body, keep_wallet
 from tests.wire.peers import STRANGER, VALIDATOR, rsa_key
 
 KNOWN = (VALIDATOR.ss58_address,)
+OWN = Keypair.from_seed(b"\x09" * 32)
 HEADERS = {"symmetric-key-uuid": "u-1", "hotkey-ss58-address": VALIDATOR.ss58_address}
 UNDECRYPTABLE = {"detail": "Failed to decrypt payload. Key may be expired or invalid."}
 
@@ -165,14 +170,14 @@ def test_what_cannot_be_decrypted_is_401(serve: Serve) -> None:
     assert client.get("/challenges/stats").json()["total_received"] == 0
 
 
-@pytest.mark.parametrize(("mode", "address"), [("signature-optional", AWAY), ("open", AWAY), ("required", HERE)])
+@pytest.mark.parametrize(("mode", "address"), [("signature-optional", AWAY), ("open", HERE), ("required", HERE)])
 def test_unsigned_sessions_where_no_signature_is_needed(serve: Serve, mode: str, address: tuple[str, int]) -> None:
     client = serve(address, intake_auth=mode, api_host="127.0.0.1")
     assert challenge(opened(client, signer=None), body_of()).status_code == 201
 
 
 def test_an_open_intake_looks_at_no_signature(serve: Serve) -> None:
-    client = serve(intake_auth="open", api_host="127.0.0.1")
+    client = serve(HERE, intake_auth="open", api_host="127.0.0.1")
     assert challenge(opened(client, signature="nope"), body_of()).status_code == 201
 
 
@@ -199,6 +204,60 @@ def test_a_stranger_cannot_push_a_known_hotkeys_session_out(serve: Serve) -> Non
     opened(client, key_uuid="u-1", signer=None)
     assert challenge(client, body_of()).status_code == 201
     assert client.get("/fiber/stats").json()["total_symmetric_keys"] == 3
+
+
+def test_a_stranger_cannot_push_an_unsigned_session_of_another_address_out(serve: Serve) -> None:
+    bounds = {"intake_auth": "signature-optional", "intake_sessions_per_hotkey": 2, "intake_max_sessions": 4}
+    client = opened(serve(**bounds), signer=None)
+    handshakes = client.app.state.parts.handshakes  # type: ignore[attr-defined]
+    for number in range(9):
+        name = VALIDATOR.ss58_address if number % 2 else STRANGER.ss58_address
+        exchange = exchange_body(client, f"x-{number}", signer=None, hotkey_ss58=name)
+        asyncio.run(handshakes.open(parse_push_key_exchange(json.dumps(exchange).encode()), None, "198.51.100.1"))
+    assert challenge(client, body_of()).status_code == 201
+    assert client.get("/fiber/stats").json()["total_symmetric_keys"] <= 4
+
+
+def test_w_5_w_17_what_ties_an_exchange_to_its_receiver_and_key(serve: Serve, own_home: Path) -> None:
+    """Today's signed text names neither: a relay that is faster than the sender opens a session of its own with it.
+
+    With a binding_signature it cannot; INTAKE_REQUIRE_BINDING takes no exchange without one.
+    """
+    keep_wallet(own_home, OWN)
+    changes = {"intake_hotkeys": KNOWN, "wallet_path": own_home / "wallets"}
+    client, strict = serve(**changes), serve(**changes, intake_require_binding=True)
+    pem = client.get("/fiber/public-key").json()["public_key"]
+    others_key = base64.b64encode(encrypt_symmetric_key(load_public_key(pem), new_symmetric_key())).decode()
+
+    def status(to: TestClient, key_uuid: str, recipient: str | None, **changed: Any) -> int:
+        body = exchange_body(to, key_uuid, recipient=recipient) | changed
+        return int(to.post("/fiber/key-exchange", json=body).status_code)
+
+    assert status(client, "u-1", None, encrypted_symmetric_key=others_key) == 200, "the limit of today's format"
+    assert status(strict, "u-2", None, encrypted_symmetric_key=others_key) == 401
+    for number, each in enumerate((client, strict)):
+        assert status(each, f"a-{number}", OWN.ss58_address) == 200
+        assert status(each, f"b-{number}", OWN.ss58_address, encrypted_symmetric_key=others_key) == 401
+        assert status(each, f"c-{number}", STRANGER.ss58_address) == 401
+        assert status(each, f"d-{number}", OWN.ss58_address, binding_signature="nope") == 401
+
+
+def test_a_required_binding_is_not_given_up_where_the_own_hotkey_is_unknown(serve: Serve, own_home: Path) -> None:
+    client = serve(intake_hotkeys=KNOWN, wallet_path=own_home, intake_require_binding=True)
+    answer = client.post("/fiber/key-exchange", json=exchange_body(client, recipient=OWN.ss58_address))
+    assert (answer.status_code, "hotkey cannot be read" in answer.json()["detail"]) == (401, True)
+
+
+def test_a_time_is_signed_as_it_was_written_or_as_python_writes_it(serve: Serve) -> None:
+    client = serve(intake_hotkeys=KNOWN)
+    now_s = int(time.time())
+    for number, written in enumerate((f"{now_s}", f"{now_s}.0", f"{now_s}.50")):
+        body = exchange_body(client, f"u-{number}")
+        text = f"{written}.{VALIDATOR.ss58_address}.u-{number}".encode()
+        sent = json.dumps(body | {"timestamp": "@", "signature": VALIDATOR.sign(text).hex()}).replace('"@"', written)
+        assert client.post("/fiber/key-exchange", content=sent).status_code == 200
+        respelled = sent.replace(f'"timestamp": {written}', f'"timestamp": {float(written):.3f}')
+        assert client.post("/fiber/key-exchange", content=respelled).status_code == 401, "one time, one nonce"
 
 
 def test_w_18_sessions_are_bounded_per_hotkey_and_in_all(serve: Serve) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import create_engine
 
 from ingress import health as module
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.probe import check_writable
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.supervisor import free_ports
 from tests.ingress.conftest import HERE, Serve, body_of, post
@@ -73,6 +75,15 @@ def test_w_2_a_store_that_is_locked_is_unhealthy(
         lock.execute("ROLLBACK")
         lock.close()
     well(client)
+
+
+def test_no_reason_names_a_host_a_port_or_a_path(caplog: pytest.LogCaptureFixture) -> None:
+    """The database is told by strangers' eyes alone through its kind of error; the log has the rest."""
+    engine = create_engine("postgresql+psycopg2://u:p@127.0.0.1:1/d")
+    with pytest.raises(StoreError) as refused:
+        check_writable(engine, datetime.now(UTC))
+    assert str(refused.value) == "the store cannot be written: OperationalError; is its disk full, or locked?"
+    assert "127.0.0.1" in str(refused.value.__cause__)
 
 
 def test_who_commits_needs_no_probe_that_would_wait_its_turn(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
-"""What the overview says of results that the Challenge API refused."""
+"""Pages for people: who sees them, and what the overview says of results that the Challenge API refused."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from fastapi.testclient import TestClient
 
 from ingress.main import create_app
@@ -11,11 +12,12 @@ from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
+from tests.ingress.conftest import AWAY, HERE, Serve
 
 
 def test_a_refused_result_is_shown_with_its_reason_and_no_markup_of_it_counts(settings: Settings) -> None:
     now = datetime.now(UTC)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(create_app(settings), client=HERE) as client:
         assert "Refused by the Challenge API" not in client.get("/").text
         inbox = Inbox.open(settings.inbox_url)
         inbox.accept(ChallengeId("c-1"), {"id": "c-1", "prompt": "hi"}, now)
@@ -27,3 +29,41 @@ def test_a_refused_result_is_shown_with_its_reason_and_no_markup_of_it_counts(se
     assert "Refused by the Challenge API" in page
     assert "HTTP 422: &lt;script&gt;no&lt;/script&gt;" in page
     assert "0 + 1 refused" in page
+
+
+PAGES = ("/", "/heatmaps/c-1.png", "/heatmaps/c-1.json")
+
+
+def statuses(client: TestClient, **headers: str) -> set[int]:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return {
+        200 if each.status_code in (200, 404) else each.status_code
+        for each in (client.get(p, headers=given) for p in PAGES)
+    }
+
+
+def test_prompts_and_pictures_are_not_for_strangers(serve: Serve) -> None:
+    client = serve(AWAY, challenge_push_api_key="hunter2")
+    assert statuses(client) == {403}
+    assert "SSH tunnel" in client.get("/").json()["detail"]
+    assert statuses(client, authorization="Bearer hunter3") == {403}
+    assert statuses(client, authorization="Bearer hunter2") == {200}
+    assert statuses(serve(AWAY, pages_public=True)) == {200}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "localhost:8000"}, 200),
+        ({"host": "127.0.0.1:8000", "referer": "http://127.0.0.1:3000/"}, 200),
+        ({"host": "v.example:8000"}, 403),
+        ({"x_forwarded_for": "203.0.113.9"}, 403),
+    ],
+)
+def test_pages_are_for_a_browser_here(serve: Serve, headers: dict[str, str], status: int) -> None:
+    assert statuses(serve(HERE), **headers) == {status}
+
+
+def test_pages_are_not_for_what_a_proxy_here_may_have_passed_on(serve: Serve) -> None:
+    assert statuses(serve(HERE, intake_local_auth=True)) == {403}

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fastapi.testclient import TestClient
 
+from ingress.figures import Figures
 from ingress.main import create_app
 from loosh_pipeline.domain import ChallengeId, Outcome
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.inbox import Inbox, InboxStats
 from loosh_pipeline.store.outbox import Outbox
 from tests.builders import response
 
@@ -88,6 +89,37 @@ def test_the_queue_is_what_has_no_scores_yet(client: TestClient, inbox: Inbox, s
     assert processing["queue_size"] == 3
     assert processing["active_challenges"] == 1
     assert processing["available_capacity"] == settings.max_concurrent_runs - 1
+
+
+def test_strangers_share_one_count_a_second(inbox: Inbox) -> None:
+    now_s = 1000.0
+    counted = 0
+    count = inbox.stats
+
+    def counting() -> InboxStats:
+        nonlocal counted
+        counted += 1
+        return count()
+
+    inbox.stats = counting  # type: ignore[method-assign]
+    figures = Figures(inbox, clock=lambda: now_s)
+    for _ in range(5):
+        figures(fresh=False)
+    assert counted == 1
+    now_s += 1.0
+    figures(fresh=False)
+    figures(fresh=True)
+    assert counted == 3
+
+
+@pytest.mark.parametrize("path", ["/stats", "/challenges/stats"])
+def test_figures_for_strangers_cost_one_count(settings: Settings, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    counts: list[Inbox] = []
+    monkeypatch.setattr(Inbox, "stats", lambda self: counts.append(self) or InboxStats(0, 0, {}, 0, 0, 0.0))
+    with TestClient(create_app(settings), client=("203.0.113.9", 1)) as stranger:
+        for _ in range(5):
+            stranger.get(path)
+    assert len(counts) == 1
 
 
 def test_capacity_is_never_below_zero(inbox: Inbox) -> None:
