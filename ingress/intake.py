@@ -17,7 +17,10 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.arrivals import Arrival
 from loosh_pipeline.store.nonces import Nonce
 
-STOPPED = 'the validator is stopped and takes no new challenges; POST /set_running {"running": true} resumes it'
+STOPPED = (
+    "the validator is stopped and takes no new challenges; on its machine, POST /set_running with content-type: "
+    'application/json, a header master-hotkey and {"running": true} resumes it'
+)
 UNWELL_S = 15.0
 STOPPED_S = 60.0
 FULL_S = 60.0
