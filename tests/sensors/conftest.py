@@ -9,10 +9,24 @@ import pytest
 from tests.world import World
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
+@pytest.fixture(scope="module")
+def instance_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    home = str(tmp_path_factory.mktemp("dagster"))
+    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance:
         yield instance
+
+
+@pytest.fixture
+def instance(request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
+    """One without runs: in memory, but for schedules, which reach their instance by reference only."""
+    if not request.module.__name__.endswith("_schedule"):
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+        return
+    on_disk: dg.DagsterInstance = request.getfixturevalue("instance_on_disk")
+    for run in on_disk.get_runs():
+        on_disk.delete_run(run.run_id)
+    yield on_disk
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -15,37 +14,18 @@ from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.settings import get_settings
 from sensors.context_schedule import context_schedule
 from sensors.jobs import UNFINISHED_RUNS, refresh_context
+from tests.sensors.ticks import Tick, skipped, ticked
 from tests.world import MODEL_DIGEST, World
 
 ENOUGH = int(RobustProfile().context_rounds)
 
 
-@pytest.fixture(scope="module")
-def instance_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    """A schedule reaches its instance by reference only, so one in memory will not do."""
-    home = str(tmp_path_factory.mktemp("dagster"))
-    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance:
-        yield instance
-
-
-@pytest.fixture
-def instance(instance_on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
-    for run in instance_on_disk.get_runs():
-        instance_on_disk.delete_run(run.run_id)
-    return instance_on_disk
-
-
-def tick(world: World) -> dg.RunRequest | dg.SkipReason:
-    with dg.build_schedule_context(instance=world.instance, resources={"store": world.store}) as context:
-        result = context_schedule(context)
-    assert isinstance(result, dg.RunRequest | dg.SkipReason)
-    return result
+def tick(world: World) -> Tick:
+    return ticked(context_schedule, world)
 
 
 def reason(world: World) -> str:
-    result = tick(world)
-    assert isinstance(result, dg.SkipReason)
-    return result.skip_message or ""
+    return skipped(tick(world))
 
 
 def store_scored(world: World, count: int, age: timedelta = timedelta(0), name: str = "c") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -13,22 +12,8 @@ from loosh_pipeline.lock import SUPERVISED, validator_lock
 from loosh_pipeline.settings import get_settings
 from sensors.jobs import UNFINISHED_RUNS, refresh_network_view
 from sensors.network_view_schedule import network_view_schedule
+from tests.sensors.ticks import Tick, skipped, ticked
 from tests.world import World
-
-
-@pytest.fixture(scope="module")
-def instance_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    """A schedule reaches its instance by reference only, so one in memory will not do."""
-    home = str(tmp_path_factory.mktemp("dagster"))
-    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance:
-        yield instance
-
-
-@pytest.fixture
-def instance(instance_on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
-    for run in instance_on_disk.get_runs():
-        instance_on_disk.delete_run(run.run_id)
-    return instance_on_disk
 
 
 @pytest.fixture
@@ -40,17 +25,12 @@ def seen(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def tick(world: World) -> dg.RunRequest | dg.SkipReason:
-    with dg.build_schedule_context(instance=world.instance, resources={"store": world.store}) as context:
-        result = network_view_schedule(context)
-    assert isinstance(result, dg.RunRequest | dg.SkipReason)
-    return result
+def tick(world: World) -> Tick:
+    return ticked(network_view_schedule, world)
 
 
 def reason(world: World) -> str:
-    result = tick(world)
-    assert isinstance(result, dg.SkipReason)
-    return result.skip_message or ""
+    return skipped(tick(world))
 
 
 def test_the_first_waits_for_a_metagraph_and_an_api(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,36 +13,16 @@ from loosh_pipeline.lock import SUPERVISED, validator_lock
 from loosh_pipeline.settings import get_settings
 from sensors.jobs import UNFINISHED_RUNS, set_weights
 from sensors.weights_schedule import weights_schedule
+from tests.sensors.ticks import Tick, skipped, ticked
 from tests.world import World
 
 
-@pytest.fixture(scope="module")
-def instance_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    """A schedule reaches its instance by reference only, so one in memory will not do."""
-    home = str(tmp_path_factory.mktemp("dagster"))
-    with dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance:
-        yield instance
-
-
-@pytest.fixture
-def instance(instance_on_disk: dg.DagsterInstance) -> dg.DagsterInstance:
-    for run in instance_on_disk.get_runs():
-        instance_on_disk.delete_run(run.run_id)
-    return instance_on_disk
-
-
-def tick(world: World) -> dg.RunRequest | dg.SkipReason:
-    resources = {"store": world.store, "chain": world.chain}
-    with dg.build_schedule_context(instance=world.instance, resources=resources) as context:
-        result = weights_schedule(context)
-    assert isinstance(result, dg.RunRequest | dg.SkipReason)
-    return result
+def tick(world: World) -> Tick:
+    return ticked(weights_schedule, world, chain=world.chain)
 
 
 def reason(world: World) -> str:
-    result = tick(world)
-    assert isinstance(result, dg.SkipReason)
-    return result.skip_message or ""
+    return skipped(tick(world))
 
 
 def store_scored(world: World, challenge_id: str = "c-1", age: timedelta = timedelta(0)) -> None:
