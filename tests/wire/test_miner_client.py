@@ -3,101 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import hashlib
 import json
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from loosh_pipeline.domain import Neuron, Outcome, Response, Usage
+from loosh_pipeline.domain import Outcome, Response, Usage
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire import miner_client
 from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.batch import Evaluation, build_response_batch
-from loosh_pipeline.wire.client_sessions import Session, SessionBook, peer_name
+from loosh_pipeline.wire.client_sessions import SessionBook
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import new_symmetric_key, seal
-from loosh_pipeline.wire.miner_client import CHARS_A_TOKEN, FREE_CHARS, ask_miners
+from loosh_pipeline.wire.miner_client import CHARS_A_TOKEN, FREE_CHARS
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests import builders
+from tests.wire.asking import (
+    HANDSHAKE,
+    MAX_BYTES,
+    ONCE,
+    RENEWED,
+    RENEWED_INLINE,
+    ask,
+    ask_all,
+    foreign_token,
+    refuses,
+    says,
+    sends,
+    stale_token,
+)
 from tests.wire.peers import VALIDATOR, Asked, HostileMiner, Scripted, good, http, http_json, listening, rsa_key
-
-HANDSHAKE = ["public-key", "key-exchange"]
-ONCE = [*HANDSHAKE, "challenge"]
-RENEWED = [*ONCE, *ONCE]
-RENEWED_INLINE = [*ONCE, "key-exchange", "challenge"]
-MAX_BYTES = 100_000
-HERE = AddressRules(allow_private=True)
-
-
-def ask(miner: HostileMiner, *, kept: bool = False, **options: Any) -> Response:
-    """Ask one miner; with `kept` under a session of an earlier round, which it does not know any more."""
-
-    async def scenario() -> Response:
-        async with listening(miner.serve) as port:
-            neuron = builders.neuron(port=port)
-            if kept:
-                name = peer_name(VALIDATOR.ss58_address, neuron.hotkey, f"http://127.0.0.1:{port}")
-                session = Session(new_symmetric_key(), "kept", datetime.now(UTC) + timedelta(minutes=30))
-                options["sessions"] = SessionBook({name: session})
-            (response,) = await ask_all([neuron], **options)
-            return response
-
-    return asyncio.run(scenario())
-
-
-async def ask_all(
-    neurons: Sequence[Neuron],
-    timeout_s: float = 5.0,
-    rules: AddressRules = HERE,
-    sessions: SessionBook | None = None,
-    max_bytes: int = MAX_BYTES,
-    **fields: Any,
-) -> tuple[Response, ...]:
-    return await ask_miners(
-        neurons,
-        builders.challenge(**fields),
-        signer=VALIDATOR,
-        timeout_s=timeout_s,
-        max_response_bytes=max_bytes,
-        rules=rules,
-        sessions=sessions,
-    )
-
-
-def says(plaintext: bytes, **headers: str) -> Scripted:
-    return lambda asked: asked.answer(plaintext, **headers)
-
-
-def sends(raw: bytes) -> Scripted:
-    return lambda asked: raw
-
-
-def refuses(status: int, detail: str = "no", **fields: Any) -> Scripted:
-    return sends(http_json(status, {"detail": detail, **fields}))
-
-
-async def hang(asked: Asked) -> bytes:
-    await asyncio.sleep(60)
-    return b""
-
-
-def foreign_token(asked: Asked) -> bytes:
-    return http(200, seal(new_symmetric_key(), b'{"response_text": "x"}'))
-
-
-def stale_token(asked: Asked) -> bytes:
-    token = Fernet(asked.key).encrypt_at_time(b'{"response_text": "x"}', int(time.time()) - 4000)
-    return http(200, token)
 
 
 def test_answer_is_recorded_whole() -> None:
@@ -273,112 +214,6 @@ def test_key_offered_with_the_refusal_saves_a_round_trip() -> None:
     assert (response.outcome, miner.paths) == (Outcome.ANSWERED, RENEWED_INLINE)
 
 
-def test_slow_miner_is_answered_and_its_time_excludes_the_handshake() -> None:
-    async def slowly(asked: Asked) -> bytes:
-        await asyncio.sleep(0.3)
-        return good(asked)
-
-    response = ask(HostileMiner([slowly]))
-    assert response.outcome is Outcome.ANSWERED
-    assert response.elapsed_ms is not None
-    assert response.handshake_ms is not None
-    assert 300 <= response.elapsed_ms < 900
-    assert 0 < response.handshake_ms < 300
-
-
-class Thinking(HostileMiner):
-    """Opens its second session slowly: it has read the challenge under the first one, which it refused."""
-
-    async def _reply(self, path: str, headers: dict[str, str], body: bytes) -> bytes:
-        if path == "/fiber/key-exchange" and self.exchanges:
-            await asyncio.sleep(0.3)
-        return await super()._reply(path, headers, body)
-
-
-@pytest.mark.parametrize("refusal", [http_json(401, {}), http(200, b"garbage")])
-def test_w_9_thinking_during_another_handshake_counts(refusal: bytes) -> None:
-    response = ask(Thinking([sends(refusal), good]))
-    assert response.outcome is Outcome.ANSWERED
-    assert response.elapsed_ms is not None
-    assert response.handshake_ms is not None
-    assert 300 <= response.elapsed_ms < 900
-    assert 300 <= response.handshake_ms < 900
-
-
-def test_w_9_the_time_a_refusal_took_counts() -> None:
-    async def refuse_slowly(asked: Asked) -> bytes:
-        await asyncio.sleep(0.3)
-        return http_json(401, {})
-
-    response = ask(HostileMiner([refuse_slowly, good]))
-    assert response.outcome is Outcome.ANSWERED
-    assert (response.elapsed_ms or 0) >= 300
-    assert (response.handshake_ms or 0) < 300
-
-
-def test_w_9_an_answer_sent_along_with_a_refusal_is_not_heard() -> None:
-    """What lies behind the end of a reply is older than the question that is asked next."""
-
-    def early(asked: Asked) -> bytes:
-        return http_json(401, {"public_key": asked.miner.handshakes.public_pem}) + http_json(200, {"success": True})
-
-    miner = HostileMiner([early, good])
-    response = ask(miner)
-    assert (response.outcome, miner.paths) == (Outcome.ANSWERED, RENEWED)
-    assert (response.elapsed_ms or 0) > 0
-
-
-def test_all_at_once_in_order_and_in_time() -> None:
-    async def scenario() -> tuple[tuple[Response, ...], float]:
-        async with listening(HostileMiner().serve) as fine, listening(HostileMiner([hang]).serve) as hanging:
-            async with listening(HostileMiner().serve) as closed:
-                pass
-            neurons = [
-                builders.neuron(1, port=hanging),
-                builders.neuron(2, port=fine),
-                builders.neuron(3, port=closed),
-                builders.neuron(4, ip=None),
-                builders.neuron(5, port=fine, ip="0.0.0.1"),
-                builders.neuron(6, port=0),
-            ]
-            started_s = time.perf_counter()
-            return await ask_all(neurons, timeout_s=1.0), time.perf_counter() - started_s
-
-    responses, took_s = asyncio.run(scenario())
-    assert [response.uid for response in responses] == [1, 2, 3, 4, 5, 6]
-    assert [response.outcome for response in responses] == [
-        Outcome.TIMEOUT,
-        Outcome.ANSWERED,
-        Outcome.UNREACHABLE,
-        Outcome.BAD_ADDRESS,
-        Outcome.ANSWERED,
-        Outcome.BAD_ADDRESS,
-    ]
-    assert 1.0 <= took_s < 2.0
-    assert responses[0].elapsed_ms is None
-    assert responses[0].handshake_ms is not None
-    assert "challenge" in responses[0].detail
-
-
-def test_dripping_miner_cannot_outlast_the_timeout() -> None:
-    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 1000\r\n\r\n")
-        while True:
-            writer.write(b"x")
-            await writer.drain()
-            await asyncio.sleep(0.05)
-
-    async def scenario() -> tuple[Response, float]:
-        async with listening(drip) as port:
-            started_s = time.perf_counter()
-            (response,) = await ask_all([builders.neuron(port=port)], timeout_s=0.6)
-            return response, time.perf_counter() - started_s
-
-    response, took_s = asyncio.run(scenario())
-    assert (response.outcome, took_s < 1.5) == (Outcome.TIMEOUT, True)
-    assert "handshake" in response.detail
-
-
 def test_w_12_an_undecryptable_answer_costs_one_more_handshake() -> None:
     miner = HostileMiner([sends(http(200, b"garbage"))])
     assert ask(miner).outcome is Outcome.UNDECRYPTABLE
@@ -432,6 +267,8 @@ def test_w_8_one_huge_answer_leaves_the_batch_of_the_others_as_it_is() -> None:
 
 
 KEPT_ONCE = ["challenge"]
+
+
 KEPT_RENEWED = ["challenge", *ONCE]
 
 
@@ -475,73 +312,6 @@ def test_w_34_a_miner_that_admits_no_stranger_names_the_active_list() -> None:
         response = ask(miner)
         assert response.outcome is Outcome.REFUSED
         assert response.detail.endswith("is this validator on the Challenge API's active list?")
-
-
-def test_w_32_more_miners_than_any_pool_holds_are_asked_at_once() -> None:
-    number = 120
-
-    async def scenario() -> tuple[Response, ...]:
-        everyone = asyncio.Barrier(number)
-
-        async def together(asked: Asked) -> bytes:
-            await everyone.wait()
-            return good(asked)
-
-        async with contextlib.AsyncExitStack() as stack:
-            miners = [HostileMiner([together]) for _ in range(number)]
-            ports = [await stack.enter_async_context(listening(miner.serve)) for miner in miners]
-            return await ask_all([builders.neuron(uid, port=port) for uid, port in enumerate(ports, 1)], timeout_s=30.0)
-
-    assert {response.outcome for response in asyncio.run(scenario())} == {Outcome.ANSWERED}
-
-
-def test_w_9_times_are_those_of_the_miners_also_with_many_at_once() -> None:
-    """Thirty miners with known delays, some of which send what takes long to take in."""
-    delays_s = [0.1 + 0.01 * number for number in range(30)]
-
-    def waits(seconds: float) -> Scripted:
-        async def script(asked: Asked) -> bytes:
-            text = b"x" * (60_000 if seconds < 0.15 else 10)
-            answer = asked.answer(b'{"response_text": "' + text + b'"}')
-            await asyncio.sleep(seconds)
-            return answer
-
-        return script
-
-    async def scenario() -> tuple[Response, ...]:
-        async with contextlib.AsyncExitStack() as stack:
-            miners = [HostileMiner([waits(delay_s)]) for delay_s in delays_s]
-            ports = [await stack.enter_async_context(listening(miner.serve)) for miner in miners]
-            neurons = [builders.neuron(uid, port=port) for uid, port in enumerate(ports, 1)]
-            return await ask_all(neurons, timeout_s=20.0, max_tokens=4096)
-
-    responses = asyncio.run(scenario())
-    assert {response.outcome for response in responses} == {Outcome.ANSWERED}
-    late_ms = [(one.elapsed_ms or 0) - 1000 * delay_s for one, delay_s in zip(responses, delays_s, strict=True)]
-    assert min(late_ms) >= -1
-    assert sorted(late_ms)[15] < 100  # both sides share one loop here; benchmarks.asking measures it apart
-
-
-def test_a_handshake_that_takes_long_delays_nobody_else() -> None:
-    async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(60)
-
-    async def scenario() -> tuple[Response, ...]:
-        answered = asyncio.Event()
-
-        def note(asked: Asked) -> bytes:
-            answered.set()
-            return good(asked)
-
-        async with listening(dawdle) as slow, listening(HostileMiner([note]).serve) as fine:
-            neurons = [*(builders.neuron(uid, port=slow) for uid in range(1, 8)), builders.neuron(9, port=fine)]
-            asking = asyncio.create_task(ask_all(neurons, timeout_s=1.0))
-            await asyncio.wait_for(answered.wait(), 0.8)
-            return await asking
-
-    responses = asyncio.run(scenario())
-    assert [one.outcome for one in responses] == [Outcome.TIMEOUT] * 7 + [Outcome.ANSWERED]
-    assert "handshake" in responses[0].detail
 
 
 def test_an_impostor_loses_its_session_too() -> None:
