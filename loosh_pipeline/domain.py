@@ -187,7 +187,7 @@ class Response:
     """What became of asking one miner: one of these exists for every miner asked.
 
     `elapsed_ms` runs at the socket, from when the challenge was first sent to the end of the answer; None when no
-    request with it was completed. `handshake_ms` is what all handshakes took.
+    request with it was completed. `handshake_ms` is what the handshake before that took; None when there was none.
     `sha256` is of the decrypted answer bytes; empty when there was none.
     """
 

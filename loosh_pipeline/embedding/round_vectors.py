@@ -159,7 +159,7 @@ def _text_vectors(
 
 
 def _total_ms(response: Response) -> float | None:
-    """With all handshakes, as the network counts; one that a miner asked for in between counts in both."""
+    """With the handshake before, as the network counts."""
     if response.elapsed_ms is None:
         return None
     return response.elapsed_ms + (response.handshake_ms or 0.0)

@@ -141,8 +141,8 @@ async def ask_miners(
 
     The network part ends after `timeout_s`, handshakes included. `elapsed_ms` of a response runs from the first byte
     of the challenge sent, also where that was refused and sent again under another key, to the last byte of the answer
-    received; `handshake_ms` is what all handshakes took. What becomes of sessions is noted in `sessions`, for the
-    caller to keep. Raises WireError only for a challenge that cannot be encoded.
+    received; `handshake_ms` is what the handshake before that took. What becomes of sessions is noted in `sessions`,
+    for the caller to keep. Raises WireError only for a challenge that cannot be encoded.
     """
     plaintext = encode_json(build_challenge(challenge))
     book = SessionBook() if sessions is None else sessions
@@ -217,7 +217,8 @@ async def _open_session(peer: _Peer, public_pem: str | None) -> Session:
         raise
     except WireError as error:
         raise _Fault(Outcome.HANDSHAKE_FAILED, _detail("handshake", error)) from error
-    peer.times.handshake_ms = (peer.times.handshake_ms or 0.0) + _ms_since(started_s)
+    if peer.times.asked_at_s is None:  # one that a miner asks for after it was asked is part of the time it took
+        peer.times.handshake_ms = _ms_since(started_s)
     peer.sessions.add(peer.name, session)
     return session
 

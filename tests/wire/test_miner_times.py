@@ -49,7 +49,7 @@ def test_w_9_thinking_during_another_handshake_counts(refusal: bytes) -> None:
     assert response.elapsed_ms is not None
     assert response.handshake_ms is not None
     assert 300 <= response.elapsed_ms < 900
-    assert 300 <= response.handshake_ms < 900
+    assert 0 < response.handshake_ms < 300  # it counts once: in the time of the answer
 
 
 def test_w_9_the_time_a_refusal_took_counts() -> None:
