@@ -146,9 +146,7 @@ def _push(plan: DemoPlan, info: DevnetInfo, settings: Settings, step: _Steps) ->
     wanted = challenges([{"prompt": prompt} for prompt in info.prompts], plan.challenges, PROMPT_PARAMETERS)
     sender = PlainSender(f"http://{LOOPBACK}:{settings.api_port}")
     answers = asyncio.run(push_all(wanted, sender, PUSH_PER_S))
-    refused = [
-        f"{each.status}: {each.said}" for each in (said for _, said in answers) if each.status != httpx.codes.CREATED
-    ]
+    refused = [f"{said.status}: {said.said}" for _, said in answers if said.status != httpx.codes.CREATED]
     accepted = len(answers) - len(refused)
     step.run("challenges accepted", plan.challenges, lambda: accepted, 0.0, lambda: "; ".join(refused))
 
