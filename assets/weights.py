@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.challenges import OWNERS
-from assets.emissions import emissions, newest_emissions
+from assets.emissions import newest_emissions
+from assets.weight_proposal import weight_proposal
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import plan_weights, unsettled, weights_due
 from loosh_pipeline.domain import Emission, Hotkey, Metagraph
@@ -18,10 +19,10 @@ from resources.store import Store, preview, run_key, written
 
 @dg.asset(
     description=(
-        "Emissions as weights: hotkeys resolved to uids at one block, signed by the hotkey and submitted. "
+        "The proposal as weights: hotkeys resolved to uids at one block, signed by the hotkey and submitted. "
         "Included is not yet observed: see weight_receipts."
     ),
-    deps=[emissions],
+    deps=[weight_proposal],
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
@@ -38,9 +39,10 @@ def weights(
     if reason is not None:
         context.log.info("no weights submitted: %s", reason)
         return dg.MaterializeResult(metadata={"skipped": reason, "block": subnet.block})
-    earned = newest_emissions(store)
-    _must_hold(earned)
-    plan = plan_weights(earned, subnet, own_hotkey)
+    _must_hold(newest_emissions(store))
+    proposal = store.newest_proposal()
+    assert proposal is not None, "emissions that pass were proposed"
+    plan = plan_weights(proposal.shares, subnet, own_hotkey)
     now = datetime.now(UTC)
     key = run_key(now, context.run.run_id)
     # On disk before it is on its way: whatever dies now, the plan is known and not followed by a second one.

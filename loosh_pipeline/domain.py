@@ -54,6 +54,14 @@ class Outcome(StrEnum):
     BAD_ADDRESS = "bad_address"
 
 
+class Mode(StrEnum):
+    """How pressing it is to set weights before the chain takes the validator for inactive."""
+
+    NORMAL = "normal"
+    DEGRADED = "degraded"
+    EMERGENCY = "emergency"
+
+
 class DeliveryKind(StrEnum):
     """What the Challenge API is told."""
 
@@ -104,6 +112,8 @@ class Neuron:
     validator_permit: bool
     stake: float
     last_update: Block
+    registered_block: Block = Block(0)
+    """When this hotkey took its slot; a later one than weights were made at means that the slot was recycled."""
 
     @property
     def serves(self) -> bool:
@@ -126,6 +136,13 @@ class Metagraph:
     weights_version_key: int
     commit_reveal: bool
     neurons: tuple[Neuron, ...]
+    reveal_period_epochs: int = 1
+    max_weight_share: float = 1.0
+    """Most that the chain lets one weight be of all."""
+    stake_threshold: float = 0.0
+    """Stake below which a validator may not set weights."""
+    block_time: datetime | None = None
+    """When the block was made, by the chain's own clock; None where it was not read."""
 
     def by_hotkey(self) -> dict[Hotkey, Neuron]:
         return {neuron.hotkey: neuron for neuron in self.neurons}
@@ -223,6 +240,36 @@ class Emission:
     emission: float
     weight: float
     last_answered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleAct:
+    """One thing that a rule of the policy did to a miner's share; `hotkey` is empty where it concerned all."""
+
+    rule: str
+    hotkey: Hotkey
+    before: float
+    after: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What each miner is to have of all pay, after policy, by hotkey: uids are looked up when it is submitted.
+
+    Shares sum to 1, or are all 0 when nobody is to have anything. `block`: of the snapshot the policy looked at.
+    `basis`: what the shares were made of. `overrides`: checks that an operator waived for this one run.
+    """
+
+    made_at: datetime
+    block: Block
+    mode: Mode
+    profile: str
+    basis: str
+    rounds: int
+    shares: Mapping[Hotkey, float]
+    acts: tuple[RuleAct, ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

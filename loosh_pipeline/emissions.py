@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Outcome
-from loosh_pipeline.scoring.network.pay import EmissionRow, Mode, fresh_averages, moving_averages
+from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
+from loosh_pipeline.scoring.network.pay import EmissionRow, fresh_averages, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.window import Settlement, settle

@@ -11,13 +11,22 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from loosh_pipeline.domain import AvailabilityTable, Challenge, ChallengeId, Metagraph, NetworkView, Response
+from loosh_pipeline.domain import AvailabilityTable, Challenge, ChallengeId, Metagraph, NetworkView, Proposal, Response
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.asking_frames import availability_frame, availability_of
-from loosh_pipeline.store.frames import metagraph_frame, metagraph_of, network_view_frame, network_view_of, responses_of
+from loosh_pipeline.store.frames import (
+    metagraph_frame,
+    metagraph_of,
+    network_view_frame,
+    network_view_of,
+    policy_acts_frame,
+    proposal_frame,
+    proposal_of,
+    responses_of,
+)
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
@@ -97,6 +106,18 @@ class Store:
         """What the Challenge API last said of hotkeys; None when it never said anything."""
         frame = self.tables.latest("network_view")
         return None if frame is None else network_view_of(frame)
+
+    def save_proposal(self, proposal: Proposal, key: TableKey) -> WrittenTable:
+        """Keep a proposal, its acts first: one that has shares has its acts."""
+        self.tables.write("policy_acts", key, policy_acts_frame(proposal))
+        return self.tables.write("weight_proposals", key, proposal_frame(proposal))
+
+    def newest_proposal(self) -> Proposal | None:
+        """What was last proposed to be set; None when nothing ever was."""
+        newest = next(iter(self.tables.newest_first("weight_proposals")), None)
+        if newest is None:
+            return None
+        return proposal_of(self.tables.read("weight_proposals", newest), self.tables.read("policy_acts", newest))
 
     def save_availability(self, table: AvailabilityTable) -> WrittenTable:
         name = f"{table.taken_at:%Y%m%dT%H%M%S%f}-{len(table.rows)}"

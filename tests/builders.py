@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
-from loosh_pipeline.domain import Block, Challenge, Emission, Metagraph, Neuron, Outcome, Response
+from loosh_pipeline.domain import Block, Challenge, Emission, Hotkey, Metagraph, Neuron, Outcome, Response
 from loosh_pipeline.scoring.pairs import PairEvidence
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
@@ -88,6 +88,11 @@ def emission(hotkey: str = "hotkey-1", **fields: Any) -> Emission:
         "weight": 0.5,
     }
     return Emission(**(defaults | fields))
+
+
+def shares(**by_hotkey: float) -> dict[Hotkey, float]:
+    """`shares(a=0.25)`; underscores of names stand for hyphens."""
+    return {Hotkey(name.replace("_", "-")): share for name, share in by_hotkey.items()}
 
 
 def score(hotkey: str = "hotkey-1", payout: float = 1.0, **fields: Any) -> Score:

@@ -37,7 +37,7 @@ GROUPS = {
         "heatmaps",
         "narratives",
     },
-    "weights": {"emissions", "shadow_emissions", "accusations", "weights", "weight_receipts"},
+    "weights": {"emissions", "weight_proposal", "shadow_emissions", "accusations", "weights", "weight_receipts"},
 }
 
 
@@ -91,6 +91,7 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         "scoring_context",
         "consensus_scores",
         "emissions",
+        "weight_proposal",
         "weights",
     }
 

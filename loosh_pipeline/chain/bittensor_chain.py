@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.wallet import HotkeySigner, load_signer
+from loosh_pipeline.chain.weights import U16_MAX
 from loosh_pipeline.domain import (
     Block,
     Coldkey,
@@ -115,9 +116,11 @@ def _tolerant_substrate(endpoint: str) -> Any:
 async def _snapshot(substrate: Any, netuid: int) -> Metagraph:
     taken_at = datetime.now(UTC)
     block_hash = await substrate.block_hash()
-    version, graph = await asyncio.gather(
+    version, graph, threshold, now_ms = await asyncio.gather(
         substrate.raw.rpc_request("state_getRuntimeVersion", [block_hash]),
         substrate.runtime_call("SubnetInfoRuntimeApi", "get_metagraph", [netuid], block_hash=block_hash),
+        substrate.query(_PALLET, "StakeThreshold", [], block_hash=block_hash),
+        substrate.query("Timestamp", "Now", [], block_hash=block_hash),
     )
     if graph is None:
         raise ChainError(f"subnet {netuid} does not exist on this chain; check NETUID and SUBTENSOR_ADDRESS")
@@ -134,6 +137,10 @@ async def _snapshot(substrate: Any, netuid: int) -> Metagraph:
         weights_version_key=int(graph["weights_version"]),
         commit_reveal=bool(graph["commit_reveal_weights_enabled"]),
         neurons=_neurons(graph),
+        reveal_period_epochs=int(graph["commit_reveal_period"]),
+        max_weight_share=int(graph["max_weights_limit"]) / U16_MAX,
+        stake_threshold=int(threshold) / RAO_PER_TAO,
+        block_time=datetime.fromtimestamp(int(now_ms) / 1000, UTC),
     )
 
 
@@ -145,6 +152,7 @@ def _neurons(graph: Mapping[str, Any]) -> tuple[Neuron, ...]:
         graph["validator_permit"],
         graph["total_stake"],
         graph["last_update"],
+        graph["block_at_registration"],
         strict=True,
     )
     return tuple(
@@ -157,8 +165,9 @@ def _neurons(graph: Mapping[str, Any]) -> tuple[Neuron, ...]:
             validator_permit=bool(permit),
             stake=int(stake) / RAO_PER_TAO,
             last_update=Block(int(last_update)),
+            registered_block=Block(int(registered)),
         )
-        for uid, (hotkey, coldkey, axon, permit, stake, last_update) in enumerate(columns)
+        for uid, (hotkey, coldkey, axon, permit, stake, last_update, registered) in enumerate(columns)
     )
 
 

@@ -1,4 +1,4 @@
-"""From emissions to weights the chain accepts, and back: pure functions over one metagraph snapshot.
+"""From shares to weights the chain accepts, and back: pure functions over one metagraph snapshot.
 
 The chain holds weights as u16 relative to the largest of the row: the largest is 65535, a weight that rounds to 0 is
 no weight. Planning applies this, so that a plan says exactly what will be set.
@@ -7,10 +7,10 @@ no weight. Planning applies this, so that a plan says exactly what will be set.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from loosh_pipeline.chain.port import ERA_BLOCKS
-from loosh_pipeline.domain import Block, Emission, Hotkey, Metagraph, Neuron, ObservedWeights, Uid, WeightPlan
+from loosh_pipeline.domain import Block, Hotkey, Metagraph, Neuron, ObservedWeights, Uid, WeightPlan
 from loosh_pipeline.errors import ChainError, ScoringError
 
 U16_MAX = 65_535
@@ -18,13 +18,13 @@ SIGNING_BLOCKS = 16
 """Blocks that may pass between the snapshot of a plan and its signature."""
 
 
-def plan_weights(emissions: Sequence[Emission], metagraph: Metagraph, own_hotkey: Hotkey) -> WeightPlan:
+def plan_weights(shares: Mapping[Hotkey, float], metagraph: Metagraph, own_hotkey: Hotkey) -> WeightPlan:
     """Weights by uid at the block of the snapshot, summing to 1; who is left out stands in `dropped`.
 
-    Raises `ScoringError` for a weight that is negative or not finite, or a hotkey given twice; `ChainError` when
-    too few weights are left for the subnet.
+    Raises `ScoringError` for a share that is negative or not finite; `ChainError` when too few weights are left for
+    the subnet.
     """
-    shares = _checked_shares(emissions)
+    _check_shares(shares)
     registered = metagraph.by_hotkey()
     dropped = {
         hotkey: reason
@@ -48,17 +48,10 @@ def plan_weights(emissions: Sequence[Emission], metagraph: Metagraph, own_hotkey
     )
 
 
-def _checked_shares(emissions: Sequence[Emission]) -> dict[Hotkey, float]:
-    shares: dict[Hotkey, float] = {}
-    for emission in emissions:
-        if not math.isfinite(emission.weight) or emission.weight < 0:
-            raise ScoringError(
-                f"the weight of {emission.hotkey} is {emission.weight}; weights are finite and not negative"
-            )
-        if emission.hotkey in shares:
-            raise ScoringError(f"{emission.hotkey} has two emissions; give each hotkey once")
-        shares[emission.hotkey] = emission.weight
-    return shares
+def _check_shares(shares: Mapping[Hotkey, float]) -> None:
+    for hotkey, share in shares.items():
+        if not math.isfinite(share) or share < 0:
+            raise ScoringError(f"the share of {hotkey} is {share}; shares are finite and not negative")
 
 
 def _why_dropped(
@@ -85,7 +78,7 @@ def _check_enough(kept: Mapping[Uid, int], dropped: Mapping[Hotkey, str], metagr
     required = max(1, min(metagraph.min_allowed_weights, len(metagraph.neurons)))
     if len(kept) >= required:
         return
-    left_out = "; ".join(f"{hotkey}: {reason}" for hotkey, reason in dropped.items()) or "there were no emissions"
+    left_out = "; ".join(f"{hotkey}: {reason}" for hotkey, reason in dropped.items()) or "nobody was proposed"
     raise ChainError(
         f"{len(kept)} weights are left for subnet {metagraph.netuid} at block {metagraph.block}, "
         f"which asks for at least {required}; left out: {left_out}"

@@ -15,15 +15,17 @@ import polars as pl
 
 from loosh_pipeline.domain import (
     Block,
-    Coldkey,
     Emission,
     Hotkey,
     Metagraph,
+    Mode,
     NetworkView,
     Neuron,
     ObservedWeights,
     Outcome,
+    Proposal,
     Response,
+    RuleAct,
     Submission,
     Uid,
     Usage,
@@ -75,6 +77,11 @@ METAGRAPH: Mapping[str, Any] = {
     "validator_permit": pl.Boolean,
     "stake": pl.Float64,
     "last_update": pl.UInt64,
+    "registered_block": pl.UInt64,
+    "reveal_period_epochs": pl.UInt64,
+    "max_weight_share": pl.Float64,
+    "stake_threshold": pl.Float64,
+    "block_time": UTC_MS,
 }
 
 NETWORK_VIEW: Mapping[str, Any] = {
@@ -97,6 +104,26 @@ EMISSIONS: Mapping[str, Any] = {
 }
 PAYROLL: Mapping[str, Any] = {"profile": pl.String, "rounds": pl.Int64}
 """What every row of an `emissions` table says of the whole."""
+
+PROPOSAL: Mapping[str, Any] = {
+    "made_at": UTC_MS,
+    "block": pl.UInt64,
+    "mode": pl.String,
+    "profile": pl.String,
+    "basis": pl.String,
+    "rounds": pl.Int64,
+    "overrides": pl.List(pl.String),
+    "hotkey": pl.String,
+    "share": pl.Float64,
+}
+
+POLICY_ACTS: Mapping[str, Any] = {
+    "rule": pl.String,
+    "hotkey": pl.String,
+    "before": pl.Float64,
+    "after": pl.Float64,
+    "reason": pl.String,
+}
 
 WEIGHTS: Mapping[str, Any] = {
     "netuid": pl.Int32,
@@ -169,20 +196,9 @@ def metagraph_of(frame: pl.DataFrame) -> Metagraph:
     rows = frame.to_dicts()
     if not rows:
         raise StoreError("the metagraph table is empty: no neuron is registered; check NETUID")
-    subnet = {f.name: rows[0][f.name] for f in fields(Metagraph) if f.name != "neurons"}
-    neurons = tuple(
-        Neuron(
-            uid=Uid(row["uid"]),
-            hotkey=Hotkey(row["hotkey"]),
-            coldkey=Coldkey(row["coldkey"]),
-            ip=row["ip"],
-            port=row["port"],
-            validator_permit=row["validator_permit"],
-            stake=row["stake"],
-            last_update=Block(row["last_update"]),
-        )
-        for row in rows
-    )
+    subnet = {f.name: rows[0][f.name] for f in fields(Metagraph) if f.name in rows[0]}
+    names = [f.name for f in fields(Neuron) if f.name in rows[0]]
+    neurons = tuple(Neuron(**{name: row[name] for name in names}) for row in rows)
     return Metagraph(**subnet, neurons=neurons)
 
 
@@ -225,6 +241,35 @@ def emissions_frame(emissions: Sequence[Emission], profile: str, rounds: int) ->
 
 def emissions_of(frame: pl.DataFrame) -> tuple[Emission, ...]:
     return tuple(Emission(**row) for row in frame.select(list(EMISSIONS)).iter_rows(named=True))
+
+
+def proposal_frame(proposal: Proposal) -> pl.DataFrame:
+    """One row for every miner that was considered, with what describes the proposal repeated on each."""
+    about = {f.name: getattr(proposal, f.name) for f in fields(Proposal) if f.name not in ("shares", "acts")}
+    rows = [about | {"hotkey": hotkey, "share": share} for hotkey, share in sorted(proposal.shares.items())]
+    return pl.DataFrame(rows, schema=PROPOSAL)
+
+
+def policy_acts_frame(proposal: Proposal) -> pl.DataFrame:
+    return pl.DataFrame([asdict(act) for act in proposal.acts], schema=POLICY_ACTS)
+
+
+def proposal_of(shares: pl.DataFrame, acts: pl.DataFrame) -> Proposal:
+    """Raises StoreError for an empty table: of a proposal for nobody nothing can be made."""
+    rows = shares.to_dicts()
+    if not rows:
+        raise StoreError("the newest weight proposal is for nobody; materialize emissions and weight_proposal")
+    about = {f.name: rows[0][f.name] for f in fields(Proposal) if f.name in rows[0]}
+    return Proposal(
+        **about
+        | {
+            "block": Block(rows[0]["block"]),
+            "mode": Mode(rows[0]["mode"]),
+            "overrides": tuple(rows[0]["overrides"]),
+            "shares": {Hotkey(row["hotkey"]): row["share"] for row in rows},
+            "acts": tuple(RuleAct(**row) for row in acts.iter_rows(named=True)),
+        }
+    )
 
 
 def weights_frame(plan: WeightPlan, submission: Submission, submitted_at: datetime) -> pl.DataFrame:

@@ -194,7 +194,7 @@ def test_a_run_killed_after_its_weights_were_included_is_settled_by_the_chain(wo
 
 def test_weights_that_left_the_chain_are_reported_missing(world: World) -> None:
     world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True})
-    assert world.set_weights("emissions", "weights").success
+    assert world.set_weights("emissions", "weight_proposal", "weights").success
     others = (Emission("hotkey-3", 1, 1, 1, 1.0, 1.0, 1.0),)
     foreign = replace(world.chain.submitted[0], weights={3: others[0].weight}, hotkeys={3: "hotkey-3"})
     world.chain.submit_weights(foreign)

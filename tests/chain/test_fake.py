@@ -7,7 +7,7 @@ from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import matches, plan_weights, weights_due
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import ChainError, ChainTimeout
-from tests.builders import emission, metagraph, neuron
+from tests.builders import metagraph, neuron, shares
 
 OWN = Hotkey("hotkey-0")
 
@@ -20,7 +20,7 @@ def fake(**fields: object) -> FakeChain:
 def test_what_is_submitted_is_observed_and_starts_the_interval() -> None:
     fake_chain = fake()
     chain: Chain = fake_chain
-    plan = plan_weights([emission("hotkey-1"), emission("hotkey-2")], chain.snapshot(78), chain.identity())
+    plan = plan_weights(shares(hotkey_1=0.5, hotkey_2=0.5), chain.snapshot(78), chain.identity())
     submission = chain.submit_weights(plan)
     assert submission.success
     assert submission.included_block == 101
@@ -34,7 +34,7 @@ def test_what_is_submitted_is_observed_and_starts_the_interval() -> None:
 
 def test_a_commit_is_observed_once_revealed() -> None:
     chain = fake(commit_reveal=True)
-    plan = plan_weights([emission("hotkey-1")], chain.snapshot(78), OWN)
+    plan = plan_weights(shares(hotkey_1=1.0), chain.snapshot(78), OWN)
     assert chain.submit_weights(plan).commit_reveal
     assert chain.observe(78, OWN).weights == {}
     chain.reveal()
@@ -47,7 +47,7 @@ def test_failures_and_refusals_come_once_in_order() -> None:
     chain.refuse("rate_limited", "too soon")
     with pytest.raises(ChainTimeout, match="late"):
         chain.snapshot(78)
-    plan = plan_weights([emission("hotkey-1")], chain.snapshot(78), OWN)
+    plan = plan_weights(shares(hotkey_1=1.0), chain.snapshot(78), OWN)
     assert chain.submit_weights(plan).error_code == "rate_limited"
     assert chain.observe(78, OWN).weights == {}
     assert chain.submit_weights(plan).success

@@ -22,14 +22,12 @@ from loosh_pipeline.chain.weights import matches, plan_weights, weights_due
 from loosh_pipeline.devnet.chain.server import ClientSession
 from loosh_pipeline.domain import Block, Metagraph, Uid, WeightPlan
 from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError
-from tests.builders import emission
 from tests.chain.conftest import RATE_LIMIT_BLOCKS, ServedChain
 
 
 def plan_of(subnet: Metagraph, own: str) -> WeightPlan:
     """A third and two thirds for the first two miners."""
-    emissions = [emission(subnet.neurons[2].hotkey, weight=1 / 3), emission(subnet.neurons[3].hotkey, weight=2 / 3)]
-    return plan_weights(emissions, subnet, own)
+    return plan_weights({subnet.neurons[2].hotkey: 1 / 3, subnet.neurons[3].hotkey: 2 / 3}, subnet, own)
 
 
 @pytest.fixture

@@ -8,30 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loosh_pipeline.chain.weights import U16_MAX, matches, plan_weights, quantize, weights_due
-from loosh_pipeline.domain import Block, Emission, Hotkey, ObservedWeights, Uid
+from loosh_pipeline.domain import Block, Hotkey, ObservedWeights, Uid
 from loosh_pipeline.errors import ChainError, ScoringError
-from tests.builders import emission, metagraph, neuron
+from tests.builders import metagraph, neuron, shares
 
 OWN = Hotkey("hotkey-0")
 
 
 def test_hotkeys_become_uids_of_the_snapshot() -> None:
     subnet = metagraph((neuron(0), neuron(5, hotkey="a"), neuron(9, hotkey="b")), weights_version_key=3)
-    plan = plan_weights([emission("b", weight=0.25), emission("a", weight=0.75)], subnet, OWN)
+    plan = plan_weights(shares(b=0.25, a=0.75), subnet, OWN)
     assert plan.weights == {5: 0.75, 9: 0.25}
     assert plan.hotkeys == {5: "a", 9: "b"}
     assert (plan.netuid, plan.block, plan.version_key, plan.dropped) == (78, 100, 3, {})
 
 
 def test_who_is_left_out_is_told_why_and_the_rest_sums_to_one() -> None:
-    emissions = [
-        emission(OWN, weight=0.4),
-        emission("hotkey-1", weight=0.3),
-        emission("hotkey-2", weight=0.0),
-        emission("hotkey-3", weight=1e-9),
-        emission("stranger", weight=0.3),
-    ]
-    plan = plan_weights(emissions, metagraph(), OWN)
+    plan = plan_weights(shares(hotkey_0=0.4, hotkey_1=0.3, hotkey_2=0.0, hotkey_3=1e-9, stranger=0.3), metagraph(), OWN)
     assert plan.weights == {1: 1.0}
     assert plan.dropped == {
         OWN: "own hotkey: a validator gives itself no weight",
@@ -43,49 +36,44 @@ def test_who_is_left_out_is_told_why_and_the_rest_sums_to_one() -> None:
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
 def test_a_weight_that_is_no_weight_is_an_error(weight: float) -> None:
-    with pytest.raises(ScoringError, match=f"the weight of hotkey-1 is {weight}"):
-        plan_weights([emission(weight=weight)], metagraph(), OWN)
-
-
-def test_a_hotkey_given_twice_is_an_error() -> None:
-    with pytest.raises(ScoringError, match="hotkey-1 has two emissions"):
-        plan_weights([emission(), emission()], metagraph(), OWN)
+    with pytest.raises(ScoringError, match=f"the share of hotkey-1 is {weight}"):
+        plan_weights(shares(hotkey_1=weight), metagraph(), OWN)
 
 
 def test_nothing_left_is_an_error_that_says_why() -> None:
-    with pytest.raises(ChainError, match=r"0 weights are left for subnet 78 at block 100.*there were no emissions"):
-        plan_weights([], metagraph(), OWN)
+    with pytest.raises(ChainError, match=r"0 weights are left for subnet 78 at block 100.*nobody was proposed"):
+        plan_weights({}, metagraph(), OWN)
     with pytest.raises(ChainError, match="stranger: not registered"):
-        plan_weights([emission("stranger")], metagraph(), OWN)
+        plan_weights(shares(stranger=0.5), metagraph(), OWN)
 
 
 def test_the_subnet_may_ask_for_several_weights_but_not_more_than_it_has_neurons() -> None:
     with pytest.raises(ChainError, match=r"1 weights are left .* asks for at least 2"):
-        plan_weights([emission()], metagraph(min_allowed_weights=2), OWN)
-    everyone = [emission(f"hotkey-{uid}") for uid in range(1, 4)]
+        plan_weights(shares(hotkey_1=0.5), metagraph(min_allowed_weights=2), OWN)
+    everyone = {Hotkey(f"hotkey-{uid}"): 0.5 for uid in range(1, 4)}
     small = metagraph(tuple(neuron(uid) for uid in range(1, 4)), min_allowed_weights=1024)
     assert len(plan_weights(everyone, small, OWN).weights) == 3
 
 
-emissions_of_anyone = st.dictionaries(
+shares_of_anyone = st.dictionaries(
     st.integers(0, 20), st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=15
-).map(lambda weights: [emission(f"hotkey-{uid}", weight=weight) for uid, weight in weights.items()])
+).map(lambda given: {Hotkey(f"hotkey-{uid}"): share for uid, share in given.items()})
 
 
-@given(emissions_of_anyone)
-def test_a_plan_is_a_distribution_over_registered_others(emissions: list[Emission]) -> None:
+@given(shares_of_anyone)
+def test_a_plan_is_a_distribution_over_registered_others(proposed: dict[Hotkey, float]) -> None:
     subnet = metagraph(tuple(neuron(uid) for uid in range(12)))
-    payable = [e for e in emissions if e.weight > 0 and e.hotkey != OWN and e.hotkey in subnet.by_hotkey()]
+    payable = {h: s for h, s in proposed.items() if s > 0 and h != OWN and h in subnet.by_hotkey()}
     if not payable:
         with pytest.raises(ChainError):
-            plan_weights(emissions, subnet, OWN)
+            plan_weights(proposed, subnet, OWN)
         return
-    plan = plan_weights(emissions, subnet, OWN)
+    plan = plan_weights(proposed, subnet, OWN)
     assert math.isclose(sum(plan.weights.values()), 1)
-    assert {*plan.hotkeys.values(), *plan.dropped} == {e.hotkey for e in emissions}
+    assert {*plan.hotkeys.values(), *plan.dropped} == set(proposed)
     assert OWN not in plan.hotkeys.values()
-    by_weight = sorted(payable, key=lambda e: e.weight)
-    assert plan.weights[subnet.by_hotkey()[by_weight[-1].hotkey].uid] == max(plan.weights.values())
+    best = max(payable, key=lambda hotkey: payable[hotkey])
+    assert plan.weights[subnet.by_hotkey()[best].uid] == max(plan.weights.values())
     assert quantize(plan.weights).keys() == plan.weights.keys(), "what is planned survives the chain's rounding"
 
 
@@ -107,7 +95,8 @@ rows = st.dictionaries(st.integers(0, 255).map(Uid), st.floats(1e-3, 1), min_siz
 def test_a_row_matches_itself_off_by_one_and_no_other(row: dict[Uid, float], data: st.DataObject) -> None:
     total = sum(row.values())
     plan = replace(
-        plan_weights([emission()], metagraph(), OWN), weights={uid: weight / total for uid, weight in row.items()}
+        plan_weights(shares(hotkey_1=0.5), metagraph(), OWN),
+        weights={uid: weight / total for uid, weight in row.items()},
     )
     values = quantize(plan.weights)
     assert matches(plan, observed_row(values))
@@ -119,7 +108,7 @@ def test_a_row_matches_itself_off_by_one_and_no_other(row: dict[Uid, float], dat
 
 
 def test_an_empty_row_matches_no_plan() -> None:
-    plan = plan_weights([emission()], metagraph(), OWN)
+    plan = plan_weights(shares(hotkey_1=0.5), metagraph(), OWN)
     assert not matches(plan, ObservedWeights(OWN, Uid(0), Block(101), Block(0), {}))
 
 

@@ -56,7 +56,9 @@ def _weights_are_set(validator: Validator) -> None:
     assert emissions is not None
     assert subnet is not None
     assert receipts is not None
-    plan = plan_weights(emissions_of(emissions), metagraph_of(subnet), validator.devnet.validator)
+    plan = plan_weights(
+        {each.hotkey: each.weight for each in emissions_of(emissions)}, metagraph_of(subnet), validator.devnet.validator
+    )
     observed = ProcessChain(validator.settings).observe(validator.devnet.netuid, validator.devnet.validator)
     assert len(plan.weights) >= 2
     assert matches(plan, observed), f"planned {plan.weights}, the chain holds {observed.weights}"

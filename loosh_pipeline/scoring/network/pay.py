@@ -6,19 +6,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.domain import Hotkey, Mode
 from loosh_pipeline.scoring.network.entities import NO_ADDRESS
 from loosh_pipeline.scoring.network.profile import NetworkPay
-
-
-class Mode(StrEnum):
-    """How pressing it is to set weights before the chain takes the validator for inactive."""
-
-    NORMAL = "normal"
-    DEGRADED = "degraded"
-    EMERGENCY = "emergency"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.domain import Hotkey, Mode
 from loosh_pipeline.scoring.network.pay import (
     Candidate,
     EmissionRow,
-    Mode,
     fresh_averages,
     mode_for,
     moving_averages,
