@@ -9,8 +9,9 @@ from bittensor_core import Keypair
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loosh_pipeline.devnet.chain.pallet import MAX_UNREVEALED_COMMITS, U16_MAX, max_upscale
+from loosh_pipeline.devnet.chain.commits import MAX_UNREVEALED_COMMITS
 from loosh_pipeline.devnet.chain.runtime import load_runtime
+from loosh_pipeline.devnet.chain.weights import U16_MAX, max_upscale
 from tests.devnet.chain_client import (
     IDLE,
     MINER,
