@@ -86,3 +86,13 @@ def execute(chain: DevnetChain, call: bytes, keypair: Keypair = VALIDATOR) -> st
     chain.submit(signed(chain, call, keypair))
     chain.tick()
     return outcome(chain)
+
+
+def events(chain: DevnetChain) -> list[tuple[str, str]]:
+    """Phase and name of each event of the head block."""
+    return [(record["phase"], record["event_id"]) for record in chain.state().get("Events", pallet="System")]
+
+
+def row(chain: DevnetChain, uid: int = 1) -> list[tuple[int, int]]:
+    """The weights of a uid, the validator's by default."""
+    return [tuple(entry) for entry in chain.state().get("Weights", NETUID, uid)]

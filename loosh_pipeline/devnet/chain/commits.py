@@ -81,7 +81,7 @@ def commit_timelocked(state: MutableState, call: Call) -> list[Event]:
     at = _CALL_AND_NETUID_BYTES + (_MECHANISM_BYTES if "mecid" in call.args else 0)
     commit = Commit(call.signer, call.block, read_bytes(call.raw, at)[0], reveal_round)
     hold_commits(state, netuid, epoch, [*commits, commit])
-    _note(state, commit, epoch)
+    _note(state, commit, epoch, epoch + state.get("RevealPeriodEpochs", netuid))
     state.put_element("LastUpdate", netuid, uid, call.block)
     digest = blake2_256(commit.ciphertext)
     return [{SUBTENSOR: {"TimelockedWeightsCommitted": [call.signer, netuid, digest, reveal_round]}}]
@@ -139,9 +139,15 @@ def settle(state: MutableState, commit: Commit, outcome: CommitState, block: int
     )
 
 
-def _note(state: MutableState, commit: Commit, epoch: int) -> None:
+def _note(state: MutableState, commit: Commit, epoch: int, reveal_epoch: int) -> None:
     record = CommitRecord(
-        epoch, commit.hotkey, commit.block, commit.digest, len(commit.ciphertext), commit.reveal_round
+        epoch=epoch,
+        hotkey=commit.hotkey,
+        block=commit.block,
+        digest=commit.digest,
+        bytes=len(commit.ciphertext),
+        reveal_round=commit.reveal_round,
+        why=f"opened in epoch {reveal_epoch} with the pulse of round {commit.reveal_round}",
     )
     _write(state, [*journal(state), record])
 

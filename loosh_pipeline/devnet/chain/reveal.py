@@ -83,7 +83,7 @@ def pulse_signature(state: State, round_number: int) -> bytes | None:
 def reveal_commits(state: MutableState, netuid: int, block: int) -> list[Event]:
     """Open what is due in this block, before its extrinsics: the events, in order."""
     epoch, period = state.get("SubnetEpochIndex", netuid), state.get("RevealPeriodEpochs", netuid)
-    _expire(state, netuid, epoch - period, block)
+    _expire(state, netuid, epoch, period, block)
     if epoch < period or state.raw(COMMITS, netuid, epoch - period) is None:
         return []
     events: list[Event] = []
@@ -92,7 +92,9 @@ def reveal_commits(state: MutableState, netuid: int, block: int) -> list[Event]:
         signature = pulse_signature(state, commit.reveal_round)
         if signature is None:
             unrevealed.append(commit)
-            why = f"the pulse of round {commit.reveal_round} is not on this chain; tried again in every block"
+            why = (
+                f"the pulse of round {commit.reveal_round} is not on this chain; tried in every block of epoch {epoch}"
+            )
             settle(state, commit, CommitState.WAITING, None, why)
         else:
             events += _reveal(state, netuid, block, commit, signature)
@@ -100,12 +102,12 @@ def reveal_commits(state: MutableState, netuid: int, block: int) -> list[Event]:
     return events
 
 
-def _expire(state: MutableState, netuid: int, reveal_epoch: int, block: int) -> None:
+def _expire(state: MutableState, netuid: int, now: int, period: int, block: int) -> None:
     """Drop the commits of epochs whose turn is over."""
     waiting = {record.epoch for record in journal(state) if record.state == CommitState.WAITING}
-    for epoch in sorted(epoch for epoch in waiting if epoch < reveal_epoch):
+    for epoch in sorted(epoch for epoch in waiting if epoch + period < now):
         for commit in held_commits(state, netuid, epoch):
-            why = f"the pulse of round {commit.reveal_round} did not come during epoch {reveal_epoch - 1}"
+            why = f"the pulse of round {commit.reveal_round} did not come during epoch {epoch + period}"
             settle(state, commit, CommitState.EXPIRED, block, why)
         hold_commits(state, netuid, epoch, [])
 
