@@ -31,7 +31,7 @@ _KEPT_ANSWERS = 64
 
 BlockListener = Callable[[Block], None]
 Change = Callable[[MutableState, int], list[Event]]
-"""What the authority of the chain does at the start of a block, given its state and number."""
+"""What the authority of the chain does in a block, given its state and number."""
 
 
 class Node:
@@ -160,7 +160,7 @@ class Node:
         return bytes.fromhex(born.hash[2:])
 
     def administer(self, change: Change) -> Block:
-        """Make the block in which a change happens before anything else; while the head is stale, it waits.
+        """Make the block in which a change happens, before its transactions; while the head is stale, it waits.
 
         What the change raises is raised here, and then it does not happen.
         """
@@ -226,10 +226,10 @@ class Node:
         return block
 
     def _initialise(self, state: MutableState, number: int) -> list[Event]:
-        events: list[Event] = []
+        events = on_initialize(state, self.config.netuid, number)
         while self._changes:
             events += self._changes.pop(0)(state, number)
-        return events + on_initialize(state, self.config.netuid, number)
+        return events
 
     def _timestamp(self, now_ms: int) -> bytes:
         call = self.runtime.compose_call("Timestamp", "set", {"now": now_ms})
