@@ -130,16 +130,16 @@ def test_a_new_tempo_counts_from_its_block_and_an_owner_may_ask_for_an_epoch() -
 
     chain = new_chain(tempo_blocks=10)
     chain.tick(8)
-    chain.set_parameters(tempo_blocks=15)
+    chain.set_parameters(tempo_blocks=5)
     assert schedule() == (0, 9, 0, 9)
-    chain.tick(6)
-    assert schedule() == (0, 9, 0, 15)
+    chain.tick(4)
+    assert schedule() == (0, 9, 0, 13)
     chain.tick()
-    assert schedule() == (1, 16, 0, 0), "more blocks than the tempo went by without an epoch"
+    assert schedule() == (1, 14, 0, 0)
     chain.trigger_epoch(in_blocks=2)
-    assert schedule() == (1, 16, 19, 1)
+    assert schedule() == (1, 14, 17, 1)
     chain.tick(2)
-    assert schedule() == (2, 19, 0, 0)
+    assert schedule() == (2, 17, 0, 0)
     with pytest.raises(DevnetError, match="cannot start in 0 blocks"):
         chain.trigger_epoch(in_blocks=0)
 

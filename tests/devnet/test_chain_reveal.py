@@ -111,7 +111,7 @@ def test_a_missing_pulse_is_looked_for_in_every_block_of_the_epoch_and_no_longer
         ("bytes", lambda: seal_bytes(payload(bytes(VALIDATOR.public_key), [0], [1])[:-4]), VALIDATOR, {}),
     ],
 )
-def test_what_the_chain_fails_silently_at_the_page_says_why_w_24(
+def test_what_the_chain_fails_silently_at_the_page_says_why(
     why: str, ciphertext: Callable[[], bytes], keypair: Keypair, config: dict[str, Any]
 ) -> None:
     chain = sealing_chain(**config)

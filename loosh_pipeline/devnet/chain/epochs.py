@@ -1,12 +1,14 @@
 """The stateful schedule of epochs: when one starts, and what is counted between two.
 
-As in the pallet: an epoch starts `Tempo` blocks after the last one, or at the block the owner asked for, or when more
-blocks than that went by without one.
+An epoch starts `Tempo` blocks after the last one, or at the block the owner asked for, or when more blocks than the
+longest tempo there can be went by without one: as the SDK expects it when it works out when a commit will be opened.
 """
 
 from __future__ import annotations
 
 from loosh_pipeline.devnet.chain.state import MutableState, State
+
+MAX_TEMPO_BLOCKS = 50_400
 
 
 def activity_cutoff(state: State, netuid: int) -> int:
@@ -23,10 +25,9 @@ def next_epoch_block(state: State, netuid: int) -> int:
 
 def advance_epoch(state: MutableState, netuid: int, block: int) -> None:
     """Start of a block: count it, and start an epoch when it is due."""
-    tempo = state.get("Tempo", netuid)
-    since = min(state.get("BlocksSinceLastStep", netuid) + 1, tempo + 1)
-    if block < next_epoch_block(state, netuid) and since <= tempo:
-        state.put("BlocksSinceLastStep", netuid, since)
+    since = state.get("BlocksSinceLastStep", netuid)
+    if block < next_epoch_block(state, netuid) and since <= MAX_TEMPO_BLOCKS:
+        state.put("BlocksSinceLastStep", netuid, since + 1)
         return
     state.put("BlocksSinceLastStep", netuid, 0)
     state.put("LastMechansimStepBlock", netuid, block)  # the pallet spells it so

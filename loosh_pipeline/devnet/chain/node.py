@@ -25,7 +25,7 @@ from loosh_pipeline.devnet.chain.runtime_api import call_runtime_api
 from loosh_pipeline.devnet.chain.scale import compact
 from loosh_pipeline.devnet.chain.state import MutableState, State
 
-_UNSIGNED_V4 = 0x04
+_BARE_V5 = 0x05
 _DISPATCH_INFO = {"weight": {"ref_time": 1, "proof_size": 1}, "class": "Normal", "pays_fee": "No"}
 _KEPT_ANSWERS = 64
 
@@ -233,7 +233,7 @@ class Node:
 
     def _timestamp(self, now_ms: int) -> bytes:
         call = self.runtime.compose_call("Timestamp", "set", {"now": now_ms})
-        return compact(len(call) + 1) + bytes([_UNSIGNED_V4]) + call
+        return compact(len(call) + 1) + bytes([_BARE_V5]) + call
 
     def _apply(self, state: MutableState, extrinsic: SignedExtrinsic, index: int, number: int) -> list[dict[str, Any]]:
         state.set_nonce(extrinsic.address, extrinsic.nonce + 1)
