@@ -155,6 +155,25 @@ def test_the_connection_is_cut_around_a_submission(method: str, fault: ChainFaul
     assert (row(chain) != []) == taken
 
 
+def test_a_submission_is_taken_and_never_heard_of_again_by_the_one_who_made_it() -> None:
+    chain = new_chain()
+
+    async def run() -> None:
+        async with serve_chain(chain) as port, connect(f"ws://127.0.0.1:{port}") as first:
+            chain.faults.switch(ChainFault.HANG_AFTER_SUBMIT, times=1)
+            asked = asyncio.create_task(Client(first).call("author_submitAndWatchExtrinsic", hexed(chain)))
+            async with connect(f"ws://127.0.0.1:{port}") as second:
+                while not chain.pool():
+                    await Client(second).call("system_chain")
+                chain.tick()
+                assert (await Client(second).call("chain_getHeader"))["result"]["number"] == "0x1"
+            assert not asked.done()
+            asked.cancel()
+
+    asyncio.run(run())
+    assert row(chain) != []
+
+
 def test_too_many_requests_are_told_at_the_handshake_and_in_answers() -> None:
     from bittensor._transport.errors import RpcPolicyRejection
     from bittensor._transport.rpc import RpcSession
@@ -232,14 +251,17 @@ def test_a_switch_is_turned_over_http_and_the_page_says_what_is_wrong() -> None:
             turned = await http.get("/switch", params={"fault": "stale_head", "on": "1", "times": "2"})
             assert turned.json()["faults"] == ["stale_head"]
             assert (await http.get("/switch?fault=stale_head&on=0")).json()["faults"] == []
-            assert (await http.get("/switch?fault=silence&fault=reorg")).json()["faults"] == ["silence", "reorg"]
+            both = await http.get("/switch?fault=silence&fault=reorg&reorg_depth=3&reorg_returns=1&slow_factor=4")
+            assert both.json()["faults"] == ["silence", "reorg"]
+            assert (chain.faults.reorg_depth, chain.faults.reorg_returns, chain.faults.slow_factor) == (3, 1, 4)
             wrong = {
                 "/switch": "needs a fault",
                 "/switch?fault=cold": "no chain fault 'cold'",
-                "/switch?fault=reorg&on=yes": "on is 1 or 0",
-                "/switch?fault=reorg&times=-1": "times a number",
+                "/switch?fault=reorg&on=yes": "on is a number up to 1, got 'yes'",
+                "/switch?fault=reorg&times=-1": "times is a number up to",
                 "/switch?fault=reorg&times=0": "cannot strike 0 times",
-                "/switch?fault=reorg&off=1": "takes fault, on and times, not off",
+                "/switch?fault=reorg&reorg_depth=0": "reorg_depth is 0",
+                "/switch?fault=reorg&off=1": "slow_factor, not off",
             }
             for path, problem in wrong.items():
                 answer = await http.get(path)

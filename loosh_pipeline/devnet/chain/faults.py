@@ -23,6 +23,8 @@ class ChainFault(StrEnum):
     """The connection is cut when a transaction comes, which is lost."""
     DROP_AFTER_SUBMIT = "drop_after_submit"
     """The transaction is taken, then the connection is cut."""
+    HANG_AFTER_SUBMIT = "hang_after_submit"
+    """The transaction is taken, and the connection that brought it stays but hears nothing more."""
     TOO_MANY_REQUESTS = "too_many_requests"
     """HTTP 429 at the handshake."""
     REQUESTS_LIMITED = "requests_limited"
@@ -58,12 +60,16 @@ class ChainFaults:
     """
 
     def __init__(self) -> None:
-        self.reorg_depth = 1
-        self.reorg_returns = False
-        self.slow_factor = 10
+        self.tune()
         self._lock = threading.Lock()
         self._left: dict[ChainFault, int | None] = {}
         self._listeners: list[Callable[[], None]] = []
+
+    def tune(self, *, reorg_depth: int = 1, reorg_returns: bool = False, slow_factor: int = 10) -> None:
+        """Set all three parameters. Raises DevnetError for a number below 1."""
+        if min(reorg_depth, slow_factor) < 1:
+            raise DevnetError(f"reorg_depth is {reorg_depth} and slow_factor {slow_factor}; both are 1 or more")
+        self.reorg_depth, self.reorg_returns, self.slow_factor = reorg_depth, reorg_returns, slow_factor
 
     def switch(self, fault: ChainFault, on: bool = True, times: int | None = None) -> None:
         """Turn a fault on or off; with `times` it goes off by itself after striking so often."""

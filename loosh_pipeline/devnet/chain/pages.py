@@ -1,9 +1,10 @@
 """The plain HTTP side of the stand-in's port: the chain as JSON, and its switches.
 
     GET /                                   the chain at its head
-    GET /switch?fault=NAME&on=1&times=1     turn a fault on (`on=0`: off); `times` is optional; the answer is `/`
+    GET /switch?fault=NAME&on=1&times=1     turn a fault on (`on=0`: off); the answer is what / says then
 
-A devnet: whoever reaches the port may turn its switches, and a plain GET does it so that a browser can.
+`times` may be left out, and there may be `reorg_depth`, `reorg_returns` and `slow_factor` (`ChainFaults`). This is a
+devnet: whoever reaches the port may turn its switches, and a plain GET does it so that a browser can.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from loosh_pipeline.devnet.chain.faults import chain_faults_named
 from loosh_pipeline.devnet.chain.inspection import inspect_chain
 from loosh_pipeline.errors import DevnetError
 
-_ON = {"1": True, "0": False}
+_KNOWN = ("fault", "on", "times", "reorg_depth", "reorg_returns", "slow_factor")
 
 
 def page(chain: DevnetChain, connection: ServerConnection, request: Request) -> Response:
@@ -39,16 +40,27 @@ def page(chain: DevnetChain, connection: ServerConnection, request: Request) -> 
 
 
 def _switch(chain: DevnetChain, query: dict[str, list[str]]) -> None:
-    if unknown := sorted(query.keys() - {"fault", "on", "times"}):
-        raise DevnetError(f"/switch takes fault, on and times, not {unknown[0]}")
+    if unknown := sorted(query.keys() - set(_KNOWN)):
+        raise DevnetError(f"/switch takes {', '.join(_KNOWN)}, not {unknown[0]}")
     faults = chain_faults_named(query.get("fault", []))
     if not faults:
         raise DevnetError("/switch needs a fault: /switch?fault=silence&on=1")
-    on, times = query.get("on", ["1"])[-1], query.get("times", [None])[-1]
-    if on not in _ON or not (times is None or times.isdecimal()):
-        raise DevnetError(f"on is 1 or 0 and times a number, got on={on} and times={times}")
+    numbers = {name: _number(name, values[-1]) for name, values in query.items() if name != "fault"}
+    on, times = numbers.get("on", 1), numbers.get("times")
+    chain.faults.tune(
+        reorg_depth=numbers.get("reorg_depth", chain.faults.reorg_depth),
+        reorg_returns=bool(numbers.get("reorg_returns", chain.faults.reorg_returns)),
+        slow_factor=numbers.get("slow_factor", chain.faults.slow_factor),
+    )
     for fault in faults:
-        chain.faults.switch(fault, _ON[on], None if times is None else int(times))
+        chain.faults.switch(fault, bool(on), times)
+
+
+def _number(name: str, text: str) -> int:
+    highest = 1 if name in ("on", "reorg_returns") else 10**6
+    if not text.isdecimal() or int(text) > highest:
+        raise DevnetError(f"{name} is a number up to {highest}, got {text!r}")
+    return int(text)
 
 
 def _json(connection: ServerConnection, status: HTTPStatus, body: Any) -> Response:

@@ -39,6 +39,7 @@ class ClientSession:
         self._finalized_told = chain.finalized.number
         self._watched: dict[str, str] = {}
         self._included: dict[str, tuple[str, Block]] = {}
+        self._mute = False
 
     def subscribe_heads(self, notification: str) -> str:
         subscription = f"heads-{next(self._ids)}"
@@ -55,6 +56,7 @@ class ClientSession:
         if faults.strikes(ChainFault.DROP_AFTER_SUBMIT):
             self.cut()
             raise ConnectionCut
+        self._mute = faults.strikes(ChainFault.HANG_AFTER_SUBMIT)
         return extrinsic.hash
 
     def watch(self, raw: bytes) -> str:
@@ -143,7 +145,7 @@ class ClientSession:
         self._send({"jsonrpc": "2.0", "method": method, "params": params})
 
     def _send(self, message: Any) -> None:
-        if self._chain.faults.strikes(ChainFault.SILENCE):
+        if self._mute or self._chain.faults.strikes(ChainFault.SILENCE):
             return
         try:
             self._unsent.put_nowait(json.dumps(message))
