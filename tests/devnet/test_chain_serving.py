@@ -8,15 +8,7 @@ from typing import Any
 import pytest
 from bittensor_core import Keypair
 
-from loosh_pipeline.devnet.chain.runtime import load_runtime
-from tests.devnet.chain_client import IDLE, NETUID, OUTSIDER, VALIDATOR, events, execute, new_chain
-
-
-def serve_call(ip: str | int = "203.0.113.7", **changes: Any) -> bytes:
-    number = ip if isinstance(ip, int) else int(ipaddress.ip_address(ip))
-    defaults = {"netuid": NETUID, "version": 1, "ip": number, "port": 8091, "ip_type": 4, "protocol": 4}
-    args = defaults | {"placeholder1": 0, "placeholder2": 0} | changes
-    return load_runtime().compose_call("SubtensorModule", "serve_axon", args)
+from tests.devnet.chain_client import IDLE, NETUID, OUTSIDER, VALIDATOR, events, execute, new_chain, serve_call
 
 
 def test_an_address_is_announced_and_announced_again_after_a_while() -> None:

@@ -24,7 +24,8 @@ class ChainConfig:
     `block_time_s` 0 means that blocks are made by `DevnetChain.tick` alone. `keep_blocks` bounds memory: older
     blocks and states are discarded, as a pruning node does. A block is final `finality_lag_blocks` after it was made.
     `runtime="recorded"` and `"recorded439"` serve runtimes older than the SDK expects. `pulses` are the rounds of the
-    drand beacon the chain holds from the start.
+    drand beacon the chain holds from the start. `pool_validates`: the pool refuses what newer runtimes check before a
+    transaction gets into a block (`validity`).
     """
 
     netuid: int = 78
@@ -43,6 +44,7 @@ class ChainConfig:
     serving_rate_limit_blocks: int = 50
     finality_lag_blocks: int = 0
     pulses: tuple[Pulse, ...] = field(default_factory=known_pulses)
+    pool_validates: bool = False
 
     def __post_init__(self) -> None:
         if self.block_time_s < 0:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from loosh_pipeline.devnet.chain.calls import DispatchFailed, Event, decode_call
+from loosh_pipeline.devnet.chain.calls import Call, DispatchFailed, Event, decode_call
 from loosh_pipeline.devnet.chain.extrinsics import SignedExtrinsic, parse_extrinsic
 from loosh_pipeline.devnet.chain.faults import ChainFault, ChainFaults
 from loosh_pipeline.devnet.chain.genesis import CODE_KEY, ChainConfig, write_genesis
@@ -24,6 +24,7 @@ from loosh_pipeline.devnet.chain.runtime import Runtime, load_runtime
 from loosh_pipeline.devnet.chain.runtime_api import call_runtime_api
 from loosh_pipeline.devnet.chain.scale import compact
 from loosh_pipeline.devnet.chain.state import MutableState, State
+from loosh_pipeline.devnet.chain.validity import check_valid
 
 _BARE_V5 = 0x05
 _DISPATCH_INFO = {"weight": {"ref_time": 1, "proof_size": 1}, "class": "Normal", "pays_fee": "No"}
@@ -131,21 +132,22 @@ class Node:
     def submit(self, raw: bytes) -> SignedExtrinsic:
         """Put a signed extrinsic into the pool. Raises `Refused` as a node would."""
         with self.lock:
-            extrinsic = self._parse(raw)
+            extrinsic, call = self._parse(raw)
             self.faults.refuse()
             self._pool.check_known(extrinsic)
             if not self._verified(extrinsic):
                 raise Refused(1010, "Invalid Transaction", "Transaction has a bad signature")
+            if self.config.pool_validates:
+                check_valid(MutableState(self.runtime, self._ledger.overlay()), call)
             self._pool.add(extrinsic, self.state().nonce(extrinsic.address))
             return extrinsic
 
-    def _parse(self, raw: bytes) -> SignedExtrinsic:
+    def _parse(self, raw: bytes) -> tuple[SignedExtrinsic, Call]:
         try:
             extrinsic = parse_extrinsic(raw)
-            decode_call(self.state(), extrinsic.address, self.head.number, extrinsic.call)
+            return extrinsic, decode_call(self.state(), extrinsic.address, self.head.number + 1, extrinsic.call)
         except ValueError as error:
             raise Refused(1002, "Verification Error: Runtime error", f"cannot decode: {error}") from error
-        return extrinsic
 
     def _verified(self, extrinsic: SignedExtrinsic) -> bool:
         genesis_hash = bytes.fromhex(self.genesis.hash[2:])
