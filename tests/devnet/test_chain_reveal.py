@@ -124,6 +124,18 @@ def test_what_the_chain_fails_silently_at_the_page_says_why(
     assert why in shown["why"]
 
 
+def test_a_commit_that_waits_costs_memory_once_not_in_every_block() -> None:
+    def growth(chain: DevnetChain) -> int:
+        to_block(chain, TEMPO + 1)
+        before = chain.storage_entries()
+        chain.tick(5)
+        return chain.storage_entries() - before
+
+    idle, waiting = sealing_chain(pulses=()), sealing_chain(pulses=())
+    commit(waiting, sealed())
+    assert growth(waiting) == growth(idle)
+
+
 def test_one_bad_commit_does_not_keep_the_next_from_being_revealed() -> None:
     chain = sealing_chain()
     for ciphertext in (b"garbage", sealed(values=[1, 1]), sealed(values=[1, 3])):

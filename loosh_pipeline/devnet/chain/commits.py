@@ -23,7 +23,7 @@ _ACCOUNT_BYTES = 32
 _MECHANISM_BYTES = 1
 _CALL_AND_NETUID_BYTES = 4
 _JOURNAL_KEY = b":loosh-devnet:commits"
-_KEPT_SETTLED = 256
+_KEPT_SETTLED = 64
 
 
 class CommitState(StrEnum):
@@ -126,17 +126,33 @@ def journal(state: State) -> list[CommitRecord]:
     return [CommitRecord(**{**line, "state": CommitState(line["state"])}) for line in lines]
 
 
-def settle(state: MutableState, commit: Commit, outcome: CommitState, block: int | None, why: str | None) -> None:
-    """Note what became of a commit; with `WAITING`, why it still waits."""
-    _write(
-        state,
-        [
-            replace(record, state=outcome, settled_block=block, why=why)
-            if (record.hotkey, record.block, record.digest) == (commit.hotkey, commit.block, commit.digest)
-            else record
-            for record in journal(state)
-        ],
-    )
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a commit in a block; `block` is None while it waits."""
+
+    commit: Commit
+    state: CommitState
+    block: int | None
+    why: str | None
+
+    def of(self, record: CommitRecord) -> bool:
+        commit = self.commit
+        return (record.hotkey, record.block, record.digest) == (commit.hotkey, commit.block, commit.digest)
+
+
+def settle(state: MutableState, outcomes: Sequence[Outcome]) -> None:
+    """Note what became of commits. Nothing new writes nothing: every write is kept for as long as its block."""
+    before = journal(state)
+    after = [_settled(record, outcomes) for record in before]
+    if after != before:
+        _write(state, after)
+
+
+def _settled(record: CommitRecord, outcomes: Sequence[Outcome]) -> CommitRecord:
+    for outcome in outcomes:
+        if outcome.of(record):
+            return replace(record, state=outcome.state, settled_block=outcome.block, why=outcome.why)
+    return record
 
 
 def _note(state: MutableState, commit: Commit, epoch: int, reveal_epoch: int) -> None:

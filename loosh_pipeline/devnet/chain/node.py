@@ -192,7 +192,7 @@ class Node:
     def _advance(self) -> list[Block]:
         depth = self.faults.reorg_depth
         replaced = self._ledger.block_at(self.head.number - depth + 1)
-        struck = replaced is not None and replaced.included and replaced is not self._ledger.finalized
+        struck = replaced is not None and replaced.included and replaced.number > self._ledger.finalized.number
         if struck and self.faults.strikes(ChainFault.REORG):
             return self._reorganise(depth)
         return [self._produce()]

@@ -17,6 +17,7 @@ from loosh_pipeline.devnet.chain.commits import (
     COMMITS,
     Commit,
     CommitState,
+    Outcome,
     held_commits,
     hold_commits,
     journal,
@@ -83,46 +84,47 @@ def pulse_signature(state: State, round_number: int) -> bytes | None:
 def reveal_commits(state: MutableState, netuid: int, block: int) -> list[Event]:
     """Open what is due in this block, before its extrinsics: the events, in order."""
     epoch, period = state.get("SubnetEpochIndex", netuid), state.get("RevealPeriodEpochs", netuid)
-    _expire(state, netuid, epoch, period, block)
-    if epoch < period or state.raw(COMMITS, netuid, epoch - period) is None:
-        return []
+    outcomes = _expire(state, netuid, epoch, period, block)
     events: list[Event] = []
-    unrevealed: list[Commit] = []
-    for commit in held_commits(state, netuid, epoch - period):
-        signature = pulse_signature(state, commit.reveal_round)
-        if signature is None:
-            unrevealed.append(commit)
-            why = (
-                f"the pulse of round {commit.reveal_round} is not on this chain; tried in every block of epoch {epoch}"
-            )
-            settle(state, commit, CommitState.WAITING, None, why)
-        else:
-            events += _reveal(state, netuid, block, commit, signature)
-    hold_commits(state, netuid, epoch - period, unrevealed)
+    if epoch >= period and state.raw(COMMITS, netuid, epoch - period) is not None:
+        due = held_commits(state, netuid, epoch - period)
+        for commit in due:
+            outcome, happened = _reveal(state, netuid, block, commit)
+            outcomes.append(outcome)
+            events += happened
+        unrevealed = [outcome.commit for outcome in outcomes if outcome.state == CommitState.WAITING]
+        if unrevealed != due:
+            hold_commits(state, netuid, epoch - period, unrevealed)
+    if outcomes:
+        settle(state, outcomes)
     return events
 
 
-def _expire(state: MutableState, netuid: int, now: int, period: int, block: int) -> None:
+def _expire(state: MutableState, netuid: int, now: int, period: int, block: int) -> list[Outcome]:
     """Drop the commits of epochs whose turn is over."""
     waiting = {record.epoch for record in journal(state) if record.state == CommitState.WAITING}
+    outcomes: list[Outcome] = []
     for epoch in sorted(epoch for epoch in waiting if epoch + period < now):
         for commit in held_commits(state, netuid, epoch):
             why = f"the pulse of round {commit.reveal_round} did not come during epoch {epoch + period}"
-            settle(state, commit, CommitState.EXPIRED, block, why)
+            outcomes.append(Outcome(commit, CommitState.EXPIRED, block, why))
         hold_commits(state, netuid, epoch, [])
+    return outcomes
 
 
-def _reveal(state: MutableState, netuid: int, block: int, commit: Commit, signature: bytes) -> list[Event]:
+def _reveal(state: MutableState, netuid: int, block: int, commit: Commit) -> tuple[Outcome, list[Event]]:
+    signature = pulse_signature(state, commit.reveal_round)
+    if signature is None:
+        why = f"the pulse of round {commit.reveal_round} is not on this chain; tried in every block of this epoch"
+        return Outcome(commit, CommitState.WAITING, None, why), []
     attempt = state.nested()
     try:
         events = apply_row(attempt, open_commit(commit, netuid, signature), block)
     except (ValueError, DispatchFailed) as failure:
-        settle(state, commit, CommitState.FAILED, block, str(failure))
-        return []
+        return Outcome(commit, CommitState.FAILED, block, str(failure)), []
     state.overlay.absorb(attempt.overlay)
-    settle(state, commit, CommitState.REVEALED, block, None)
     revealed: dict[str, Any] = {"TimelockedWeightsRevealed": [netuid, commit.hotkey]}
-    return [*events, {SUBTENSOR: revealed}]
+    return Outcome(commit, CommitState.REVEALED, block, None), [*events, {SUBTENSOR: revealed}]
 
 
 def open_commit(commit: Commit, netuid: int, signature: bytes) -> Row:
