@@ -41,9 +41,12 @@ def weights_call(function: str = "set_mechanism_weights", **changes: Any) -> byt
     return bytes(codec().compose_call("SubtensorModule", function, args))
 
 
-def commit_call(**changes: Any) -> bytes:
+def commit_call(function: str = "commit_timelocked_mechanism_weights", **changes: Any) -> bytes:
     args = {"netuid": NETUID, "mecid": 0, "commit": b"\xff\x00sealed", "reveal_round": 1000, "commit_reveal_version": 4}
-    return bytes(codec().compose_call("SubtensorModule", "commit_timelocked_mechanism_weights", args | changes))
+    args |= changes
+    if function == "commit_timelocked_weights":
+        del args["mecid"]
+    return bytes(codec().compose_call("SubtensorModule", function, args))
 
 
 def serve_call(ip: str | int = "203.0.113.7", **changes: Any) -> bytes:

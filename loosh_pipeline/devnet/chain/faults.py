@@ -16,7 +16,7 @@ class ChainFault(StrEnum):
     SILENCE = "silence"
     """It takes connections and requests, and answers none; the socket itself lives."""
     FREEZE = "freeze"
-    """It stops as a halted process does: nothing is read, pings and handshakes stay unanswered."""
+    """It stops as a halted process does, but for its page: nothing is read, pings and handshakes stay unanswered."""
     REFUSE_CONNECTIONS = "refuse_connections"
     """Open connections are cut, new ones at their handshake."""
     DROP_BEFORE_SUBMIT = "drop_before_submit"

@@ -12,6 +12,7 @@ from loosh_pipeline.devnet.chain.calls import Call, DispatchFailed, Event, regis
 from loosh_pipeline.devnet.chain.state import SUBTENSOR, MutableState, State
 
 U16_MAX = 65_535
+ROOT_NETUID = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ def apply_row(state: MutableState, row: Row, block: int) -> list[Event]:
 def _admitted(state: State, row: Row, block: int) -> int:
     """The uid of a hotkey that may set weights now."""
     netuid = row.netuid
+    require(netuid != ROOT_NETUID, "CanNotSetRootNetworkWeights")
     require(len(row.uids) == len(row.values), "WeightVecNotEqualSize")
     require_mechanism(state, netuid, row.mechanism)
     require(len(row.uids) <= state.get("SubnetworkN", netuid), "UidsLengthExceedUidsInSubNet")
