@@ -181,6 +181,17 @@ def test_what_was_signed_for_the_old_version_dies_with_it() -> None:
     assert banned.value.code == 1012
 
 
+def test_an_upgrade_meets_a_transaction_at_the_end_of_its_life() -> None:
+    chain = new_chain(runtime="recorded")
+    chain.tick(8)
+    era = {"period": 4, "current": 8}
+    chain.submit(signed(chain, weights_call(), nonce=5, era=era, era_block_hash=chain.head.hash))
+    chain.tick(2)
+    assert len(chain.pool()) == 1
+    assert chain.upgrade("current").number == 11
+    assert chain.pool() == []
+
+
 def test_registration_is_undone_by_a_reorg() -> None:
     chain = new_chain(finality_lag_blocks=5)
     chain.faults.switch(ChainFault.REORG)

@@ -71,6 +71,21 @@ def test_what_was_taken_back_can_come_again() -> None:
     assert row(chain) != []
 
 
+@pytest.mark.parametrize("returns", [True, False])
+def test_what_was_signed_at_a_block_that_is_gone_is_gone_too(returns: bool) -> None:
+    chain, lost = struck_chain(depth=2)
+    chain.faults.reorg_returns = returns
+    era = {"period": 64, "current": lost.number}
+    later = signed(chain, weights_call(), nonce=1, era=era, era_block_hash=lost.hash)
+    waiting = signed(chain, weights_call(), nonce=7, era=era, era_block_hash=lost.hash)
+    for raw in (later, waiting):
+        chain.submit(raw)
+    assert len(chain.tick().included) == 1
+    head = chain.tick()
+    assert head.included.keys() == (lost.included.keys() if returns else set())
+    assert chain.pool() == []
+
+
 def test_no_reorg_goes_behind_what_is_final() -> None:
     chain = new_chain()
     chain.submit(signed(chain, weights_call()))

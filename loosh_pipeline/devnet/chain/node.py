@@ -135,7 +135,9 @@ class Node:
             extrinsic, call = self._parse(raw)
             self.faults.refuse()
             self._pool.check_known(extrinsic)
-            if not self._verified(extrinsic):
+            if self._born(extrinsic) is None:
+                raise Refused(1010, "Invalid Transaction", "Transaction has an ancient birth block")
+            if not self._valid(extrinsic):
                 raise Refused(1010, "Invalid Transaction", "Transaction has a bad signature")
             if self.config.pool_validates:
                 check_valid(MutableState(self.runtime, self._ledger.overlay()), call)
@@ -149,17 +151,21 @@ class Node:
         except ValueError as error:
             raise Refused(1002, "Verification Error: Runtime error", f"cannot decode: {error}") from error
 
-    def _verified(self, extrinsic: SignedExtrinsic) -> bool:
-        genesis_hash = bytes.fromhex(self.genesis.hash[2:])
-        return extrinsic.verified(self.runtime.spec_version, genesis_hash, self._era_hash(extrinsic))
+    def _valid(self, extrinsic: SignedExtrinsic) -> bool:
+        """Whether era and signature are good for the next block, nonces aside."""
+        born = self._born(extrinsic)
+        if born is None:
+            return False
+        genesis_hash, born_hash = (bytes.fromhex(block.hash[2:]) for block in (self.genesis, born))
+        return extrinsic.verified(self.runtime.spec_version, genesis_hash, born_hash)
 
-    def _era_hash(self, extrinsic: SignedExtrinsic) -> bytes:
+    def _born(self, extrinsic: SignedExtrinsic) -> Block | None:
+        """The block an extrinsic was signed at; None when that is too long ago."""
         if extrinsic.era is None:
-            return bytes.fromhex(self.genesis.hash[2:])
-        born = self._ledger.block_at(extrinsic.era.birth(self.head.number))
-        if born is None or not extrinsic.era.alive(self.head.number, self.head.number + 1):
-            raise Refused(1010, "Invalid Transaction", "Transaction has an ancient birth block")
-        return bytes.fromhex(born.hash[2:])
+            return self.genesis
+        if not extrinsic.era.alive(self.head.number, self.head.number + 1):
+            return None
+        return self._ledger.block_at(extrinsic.era.birth(self.head.number))
 
     def administer(self, change: Change) -> Block:
         """Make the block in which a change happens, before its transactions; while the head is stale, it waits.
@@ -200,11 +206,12 @@ class Node:
     def _reorganise(self, depth: int) -> list[Block]:
         """Replace the last blocks by as many without their transactions, and one more: the longer chain wins."""
         gone = self._ledger.retract(depth)
+        self._pool.keep(self._valid)  # what was signed at a block that is gone is not valid any more
         made = [self._produce() for _ in gone]
         if self.faults.reorg_returns:
-            for raw in [raw for block in gone for raw in block.extrinsics[1:]]:
-                extrinsic = parse_extrinsic(raw)
-                self._pool.add(extrinsic, self.state().nonce(extrinsic.address))
+            for extrinsic in [parse_extrinsic(raw) for block in gone for raw in block.extrinsics[1:]]:
+                if self._valid(extrinsic):
+                    self._pool.add(extrinsic, self.state().nonce(extrinsic.address))
         return [*made, self._produce()]
 
     def _produce(self) -> Block:
@@ -224,7 +231,7 @@ class Node:
         lag = self.faults.reorg_depth if self.faults.is_on(ChainFault.REORG) else 0
         self._ledger.finalize(number - max(lag, self.config.finality_lag_blocks))
         if self.runtime is not runtime:
-            self._pool.keep(self._verified)  # what was signed for another version never becomes valid again
+            self._pool.keep(self._valid)  # what was signed for another version never becomes valid again
         return block
 
     def _initialise(self, state: MutableState, number: int) -> list[Event]:
