@@ -78,6 +78,9 @@ class _Door:
         session.freeze(not self._thawed.is_set())
         try:
             await session.run()
+        except Exception:
+            log.exception("a connection ended by a fault of the devnet itself")
+            raise
         finally:
             self._sessions.discard(session)
 
