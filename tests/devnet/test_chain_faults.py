@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -222,23 +223,24 @@ def test_a_stale_head_takes_transactions_and_holds_none() -> None:
     chain.submit(signed(chain, weights_call()))
     assert chain.tick().number == 1
     assert len(chain.pool()) == 1
-    chain.faults.switch(ChainFault.STALE_HEAD, False)
+    chain.faults.switch(ChainFault.STALE_HEAD, times=2)
+    assert chain.tick(2).number == 1
     assert len(chain.tick().included) == 1
 
 
 def test_slow_blocks_take_as_many_times_longer() -> None:
-    chain = new_chain(block_time_s=0.01)
-    chain.faults.slow_factor = 10_000
+    chain = new_chain(block_time_s=0.001)
+    chain.faults.slow_factor = 20
+    times: list[float] = []
 
     async def run() -> None:
         async with serve_chain(chain):
-            chain.faults.switch(ChainFault.SLOW_BLOCKS)
-            await asyncio.sleep(A_MOMENT_S)
-            assert chain.head.number == 0
-            chain.faults.switch(ChainFault.SLOW_BLOCKS, False)
-            made = asyncio.Event()
-            chain.on_block(lambda block: made.set())
+            started, made = time.monotonic(), asyncio.Event()
+            chain.faults.switch(ChainFault.SLOW_BLOCKS, times=1)
+            chain.on_block(lambda block: (times.append(time.monotonic() - started), made.set()))
             await asyncio.wait_for(made.wait(), 5)
+        assert times[0] >= 0.02
+        assert chain.faults.active() == (), "once was asked for"
 
     asyncio.run(run())
 

@@ -72,7 +72,11 @@ class ChainFaults:
         self.reorg_depth, self.reorg_returns, self.slow_factor = reorg_depth, reorg_returns, slow_factor
 
     def switch(self, fault: ChainFault, on: bool = True, times: int | None = None) -> None:
-        """Turn a fault on or off; with `times` it goes off by itself after striking so often."""
+        """Turn a fault on or off; with `times` it goes off by itself after striking so often.
+
+        A strike is a request, a message, a connection, a transaction, a reorg, or a block that is late or not made.
+        `freeze` strikes nobody in particular and is not counted.
+        """
         if times is not None and times < 1:
             raise DevnetError(f"a fault cannot strike {times} times; give 1 or more, or none for as long as it is on")
         with self._lock:

@@ -188,7 +188,7 @@ class Node:
         """Make this many blocks, with a reorg in between when one is due; returns the last one."""
         for _ in range(blocks):
             with self.lock:
-                made = [] if self.faults.is_on(ChainFault.STALE_HEAD) else self._advance()
+                made = [] if self.faults.strikes(ChainFault.STALE_HEAD) else self._advance()
                 listeners = list(self._listeners)
             for block in made:
                 for listener in listeners:

@@ -94,6 +94,7 @@ async def _block_clock(chain: DevnetChain) -> None:
             if chain.faults.is_on(ChainFault.SLOW_BLOCKS) and beats < chain.faults.slow_factor:
                 continue
             beats = 0
+            chain.faults.strikes(ChainFault.SLOW_BLOCKS)
             chain.tick()
     except Exception:
         log.exception("the block clock stopped at block %d", chain.head.number)
