@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from loosh_pipeline.devnet.chain.administration import DevnetChain
@@ -101,16 +101,9 @@ async def _block_clock(chain: DevnetChain) -> None:
         raise
 
 
-@asynccontextmanager
-async def serve_chain(chain: DevnetChain, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """Serve the chain and run its block clock; yields the bound port (`port` 0 takes any free one).
-
-    `ws://host:port` speaks JSON-RPC, `http://host:port/` shows the chain as JSON (`pages`). Raises `DevnetError` when
-    the port cannot be bound.
-    """
-    loop, door = asyncio.get_running_loop(), _Door(chain)
+async def _listen(door: _Door, host: str, port: int) -> Server:
     try:
-        server = await serve(
+        return await serve(
             door.handle,
             host,
             port,
@@ -124,24 +117,32 @@ async def serve_chain(chain: DevnetChain, host: str = "127.0.0.1", port: int = 0
     except OSError as error:
         raise DevnetError(f"cannot serve the chain on {host}:{port}: {error.strerror}; is it running?") from error
 
+
+@asynccontextmanager
+async def serve_chain(chain: DevnetChain, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
+    """Serve the chain and run its block clock; yields the bound port (`port` 0 takes any free one).
+
+    `ws://host:port` speaks JSON-RPC, `http://host:port/` shows the chain as JSON (`pages`). Raises `DevnetError` when
+    the port cannot be bound.
+    """
+    loop, door = asyncio.get_running_loop(), _Door(chain)
+
     def tell_soon(block: Block) -> None:
         loop.call_soon_threadsafe(door.tell, block)  # blocks may be made in another thread
 
     def switch_soon() -> None:
         loop.call_soon_threadsafe(door.apply_faults)
 
-    stop_telling, stop_switching = chain.on_block(tell_soon), chain.faults.on_change(switch_soon)
-    clock = asyncio.create_task(_block_clock(chain)) if chain.config.block_time_s else None
-    try:
-        async with server:
-            try:
-                yield server.sockets[0].getsockname()[1]
-            finally:
-                stop_telling()
-                stop_switching()
-                door.thaw()
-    finally:
-        if clock is not None:
-            clock.cancel()
-            with suppress(asyncio.CancelledError):
-                await clock
+    async with await _listen(door, host, port) as server:
+        stop_telling, stop_switching = chain.on_block(tell_soon), chain.faults.on_change(switch_soon)
+        clock = asyncio.create_task(_block_clock(chain)) if chain.config.block_time_s else None
+        try:
+            yield next(iter(server.sockets)).getsockname()[1]
+        finally:
+            stop_telling()
+            stop_switching()
+            door.thaw()
+            if clock is not None:
+                clock.cancel()
+                with suppress(asyncio.CancelledError):
+                    await clock
