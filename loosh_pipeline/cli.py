@@ -97,6 +97,11 @@ def devnet(
     challenge_api_port: Annotated[int, typer.Option(help="0 takes any free port")] = 8080,
     miner_port: Annotated[int, typer.Option(help="port of the first miner; 0 takes free ones")] = 9100,
     block_time_s: Annotated[float, typer.Option(min=0.05, help="seconds a block")] = 0.25,
+    tempo: Annotated[int, typer.Option(min=1, max=65_535, help="blocks an epoch")] = 360,
+    commit_reveal: Annotated[bool, typer.Option("--commit-reveal", help="commit weights, then reveal")] = False,
+    chain_fault: Annotated[
+        list[str] | None, typer.Option(help="a fault the chain starts with, such as silence; may be repeated")
+    ] = None,
     push_to: Annotated[str | None, typer.Option(help="URL of a validator to push challenges to")] = None,
     every_s: Annotated[float, typer.Option(min=0.1, help="seconds between pushed challenges")] = 30.0,
     fault: Annotated[
@@ -107,19 +112,23 @@ def devnet(
     """Serve a subnet on this machine: chain, miners of several behaviours, and a Challenge API."""
     from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS
     from loosh_pipeline.devnet.chain import ChainConfig
+    from loosh_pipeline.devnet.chain.faults import chain_faults_named
     from loosh_pipeline.devnet.faults import faults_named
     from loosh_pipeline.devnet.subnet import DevnetConfig, DevnetInfo, run_subnet
 
     settings = get_settings()
     config = DevnetConfig(
         wallet_path=settings.home / "devnet" / "wallets",  # never among real wallets
-        chain=ChainConfig(netuid=settings.netuid, block_time_s=block_time_s),
+        chain=ChainConfig(
+            netuid=settings.netuid, block_time_s=block_time_s, tempo_blocks=tempo, commit_reveal=commit_reveal
+        ),
         chain_port=chain_port,
         challenge_api_port=challenge_api_port,
         miner_port=miner_port,
         miners=miners,
         answers=answers or SHIPPED_ANSWERS,
         faults=faults_named(fault or ()),
+        chain_faults=chain_faults_named(chain_fault or ()),
     )
 
     def started(info: DevnetInfo) -> None:
@@ -250,6 +259,8 @@ def _print_devnet(info: object) -> None:
     out.print("Settings for a validator on this subnet (put them in `.env`, or export them):")
     for name, value in info.environment().items():
         out.print(f"{name}={value}", highlight=False, soft_wrap=True)
+    page = info.chain_url.replace("ws://", "http://", 1)
+    out.print(f"The chain as JSON: {page}/ and a fault of it: {page}/switch?fault=silence&on=1", soft_wrap=True)
     sys.stdout.flush()
 
 

@@ -17,7 +17,7 @@ from loosh_pipeline.chain.wallet import create_wallet, hotkey_file, load_signer
 from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
 from loosh_pipeline.devnet.api_endpoints import ApiSays
 from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
-from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
+from loosh_pipeline.devnet.chain import ChainConfig, ChainFault, DevnetChain, NeuronSpec, serve_chain
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.devnet.faults import Fault
 from loosh_pipeline.devnet.miner_app import create_miner_app
@@ -47,6 +47,8 @@ class DevnetConfig:
     answers: Path = SHIPPED_ANSWERS
     faults: tuple[Fault, ...] = ()
     """One more miner for each, good but for this fault."""
+    chain_faults: tuple[ChainFault, ...] = ()
+    """What the chain does from the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
     api = Served(create_challenge_api_app(says=says), config.challenge_api_port)
     async with serve_apps([api, *wanted]) as (api_port, *ports):
         chain = DevnetChain(config.chain, _neurons(validator, hotkeys, ports))
+        for fault in config.chain_faults:
+            chain.faults.switch(fault)
         async with serve_chain(chain, HOST, config.chain_port) as chain_port:
             yield DevnetInfo(
                 netuid=config.chain.netuid,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
+from functools import cache
 from typing import Any
 
 import bittensor_core
 from bittensor_core import Keypair
 
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec
-from loosh_pipeline.devnet.chain.runtime import load_runtime
+from loosh_pipeline.devnet.chain.runtime import RuntimeName, load_runtime
 
 NETUID = 78
 VALIDATOR, IDLE, MINER, OUTSIDER = (Keypair.create_from_uri(f"//{name}") for name in ("val", "idle", "miner", "out"))
@@ -19,7 +21,12 @@ NEURONS = [
     NeuronSpec(VALIDATOR.ss58_address, COLDKEY, stake_tao=1000.0, permit=True),
     NeuronSpec(IDLE.ss58_address, COLDKEY, stake_tao=5.0),
 ]
-_CODEC = bittensor_core.Runtime(load_runtime().metadata_v15, 461, 1, 42)
+
+
+@cache
+def codec(name: RuntimeName = "current", spec_version: int = 461) -> Any:
+    """The client's own codec for a runtime."""
+    return bittensor_core.Runtime(load_runtime(name).metadata_v15, spec_version, 1, 42)
 
 
 def new_chain(**config: Any) -> DevnetChain:
@@ -31,12 +38,22 @@ def weights_call(function: str = "set_mechanism_weights", **changes: Any) -> byt
     args = {"netuid": NETUID, "mecid": 0, "dests": [0, 2], "weights": [65535, 100], "version_key": 0} | changes
     if function == "set_weights":
         del args["mecid"]
-    return bytes(_CODEC.compose_call("SubtensorModule", function, args))
+    return bytes(codec().compose_call("SubtensorModule", function, args))
 
 
-def commit_call(**changes: Any) -> bytes:
+def commit_call(function: str = "commit_timelocked_mechanism_weights", **changes: Any) -> bytes:
     args = {"netuid": NETUID, "mecid": 0, "commit": b"\xff\x00sealed", "reveal_round": 1000, "commit_reveal_version": 4}
-    return bytes(_CODEC.compose_call("SubtensorModule", "commit_timelocked_mechanism_weights", args | changes))
+    args |= changes
+    if function == "commit_timelocked_weights":
+        del args["mecid"]
+    return bytes(codec().compose_call("SubtensorModule", function, args))
+
+
+def serve_call(ip: str | int = "203.0.113.7", **changes: Any) -> bytes:
+    number = ip if isinstance(ip, int) else int(ipaddress.ip_address(ip))
+    defaults = {"netuid": NETUID, "version": 1, "ip": number, "port": 8091, "ip_type": 4, "protocol": 4}
+    args = defaults | {"placeholder1": 0, "placeholder2": 0} | changes
+    return bytes(codec().compose_call("SubtensorModule", "serve_axon", args))
 
 
 def signed(
@@ -58,8 +75,9 @@ def signed(
     }
     genesis, born = chain.genesis.hash, era_block_hash or chain.genesis.hash
     hashes = {"genesis_hash": bytes.fromhex(genesis[2:]), "era_block_hash": bytes.fromhex(born[2:])}
-    payload = _CODEC.signature_payload(call, **parts, **hashes)
-    raw, _ = _CODEC.encode_signed_extrinsic(
+    client = codec(chain.runtime.name, chain.runtime.spec_version)
+    payload = client.signature_payload(call, **parts, **hashes)
+    raw, _ = client.encode_signed_extrinsic(
         call,
         public_key=bytes(keypair.public_key),
         signature=keypair.sign(bytes(payload)),
@@ -78,7 +96,7 @@ def outcome(chain: DevnetChain) -> str:
     module = event["attributes"]["dispatch_error"]["Module"]
     error = module["error"]
     index = int(error.removeprefix("0x")[:2], 16) if isinstance(error, str) else error[0]
-    return str(_CODEC.module_error(module["index"], index)[0])
+    return str(codec(chain.runtime.name).module_error(module["index"], index)[0])
 
 
 def execute(chain: DevnetChain, call: bytes, keypair: Keypair = VALIDATOR) -> str:
@@ -86,3 +104,13 @@ def execute(chain: DevnetChain, call: bytes, keypair: Keypair = VALIDATOR) -> st
     chain.submit(signed(chain, call, keypair))
     chain.tick()
     return outcome(chain)
+
+
+def events(chain: DevnetChain) -> list[tuple[str, str]]:
+    """Phase and name of each event of the head block."""
+    return [(record["phase"], record["event_id"]) for record in chain.state().get("Events", pallet="System")]
+
+
+def row(chain: DevnetChain, uid: int = 1) -> list[tuple[int, int]]:
+    """The weights of a uid, the validator's by default."""
+    return [tuple(entry) for entry in chain.state().get("Weights", NETUID, uid)]

@@ -31,12 +31,12 @@ def test_a_recorded_extrinsic_is_taken_apart() -> None:
 def test_the_payload_is_the_recorded_one() -> None:
     mortal = parse_extrinsic(bytes.fromhex("3502" + SIGNER + "25000c0000" + CALL))
     expected = CALL + "25000c0000" + "cd01000001000000" + GENESIS.hex() + BORN.hex() + "00"
-    assert mortal.payload(GENESIS, BORN).hex() == expected
+    assert mortal.payload(461, GENESIS, BORN).hex() == expected
 
 
 def test_a_long_payload_is_hashed() -> None:
     body = bytes.fromhex(SIGNER + "00000000") + bytes(300)
-    assert len(parse_extrinsic(compact(len(body)) + body).payload(GENESIS, GENESIS)) == 32
+    assert len(parse_extrinsic(compact(len(body)) + body).payload(461, GENESIS, GENESIS)) == 32
 
 
 @pytest.mark.parametrize(

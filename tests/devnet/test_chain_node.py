@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec
-from loosh_pipeline.devnet.chain.node import UnknownBlock
+from loosh_pipeline.devnet.chain.ledger import UnknownBlock
 from loosh_pipeline.devnet.chain.pool import Refused
 from loosh_pipeline.errors import DevnetError
 from tests.devnet.chain_client import MINER, NETUID, NEURONS, VALIDATOR, new_chain, outcome, signed, weights_call

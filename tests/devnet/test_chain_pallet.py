@@ -9,8 +9,9 @@ from bittensor_core import Keypair
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loosh_pipeline.devnet.chain.pallet import MAX_UNREVEALED_COMMITS, U16_MAX, max_upscale
+from loosh_pipeline.devnet.chain.commits import MAX_UNREVEALED_COMMITS, held_commits
 from loosh_pipeline.devnet.chain.runtime import load_runtime
+from loosh_pipeline.devnet.chain.weights import U16_MAX, max_upscale
 from tests.devnet.chain_client import (
     IDLE,
     MINER,
@@ -39,6 +40,7 @@ def test_weights_are_stored_and_the_block_is_remembered(function: str) -> None:
     ("error", "keypair", "changes", "config"),
     [
         ("CommitRevealEnabled", VALIDATOR, {"weights": [1]}, {"commit_reveal": True}),
+        ("CanNotSetRootNetworkWeights", VALIDATOR, {"weights": [1], "netuid": 0}, {"netuid": 0}),
         ("WeightVecNotEqualSize", VALIDATOR, {"weights": [1], "mecid": 1}, {}),
         ("CommitRevealEnabled", VALIDATOR, {"netuid": 5}, {}),  # the default, also of a subnet that is not there
         ("MechanismDoesNotExist", VALIDATOR, {"mecid": 1}, {}),
@@ -58,8 +60,8 @@ def test_the_first_broken_rule_is_reported_and_nothing_changes(
 ) -> None:
     chain = new_chain(**config)
     assert execute(chain, weights_call(**changes), keypair) == error
-    assert all(chain.state().get("Weights", NETUID, uid) == [] for uid in range(3))
-    assert list(chain.state().get("LastUpdate", NETUID)) == [0, 0, 0]
+    assert all(chain.state().get("Weights", chain.config.netuid, uid) == [] for uid in range(3))
+    assert list(chain.state().get("LastUpdate", chain.config.netuid)) == [0, 0, 0]
     assert chain.next_nonce(keypair.ss58_address) == 1, "a failed call uses up its nonce"
 
 
@@ -84,6 +86,17 @@ def test_the_rate_limit_counts_blocks_since_the_last_weights() -> None:
 def test_other_calls_are_filtered() -> None:
     remark = bytes(load_runtime().compose_call("System", "remark", {"remark": b"hello"}))
     assert execute(new_chain(), remark) == "CallFiltered"
+
+
+def test_both_calls_commit() -> None:
+    chain = new_chain(commit_reveal=True, rate_limit_blocks=0)
+    for function in ("commit_timelocked_weights", "commit_timelocked_mechanism_weights"):
+        assert execute(chain, commit_call(function, commit=function.encode())) == "ExtrinsicSuccess"
+    held = held_commits(chain.state(), NETUID, 0)
+    assert [commit.ciphertext.decode() for commit in held] == [
+        "commit_timelocked_weights",
+        "commit_timelocked_mechanism_weights",
+    ]
 
 
 def test_commits_are_kept_sealed_and_count_as_an_update() -> None:

@@ -3,52 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
 
-from loosh_pipeline.devnet.chain import DevnetChain, serve_chain
+from loosh_pipeline.devnet.chain import serve_chain
 from loosh_pipeline.devnet.chain.runtime import load_runtime
 from loosh_pipeline.errors import DevnetError
 from tests.devnet.chain_client import NETUID, VALIDATOR, new_chain, signed, weights_call
-
-
-class Client:
-    """A JSON-RPC client: responses by id, notifications in the order they came."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
-        self.notifications: list[tuple[str, Any]] = []
-
-    async def send(self, message: Any) -> Any:
-        await self.connection.send(message if isinstance(message, str) else json.dumps(message))
-        while True:
-            received = await self.receive()
-            if received is not None:
-                return received
-
-    async def call(self, method: str, *params: Any) -> Any:
-        return await self.send({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-
-    async def receive(self) -> Any:
-        """The next response, or None after a notification."""
-        received = json.loads(await asyncio.wait_for(self.connection.recv(), 5))
-        if isinstance(received, dict) and "method" in received:
-            self.notifications.append((received["method"], received["params"]["result"]))
-            return None
-        return received
-
-
-def with_client(chain: DevnetChain, scenario: Callable[[Client], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with serve_chain(chain) as port, connect(f"ws://127.0.0.1:{port}") as connection:
-            await scenario(Client(connection))
-
-    asyncio.run(run())
+from tests.devnet.rpc_client import Client, with_client
 
 
 def test_a_watched_extrinsic_is_ready_then_in_a_block_then_final() -> None:

@@ -28,6 +28,23 @@ def test_every_kept_block_reads_as_it_was(history: list[dict[bytes, bytes | None
     assert storage.entries() <= len(KEYS) * (keep_blocks + 1)
 
 
+@given(writes_by_block, st.integers(0, 20))
+def test_rewinding_gives_back_the_state_of_then_and_what_was_undone(
+    history: list[dict[bytes, bytes | None]], fork: int
+) -> None:
+    storage, then = VersionedStorage(100), VersionedStorage(100)
+    for block, writes in enumerate(history):
+        storage.commit(block, writes)
+        if block <= fork:
+            then.commit(block, writes)
+    undone = storage.rewind(fork)
+    assert undone == {block: writes for block, writes in enumerate(history) if block > fork and writes}
+    assert storage.entries() == then.entries()
+    assert [storage.get(key, fork) for key in KEYS] == [then.get(key, fork) for key in KEYS]
+    storage.commit(fork + 1, {b"a": b"again"})
+    assert storage.get(b"a", fork + 1) == b"again"
+
+
 def test_an_overlay_is_taken_over_or_dropped_as_a_whole() -> None:
     storage = VersionedStorage(10)
     storage.commit(0, {b"a": b"old", b"b": b"kept"})

@@ -5,8 +5,10 @@ For tests and for a subnet on one machine. `DevnetChain` holds the state, `serve
 
 from __future__ import annotations
 
-from loosh_pipeline.devnet.chain.genesis import ChainConfig, NeuronSpec
-from loosh_pipeline.devnet.chain.node import DevnetChain
+from loosh_pipeline.devnet.chain.administration import DevnetChain
+from loosh_pipeline.devnet.chain.faults import ChainFault
+from loosh_pipeline.devnet.chain.genesis import ChainConfig
+from loosh_pipeline.devnet.chain.registration import NeuronSpec
 from loosh_pipeline.devnet.chain.server import serve_chain
 
-__all__ = ["ChainConfig", "DevnetChain", "NeuronSpec", "serve_chain"]
+__all__ = ["ChainConfig", "ChainFault", "DevnetChain", "NeuronSpec", "serve_chain"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loosh_pipeline.devnet.chain.runtime import SPEC_VERSION, SS58_FORMAT, TRANSACTION_VERSION, blake2_256
+from loosh_pipeline.devnet.chain.runtime import SS58_FORMAT, TRANSACTION_VERSION, blake2_256
 from loosh_pipeline.devnet.chain.scale import read_compact, take
 
 SIGNED_V4 = 0x84
@@ -52,12 +52,12 @@ class SignedExtrinsic:
     def hash(self) -> str:
         return "0x" + blake2_256(self.raw).hex()
 
-    def payload(self, genesis_hash: bytes, era_hash: bytes) -> bytes:
+    def payload(self, spec_version: int, genesis_hash: bytes, era_hash: bytes) -> bytes:
         """What was signed; hashed when long, by the convention of Substrate."""
         payload = (
             self.call
             + self.extra
-            + SPEC_VERSION.to_bytes(4, "little")
+            + spec_version.to_bytes(4, "little")
             + TRANSACTION_VERSION.to_bytes(4, "little")
             + genesis_hash
             + era_hash
@@ -65,10 +65,11 @@ class SignedExtrinsic:
         )
         return blake2_256(payload) if len(payload) > _HASHED_ABOVE else payload
 
-    def verified(self, genesis_hash: bytes, era_hash: bytes) -> bool:
+    def verified(self, spec_version: int, genesis_hash: bytes, era_hash: bytes) -> bool:
         from bittensor_core import verify
 
-        return bool(verify(self.payload(genesis_hash, era_hash), self.signature, self.address, _SR25519))
+        payload = self.payload(spec_version, genesis_hash, era_hash)
+        return bool(verify(payload, self.signature, self.address, _SR25519))
 
 
 def parse_extrinsic(raw: bytes) -> SignedExtrinsic:

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from loosh_pipeline.devnet.chain.node import DevnetChain
-from loosh_pipeline.devnet.chain.runtime import RAO_PER_TAO, SPEC_VERSION
+from loosh_pipeline.devnet.chain.administration import DevnetChain
+from loosh_pipeline.devnet.chain.commits import journal
+from loosh_pipeline.devnet.chain.epochs import next_epoch_block
+from loosh_pipeline.devnet.chain.parameters import parameters
+from loosh_pipeline.devnet.chain.reveal import DRAND
+from loosh_pipeline.devnet.chain.runtime import RAO_PER_TAO
 from loosh_pipeline.devnet.chain.state import State
+
+_ROUND_BYTES = 8
 
 
 def inspect_chain(chain: DevnetChain) -> dict[str, Any]:
-    """Block, parameters, neurons, weight rows (u16 by uid), commits and waiting transactions."""
+    """Block, epoch, parameters, neurons, weight rows (u16 by uid), commits and what became of them, pool, faults."""
     with chain.lock:
-        state, netuid = chain.state(), chain.config.netuid
+        state, netuid, runtime = chain.state(), chain.config.netuid, chain.runtime
         return {
             "block": chain.head.number,
             "block_hash": chain.head.hash,
+            "finalized_block": chain.finalized.number,
             "genesis_hash": chain.genesis.hash,
-            "spec_version": SPEC_VERSION,
+            "runtime": runtime.name,
+            "spec_version": runtime.spec_version,
+            "faults": list(chain.faults.active()),
             "netuid": netuid,
-            "tempo": state.get("Tempo", netuid),
             "epoch": state.get("SubnetEpochIndex", netuid),
-            "weights_rate_limit": state.get("WeightsSetRateLimit", netuid),
-            "commit_reveal": state.get("CommitRevealWeightsEnabled", netuid),
+            "last_epoch_block": state.get("LastEpochBlock", netuid),
+            "next_epoch_block": next_epoch_block(state, netuid),
+            "parameters": parameters(state, netuid),
             "neurons": _neurons(state, netuid),
             "weights": _weights(state, netuid),
-            "commits": _commits(state, netuid),
+            "commits": [asdict(record) for record in journal(state)],
+            "pulses": _pulses(chain),
             "pool": [extrinsic.hash for extrinsic in chain.pool()],
         }
 
 
+def _pulses(chain: DevnetChain) -> list[int]:
+    """The rounds of the beacon the chain holds."""
+    keys = chain.keys(chain.runtime.prefix(DRAND, "Pulses"))
+    return sorted(int.from_bytes(key[-_ROUND_BYTES:], "little") for key in keys)
+
+
 def _neurons(state: State, netuid: int) -> list[dict[str, Any]]:
-    permits, last_update = state.get("ValidatorPermit", netuid), state.get("LastUpdate", netuid)
+    permits, last_update, active = (state.get(name, netuid) for name in ("ValidatorPermit", "LastUpdate", "Active"))
     hotkeys = [state.get("Keys", netuid, uid) for uid in range(state.get("SubnetworkN", netuid))]
     return [
         {
@@ -40,6 +57,8 @@ def _neurons(state: State, netuid: int) -> list[dict[str, Any]]:
             "coldkey": state.get("Owner", hotkey),
             "stake_tao": state.get("TotalHotkeyAlpha", hotkey, netuid) / RAO_PER_TAO,
             "validator_permit": permits[uid],
+            "active": active[uid],
+            "registered_block": state.get("BlockAtRegistration", netuid, uid),
             "last_update": last_update[uid],
             "axon": state.get("Axons", netuid, hotkey),
         }
@@ -50,12 +69,3 @@ def _neurons(state: State, netuid: int) -> list[dict[str, Any]]:
 def _weights(state: State, netuid: int) -> dict[str, dict[str, int]]:
     rows = {str(uid): state.get("Weights", netuid, uid) for uid in range(state.get("SubnetworkN", netuid))}
     return {uid: {str(dest): weight for dest, weight in row} for uid, row in rows.items() if row}
-
-
-def _commits(state: State, netuid: int) -> list[dict[str, Any]]:
-    epochs = range(state.get("SubnetEpochIndex", netuid) + 1)
-    return [
-        {"epoch": epoch, "hotkey": hotkey, "block": block, "bytes": len(ciphertext), "reveal_round": reveal}
-        for epoch in epochs[-4:]
-        for hotkey, block, ciphertext, reveal in state.get("TimelockedWeightCommits", netuid, epoch)
-    ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from loosh_pipeline.devnet.chain.extrinsics import SignedExtrinsic
+
+_REMEMBERED_BANS = 1024
 
 
 class Refused(Exception):
@@ -22,6 +25,12 @@ class TransactionPool:
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, int], SignedExtrinsic] = {}
+        self._banned: OrderedDict[str, None] = OrderedDict()
+
+    def check_known(self, extrinsic: SignedExtrinsic) -> None:
+        """Raises `Refused` for one that was here and was dropped as invalid."""
+        if extrinsic.hash in self._banned:
+            raise Refused(1012, "Transaction is temporarily banned", "It was found to be invalid a while ago")
 
     def add(self, extrinsic: SignedExtrinsic, account_nonce: int) -> None:
         """Raises `Refused` for a nonce that is used up or already waiting."""
@@ -51,12 +60,23 @@ class TransactionPool:
         for slot in sorted(self._waiting, key=lambda slot: slot[1]):
             extrinsic = self._waiting[slot]
             if extrinsic.era is not None and not extrinsic.era.alive(head, head + 1):
-                del self._waiting[slot]
+                self._drop(slot)
                 continue
             if extrinsic.nonce == expected.setdefault(extrinsic.address, account_nonce(extrinsic.address)):
                 expected[extrinsic.address] += 1
                 ready.append(self._waiting.pop(slot))
         return ready
+
+    def keep(self, valid: Callable[[SignedExtrinsic], bool]) -> None:
+        """Drop what is not valid any more."""
+        for slot, extrinsic in list(self._waiting.items()):
+            if not valid(extrinsic):
+                self._drop(slot)
+
+    def _drop(self, slot: tuple[str, int]) -> None:
+        self._banned[self._waiting.pop(slot).hash] = None
+        if len(self._banned) > _REMEMBERED_BANS:
+            self._banned.popitem(last=False)
 
     def waiting(self) -> list[SignedExtrinsic]:
         return list(self._waiting.values())

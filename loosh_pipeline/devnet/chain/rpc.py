@@ -10,15 +10,29 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from loosh_pipeline.devnet.chain.node import Block, DevnetChain, UnknownBlock
+from loosh_pipeline.devnet.chain.administration import DevnetChain
+from loosh_pipeline.devnet.chain.faults import ChainFault
+from loosh_pipeline.devnet.chain.ledger import Block, UnknownBlock
 from loosh_pipeline.devnet.chain.pool import Refused
-from loosh_pipeline.devnet.chain.runtime import SPEC_NAME, SPEC_VERSION, SS58_FORMAT, TRANSACTION_VERSION
-from loosh_pipeline.devnet.chain.runtime_api import NAME, NotModelled, call_runtime_api
+from loosh_pipeline.devnet.chain.runtime import (
+    RUNTIMES,
+    SPEC_NAME,
+    SS58_FORMAT,
+    TRANSACTION_VERSION,
+    Runtime,
+    load_runtime,
+)
+from loosh_pipeline.devnet.chain.runtime_api import NAME, NotModelled
 
 log = logging.getLogger(__name__)
 
 METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR, CLIENT_ERROR = -32601, -32602, -32603, 4003
+LIMITED = -32005
+"""What gateways answer when they limit requests; no node of its own does."""
+RETRY_AFTER_S = 30
+FINALIZED_HEAD = "chain_finalizedHead"
 _MAX_KEYS = 1000
+_METADATA_V15 = (15).to_bytes(4, "little")
 
 Params = Sequence[Any]
 
@@ -26,7 +40,7 @@ Params = Sequence[Any]
 class RpcError(Exception):
     """An error object of JSON-RPC."""
 
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -37,8 +51,14 @@ class RpcError(Exception):
         return payload if self.data is None else payload | {"data": self.data}
 
 
+class ConnectionCut(Exception):
+    """The connection was cut on purpose: there is nobody to answer."""
+
+
 class Session(Protocol):
-    """One connection: it keeps subscriptions and sends what they yield."""
+    """One connection: it takes transactions, keeps subscriptions and sends what they yield."""
+
+    def submit(self, raw: bytes) -> str: ...
 
     def subscribe_heads(self, notification: str) -> str: ...
 
@@ -48,13 +68,15 @@ class Session(Protocol):
 
 
 def answer(chain: DevnetChain, session: Session, request: Any) -> dict[str, Any]:
-    """The JSON-RPC response to one request."""
+    """The JSON-RPC response to one request. Raises `ConnectionCut` when nobody is left to read it."""
     request_id = request.get("id") if isinstance(request, dict) else None
     response: dict[str, Any] = {"jsonrpc": "2.0", "id": request_id}
     try:
         return response | {"result": _call(chain, session, request)}
     except RpcError as error:
         return response | {"error": error.payload()}
+    except ConnectionCut:
+        raise
     except Exception as error:
         log.exception("request %.200r failed", request)
         return response | {"error": {"code": INTERNAL_ERROR, "message": f"Internal error: {error!r}"}}
@@ -64,6 +86,8 @@ def _call(chain: DevnetChain, session: Session, request: Any) -> Any:
     if not isinstance(request, dict) or not isinstance(request.get("method"), str):
         raise RpcError(-32600, "Invalid request")
     method, params = request["method"], request.get("params") or []
+    if chain.faults.strikes(ChainFault.REQUESTS_LIMITED):
+        raise RpcError(LIMITED, "Request limit exceeded", {"reason": "devnet", "retry_after": RETRY_AFTER_S})
     handler, session_handler = _METHODS.get(method), _SESSION_METHODS.get(method)
     try:
         with chain.lock:
@@ -123,11 +147,12 @@ def _get_block(chain: DevnetChain, params: Params) -> dict[str, Any] | None:
 
 
 def _runtime_version(chain: DevnetChain, params: Params) -> dict[str, Any]:
+    runtime = chain.runtime_at(_optional(params, 0))
     return {
         "specName": SPEC_NAME,
         "implName": SPEC_NAME,
         "authoringVersion": 1,
-        "specVersion": SPEC_VERSION,
+        "specVersion": runtime.spec_version,
         "implVersion": 1,
         "apis": [],
         "transactionVersion": TRANSACTION_VERSION,
@@ -137,7 +162,24 @@ def _runtime_version(chain: DevnetChain, params: Params) -> dict[str, Any]:
 
 def _state_call(chain: DevnetChain, params: Params) -> str | None:
     name, data, at = params[0], _unhex(_optional(params, 1) or ""), _optional(params, 2)
-    return _hex(call_runtime_api(chain.runtime, chain.state(at), name, data))
+    if name == "Metadata_metadata_at_version":
+        return _hex(_described(chain, at).opaque_metadata_v15 if data == _METADATA_V15 else b"\0")
+    return _hex(chain.call_api(name, data, at))
+
+
+def _described(chain: DevnetChain, block_hash: str | None) -> Runtime:
+    """The runtime whose metadata is served for a block: its own, or an older one when the node is at fault."""
+    runtime = chain.runtime_at(block_hash)
+    if not chain.faults.strikes(ChainFault.METADATA_SKEW):
+        return runtime
+    return load_runtime(RUNTIMES[max(0, RUNTIMES.index(runtime.name) - 1)])
+
+
+def _metadata_v14(chain: DevnetChain, params: Params) -> str | None:
+    metadata = _described(chain, _optional(params, 0)).metadata_v14
+    if metadata is None:
+        raise NotModelled("metadata V14 of this runtime")
+    return _hex(metadata)
 
 
 def _storage(chain: DevnetChain, params: Params) -> str | None:
@@ -155,10 +197,6 @@ def _keys_paged(chain: DevnetChain, params: Params) -> list[str]:
     after, at = _unhex(_optional(params, 2) or ""), _optional(params, 3)
     keys = (key for key in chain.keys(prefix, at) if key > after)
     return ["0x" + key.hex() for key, _ in zip(keys, range(count), strict=False)]
-
-
-def _submit(chain: DevnetChain, params: Params) -> str:
-    return chain.submit(_unhex(params[0])).hash
 
 
 def _next_index(chain: DevnetChain, params: Params) -> int:
@@ -179,17 +217,16 @@ def _method_names(chain: DevnetChain, params: Params) -> dict[str, list[str]]:
 
 _METHODS: Mapping[str, Callable[[DevnetChain, Params], Any]] = {
     "account_nextIndex": _next_index,
-    "author_submitExtrinsic": _submit,
     "chain_getBlock": _get_block,
     "chain_getBlockHash": _block_hash,
-    "chain_getFinalizedHead": lambda chain, params: chain.head.hash,
+    "chain_getFinalizedHead": lambda chain, params: chain.finalized.hash,
     "chain_getHead": lambda chain, params: chain.head.hash,
     "chain_getHeader": _header,
     "payment_queryInfo": _fee,
     "rpc_methods": _method_names,
     "state_call": _state_call,
     "state_getKeysPaged": _keys_paged,
-    "state_getMetadata": lambda chain, params: _hex(chain.runtime.metadata_v14),
+    "state_getMetadata": _metadata_v14,
     "state_getRuntimeVersion": _runtime_version,
     "state_getStorage": _storage,
     "state_getStorageAt": _storage,
@@ -198,14 +235,15 @@ _METHODS: Mapping[str, Callable[[DevnetChain, Params], Any]] = {
     "system_chain": lambda chain, params: NAME,
     "system_name": lambda chain, params: NAME,
     "system_properties": _properties,
-    "system_version": lambda chain, params: f"spec {SPEC_VERSION}",
+    "system_version": lambda chain, params: f"spec {chain.runtime.spec_version}",
 }
 
 _SESSION_METHODS: Mapping[str, Callable[[Session, Params], Any]] = {
+    "author_submitExtrinsic": lambda session, params: session.submit(_unhex(params[0])),
     "author_submitAndWatchExtrinsic": lambda session, params: session.watch(_unhex(params[0])),
     "author_unwatchExtrinsic": lambda session, params: session.unsubscribe(params[0]),
     "chain_subscribeAllHeads": lambda session, params: session.subscribe_heads("chain_allHead"),
-    "chain_subscribeFinalizedHeads": lambda session, params: session.subscribe_heads("chain_finalizedHead"),
+    "chain_subscribeFinalizedHeads": lambda session, params: session.subscribe_heads(FINALIZED_HEAD),
     "chain_subscribeNewHeads": lambda session, params: session.subscribe_heads("chain_newHead"),
     "chain_unsubscribeAllHeads": lambda session, params: session.unsubscribe(params[0]),
     "chain_unsubscribeFinalizedHeads": lambda session, params: session.unsubscribe(params[0]),

@@ -1,7 +1,8 @@
-"""The runtime the stand-in speaks: real subtensor metadata, and the codec that comes with it.
+"""The runtimes the stand-in speaks: real subtensor metadata, and the codec that comes with it.
 
-Recorded metadata of spec version 461 (`data/NOTICE.md`). Two runtimes are served: `current`, which has the storage
-entry bittensor 11.3 reads before setting weights, and `recorded`, the runtime as it was, which lacks it.
+Recorded metadata (`data/NOTICE.md`), three runtimes from old to new: `recorded439`, spec version 439; `recorded`, spec
+version 461 as it was; `current`, the same with the storage entry bittensor 11.3 reads before setting weights, which
+both others lack.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any, Literal
 from loosh_pipeline.devnet.chain.scale import compact
 from loosh_pipeline.errors import DevnetError
 
-RuntimeName = Literal["current", "recorded"]
+RuntimeName = Literal["recorded439", "recorded", "current"]
+RUNTIMES: tuple[RuntimeName, ...] = ("recorded439", "recorded", "current")
+"""From old to new."""
 
 SPEC_NAME = "node-subtensor"
-SPEC_VERSION = 461
+SPEC_VERSIONS: Mapping[RuntimeName, int] = {"recorded439": 439, "recorded": 461, "current": 461}
+"""`current` answers as the runtime it was made from, unless a chain is upgraded to it: see `DevnetChain.upgrade`."""
 TRANSACTION_VERSION = 1
 SS58_FORMAT = 42
 RAO_PER_TAO = 10**9
@@ -28,6 +32,10 @@ RAO_PER_TAO = 10**9
 _V14 = (
     "subtensor_spec461_metadata_v14.scale.gz",
     "e84884bbe6d85cd302f268ceee14d628a4c2fae6901535b3ebc0f23376dec753",
+)
+_V15_OF_439 = (
+    "subtensor_spec439_metadata_v15.scale.gz",
+    "475e3dc4199ee12fe205f34c6725c404682a32455835de69b606c7a104bb381a",
 )
 _V15 = (
     "subtensor_spec461_plus_SubnetEpochConsensus_v15.scale.gz",
@@ -72,14 +80,16 @@ class StorageItem:
 
 
 class Runtime:
-    """Keys, values, calls and errors by the metadata, without any state."""
+    """Keys, values, calls and errors by the metadata, without any state. `metadata_v14` is None where unknown."""
 
-    def __init__(self, v15: bytes, v14: bytes) -> None:
+    def __init__(self, name: RuntimeName, spec_version: int, v15: bytes, v14: bytes | None) -> None:
         import bittensor_core
 
+        self.name = name
+        self.spec_version = spec_version
         self.metadata_v14 = v14
         self.metadata_v15 = v15
-        self._codec: Any = bittensor_core.Runtime(v15, SPEC_VERSION, TRANSACTION_VERSION, SS58_FORMAT)
+        self._codec: Any = bittensor_core.Runtime(v15, spec_version, TRANSACTION_VERSION, SS58_FORMAT)
         self._apis: Mapping[str, Mapping[str, Any]] = self._codec.runtime_api_map()
         self._errors = {
             (pallet["name"], error["name"]): (pallet["index"], error["index"])
@@ -90,8 +100,9 @@ class Runtime:
 
     @property
     def code_hash(self) -> bytes:
-        """Digest that tells this runtime from another of the same version."""
-        return blake2_256(self.metadata_v15)
+        """Digest that tells this runtime from every other: by its metadata, and by a version that is not its own."""
+        own = self.spec_version == SPEC_VERSIONS[self.name]
+        return blake2_256(self.metadata_v15 + (b"" if own else self.spec_version.to_bytes(4, "little")))
 
     @property
     def opaque_metadata_v15(self) -> bytes:
@@ -108,6 +119,10 @@ class Runtime:
 
     def key(self, item: StorageItem, params: Sequence[Any]) -> bytes:
         return bytes(self._codec.storage_key(item.pallet, item.name, list(params)))
+
+    def prefix(self, pallet: str, name: str) -> bytes:
+        """What the keys of all entries of a map start with."""
+        return bytes(self._codec.storage_prefix(pallet, name))
 
     def encode(self, type_name: str, value: Any) -> bytes:
         return bytes(self._codec.encode(type_name, value))
@@ -133,7 +148,15 @@ class Runtime:
 
 
 @cache
-def load_runtime(name: RuntimeName = "current") -> Runtime:
-    """The named runtime, its metadata checked against the recorded digests. Raises `DevnetError` if altered."""
+def load_runtime(name: RuntimeName = "current", spec_version: int | None = None) -> Runtime:
+    """The named runtime, its metadata checked against the recorded digests; it answers its own version unless told.
+
+    Raises `DevnetError` for a name that is no runtime's, and if a file is altered.
+    """
+    if name not in RUNTIMES:
+        raise DevnetError(f"there is no runtime {name!r}; there are {', '.join(RUNTIMES)}")
+    version = SPEC_VERSIONS[name] if spec_version is None else spec_version
+    if name == "recorded439":
+        return Runtime(name, version, _packaged(*_V15_OF_439), None)
     v15 = _packaged(*_V15)
-    return Runtime(v15 if name == "current" else _without_epoch_consensus(v15), _packaged(*_V14))
+    return Runtime(name, version, v15 if name == "current" else _without_epoch_consensus(v15), _packaged(*_V14))

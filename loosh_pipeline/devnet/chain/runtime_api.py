@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from loosh_pipeline.devnet.chain.runtime import RAO_PER_TAO, Runtime
+from loosh_pipeline.devnet.chain.epochs import activity_cutoff
+from loosh_pipeline.devnet.chain.runtime import RAO_PER_TAO
 from loosh_pipeline.devnet.chain.state import State
 
 NAME = "loosh devnet"
-_METADATA_V15 = (15).to_bytes(4, "little")
 _NO_AXON = dict.fromkeys(("block", "version", "ip", "port", "ip_type", "protocol", "placeholder1", "placeholder2"), 0)
 _NO_PROMETHEUS = dict.fromkeys(("block", "version", "ip", "port", "ip_type"), 0)
 _NO_SCORE = dict.fromkeys(
@@ -26,26 +26,19 @@ class NotModelled(Exception):
     """The stand-in has no such runtime API."""
 
 
-def call_runtime_api(runtime: Runtime, state: State, name: str, data: bytes) -> bytes:
+def call_runtime_api(state: State, name: str, data: bytes) -> bytes:
     """SCALE answer to `state_call`. Raises `NotModelled`, or `ValueError` on malformed parameters."""
-    if name == "Metadata_metadata_at_version":
-        return runtime.opaque_metadata_v15 if data == _METADATA_V15 else b"\0"
     answer = _ANSWERS.get(name)
     if answer is None:
         raise NotModelled(name)
     api, method = name.split("_", 1)
-    return runtime.encode_api_result(api, method, answer(state, data))
+    return state.runtime.encode_api_result(api, method, answer(state, data))
 
 
 def _netuid(data: bytes) -> int:
     if len(data) != 2:
         raise ValueError(f"a netuid is 2 bytes, got {len(data)}")
     return int.from_bytes(data, "little")
-
-
-def activity_cutoff(state: State, netuid: int) -> int:
-    """Blocks without new weights after which a validator is inactive."""
-    return int(state.get("ActivityCutoffFactorMilli", netuid) * state.get("Tempo", netuid) // 1000)
 
 
 def _registered(state: State, netuid: int) -> list[str]:
@@ -56,7 +49,7 @@ def _neurons_lite(state: State, data: bytes) -> list[dict[str, Any]]:
     netuid = _netuid(data)
     if not state.get("NetworksAdded", netuid):
         return []
-    permits, last_update = state.get("ValidatorPermit", netuid), state.get("LastUpdate", netuid)
+    active, permits, last_update = (state.get(name, netuid) for name in ("Active", "ValidatorPermit", "LastUpdate"))
     return [
         {
             **_NO_SCORE,
@@ -64,7 +57,7 @@ def _neurons_lite(state: State, data: bytes) -> list[dict[str, Any]]:
             "coldkey": state.get("Owner", hotkey),
             "uid": uid,
             "netuid": netuid,
-            "active": True,
+            "active": active[uid],
             "axon_info": state.get("Axons", netuid, hotkey) or _NO_AXON,
             "prometheus_info": _NO_PROMETHEUS,
             "stake": [[state.get("Owner", hotkey), state.get("TotalHotkeyAlpha", hotkey, netuid)]],
@@ -120,7 +113,7 @@ def _hyperparameters(state: State, netuid: int) -> dict[str, Any]:
         "adjustment_interval": 100,
         "target_regs_per_interval": 1,
         "max_regs_per_block": 1,
-        "serving_rate_limit": 50,
+        "serving_rate_limit": state.get("ServingRateLimit", netuid),
         "liquid_alpha_enabled": False,
         "alpha_high": 58_982,
         "alpha_low": 45_875,
@@ -155,12 +148,13 @@ def _columns(state: State, netuid: int) -> dict[str, Any]:
     stakes = [state.get("TotalHotkeyAlpha", hotkey, netuid) for hotkey in hotkeys]
     unscored = (
         *("pruning_score", "emission", "dividends", "incentives", "consensus", "trust", "rank"),
-        *("block_at_registration", "tao_stake", "collateral_locked", "collateral_min", "collateral_earned"),
+        *("tao_stake", "collateral_locked", "collateral_min", "collateral_earned"),
     )
     return {
         **dict.fromkeys(unscored, zeros),
         "hotkeys": hotkeys,
         "coldkeys": [state.get("Owner", hotkey) for hotkey in hotkeys],
+        "block_at_registration": [state.get("BlockAtRegistration", netuid, uid) for uid in range(len(hotkeys))],
         "identities": [None] * len(hotkeys),
         "axons": [state.get("Axons", netuid, hotkey) or _NO_AXON for hotkey in hotkeys],
         "active": state.get("Active", netuid),

@@ -1,4 +1,4 @@
-"""The two SCALE forms the node itself must read and write: compact integers and byte vectors.
+"""The few SCALE forms the node itself must read and write: compact integers, vectors of bytes and of numbers.
 
 Everything typed goes through the runtime's metadata (`runtime.py`). Format: the SCALE codec specification.
 """
@@ -44,3 +44,20 @@ def read_bytes(data: bytes, offset: int) -> tuple[bytes, int]:
     """The `Vec<u8>` at `offset`, and the offset after it."""
     length, start = read_compact(data, offset)
     return take(data, start, length), start + length
+
+
+def vector(data: bytes) -> bytes:
+    """`data` as a `Vec<u8>`."""
+    return compact(len(data)) + data
+
+
+def read_integer(data: bytes, offset: int, width: int) -> tuple[int, int]:
+    """The unsigned integer of `width` bytes at `offset`, and the offset after it."""
+    return int.from_bytes(take(data, offset, width), "little"), offset + width
+
+
+def read_u16s(data: bytes, offset: int) -> tuple[list[int], int]:
+    """The `Vec<u16>` at `offset`, and the offset after it."""
+    count, start = read_compact(data, offset)
+    body = take(data, start, 2 * count)
+    return [int.from_bytes(body[at : at + 2], "little") for at in range(0, len(body), 2)], start + len(body)

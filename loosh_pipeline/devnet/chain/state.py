@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from loosh_pipeline.devnet.chain.runtime import Runtime
-from loosh_pipeline.devnet.chain.scale import compact, read_compact
 from loosh_pipeline.devnet.chain.storage import Overlay, Reader
 
 SUBTENSOR = "SubtensorModule"
@@ -25,6 +24,13 @@ class State:
             raw = item.default
         return None if raw is None else self.runtime.decode(item.value_type, raw)
 
+    def raw(self, name: str, *params: Any, pallet: str = SUBTENSOR) -> bytes | None:
+        """The value as it is stored; None where it is absent."""
+        return self._reader.raw(self.runtime.key(self.runtime.item(pallet, name), params))
+
+    def raw_at(self, key: bytes) -> bytes | None:
+        return self._reader.raw(key)
+
     def nonce(self, address: str) -> int:
         return int(self.get("Account", address, pallet="System")["nonce"])
 
@@ -42,15 +48,17 @@ class MutableState(State):
         item = self.runtime.item(pallet, name)
         self.overlay.set_raw(self.runtime.key(item, params), self.runtime.encode(item.value_type, value))
 
-    def append(self, name: str, *params_and_value: Any, pallet: str = SUBTENSOR) -> None:
-        """Add one element to a list, without decoding the others: bytes decode to text where they read as such."""
-        *params, value = params_and_value
-        item = self.runtime.item(pallet, name)
-        key = self.runtime.key(item, params)
-        raw = self.overlay.raw(key) or compact(0)
-        count, start = read_compact(raw, 0)
-        element = self.runtime.encode(item.value_type, [value])[len(compact(1)) :]
-        self.overlay.set_raw(key, compact(count + 1) + raw[start:] + element)
+    def put_raw(self, name: str, *params_and_raw: Any, pallet: str = SUBTENSOR) -> None:
+        """Store a value that is encoded already; None removes it."""
+        *params, raw = params_and_raw
+        self.overlay.set_raw(self.runtime.key(self.runtime.item(pallet, name), params), raw)
+
+    def put_element(self, name: str, *params_and_element: Any) -> None:
+        """`put_element("LastUpdate", netuid, uid, block)`: one element of a list that is long enough."""
+        *params, position, value = params_and_element
+        elements = list(self.get(name, *params))
+        elements[position] = value
+        self.put(name, *params, elements)
 
     def nested(self) -> MutableState:
         """A state above this one, for an extrinsic that may fail."""

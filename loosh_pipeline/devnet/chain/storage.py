@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 
 class Reader(Protocol):
-    """Raw storage at one moment."""
+    """Raw storage at one moment. `keys` may name some that are absent."""
 
     def raw(self, key: bytes) -> bytes | None: ...
+
+    def keys(self, prefix: bytes) -> Iterable[bytes]: ...
 
 
 class VersionedStorage:
@@ -44,6 +47,18 @@ class VersionedStorage:
         """Keys that exist at the end of `block`, in order."""
         return (key for key in sorted(self._blocks) if key.startswith(prefix) and self.get(key, block) is not None)
 
+    def rewind(self, block: int) -> dict[int, dict[bytes, bytes | None]]:
+        """Undo what was written after `block`; returns it, by block."""
+        undone: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        for key, blocks in list(self._blocks.items()):
+            kept, values = bisect_right(blocks, block), self._values[key]
+            for number, value in zip(blocks[kept:], values[kept:], strict=True):
+                undone[number][key] = value
+            del blocks[kept:], values[kept:]
+            if not blocks:
+                del self._blocks[key], self._values[key]
+        return undone
+
     def entries(self) -> int:
         """How many values are held, history included."""
         return sum(map(len, self._blocks.values()))
@@ -59,6 +74,9 @@ class StorageAt:
     def raw(self, key: bytes) -> bytes | None:
         return self._storage.get(key, self._block)
 
+    def keys(self, prefix: bytes) -> Iterable[bytes]:
+        return self._storage.keys(prefix, self._block)
+
 
 class Overlay:
     """Writes on top of a reader, to be committed or dropped as a whole."""
@@ -69,6 +87,10 @@ class Overlay:
 
     def raw(self, key: bytes) -> bytes | None:
         return self.writes[key] if key in self.writes else self._below.raw(key)
+
+    def keys(self, prefix: bytes) -> Iterable[bytes]:
+        written = {key for key in self.writes if key.startswith(prefix)}
+        return sorted(written.union(self._below.keys(prefix)))
 
     def set_raw(self, key: bytes, value: bytes | None) -> None:
         self.writes[key] = value
