@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import accumulate, groupby
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -149,10 +149,14 @@ def network_emissions(
 
 def _network_rows(paid: pl.DataFrame) -> Iterator[EmissionRow]:
     """What each round paid, the oldest first; who was not measured is not in it."""
-    measured = paid.filter(pl.col("measured")).sort("received_at", "challenge_id", "hotkey")
-    rows = measured.select("received_at", "challenge_id", "hotkey", "payout").iter_rows()
-    for (at, _), of_round in groupby(rows, key=lambda row: (row[0], row[1])):
-        yield EmissionRow(at, {hotkey: payout for _, _, hotkey, payout in of_round})
+    rounds = (
+        paid.filter(pl.col("measured"))
+        .group_by("challenge_id")
+        .agg(pl.col("received_at").first(), "hotkey", "payout")
+        .sort("received_at", "challenge_id")
+    )
+    for _, at, hotkeys, payouts in rounds.iter_rows():
+        yield EmissionRow(at, dict(zip(hotkeys, payouts, strict=True)))
 
 
 def _records(paid: pl.DataFrame, rule: EmissionRule) -> Iterator[Emission]:
@@ -203,8 +207,3 @@ def _weighed(emissions: Sequence[Emission]) -> tuple[Emission, ...]:
     if not total > 0:
         return tuple(emissions)
     return tuple(replace(each, weight=each.emission / total) for each in emissions)
-
-
-def unsound(emissions: Sequence[Emission]) -> list[str]:
-    """Whose emission is no number from 0 on, and what it is: one of them would spoil every weight."""
-    return [f"{e.hotkey} {e.emission}" for e in emissions if not (math.isfinite(e.emission) and e.emission >= 0)]

@@ -38,7 +38,7 @@ def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
     decay = 0.5 ** ((times[-1] - times) / (half_life_h * MS_PER_H))
     since = np.cumsum(decay[::-1])[::-1]
     runs = seen["hotkey"].rle().struct.unnest()
-    first = np.concatenate([[0], np.cumsum(runs["len"].to_numpy())[:-1]])
+    first = np.cumsum(runs["len"].to_numpy(), dtype=np.int64) - runs["len"].to_numpy()
     there = np.add.reduceat(np.where(seen["available"].to_numpy(), decay[look], 0.0), first)
     share = np.minimum((PRIOR_LOOKS + there) / (PRIOR_LOOKS + since[look[first]]), 1.0)
     return {Hotkey(hotkey): float(value) for hotkey, value in zip(runs["value"].to_list(), share, strict=True)}

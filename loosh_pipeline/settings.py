@@ -147,7 +147,9 @@ class Settings(BaseSettings):
     weights_min_rounds: int = Field(1, ge=1, description="scored rounds in the lookback before weights are set")
 
     # from emissions to weights: docs/weights.md
-    emissions_half_life_h: float = Field(12.0, gt=0, description="age at which a round counts half as much as a new one")
+    emissions_half_life_h: float = Field(
+        12.0, gt=0, description="age at which a round counts half as much as a new one"
+    )
     emissions_full_evidence_rounds: float = Field(10.0, ge=1, description="effective rounds from which pay is full")
     emissions_emergency_lookback_h: float = Field(168.0, gt=0, description="the longest lookback, in an emergency")
     weights_degraded_at: float = Field(0.8, gt=0, le=1, description="part of the activity cutoff that has passed")
@@ -249,8 +251,8 @@ class Settings(BaseSettings):
             )
         if (self.weights_burn_hotkey is None) != (self.weights_burn_share == 0):
             raise ValueError(
-                f"WEIGHTS_BURN_HOTKEY is {self.weights_burn_hotkey} and WEIGHTS_BURN_SHARE {self.weights_burn_share:g}; "
-                "set both, or neither"
+                f"WEIGHTS_BURN_HOTKEY is {self.weights_burn_hotkey} and WEIGHTS_BURN_SHARE is "
+                f"{self.weights_burn_share:g}; set both, or neither"
             )
         if self.weights_degraded_at > self.weights_emergency_at:
             raise ValueError(

@@ -224,6 +224,4 @@ class NetworkPay:
             if getattr(self, name) > 1:
                 raise ValueError(f"profile parameter {name} is {getattr(self, name)}; it must be between 0 and 1")
         if self.degraded_at > self.emergency_at:
-            raise ValueError(
-                f"degraded_at ({self.degraded_at}) must not be above emergency_at ({self.emergency_at})"
-            )
+            raise ValueError(f"degraded_at ({self.degraded_at}) must not be above emergency_at ({self.emergency_at})")
