@@ -7,6 +7,7 @@ from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
+from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
 from loosh_pipeline.emissions import EmissionRule, Payroll, payroll, rounds_by_version
 from loosh_pipeline.policy.bases import unsound
@@ -31,7 +32,7 @@ from resources.store import Store, preview, run_key, written
         "a ramp for newcomers, times how much of the time a miner was there. The next longer lookback is taken only "
         "when nobody earned and weights are pressing."
     ),
-    deps=[consensus_scores],
+    deps=[consensus_scores, miner_availability],
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
