@@ -38,7 +38,15 @@ GROUPS = {
         "heatmaps",
         "narratives",
     },
-    "weights": {"emissions", "weight_proposal", "shadow_emissions", "accusations", "weights", "weight_receipts"},
+    "weights": {
+        "emissions",
+        "weight_proposal",
+        "shadow_emissions",
+        "accusations",
+        "weights",
+        "weight_receipts",
+        "penalties",
+    },
 }
 
 

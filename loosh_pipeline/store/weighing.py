@@ -55,9 +55,12 @@ def ever_answered(engine: Engine) -> frozenset[Hotkey]:
 
 
 def view_at(tables: Tables, at: datetime) -> NetworkView | None:
-    """What the Challenge API had last said at a time; None when it had said nothing yet."""
+    """What the Challenge API had last said at a time; None when it had said nothing yet.
+
+    Names that earlier versions gave (`~` and a hash) do not sort by time, and are passed over.
+    """
     moment = at.astimezone(UTC)
     for key in tables.newest_first("network_view", moment.date()):
-        if key.name <= f"{moment:%Y%m%dT%H%M%S%f}":
+        if not key.name.startswith("~") and key.name.partition("-")[0] <= f"{moment:%Y%m%dT%H%M%S%f}":
             return network_view_of(tables.read("network_view", key))
     return None
