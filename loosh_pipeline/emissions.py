@@ -163,7 +163,7 @@ def _records(paid: pl.DataFrame, rule: EmissionRule) -> Iterator[Emission]:
     """Counts, mean and evidence of every miner of a table, in order of hotkeys."""
     ordered = paid.sort("hotkey")
     runs = ordered["hotkey"].rle().struct.unnest()
-    at_ms, payouts = ordered["received_at"].to_physical().to_numpy(), ordered["payout"].to_numpy()
+    at_ms, payouts = ordered["received_at"].dt.epoch("ms").to_numpy(), ordered["payout"].to_numpy()
     answered = ordered["answered"].to_numpy()
     ends = list(accumulate(runs["len"].to_list()))
     for hotkey, start, end in zip(runs["value"].to_list(), [0, *ends], ends, strict=False):

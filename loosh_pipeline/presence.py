@@ -33,7 +33,7 @@ def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
     seen = seen.filter(pl.col("available").any().over("taken_at")).sort("hotkey", "taken_at")
     if seen.is_empty():
         return {}
-    at_ms = seen["taken_at"].to_physical().to_numpy()
+    at_ms = seen["taken_at"].dt.epoch("ms").to_numpy()
     times, look = np.unique(at_ms, return_inverse=True)
     decay = 0.5 ** ((times[-1] - times) / (half_life_h * MS_PER_H))
     since = np.cumsum(decay[::-1])[::-1]

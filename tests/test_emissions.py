@@ -123,7 +123,7 @@ def test_a_newer_round_counts_more() -> None:
 
 
 def test_luck_in_the_draw_costs_nobody_who_has_enough_rounds() -> None:
-    """Shrinking by n / (n + k) would pay the one of 60 rounds a seventh more than the one of 12, for the same work."""
+    """Shrinking by n / (n + k) would pay the one of 60 rounds an eighth more than the one of 12, for the same work."""
     found = by_hotkey(aggregate(paid(*[("seldom", 1.0, 0.8)] * 12, *[("often", 1.0, 0.8)] * 60), {}))
     assert found["seldom"].emission == pytest.approx(found["often"].emission)
 
