@@ -10,6 +10,7 @@ from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
 from loosh_pipeline.emissions import EmissionRule, Payroll, payroll, rounds_by_version
+from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.policy.bases import unsound
 from loosh_pipeline.policy.modes import lookbacks_h, mode_of
 from loosh_pipeline.presence import LOOKS, coverage_of
@@ -48,7 +49,14 @@ def emissions(
     profile, key = paying_profile(settings), run_key(now, context.run.run_id)
     mode = _mode(store, Hotkey(signer.ss58_address), settings)
     for lookback_h in lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h):
-        window, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
+        try:
+            window, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
+        except Exception as error:
+            if mode is not Mode.EMERGENCY:
+                raise
+            # One broken table must not cost the validator its place: the last weights are still known.
+            context.log.exception("nothing can be said of the last %g h: %s", lookback_h, error)
+            window, paid = Window((), {}), Payroll((), None)
         if _anybody(paid.emissions, store):
             break
     if paid.settlement is not None:
@@ -92,7 +100,10 @@ def paid_over(
         window = store.score_tables.window(connection, profile, since)
     rule = EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
     coverage = coverage_of(store.tables.columns("miner_availability", LOOKS, since), rule.half_life_h)
-    return window, payroll(window, profile, now, coverage=coverage, mode=mode, rule=rule)
+    paid = payroll(window, profile, now, coverage=coverage, mode=mode, rule=rule)
+    if mode is Mode.EMERGENCY and (wrong := unsound(paid.emissions)):
+        raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
+    return window, paid
 
 
 def _mode(store: Store, own: Hotkey, settings: Settings) -> Mode:

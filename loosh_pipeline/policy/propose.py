@@ -87,7 +87,7 @@ def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
 
 def _sybils(inputs: Inputs, basis: Basis) -> Rule:
     """A part of their pay, or all of it where nothing was earned."""
-    policy, scores, evidence = inputs.policy, _scores(inputs), _evidence(inputs)
+    policy, scores, evidence = inputs.policy, _scores(inputs), _evidence(inputs, basis)
     if basis not in EARNED:
         return partial(unaccused, scores=scores, evidence=evidence, needs_evidence=policy.sybil_evidence)
 
@@ -138,10 +138,11 @@ def _limits(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
 def _candidates(inputs: Inputs, basis: Basis) -> list[Hotkey]:
     """Who may be given the smallest weight: serving miners that answered and are not suspected, the best first."""
     earned = inputs.earned.by_hotkey()
-    answered = {h for h, each in earned.items() if each.answered} if basis in EARNED else inputs.known
+    answered, there = {h for h, each in earned.items() if each.answered}, serving_miners_of(inputs)
+    answered |= set() if basis in EARNED else inputs.known
     rank = {h: (-earned[h].emission, -earned[h].mean_payout) if h in earned else (0.0, 0.0) for h in answered}
-    found = {h: 1.0 for h in sorted(answered, key=lambda h: (rank[h], h)) if h in serving_miners_of(inputs)}
-    scores, evidence = _scores(inputs), _evidence(inputs)
+    found = {h: 1.0 for h in sorted(answered & there, key=lambda h: (rank[h], h))}
+    scores, evidence = _scores(inputs), _evidence(inputs, basis)
     return list(unaccused(found, scores, evidence, needs_evidence=inputs.policy.sybil_evidence).shares)
 
 
@@ -159,6 +160,8 @@ def _scores(inputs: Inputs) -> dict[Hotkey, float]:
     return {} if inputs.view is None else dict(inputs.view.sybil_scores)
 
 
-def _evidence(inputs: Inputs) -> dict[Hotkey, str]:
+def _evidence(inputs: Inputs, basis: Basis) -> dict[Hotkey, str]:
     asked = {each.hotkey for each in inputs.earned.emissions}
+    if basis not in EARNED:  # nobody may have been asked lately
+        asked |= inputs.known | (set() if inputs.last is None else inputs.last.shares.keys())
     return evidence_against(asked, inputs.earned.sources, inputs.subnet)

@@ -78,7 +78,7 @@ def test_a_sound_proposal_passes_all() -> None:
 
 
 @pytest.mark.parametrize(("name", "bad", "reason"), BAD)
-def test_each_check_fails_on_its_own_case(name: str, bad: tuple[Proposal, Any], reason: str) -> None:
+def test_s31_each_check_fails_on_its_own_case(name: str, bad: tuple[Proposal, Any], reason: str) -> None:
     found = seen(name, *bad)
     assert (found.passed, found.blocks) == (False, True)
     assert reason in found.reason
@@ -144,6 +144,15 @@ def test_a_proposal_is_judged_by_what_is_known_when_it_is_submitted() -> None:
     proposal, made_of = case()
     later = replace(made_of, at=NOON + timedelta(hours=2))
     assert [line.partition(":")[0] for line in unmet(proposal, later)] == ["recent"]
+
+
+def test_all_may_be_burnt() -> None:
+    there = subnet(miner("a", 1), miner("owner", 2))
+    proposal, made_of = case(
+        earnings={"a": 1.0}, subnet=there, rules={"burn_hotkey": "owner", "burn_share": 1.0, "min_miners": 3}
+    )
+    assert proposal.shares == {"a": 0.0, "owner": 1.0}
+    assert unmet(proposal, made_of) == []
 
 
 def test_checks_that_are_set_to_one_are_off() -> None:

@@ -67,6 +67,12 @@ def test_in_an_emergency_the_last_weights_stand_as_far_as_they_may() -> None:
     assert {act.rule for act in proposal.acts} == {"registered", "serving", "sybil_penalty"}
 
 
+def test_where_nobody_was_asked_lately_who_ever_answered_is_evidence_too() -> None:
+    there = subnet(miner("a", 1, coldkey="x"), miner("twin", 2, coldkey="x"), miner("b", 3), blocks_since=EMERGENCY)
+    proposal = proposed({}, subnet=there, last=last(a=0.5, b=0.5), known=frozenset({"twin"}), scores={"a": 0.9})
+    assert paid(proposal) == {"b": 1.0}
+
+
 def test_what_was_burnt_last_time_is_burnt_once() -> None:
     there = subnet(miner("a", 1), miner("owner", 2), blocks_since=EMERGENCY)
     proposal = proposed(

@@ -307,6 +307,14 @@ def test_columns_of_what_was_made_since_a_time(tables: Tables) -> None:
     assert tables.columns("looks", {"n": pl.Int64}, NOON + timedelta(hours=2)).schema == {"n": pl.Int64}
 
 
+def test_columns_of_what_is_no_table_are_an_error_that_names_it(tables: Tables) -> None:
+    written = tables.write("looks", TableKey.of(f"{NOON:%Y%m%dT%H%M%S%f}-9", NOON), pl.DataFrame({"n": [1]}))
+    with tables._fs.open(written.path, "wb") as file:
+        file.write(b"broken")
+    with pytest.raises(StoreError, match=r"readable.*delete it"):
+        tables.columns("looks", {"n": pl.Int64}, NOON)
+
+
 def test_views_join_tables_of_an_older_shape(tables: Tables) -> None:
     tables.write("scores", TableKey(TODAY, "old"), frame(1))
     tables.write("scores", TableKey(TODAY, "new"), frame(2).with_columns(b=pl.lit("x")))
