@@ -11,6 +11,7 @@ from loosh_pipeline.policy.burn import burn
 from loosh_pipeline.policy.caps import entity_cap, max_share
 from loosh_pipeline.policy.entities import entities_of
 from loosh_pipeline.policy.filters import (
+    VIEW_LASTS,
     enough_evidence,
     listed_validators,
     no_validators,
@@ -157,7 +158,9 @@ def serving_miners_of(inputs: Inputs) -> set[Hotkey]:
 
 
 def _scores(inputs: Inputs) -> dict[Hotkey, float]:
-    return {} if inputs.view is None else dict(inputs.view.sybil_scores)
+    """The Challenge API's sybil scores, as long as they are believed."""
+    view = inputs.view
+    return {} if view is None or inputs.at - view.taken_at > VIEW_LASTS else dict(view.sybil_scores)
 
 
 def _evidence(inputs: Inputs, basis: Basis) -> dict[Hotkey, str]:
