@@ -65,11 +65,13 @@ def propose(inputs: Inputs) -> Proposal:
 def _ruled(start: Start, inputs: Inputs, mode: Mode) -> Ruled:
     """All rules, in order. Sorted first, so that the order in which shares are given changes no bit."""
     shares = normalised({hotkey: start.shares[hotkey] for hotkey in sorted(start.shares)})
-    if inputs.profile == NetworkProfile.name and start.basis in EARNED:
+    network = inputs.profile == NetworkProfile.name
+    if network and start.basis in EARNED:
         who = network_rules(inputs)
     else:
-        who = [*_filters(inputs, mode, start.basis), _sybils(inputs, start.basis), _entities(inputs)]
-    return chained(shares, [*who, *_limits(inputs, mode, start.basis)])
+        who = [*_filters(inputs, mode, start.basis), _sybils(inputs, start.basis)]
+    cap = 1.0 if network else inputs.policy.entity_cap  # its method knows no entities
+    return chained(shares, [*who, *_limits(inputs, mode, start.basis, cap)])
 
 
 def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
@@ -105,30 +107,23 @@ def _sybils(inputs: Inputs, basis: Basis) -> Rule:
     return penalty
 
 
-def _entities(inputs: Inputs) -> Rule:
-    """Those of hotkeys that earn: whoever else announces an address, it costs nothing to announce another's."""
-    policy = inputs.policy
-
-    def caps(shares: Shares) -> Ruled:
-        return entity_cap(shares, _joined(shares, inputs), policy.entity_cap)
-
-    return caps
-
-
 def _joined(shares: Shares, inputs: Inputs) -> dict[Hotkey, Hotkey]:
+    """The entities of hotkeys that earn: it costs nobody anything to announce the address of another."""
     return entities_of(each for each in inputs.subnet.neurons if shares.get(each.hotkey, 0.0) > 0)
 
 
-def _limits(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
-    """What holds for whoever is paid, by whichever profile."""
+def _limits(inputs: Inputs, mode: Mode, basis: Basis, cap: float) -> list[Rule]:
+    """How much whom, once it is clear who is paid."""
     policy, subnet = inputs.policy, inputs.subnet
-    cap = 1.0 if inputs.profile == NetworkProfile.name else policy.entity_cap
     most = min(policy.max_share, subnet.max_weight_share)
 
-    def maximum(shares: Shares) -> Ruled:
+    def of_entities(shares: Shares) -> Ruled:
+        return entity_cap(shares, _joined(shares, inputs), cap)
+
+    def of_miners(shares: Shares) -> Ruled:
         return max_share(shares, _joined(shares, inputs), cap, most)
 
-    rules: list[Rule] = [maximum]
+    rules: list[Rule] = [of_entities, of_miners]
     if policy.burn_hotkey is not None:
         rules.append(partial(burn, hotkey=policy.burn_hotkey, part=policy.burn_share, subnet=subnet, own=inputs.own))
     if pads(mode):
