@@ -81,14 +81,29 @@ def payroll(
     mode: Mode = Mode.NORMAL,
     rule: EmissionRule = DEFAULT_RULE,
 ) -> Payroll:
-    """The emissions of a window under a profile, sorted by hotkey.
+    """The emissions of a window under a profile, sorted by hotkey; as `emissions_from`."""
+    settlement = None if isinstance(profile, NetworkProfile) else settle(window.rounds, profile)
+    payouts = stored_payouts(window) if settlement is None else settlement.payouts()
+    paid = paid_frame(window, payouts)
+    return Payroll(emissions_from(paid, profile, now, coverage=coverage, mode=mode, rule=rule), settlement)
+
+
+def emissions_from(
+    paid: pl.DataFrame,
+    profile: ScoringProfile,
+    now: datetime,
+    *,
+    coverage: Mapping[Hotkey, float] | None = None,
+    mode: Mode = Mode.NORMAL,
+    rule: EmissionRule = DEFAULT_RULE,
+) -> tuple[Emission, ...]:
+    """The emissions of a `PAID` table under a profile, sorted by hotkey.
 
     `coverage` counts under the robust profile (1 for whom it does not name), `mode` under the network's.
     """
     if isinstance(profile, NetworkProfile):
-        return Payroll(network_emissions(paid_frame(window, stored_payouts(window)), now, mode, rule), None)
-    settlement = settle(window.rounds, profile)
-    return Payroll(aggregate(paid_frame(window, settlement.payouts()), coverage or {}, rule), settlement)
+        return network_emissions(paid, now, mode, rule)
+    return aggregate(paid, coverage or {}, rule)
 
 
 def paid_frame(window: Window, payouts: Mapping[ChallengeId, Mapping[Hotkey, float]]) -> pl.DataFrame:
