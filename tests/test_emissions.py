@@ -48,7 +48,7 @@ def by_hotkey(emissions: tuple[Emission, ...]) -> dict[str, Emission]:
 
 
 def asks() -> st.SearchStrategy[list[tuple[str, float, float | None]]]:
-    payout = st.none() | st.floats(0.0, 3.0)
+    payout = st.none() | st.just(0.0) | st.floats(1e-6, 3.0)
     return st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0.0, 48.0), payout), max_size=40)
 
 
