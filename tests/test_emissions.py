@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
@@ -30,6 +30,8 @@ from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.window import settle
 from loosh_pipeline.store.score_tables import Window
 from tests.builders import NOON, measure, neutral_round, round_scores, score
+
+UNHURRIED = settings(deadline=None, max_examples=80)
 
 SUM_TOLERANCE = 1e-9
 
@@ -52,6 +54,7 @@ def asks() -> st.SearchStrategy[list[tuple[str, float, float | None]]]:
     return st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0.0, 48.0), payout), max_size=40)
 
 
+@UNHURRIED
 @given(asks())
 def test_weights_are_shares_of_one_or_all_zero(given_: list[tuple[str, float, float | None]]) -> None:
     result = aggregate(paid(*given_), {})
@@ -64,6 +67,7 @@ def test_weights_are_shares_of_one_or_all_zero(given_: list[tuple[str, float, fl
         assert 1 - 1e-9 <= each.evidence <= each.asked + 1e-9
 
 
+@UNHURRIED
 @given(asks(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_bit(given_: list[tuple[str, float, float | None]], random: Any) -> None:
     frame = paid(*given_)
@@ -73,6 +77,7 @@ def test_the_order_of_rows_changes_no_bit(given_: list[tuple[str, float, float |
     assert network_emissions(frame[order], NOON) == network_emissions(frame, NOON)
 
 
+@UNHURRIED
 @given(asks(), st.floats(0.1, 24.0))
 def test_w_16_a_failed_ask_costs_the_more_the_later_it_was(
     given_: list[tuple[str, float, float | None]], ago: float

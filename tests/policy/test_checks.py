@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import Mode, Proposal
@@ -17,6 +17,8 @@ from loosh_pipeline.policy.checks import CHECKS, WAIVABLE, judged, total_variati
 from loosh_pipeline.policy.propose import propose
 from tests.builders import NOON, emission
 from tests.policy.cases import earned, inputs, last, miner, same_source, subnet
+
+UNHURRIED = settings(deadline=None, max_examples=80)
 
 EARNINGS = {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}
 
@@ -165,6 +167,7 @@ def test_checks_that_are_set_to_one_are_off() -> None:
 SHARES = st.dictionaries(st.sampled_from("abcdef"), st.floats(0.0, 1.0))
 
 
+@UNHURRIED
 @given(SHARES, SHARES)
 def test_change_is_a_distance(one: dict[str, float], other: dict[str, float]) -> None:
     assert total_variation(one, other) == total_variation(other, one)  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ from loosh_pipeline.policy.sybil import penalised
 from tests.builders import emission, network_view
 from tests.policy.cases import OWN, earned, inputs, last, miner, proposed, same_source, subnet
 
+UNHURRIED = settings(deadline=None, max_examples=80)
+
 NORMAL, DEGRADED, EMERGENCY = 100, 4000, 4500
 NOBODY = {"a": 0.0, "b": 0.0, "c": 0.0}
 
@@ -177,8 +179,8 @@ def made(world: dict[str, Any]) -> Any:
     return propose(inputs(**world))
 
 
+@UNHURRIED
 @given(worlds())
-@settings(max_examples=200)
 def test_what_always_holds(world: dict[str, Any]) -> None:
     proposal, there = made(world), world["subnet"].by_hotkey()
     shares, total = paid(proposal), math.fsum(proposal.shares.values())
@@ -199,6 +201,7 @@ def test_what_always_holds(world: dict[str, Any]) -> None:
         assert proposal.basis in ("lookback", "nothing")
 
 
+@UNHURRIED
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_what_is_given_changes_no_bit(world: dict[str, Any], random: Any) -> None:
     there = world["subnet"]
@@ -214,6 +217,7 @@ def test_the_order_of_what_is_given_changes_no_bit(world: dict[str, Any], random
     assert made(mixed) == made(world)
 
 
+@UNHURRIED
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_the_worse_the_score_the_less_is_left(one: float, other: float) -> None:
     low, high = sorted((one, other))
