@@ -44,5 +44,4 @@ def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
     decay = 0.5 ** ((times[-1] - times) / (half_life_h * MS_PER_H))
     since = np.cumsum(decay[::-1])[::-1][seen.argmax(axis=1)]
     share = np.minimum((PRIOR_LOOKS + (there * decay).sum(axis=1)) / (PRIOR_LOOKS + since), 1.0)
-    found = seen.any(axis=1)
-    return {Hotkey(name): float(part) for name, part, known in zip(names, share, found, strict=True) if known}
+    return {Hotkey(names[i]): float(share[i]) for i in np.flatnonzero(seen.any(axis=1)).tolist()}
