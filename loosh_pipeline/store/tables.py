@@ -13,9 +13,10 @@ import io
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import takewhile
 from typing import Any, Protocol
 
 import fsspec
@@ -142,6 +143,23 @@ class Tables:
             if until is None or day <= until:
                 files = self._fs.glob(f"{self._root}/{asset}/day={day.isoformat()}/*.parquet")
                 yield from (TableKey.named(day, os.path.basename(file)) for file in sorted(files, reverse=True))
+
+    def columns(self, asset: str, schema: Mapping[str, Any], since: datetime) -> pl.DataFrame:
+        """Some columns of all tables of an asset that were made since then, where names begin with the time.
+
+        Faster than a view for hundreds of small files. Raises StoreError when one of them is no readable table.
+        """
+        stem = f"{since.astimezone(UTC):%Y%m%dT%H%M%S%f}"
+        paths = [self.path(asset, key) for key in takewhile(lambda key: key.name >= stem, self.newest_first(asset))]
+        if not paths:
+            return pl.DataFrame(schema=schema)
+        if self._local:
+            try:
+                return pl.scan_parquet(paths, glob=False).select(list(schema)).collect()
+            except pl.exceptions.PolarsError as error:
+                raise StoreError(f"a table of {asset} since {since} is not readable: {error}; delete it") from error
+        contents = self._fs.cat(paths)
+        return pl.concat([_rows(path, contents[path]).select(list(schema)) for path in paths])
 
     def days(self, asset: str) -> list[date]:
         """Days for which an asset has tables, oldest first."""
