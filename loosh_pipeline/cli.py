@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loosh_pipeline import cli_chain
 from loosh_pipeline.cli_challenges import send
 from loosh_pipeline.errors import ConfigError, LooshError
 from loosh_pipeline.scorers import model_warning
@@ -27,6 +28,8 @@ wallet_app = typer.Typer(no_args_is_help=True, help="Keys of this validator.")
 app.add_typer(wallet_app, name="wallet")
 challenges_app = typer.Typer(no_args_is_help=True, help="Challenges, for whoever tries a validator out.")
 app.add_typer(challenges_app, name="challenges")
+chain_app = typer.Typer(no_args_is_help=True, help="This validator on the chain.")
+app.add_typer(chain_app, name="chain")
 out = Console()
 err = Console(stderr=True)
 
@@ -210,6 +213,9 @@ def wallet_new(
 
 
 challenges_app.command("send")(_told(send))
+chain_app.command("status")(_told(cli_chain.status))
+chain_app.command("serve")(_told(cli_chain.serve))
+chain_app.command("acknowledge")(_told(cli_chain.acknowledge))
 
 
 def _interruptible() -> None:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.weights import weights_due
+from loosh_pipeline.chain.readiness import not_ready
+from loosh_pipeline.errors import LooshError
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
 from sensors.jobs import held_up, set_weights
@@ -34,6 +35,10 @@ def weights_schedule(
             f"{scored} rounds were scored in the last {settings.emissions_lookback_h:g} h; "
             f"WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"
         )
-    snapshot = chain.snapshot(settings.netuid)
-    reason = weights_due(snapshot, chain.identity(), settings.weights_interval_blocks)
-    return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+    try:
+        subnet, own_hotkey = chain.snapshot(settings.netuid), chain.identity()
+    except LooshError as error:  # a chain that is away for hours must not fill the history with failed ticks
+        return dg.SkipReason(f"the chain could not be read: {error}")
+    rows = store.submissions.recent(settings.netuid, own_hotkey)
+    not_yet = not_ready(subnet, own_hotkey, settings.weights_interval_blocks, rows)
+    return dg.RunRequest() if not_yet is None else dg.SkipReason(not_yet.text)

@@ -124,6 +124,8 @@ def test_what_decides_about_weights_blocks_them() -> None:
         "not_all_zero": True,
         "sums_to_one": True,
         "evidence_behind_each": True,
+        "validator_in_order": False,
+        "weights_in_time": False,
         "weights_on_chain": False,
     }
 
@@ -135,7 +137,10 @@ def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
     )
     schedules = {schedule.name: schedule.default_status for schedule in defs.schedules or ()}
     assert schedules == dict.fromkeys(
-        ("weights_schedule", "context_schedule", "availability_schedule", "network_view_schedule"),
+        (
+            *("weights_schedule", "receipts_schedule"),
+            *("context_schedule", "availability_schedule", "network_view_schedule"),
+        ),
         dg.DefaultScheduleStatus.RUNNING,
     )
 

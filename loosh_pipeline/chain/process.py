@@ -92,7 +92,8 @@ class ProcessChain:
                 self._endpoints.failed(address, datetime.now(UTC))
                 if operation in SENDING and not isinstance(error, NotSubmitted | StaleChain):
                     raise
-                log.warning("%s", error)
+                if position < len(addresses) - 1:
+                    log.warning("%s; asking the next endpoint", error)
                 failures.append(error)
             else:
                 self._endpoints.worked(address)

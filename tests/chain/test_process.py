@@ -17,8 +17,9 @@ import pytest
 from loosh_pipeline.chain.messages import REQUEST, ChainRequest
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.process import ProcessChain
+from loosh_pipeline.chain.readiness import not_ready
 from loosh_pipeline.chain.wallet import WalletInfo
-from loosh_pipeline.chain.weights import matches, plan_weights, weights_due
+from loosh_pipeline.chain.weights import matches, plan_weights
 from loosh_pipeline.devnet.chain.server import ClientSession
 from loosh_pipeline.domain import Block, Metagraph, Uid, WeightPlan
 from loosh_pipeline.errors import ChainError, ConfigError, NotSubmitted
@@ -45,7 +46,7 @@ def test_weights_are_set_and_read_back(
         settings = served.settings()
         chain: Chain = ProcessChain(settings)
         own, subnet = chain.identity(), chain.snapshot(settings.netuid)
-        assert weights_due(subnet, own, interval_blocks=1) is None
+        assert not_ready(subnet, own) is None
         plan = plan_of(subnet, own)
         submission = chain.submit_weights(plan)
         observed = chain.observe(settings.netuid, own)

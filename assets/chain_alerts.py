@@ -1,0 +1,17 @@
+"""What should be looked at on the chain, as checks beside the assets that it concerns."""
+
+import dagster as dg
+
+from loosh_pipeline.chain.alerts import Topic, alerts
+from loosh_pipeline.chain.port import Chain
+from resources.store import Store
+
+
+def told(store: Store, chain: Chain, topic: Topic) -> dg.AssetCheckResult:
+    """A warning for every alert of a topic; none passes."""
+    found = [each for each in alerts(store.standing(chain.identity())) if each.topic == topic]
+    return dg.AssetCheckResult(
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={each.code: f"{each.text}. To do: {each.action}" for each in found} or {"alerts": "none"},
+    )
