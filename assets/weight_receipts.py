@@ -35,8 +35,8 @@ def weight_receipts(
     if not newest:
         return dg.MaterializeResult(metadata={"state": NOTHING})
     try:
-        with store.writing_weights(context.run.run_id) as lease:
-            row, observed = review(chain, store.submissions, lease, newest[0])
+        with store.desk(chain, context.run.run_id) as desk:
+            row, observed = review(desk, newest[0])
     except NotTheWriter as error:
         return dg.MaterializeResult(metadata={"state": newest[0].state.value, "skipped": str(error)})
     now = utc_now()

@@ -9,15 +9,14 @@ from assets.challenges import OWNERS
 from assets.emissions import newest_emissions
 from assets.weight_proposal import weight_proposal
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.readiness import NotYet, not_ready
+from loosh_pipeline.chain.readiness import NotYet
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
-from loosh_pipeline.domain import Emission, Hotkey, Metagraph
+from loosh_pipeline.domain import Emission, Proposal
 from loosh_pipeline.emissions import CHECKS
 from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.leases import Lease
 from loosh_pipeline.store.weight_frames import weights_frame
-from loosh_pipeline.weight_setting import review, submit, too_old, utc_now
+from loosh_pipeline.weight_setting import set_weights, too_old, utc_now
 from resources.store import Store, preview, written
 
 RATE_LIMITED = "rate_limited"
@@ -39,41 +38,23 @@ def weights(
 ) -> dg.MaterializeResult[None]:
     own_hotkey = chain.identity()
     try:
-        with store.writing_weights(context.run.run_id) as lease:
-            return _set_weights(context, store, chain, lease, own_hotkey)
+        with store.desk(chain, context.run.run_id) as desk:
+            subnet = chain.snapshot(get_settings().netuid)
+            store.save_metagraph(subnet)
+            said = set_weights(desk, subnet, own_hotkey, lambda: _proposed(store))
     except NotTheWriter as error:
         return _skipped(context, NotYet("another_writer", str(error)))
+    return _skipped(context, said) if isinstance(said, NotYet) else _told(context, store, said)
 
 
-def _set_weights(
-    context: dg.AssetExecutionContext, store: Store, chain: Chain, lease: Lease, own_hotkey: Hotkey
-) -> dg.MaterializeResult[None]:
-    settings, ledger = get_settings(), store.submissions
-    subnet = chain.snapshot(settings.netuid)
-    store.save_metagraph(subnet)
-    rows = ledger.recent(subnet.netuid, own_hotkey)
-    if rows and rows[0].is_open:  # after whatever broke off, the chain is read first
-        store.save_submission(review(chain, ledger, lease, rows[0])[0])
-        rows = ledger.recent(subnet.netuid, own_hotkey)
-    # The interval is the schedule's concern; the chain's own rules hold for whoever asks.
-    if (not_yet := not_ready(subnet, own_hotkey, rows=rows)) is not None:
-        return _skipped(context, not_yet)
+def _proposed(store: Store) -> Proposal:
+    """What is to be submitted, if it may be: `weights` can be materialized alone."""
     _must_hold(newest_emissions(store))
     proposal = store.newest_proposal()
     assert proposal is not None, "emissions that pass were proposed"
-    if (not_yet := too_old(proposal, settings.weights_proposal_max_age_s, utc_now())) is not None:
+    if (not_yet := too_old(proposal, get_settings().weights_proposal_max_age_s, utc_now())) is not None:
         raise dg.Failure(f"no weights submitted: {not_yet.text}", allow_retries=False)
-    try:
-        row = submit(chain, ledger, lease, subnet, own_hotkey, proposal)
-    finally:
-        _keep_newest(store, subnet, own_hotkey)
-    return _told(context, store, row)
-
-
-def _keep_newest(store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> None:
-    """However it ended, what is on record of it becomes a table."""
-    for row in store.submissions.recent(subnet.netuid, own_hotkey, limit=1):
-        store.save_submission(row)
+    return proposal
 
 
 def _skipped(context: dg.AssetExecutionContext, not_yet: NotYet) -> dg.MaterializeResult[None]:
@@ -110,7 +91,7 @@ def _told(context: dg.AssetExecutionContext, store: Store, row: SubmissionRow) -
 
 
 def _must_hold(earned: Sequence[Emission]) -> None:
-    """The blocking checks again, on the very rows that are submitted: `weights` can be materialized alone."""
+    """The blocking checks again, on the very rows that are submitted."""
     failed = {name: v.reason for name, check in CHECKS.items() if not (v := check(earned)).passed}
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())

@@ -7,10 +7,11 @@ killed between any two lines here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.readiness import NotYet
+from loosh_pipeline.chain.readiness import NotYet, not_ready
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.chain.settlement import settle
 from loosh_pipeline.chain.weights import plan_weights
@@ -41,20 +42,51 @@ def too_old(proposal: Proposal, max_age_s: float, now: datetime) -> NotYet | Non
     )
 
 
-def review(
-    chain: Chain, ledger: Submissions, lease: Lease, row: SubmissionRow, clock: Clock = utc_now
-) -> tuple[SubmissionRow, ObservedWeights]:
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What whoever sets weights works with. `keep` makes tables of a record, whatever state it is in."""
+
+    chain: Chain
+    ledger: Submissions
+    lease: Lease
+    keep: Callable[[SubmissionRow], object]
+    clock: Clock = utc_now
+
+
+def set_weights(
+    desk: Desk, subnet: Metagraph, own_hotkey: Hotkey, proposed: Callable[[], Proposal]
+) -> SubmissionRow | NotYet:
+    """Submit what is proposed, unless it is not yet time or a submission before it is still open.
+
+    `proposed` is asked last, and may raise. Raises `ChainError` like `submit`.
+    """
+    rows = desk.ledger.recent(subnet.netuid, own_hotkey)
+    if rows and rows[0].is_open:  # after whatever broke off, the chain is read first
+        desk.keep(review(desk, rows[0])[0])
+        rows = desk.ledger.recent(subnet.netuid, own_hotkey)
+    # The interval is the schedule's concern; the chain's own rules hold for whoever asks.
+    if (not_yet := not_ready(subnet, own_hotkey, rows=rows)) is not None:
+        return not_yet
+    proposal = proposed()
+    try:
+        return submit(desk, subnet, own_hotkey, proposal)
+    finally:
+        for row in desk.ledger.recent(subnet.netuid, own_hotkey, limit=1):
+            desk.keep(row)
+
+
+def review(desk: Desk, row: SubmissionRow) -> tuple[SubmissionRow, ObservedWeights]:
     """Read the chain and record what became of a submission."""
-    observed = chain.observe(row.plan.netuid, row.hotkey)
+    observed = desk.chain.observe(row.plan.netuid, row.hotkey)
     verdict = settle(row, observed)
     if verdict.state is row.state and not row.is_open:
         return row, observed
-    moved = ledger.move(
-        lease,
+    moved = desk.ledger.move(
+        desk.lease,
         row,
         verdict.state,
         verdict.reason,
-        clock(),
+        desk.clock(),
         included_block=verdict.included_block,
         reveal_epoch=verdict.reveal_epoch,
         seen_block=observed.block,
@@ -62,30 +94,22 @@ def review(
     return moved, observed
 
 
-def submit(
-    chain: Chain,
-    ledger: Submissions,
-    lease: Lease,
-    subnet: Metagraph,
-    own_hotkey: Hotkey,
-    proposal: Proposal,
-    clock: Clock = utc_now,
-) -> SubmissionRow:
+def submit(desk: Desk, subnet: Metagraph, own_hotkey: Hotkey, proposal: Proposal) -> SubmissionRow:
     """Submit a proposal; returns once it is included or refused.
 
     Raises `ChainError` when it could not be submitted, or its outcome was lost: the ledger says which.
     """
     plan = plan_weights(proposal.shares, subnet, own_hotkey)
-    row = ledger.plan(lease, plan, subnet, own_hotkey, clock())
+    row = desk.ledger.plan(desk.lease, plan, subnet, own_hotkey, desk.clock())
 
     def before_sending(signed: SignedExtrinsic) -> None:
         nonlocal row
-        row = ledger.move(
-            lease,
+        row = desk.ledger.move(
+            desk.lease,
             row,
             SubmissionState.SENDING,
             "signed, and sent or about to be",
-            clock(),
+            desk.clock(),
             extrinsic_hash=signed.hash,
             dies_at=signed.dies_at,
             commit_reveal=signed.commit_reveal,
@@ -93,28 +117,28 @@ def submit(
         )
 
     try:
-        said = chain.submit_weights(plan, before_sending)
+        said = desk.chain.submit_weights(plan, before_sending)
     except NotTheWriter:
         raise  # nothing was sent, and the record is another's now
     except LooshError as error:
         sent = row.state is SubmissionState.SENDING
         state = SubmissionState.UNKNOWN if sent else SubmissionState.EXPIRED
-        ledger.move(lease, row, state, str(error), clock(), error_code=None if sent else "not_submitted")
+        desk.ledger.move(desk.lease, row, state, str(error), desk.clock(), error_code=None if sent else "not_submitted")
         raise
-    return _recorded(ledger, lease, row, said, clock())
+    return _recorded(desk, row, said)
 
 
-def _recorded(ledger: Submissions, lease: Lease, row: SubmissionRow, said: Submission, now: datetime) -> SubmissionRow:
+def _recorded(desk: Desk, row: SubmissionRow, said: Submission) -> SubmissionRow:
     if said.success:
         state, reason = SubmissionState.INCLUDED, f"included in block {said.included_block}"
     else:
         state, reason = SubmissionState.REFUSED, f"{said.error_code}: {said.error}"
-    return ledger.move(
-        lease,
+    return desk.ledger.move(
+        desk.lease,
         row,
         state,
         reason,
-        now,
+        desk.clock(),
         included_block=said.included_block,
         seen_block=said.included_block,
         extrinsic_hash=said.extrinsic_hash,

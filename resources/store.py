@@ -13,6 +13,7 @@ import dagster as dg
 import polars as pl
 
 from loosh_pipeline.chain.alerts import Standing
+from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.chain_status import stored_standing
 from loosh_pipeline.domain import (
@@ -41,15 +42,15 @@ from loosh_pipeline.store.frames import (
     responses_of,
 )
 from loosh_pipeline.store.inbox import Inbox, InboxRow
-from loosh_pipeline.store.leases import Lease, Leases
+from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.sessions import MinerSessions
 from loosh_pipeline.store.spec_versions import SpecVersions
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
-from loosh_pipeline.store.weight_frames import dropped_frame, weights_frame
-from loosh_pipeline.weight_setting import LEASE_LENGTH, utc_now
+from loosh_pipeline.store.weight_frames import write_submission
+from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, utc_now
 
 INLINE_CHARS = 1000
 """Markdown longer than this is not shown in place by the Dagster UI."""
@@ -151,20 +152,17 @@ class Store:
         return stored_standing(self._settings, self.inbox.engine, utc_now(), own_hotkey)
 
     @contextmanager
-    def writing_weights(self, holder: str) -> Iterator[Lease]:
-        """The right to write the ledger of submissions. Raises `NotTheWriter` while another process has it."""
+    def desk(self, chain: Chain, holder: str) -> Iterator[Desk]:
+        """The right to set weights and to record what became of them. Raises `NotTheWriter` while another has it."""
         leases = Leases(self.inbox.engine)
         lease = leases.take(LEASE, holder, utc_now(), LEASE_LENGTH)
         try:
-            yield lease
+            yield Desk(chain, self.submissions, lease, self.save_submission)
         finally:
             leases.release(lease, utc_now())
 
     def save_submission(self, row: SubmissionRow) -> WrittenTable:
-        """Write the tables of a submission as it stands; those of an earlier state give way."""
-        key = TableKey.of(f"{row.created_at:%Y%m%dT%H%M%S%f}-{row.id}", row.created_at)
-        self.tables.write("weights_dropped", key, dropped_frame(row))
-        return self.tables.write("weights", key, weights_frame(row))
+        return write_submission(self.tables, row)
 
     def save_availability(self, table: AvailabilityTable) -> WrittenTable:
         name = f"{table.taken_at:%Y%m%dT%H%M%S%f}-{len(table.rows)}"

@@ -13,6 +13,7 @@ from loosh_pipeline.chain.records import SubmissionRow, plan_digest
 from loosh_pipeline.chain.settlement import recycled
 from loosh_pipeline.domain import ObservedWeights
 from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
 
 WEIGHTS: Mapping[str, Any] = {
     "submission_id": pl.Int64,
@@ -62,6 +63,13 @@ RECYCLED = "recycled"
 """A weight on a slot that somebody else holds now, or that was registered anew: the chain masks it."""
 NOT_OURS = "not ours"
 """A weight on the chain that is not in the plan."""
+
+
+def write_submission(tables: Tables, row: SubmissionRow) -> WrittenTable:
+    """Write the tables of a submission as it stands; those of an earlier state of it give way."""
+    key = TableKey.of(f"{row.created_at:%Y%m%dT%H%M%S%f}-{row.id}", row.created_at)
+    tables.write("weights_dropped", key, dropped_frame(row))
+    return tables.write("weights", key, weights_frame(row))
 
 
 def weights_frame(row: SubmissionRow) -> pl.DataFrame:

@@ -225,7 +225,7 @@ def test_the_chains_own_word_on_the_rate_limit_is_a_skip(world: World) -> None:
 
 def test_another_writer_is_waited_for_w_25(world: World) -> None:
     world.store_round("c-1", {"hotkey-1": True})
-    with world.store.writing_weights("another run"):
+    with world.store.desk(world.chain, "another run"):
         result = world.set_weights()
     assert result.success
     said = metadata_of(result, "weights")
