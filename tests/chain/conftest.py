@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ def hotkeys(wallet_path: Path) -> dict[str, WalletInfo]:
 def serve_devnet(
     wallet_path: Path, hotkeys: dict[str, WalletInfo], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Any]:
-    """`with serve_devnet(**config) as served:` the validator is uid 0, idle uid 1, miners 2 to 5."""
+    """`with serve_devnet(**config) as served:` the validator is uid 0, idle uid 1, miners 2 to 5, then `more`."""
     miners = [Keypair.create_from_uri(f"//miner{index}").ss58_address for index in range(4)]
     neurons = [
         NeuronSpec(hotkeys["validator"].hotkey, hotkeys["validator"].coldkey, stake_tao=1000.0, permit=True),
@@ -77,9 +77,9 @@ def serve_devnet(
     ]
 
     @contextmanager
-    def serve(**fields: Any) -> Iterator[ServedChain]:
+    def serve(more: Sequence[NeuronSpec] = (), **fields: Any) -> Iterator[ServedChain]:
         config = {"block_time_s": 0.1, "tempo_blocks": 1000, "rate_limit_blocks": RATE_LIMIT_BLOCKS} | fields
-        chain = DevnetChain(ChainConfig(**config), neurons)
+        chain = DevnetChain(ChainConfig(**config), [*neurons, *more])
         home = tmp_path_factory.mktemp("home")
         with serve_in_thread(chain) as address:
 
