@@ -31,7 +31,7 @@ def settle(row: SubmissionRow, observed: ObservedWeights) -> Verdict:
     if (commit := _listed(row, observed)) is not None:
         return _committed(row, commit, observed)
     moved = observed.last_update > row.plan.block
-    if moved and matches(row.plan, observed):
+    if moved and matches(row.plan, observed, recycled(row.plan, observed)):
         at = row.included_block or observed.last_update
         reason = f"the chain's row of block {observed.block} is what was submitted"
         return Verdict(SubmissionState.OBSERVED, reason, at, row.reveal_epoch)

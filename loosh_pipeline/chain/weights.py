@@ -102,17 +102,19 @@ def quantize(weights: Mapping[Uid, float]) -> dict[Uid, int]:
     return {uid: value for uid, value in values.items() if value}
 
 
-def matches(plan: WeightPlan, observed: ObservedWeights) -> bool:
+def matches(plan: WeightPlan, observed: ObservedWeights, ignoring: frozenset[Uid] = frozenset()) -> bool:
     """Whether the observed row is what the plan says: the same uids, the same shares after rounding to u16.
 
     The chain may rescale a row once more, which moves each of its n entries by at most 1 in a row whose sum S is at
-    least 65535; a share s then moves by at most (1 + n s) / S. That is the tolerance.
+    least 65535; a share s then moves by at most (1 + n s) / S. That is the tolerance. Without the uids `ignoring`,
+    whose weights the chain took out when their slots changed hands, S is that of the others.
     """
-    expected = quantize(plan.weights)
-    if expected.keys() != observed.weights.keys():
+    expected = {uid: value for uid, value in quantize(plan.weights).items() if uid not in ignoring}
+    shown = {uid: share for uid, share in observed.weights.items() if uid not in ignoring}
+    if expected.keys() != shown.keys():
         return False
-    total = sum(expected.values())
-    shares = {uid: value / total for uid, value in expected.items()}
+    total, count, seen = sum(expected.values()), len(expected), math.fsum(shown.values())
+    least = U16_MAX if total >= U16_MAX else max(total - count, 1)
     return all(
-        abs(observed.weights[uid] - share) <= (1 + len(shares) * share) / U16_MAX for uid, share in shares.items()
+        abs(shown[uid] / seen - value / total) <= (1 + count * value / total) / least for uid, value in expected.items()
     )

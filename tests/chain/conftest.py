@@ -16,6 +16,8 @@ from bittensor_core import Keypair
 from loosh_pipeline.chain.wallet import WalletInfo, create_wallet
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.inbox import Inbox
+from tests.chain.bench import Bench, Clock
 
 WALLET = "validator"
 RATE_LIMIT_BLOCKS = 200
@@ -104,3 +106,23 @@ def serve_devnet(
 def devnet_chain(serve_devnet: Callable[..., Any]) -> Iterator[ServedChain]:
     with serve_devnet() as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def ticking(serve_devnet: Callable[..., Any]) -> Iterator[tuple[ServedChain, Clock]]:
+    with serve_devnet(block_time_s=0, rate_limit_blocks=0) as served:
+        served.chain.tick()
+        clock = Clock(served.chain.tick)
+        try:
+            yield served, clock
+        finally:
+            clock.end()
+
+
+@pytest.fixture
+def bench(ticking: tuple[ServedChain, Clock], tmp_path: Path) -> Bench:
+    served, clock = ticking
+    clock.running.set()
+    settings = served.settings(loosh_home=tmp_path / "loosh")
+    Inbox.open(settings.inbox_url).engine.dispose()
+    return Bench(served, clock, settings, served.chain.head.number + 1)

@@ -94,6 +94,15 @@ def test_a_slot_that_changed_hands_is_recycled() -> None:
     assert recycled(plan, seen()) == frozenset(), "nothing is said of slots that were not read"
 
 
+def test_weights_that_the_chain_took_out_with_their_slot_are_not_missing() -> None:
+    hotkeys = {Uid(1): Hotkey("newcomer"), Uid(2): Hotkey("hotkey-2")}
+    row = submission_row(included_block=Block(103))
+    assert settle(row, seen(last_update=103, weights={Uid(2): 1.0}, hotkeys=hotkeys)).state == "observed"
+    assert settle(row, seen(last_update=103, weights={Uid(2): 1.0})).state == "missing", "nobody took that slot"
+    strange = {Uid(2): 0.5, Uid(9): 0.5}
+    assert settle(row, seen(last_update=103, weights=strange, hotkeys=hotkeys)).state == "missing"
+
+
 def test_the_digest_is_of_what_is_signed() -> None:
     one = WeightPlan(78, Block(100), {1: 0.5, 2: 0.25}, {1: "a", 2: "b"}, 0)
     same = WeightPlan(78, Block(900), {2: 1.0, 1: 2.0}, {1: "x", 2: "y"}, 0)
