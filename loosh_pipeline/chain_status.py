@@ -10,6 +10,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from loosh_pipeline.chain.alerts import Alert, Standing, alerts
+from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints
 from loosh_pipeline.chain.readiness import mode_now, not_ready
 from loosh_pipeline.chain.records import SubmissionRow, plan_digest
 from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
@@ -51,12 +52,18 @@ def facts(standing: Standing, settings: Settings) -> dict[str, Any]:
     """Everything as plain values, None for what is not known."""
     return {
         "netuid": settings.netuid,
+        "endpoint": endpoints(settings, standing.now)[0],
         "hotkey": standing.own_hotkey,
         **_of_the_subnet(standing),
         **_due(standing),
         "submission": _of_a_submission(standing.rows[0]) if standing.rows else None,
         "alerts": [{"code": each.code, "text": each.text, "action": each.action} for each in alerts(standing)],
     }
+
+
+def endpoints(settings: Settings, now: datetime) -> tuple[str, ...]:
+    """Where the chain is asked, in the order in which it is now."""
+    return Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE).in_order(now)
 
 
 def _of_the_subnet(standing: Standing) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _of_a_submission(row: SubmissionRow) -> dict[str, Any]:
 def standing_table(standing: Standing, settings: Settings) -> Table:
     """The facts, as somebody reads them."""
     about = facts(standing, settings)
-    table = Table(title=f"subnet {settings.netuid} at {settings.subtensor_address}", show_header=False)
+    table = Table(title=f"subnet {settings.netuid} at {about['endpoint']}", show_header=False)
     if about["block"] is None:
         table.add_row("metagraph", "not seen yet")
         return table

@@ -15,7 +15,7 @@ from loosh_pipeline import cli_chain
 from loosh_pipeline.chain.fake import FakeChain
 from loosh_pipeline.chain.wallet import create_wallet
 from loosh_pipeline.cli import app
-from loosh_pipeline.domain import Block, Hotkey
+from loosh_pipeline.domain import Block, Hotkey, Mode, Proposal
 from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import metagraph_frame
@@ -59,6 +59,7 @@ def told() -> dict[str, Any]:
 def test_the_status_says_how_the_validator_stands(chain: FakeChain, own: Hotkey) -> None:
     said = told()
     wanted = {
+        "endpoint": "ws://127.0.0.1:9945",
         "hotkey": own,
         "block": 100,
         "registered": True,
@@ -87,8 +88,6 @@ def test_and_shows_it_to_people_with_what_to_do(chain: FakeChain, own: Hotkey, s
     now = datetime.now(UTC)
     lease = Leases(engine).take(LEASE, "test", now, LEASE_LENGTH)
     desk = Desk(chain, Submissions(engine), lease, keep=lambda _row: None)
-    from loosh_pipeline.domain import Mode, Proposal
-
     proposal = Proposal(now, Block(100), Mode.NORMAL, "robust", "lookback", 1, {Hotkey("hotkey-1"): 1.0})
     chain.refuse("not_authorized", "no permit [bold]here[/]")
     set_weights(desk, chain.metagraph, own, lambda: proposal)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+ENDPOINTS_FILE = Path("chain") / "endpoints.json"
+"""Where it lies in the validator's directory."""
 LATELY = timedelta(minutes=10)
 """How long an endpoint that failed is asked last. Then it is tried in its place again."""
 

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from loosh_pipeline import errors
 from loosh_pipeline.chain.conversation import Conversation
-from loosh_pipeline.chain.endpoints import Endpoints, digest
+from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints, digest
 from loosh_pipeline.chain.messages import ANSWER, GO, REQUEST, RESULTS, SENDING, Answer, ChainRequest, Operation
 from loosh_pipeline.chain.port import BeforeSending, send_at_once
 from loosh_pipeline.chain.wallet import load_signer
@@ -43,7 +43,7 @@ class ProcessChain:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._endpoints = Endpoints(settings.chain_endpoints, settings.home / "chain" / "endpoints.json")
+        self._endpoints = Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE)
 
     def snapshot(self, netuid: int) -> Metagraph:
         metagraph: Metagraph = self._run("snapshot", self._request(netuid))

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from loosh_pipeline.chain.conversation import Conversation
+from loosh_pipeline.chain.messages import GO
 from loosh_pipeline.chain.readiness import FIRST_RETRY_BLOCKS, REORG_BLOCKS, NotYet
 from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.errors import ChainError
 from tests.chain.bench import Bench, wait_for
 
 WRITER = """
@@ -151,4 +154,31 @@ def test_after_inclusion_the_chain_says_so_and_the_table_is_written(bench: Bench
     assert table.select("state", "success", "extrinsic_hash").unique().rows() == [
         ("observed", True, row.extrinsic_hash)
     ]
+    assert bench.included() == 1
+
+
+def test_when_only_the_chains_process_is_killed_the_outcome_is_open_and_then_known_w_25(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, say = bench.served.chain.submit, Conversation.say
+
+    def take_and_wait(raw: bytes) -> Any:
+        bench.clock.running.clear()
+        return submit(raw)
+
+    def say_and_kill(talk: Conversation, line: bytes) -> None:
+        say(talk, line)
+        if line == GO:
+            wait_for(bench.served.chain.pool)
+            talk._process.kill()
+
+    monkeypatch.setattr(bench.served.chain, "submit", take_and_wait)
+    monkeypatch.setattr(Conversation, "say", say_and_kill)
+    bench.chain_timeout_s = 20.0
+    with pytest.raises(ChainError, match=r"ended with status -9 before it answered submit_weights.*is unknown"):
+        bench.set_weights()
+    assert [row.state for row in bench.rows()] == ["unknown"]
+    bench.clock.running.set()
+    wait_for(lambda: not bench.served.chain.pool())
+    assert bench.settle().state == "observed"
     assert bench.included() == 1
