@@ -31,16 +31,15 @@ NOTHING = "nothing was submitted yet"
 def weight_receipts(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
 ) -> dg.MaterializeResult[None]:
-    newest = store.submissions.recent(get_settings().netuid, chain.identity(), limit=1)
-    if not newest:
+    rows = store.submissions.recent(get_settings().netuid, chain.identity())
+    if not rows:
         return dg.MaterializeResult(metadata={"state": NOTHING})
     try:
         with store.desk(chain, context.run.run_id) as desk:
-            row, observed = review(desk, newest[0])
+            row, observed = review(desk, rows)
     except NotTheWriter as error:
-        return dg.MaterializeResult(metadata={"state": newest[0].state.value, "skipped": str(error)})
+        return dg.MaterializeResult(metadata={"state": rows[0].state.value, "skipped": str(error)})
     now = utc_now()
-    store.save_submission(row)
     frame = receipts_frame(row, observed, now)
     table = store.tables.write("weight_receipts", run_key(now, context.run.run_id), frame)
     shown = frame.sort("planned", descending=True)

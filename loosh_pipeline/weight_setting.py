@@ -6,14 +6,14 @@ killed between any two lines here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.readiness import NotYet, not_ready
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
-from loosh_pipeline.chain.settlement import settle
+from loosh_pipeline.chain.settlement import Verdict, settle
 from loosh_pipeline.chain.weights import plan_weights
 from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, Proposal, SignedExtrinsic, Submission
 from loosh_pipeline.errors import LooshError, NotTheWriter
@@ -61,8 +61,8 @@ def set_weights(
     `proposed` is asked last, and may raise. Raises `ChainError` like `submit`.
     """
     rows = desk.ledger.recent(subnet.netuid, own_hotkey)
-    if rows and rows[0].is_open:  # after whatever broke off, the chain is read first
-        desk.keep(review(desk, rows[0])[0])
+    if any(row.is_open for row in rows):  # after whatever broke off, the chain is read first
+        review(desk, rows)
         rows = desk.ledger.recent(subnet.netuid, own_hotkey)
     # The interval is the schedule's concern; the chain's own rules hold for whoever asks.
     if (not_yet := not_ready(subnet, own_hotkey, rows=rows)) is not None:
@@ -75,23 +75,33 @@ def set_weights(
             desk.keep(row)
 
 
-def review(desk: Desk, row: SubmissionRow) -> tuple[SubmissionRow, ObservedWeights]:
-    """Read the chain and record what became of a submission."""
-    observed = desk.chain.observe(row.plan.netuid, row.hotkey)
-    verdict = settle(row, observed)
-    if verdict.state is row.state and not row.is_open:
-        return row, observed
-    moved = desk.ledger.move(
-        desk.lease,
-        row,
-        verdict.state,
-        verdict.reason,
-        desk.clock(),
-        included_block=verdict.included_block,
-        reveal_epoch=verdict.reveal_epoch,
-        seen_block=observed.block,
-    )
-    return moved, observed
+def review(desk: Desk, rows: Sequence[SubmissionRow]) -> tuple[SubmissionRow, ObservedWeights]:
+    """Read the chain, and record what became of the newest submission, and of those before it that are undecided.
+
+    `rows`: of one hotkey, newest first, at least one. Returns the newest and what was read.
+    """
+    newest, *older = rows
+    observed = desk.chain.observe(newest.plan.netuid, newest.hotkey)
+    for row in older:
+        if row.is_open:
+            _moved(desk, row, settle(row, observed, followed=True), observed)
+    return _moved(desk, newest, settle(newest, observed), observed), observed
+
+
+def _moved(desk: Desk, row: SubmissionRow, verdict: Verdict, observed: ObservedWeights) -> SubmissionRow:
+    if verdict.state is not row.state or row.is_open:
+        row = desk.ledger.move(
+            desk.lease,
+            row,
+            verdict.state,
+            verdict.reason,
+            desk.clock(),
+            included_block=verdict.included_block,
+            reveal_epoch=verdict.reveal_epoch,
+            seen_block=observed.block,
+        )
+    desk.keep(row)
+    return row
 
 
 def submit(desk: Desk, subnet: Metagraph, own_hotkey: Hotkey, proposal: Proposal) -> SubmissionRow:

@@ -33,10 +33,10 @@ def receipts_schedule(
     except ConfigError as error:
         return dg.SkipReason(str(error))
     # The chain itself is not asked: whether there is anything to ask for stands in the ledger.
-    newest = store.submissions.recent(get_settings().netuid, own_hotkey, limit=1)
-    if not newest:
+    rows = store.submissions.recent(get_settings().netuid, own_hotkey)
+    if not rows:
         return dg.SkipReason("nothing was submitted yet")
-    if reason := _nothing_to_read(newest[0]):
+    if reason := _nothing_to_read(next((row for row in rows if row.is_open), rows[0])):
         return dg.SkipReason(reason)
     for job, pause in ((set_weights, timedelta(0)), (read_receipts, PAUSE_AFTER_FAILURE)):
         if reason := held_up(context.instance, job.name, pause):

@@ -173,12 +173,10 @@ _ACTIONS = {
 
 
 def _of_the_newest(standing: Standing) -> Iterator[Alert]:
-    if not standing.rows or (action := _ACTIONS.get(standing.rows[0].state)) is None:
+    """Of the newest submission, or while that is only committed, of the newest that the chain has decided on."""
+    decided = (row for row in standing.rows if row.state is not SubmissionState.COMMITTED)
+    row = next(decided, None)
+    if row is None or (action := _ACTIONS.get(row.state)) is None:
         return
-    row = standing.rows[0]
-    yield Alert(
-        f"weights_{row.state}",
-        "receipts",
-        f"the weights of block {row.plan.block} are {row.state}: {row.reason}",
-        action,
-    )
+    text = f"the weights of block {row.plan.block} are {row.state}: {row.reason}"
+    yield Alert(f"weights_{row.state}", "receipts", text, action)

@@ -38,6 +38,8 @@ class SubmissionState(StrEnum):
     """It was not included and never can be."""
     UNREVEALED = "unrevealed"
     """The epoch in which the chain was to reveal the commit is over, and the row does not show it."""
+    SUPERSEDED = "superseded"
+    """A later commit of ours was revealed as well, so that the row says nothing of this one."""
 
 
 OPEN = frozenset(

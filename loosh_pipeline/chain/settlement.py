@@ -9,7 +9,7 @@ from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.chain.weights import matches
 from loosh_pipeline.domain import Block, Commit, ObservedWeights, Uid, WeightPlan
 
-_CERTAIN = frozenset({SubmissionState.REFUSED, SubmissionState.EXPIRED})
+_CERTAIN = frozenset({SubmissionState.REFUSED, SubmissionState.EXPIRED, SubmissionState.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Verdict:
     reveal_epoch: int | None = None
 
 
-def settle(row: SubmissionRow, observed: ObservedWeights) -> Verdict:
-    """What became of a submission, by what the chain held at `observed.block`."""
+def settle(row: SubmissionRow, observed: ObservedWeights, *, followed: bool = False) -> Verdict:
+    """What became of a submission, by what the chain held at `observed.block`; `followed`: ours was not the last."""
     if row.state in _CERTAIN:
         return Verdict(row.state, row.reason, row.included_block, row.reveal_epoch)
     if row.state is SubmissionState.PLANNED or row.dies_at is None:
@@ -37,6 +37,9 @@ def settle(row: SubmissionRow, observed: ObservedWeights) -> Verdict:
         return Verdict(SubmissionState.OBSERVED, reason, at, row.reveal_epoch)
     if row.included_block is None:
         return _not_seen(row, observed, moved)
+    if followed and row.commit_reveal:
+        reason = f"the commit of block {row.included_block} no longer waits, and later weights of ours followed it"
+        return Verdict(SubmissionState.SUPERSEDED, reason, row.included_block, row.reveal_epoch)
     return _not_shown(row, row.included_block, observed)
 
 

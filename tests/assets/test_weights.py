@@ -302,6 +302,16 @@ def test_a_commit_that_is_not_revealed_is_an_alert_and_is_tried_again(world: Wor
     assert len(world.chain.submitted) == 2
 
 
+def test_commits_may_overlap_and_each_is_followed_to_its_end(world: World) -> None:
+    world.chain.metagraph = replace(world.chain.metagraph, commit_reveal=True)
+    world.store_round("c-1", {"hotkey-1": True})
+    world.set_weights()
+    world.chain.advance(10)
+    world.set_weights()
+    rows = world.store.submissions.recent(78, world.chain.hotkey)
+    assert [row.state for row in rows] == ["committed", "superseded"], "the chain in memory lists the newest only"
+
+
 def test_the_same_weights_as_before_are_not_taken_for_revealed(world: World) -> None:
     """The row showed them before the commit too; what counts is that the commit no longer waits."""
     world.store_round("c-1", {"hotkey-1": True})

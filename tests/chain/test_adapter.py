@@ -171,7 +171,7 @@ def test_rate_limited_is_skipped_not_failed_w_23(serve_devnet: Callable[..., Any
 
         early = chain.snapshot(78)
         assert isinstance(once(early), SubmissionRow)
-        assert review(desk, ledger.recent(78, chain.identity())[0])[0].state == "observed"
+        assert review(desk, ledger.recent(78, chain.identity()))[0].state == "observed"
         said = once(chain.snapshot(78))
         assert isinstance(said, NotYet)
         assert said.code == "rate_limited"

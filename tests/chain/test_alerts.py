@@ -59,6 +59,13 @@ def test_each_trouble_is_one_alert_with_figures_and_something_to_do(found: Stand
     assert alert.action
 
 
+def test_while_the_next_commit_waits_the_one_that_was_not_revealed_is_still_told() -> None:
+    rows = [submission_row(state=SubmissionState.COMMITTED), submission_row(state=SubmissionState.UNREVEALED)]
+    assert codes(standing(rows=rows)) == ["weights_unrevealed"]
+    rows = [submission_row(state=SubmissionState.COMMITTED), submission_row(state=SubmissionState.OBSERVED)]
+    assert codes(standing(rows=rows)) == []
+
+
 def test_what_was_never_seen_is_said() -> None:
     assert codes(Standing(NOON, OWN, None)) == ["chain_unseen"]
     assert codes(Standing(NOON, None, None)) == ["chain_unseen", "no_hotkey"]

@@ -25,7 +25,8 @@ from tests.chain.conftest import serve_in_thread
 pytest.importorskip("loosh_pipeline.devnet.chain.reveal")
 
 ROUND = 1000
-FOUR_MINUTES_BEFORE_ITS_REVEAL = "2023-08-23 15:59:24"
+WHEN = "2023-08-23 15:59:24"
+"""When the submitter seals for that round, at this tempo."""
 TEMPO = 10
 
 
@@ -82,18 +83,18 @@ def test_a_commit_is_committed_until_its_epoch_and_then_observed_or_unrevealed(
         proposal = Proposal(now, Block(1), Mode.NORMAL, "robust", "lookback", 1, shares)
         with monkeypatch.context() as then:
             if revealed:
-                faked_clock(then, FOUR_MINUTES_BEFORE_ITS_REVEAL)
+                faked_clock(then, WHEN)
             row = set_weights(desk, subnet, wallet.hotkey, lambda: proposal)
         assert isinstance(row, SubmissionRow)
         assert (row.state, row.plan.version_key) == ("included", 7)
         assert (row.reveal_round == ROUND) is revealed
 
-        committed, observed = review(desk, row)
+        committed, observed = review(desk, [row])
         assert (committed.state, committed.reveal_epoch, observed.weights) == ("committed", 1, {})
         chain.tick(TEMPO - chain.head.number)
-        waiting, _ = review(desk, committed)
+        waiting, _ = review(desk, [committed])
         assert waiting.state == ("observed" if revealed else "committed"), waiting.reason
         chain.tick(TEMPO)
-        settled, _ = review(desk, waiting)
+        settled, _ = review(desk, [waiting])
         assert settled.state == ("observed" if revealed else "unrevealed"), settled.reason
         engine.dispose()

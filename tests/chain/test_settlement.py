@@ -87,6 +87,17 @@ def test_committed_weights(
     assert (verdict.state, verdict.reveal_epoch) == (state, reveal_epoch)
 
 
+def test_of_commits_that_overlap_the_row_shows_the_last() -> None:
+    row = submission_row(
+        commit_reveal=True, reveal_round=900, state=SubmissionState.COMMITTED, included_block=Block(103)
+    )
+    later = seen(300, 250, {Uid(3): 1.0}, epoch=8)
+    assert settle(row, later, followed=True).state == "superseded"
+    assert settle(row, later).state == "unrevealed"
+    waiting = seen(300, 250, {Uid(3): 1.0}, commits=commit(), epoch=9)
+    assert settle(row, waiting, followed=True).state == "unrevealed", "it still waits, after its epoch"
+
+
 def test_a_slot_that_changed_hands_is_recycled() -> None:
     plan = WeightPlan(78, Block(100), {1: 0.5, 2: 0.5, 3: 0.5}, {1: "a", 2: "b", 3: "c"}, 0)
     hotkeys, registered = {1: "a", 2: "newcomer", 3: "c"}, {1: 100, 2: 40, 3: 101}
