@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     subtensor_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="endpoints to turn to when SUBTENSOR_ADDRESS fails, separated by commas"
     )
-    chain_timeout_s: float = Field(60.0, gt=0, le=240, description="one chain operation; a read has 40 s at most")
+    chain_timeout_s: float = Field(60.0, gt=0, le=150, description="one chain operation; a read has 40 s at most")
     chain_stale_after_s: float = Field(120.0, ge=24, description="age of its newest block that makes a node useless")
     metagraph_refresh_s: float = Field(300.0, gt=0)
 

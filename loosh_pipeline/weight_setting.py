@@ -21,7 +21,10 @@ from loosh_pipeline.store.leases import Lease
 from loosh_pipeline.store.submissions import Submissions
 
 LEASE_LENGTH = timedelta(minutes=5)
-"""Longer than everything that is done under it. A killed writer is followed by the next after that."""
+"""Longer than everything that is done under it: three times preparing (40 s) and one inclusion (CHAIN_TIMEOUT_S).
+
+A killed writer is followed by the next after that.
+"""
 
 Clock = Callable[[], datetime]
 

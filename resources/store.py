@@ -140,7 +140,8 @@ class Store:
         return proposal_of(self.tables.read("weight_proposals", newest), self.tables.read("policy_acts", newest))
 
     @cached_property
-    def submissions(self) -> Submissions:
+    def weight_ledger(self) -> Submissions:
+        """What was submitted as weights (the asset `submissions` is what the Challenge API is told)."""
         return Submissions(self.inbox.engine)
 
     @cached_property
@@ -157,7 +158,7 @@ class Store:
         leases = Leases(self.inbox.engine)
         lease = leases.take(LEASE, holder, utc_now(), LEASE_LENGTH)
         try:
-            yield Desk(chain, self.submissions, lease, self.save_submission)
+            yield Desk(chain, self.weight_ledger, lease, self.save_submission)
         finally:
             leases.release(lease, utc_now())
 

@@ -39,6 +39,6 @@ def weights_schedule(
         subnet, own_hotkey = chain.snapshot(settings.netuid), chain.identity()
     except LooshError as error:  # a chain that is away for hours must not fill the history with failed ticks
         return dg.SkipReason(f"the chain could not be read: {error}")
-    rows = store.submissions.recent(settings.netuid, own_hotkey)
+    rows = store.weight_ledger.recent(settings.netuid, own_hotkey)
     not_yet = not_ready(subnet, own_hotkey, settings.weights_interval_blocks, rows)
     return dg.RunRequest() if not_yet is None else dg.SkipReason(not_yet.text)

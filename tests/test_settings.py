@@ -158,7 +158,7 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"NETUID": "-1"}, "netuid"),
         ({"SUBTENSOR_FALLBACKS": "wss://a:443,http://b"}, "'http://b': a chain endpoint starts with ws:// or wss://"),
         ({"CHAIN_STALE_AFTER_S": "1"}, "chain_stale_after_s"),
-        ({"CHAIN_TIMEOUT_S": "900"}, "chain_timeout_s"),
+        ({"CHAIN_TIMEOUT_S": "151"}, "chain_timeout_s"),
         ({"WEIGHTS_PROPOSAL_MAX_AGE_S": "1"}, "weights_proposal_max_age_s"),
         ({"CHALLENGE_TIMEOUT_S": "0"}, "challenge_timeout_s"),
         ({"CHALLENGE_TIMEOUT_S": "inf"}, "finite number"),

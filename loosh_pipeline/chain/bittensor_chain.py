@@ -49,7 +49,7 @@ _TCP_LIKE = 4
 
 
 def without_ethereum() -> None:
-    """Keep the SDK from importing its Ethereum side, half of its import time, which nothing here uses."""
+    """Keep the SDK from importing its Ethereum side, two fifths of its import time, which nothing here uses."""
     found = importlib.util.find_spec("bittensor")
     if found is None or not found.submodule_search_locations or "bittensor" in sys.modules:
         return

@@ -252,7 +252,7 @@ def test_too_little_stake_is_known_before_anything_is_signed_w_24(world: World) 
 
 
 def newest(world: World) -> SubmissionRow:
-    return world.store.submissions.recent(get_settings().netuid, world.chain.hotkey)[0]
+    return world.store.weight_ledger.recent(get_settings().netuid, world.chain.hotkey)[0]
 
 
 def test_weights_that_left_the_chain_are_reported_missing(world: World) -> None:
@@ -308,7 +308,7 @@ def test_commits_may_overlap_and_each_is_followed_to_its_end(world: World) -> No
     world.set_weights()
     world.chain.advance(10)
     world.set_weights()
-    rows = world.store.submissions.recent(78, world.chain.hotkey)
+    rows = world.store.weight_ledger.recent(78, world.chain.hotkey)
     assert [row.state for row in rows] == ["committed", "superseded"], "the chain in memory lists the newest only"
 
 
@@ -348,3 +348,32 @@ def test_a_hotkey_that_left_the_subnet_is_dropped_and_named(world: World) -> Non
     assert left_out.select("hotkey", "reason", "block").rows() == [
         ("gone", "not registered on subnet 78 at block 100", 100)
     ]
+
+
+def warnings_of(result: dg.ExecuteInProcessResult, check: str) -> set[str]:
+    """The alerts that a check warns of."""
+    (found,) = (each for each in result.get_asset_check_evaluations() if each.check_name == check)
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    return set() if found.passed else set(found.metadata)
+
+
+def test_alerts_are_warnings_beside_the_assets_they_concern(world: World) -> None:
+    own, *others = world.chain.metagraph.neurons
+    late = replace(own, last_update=Block(1))
+    world.chain.metagraph = replace(world.chain.metagraph, neurons=(late, *others), block=Block(4100))
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.refuse("not_authorized", "the permit is gone")
+    failed = world.set_weights(raise_on_error=False)
+    assert not failed.success
+    read = world.set_weights("weight_receipts")
+    assert warnings_of(read, "weights_on_chain") == {"weights_refused"}
+    world.chain.advance(1)
+    skipped = world.set_weights()
+    assert warnings_of(skipped, "weights_in_time") == {"mode_degraded"}
+
+
+def test_another_runtime_is_a_warning_at_the_metagraph(world: World) -> None:
+    seen = [world.refresh_metagraph()]
+    world.chain.metagraph = replace(world.chain.metagraph, spec_version=462, stake_threshold=9.0)
+    seen.append(world.refresh_metagraph())
+    assert [warnings_of(each, "validator_in_order") for each in seen] == [set(), {"spec_version_changed", "low_stake"}]
