@@ -53,7 +53,13 @@ class Standing:
 
 def alerts(standing: Standing) -> list[Alert]:
     """Everything that somebody should look at, the most pressing first."""
-    return [*_of_the_chain(standing), *_of_the_validator(standing), *_of_weights(standing), *_of_the_newest(standing)]
+    return [
+        *_of_the_chain(standing),
+        *_of_the_keys(standing),
+        *_of_the_neuron(standing),
+        *_of_weights(standing),
+        *_of_the_newest(standing),
+    ]
 
 
 def _of_the_chain(standing: Standing) -> Iterator[Alert]:
@@ -82,7 +88,7 @@ def _of_the_chain(standing: Standing) -> Iterator[Alert]:
         )
 
 
-def _of_the_validator(standing: Standing) -> Iterator[Alert]:
+def _of_the_keys(standing: Standing) -> Iterator[Alert]:
     if standing.own_hotkey is None:
         yield Alert(
             "no_hotkey", "chain", "the wallet's hotkey cannot be read", "run `loosh wallet new`, or copy it there"
@@ -96,8 +102,19 @@ def _of_the_validator(standing: Standing) -> Iterator[Alert]:
             f"weights were set from here as {', '.join(sorted(others))}; the wallet's hotkey is {standing.own_hotkey}",
             "check WALLET_NAME and HOTKEY_NAME; meant so, this ends with the first weights of the new hotkey",
         )
+    own = standing.own
+    if own is not None and standing.coldkey not in (None, own.coldkey):
+        yield Alert(
+            "signer_mismatch",
+            "chain",
+            f"on chain {own.hotkey} belongs to coldkey {own.coldkey}; coldkeypub.txt holds {standing.coldkey}",
+            "copy the coldkeypub.txt of the wallet that the hotkey belongs to, or check WALLET_NAME and HOTKEY_NAME",
+        )
+
+
+def _of_the_neuron(standing: Standing) -> Iterator[Alert]:
     subnet, own = standing.subnet, standing.own
-    if subnet is None:
+    if subnet is None or standing.own_hotkey is None:
         return
     if own is None:
         yield Alert(
@@ -107,13 +124,6 @@ def _of_the_validator(standing: Standing) -> Iterator[Alert]:
             "register the hotkey with `btcli`, from the machine that holds the coldkey",
         )
         return
-    if standing.coldkey is not None and standing.coldkey != own.coldkey:
-        yield Alert(
-            "signer_mismatch",
-            "chain",
-            f"on chain {own.hotkey} belongs to coldkey {own.coldkey}; coldkeypub.txt holds {standing.coldkey}",
-            "copy the coldkeypub.txt of the wallet that the hotkey belongs to, or check WALLET_NAME and HOTKEY_NAME",
-        )
     if not own.validator_permit:
         yield Alert(
             "no_permit",

@@ -50,9 +50,9 @@ def not_ready(
 
 
 def mode_now(subnet: Metagraph, own_hotkey: Hotkey) -> Mode:
-    """How near this validator is to the chain's own activity cutoff; normal where it is not registered."""
+    """How near this validator is to the chain's own activity cutoff; normal where it never set weights."""
     own = subnet.by_hotkey().get(own_hotkey)
-    if own is None or not subnet.activity_cutoff_blocks:
+    if own is None or own.last_update == 0 or not subnet.activity_cutoff_blocks:
         return Mode.NORMAL
     spent = (subnet.block - own.last_update) / subnet.activity_cutoff_blocks
     return Mode.EMERGENCY if spent >= EMERGENCY_FROM else Mode.DEGRADED if spent >= DEGRADED_FROM else Mode.NORMAL

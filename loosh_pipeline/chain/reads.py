@@ -127,19 +127,17 @@ async def read_weights(at: Head, netuid: int, hotkey: Hotkey) -> ObservedWeights
     number, uid = await asyncio.gather(at.number(), at.read("Uids", netuid, hotkey))
     if uid is None:
         return ObservedWeights(hotkey, None, number, Block(0), {})
-    row, last_update, count, epoch, epoch_block, period = await asyncio.gather(
+    row, last_update, count, epoch_block = await asyncio.gather(
         at.read("Weights", netuid, uid),
         at.read("LastUpdate", netuid),
         at.read("SubnetworkN", netuid),
-        at.read("SubnetEpochIndex", netuid),
         at.read("LastEpochBlock", netuid),
-        at.read("RevealPeriodEpochs", netuid),
     )
-    slots, epochs = range(int(count)), range(max(0, int(epoch) - int(period) - 1), int(epoch) + 1)
-    keys, registered, commits = await asyncio.gather(
+    slots = [Uid(slot) for slot in range(int(count))]
+    keys, registered, (epoch, commits) = await asyncio.gather(
         at.read_each("Keys", [[netuid, slot] for slot in slots]),
         at.read_each("BlockAtRegistration", [[netuid, slot] for slot in slots]),
-        at.read_each("TimelockedWeightCommits", [[netuid, each] for each in epochs]),
+        _commits(at, netuid, hotkey),
     )
     total = sum(int(weight) for _, weight in row)
     return ObservedWeights(
@@ -148,14 +146,22 @@ async def read_weights(at: Head, netuid: int, hotkey: Hotkey) -> ObservedWeights
         block=number,
         last_update=Block(int(last_update[uid])),
         weights={Uid(int(dest)): int(weight) / total for dest, weight in row if weight},
-        epoch=int(epoch),
+        epoch=epoch,
         last_epoch_block=Block(int(epoch_block)),
-        commits=tuple(
-            Commit(each, Block(int(block)), int(reveal_round))
-            for each, listed in zip(epochs, commits, strict=True)
-            for committer, block, _, reveal_round in listed or ()
-            if committer == hotkey
-        ),
-        hotkeys={Uid(slot): Hotkey(str(key)) for slot, key in zip(slots, keys, strict=True)},
-        registered={Uid(slot): Block(int(block or 0)) for slot, block in zip(slots, registered, strict=True)},
+        commits=commits,
+        hotkeys={slot: Hotkey(str(key)) for slot, key in zip(slots, keys, strict=True)},
+        registered={slot: Block(int(block or 0)) for slot, block in zip(slots, registered, strict=True)},
+    )
+
+
+async def _commits(at: Head, netuid: int, hotkey: Hotkey) -> tuple[int, tuple[Commit, ...]]:
+    """The epoch, and what a hotkey committed to and the chain lists as not revealed yet."""
+    epoch, period = await asyncio.gather(at.read("SubnetEpochIndex", netuid), at.read("RevealPeriodEpochs", netuid))
+    epochs = range(max(0, int(epoch) - int(period) - 1), int(epoch) + 1)
+    found = await at.read_each("TimelockedWeightCommits", [[netuid, each] for each in epochs])
+    return int(epoch), tuple(
+        Commit(each, Block(int(block)), int(reveal_round))
+        for each, listed in zip(epochs, found, strict=True)
+        for committer, block, _, reveal_round in listed or ()
+        if committer == hotkey
     )
