@@ -148,7 +148,7 @@ class Store:
     def spec_versions(self) -> SpecVersions:
         return SpecVersions(self.inbox.engine)
 
-    def standing(self, own_hotkey: Hotkey) -> Standing:
+    def standing(self, own_hotkey: Hotkey | None) -> Standing:
         """How this validator stands on the chain, by what was seen last."""
         return stored_standing(self._settings, self.inbox.engine, utc_now(), own_hotkey)
 

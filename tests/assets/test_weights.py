@@ -13,7 +13,7 @@ from loosh_pipeline.chain.readiness import FIRST_RETRY_BLOCKS, REORG_BLOCKS
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.chain.weights import matches
 from loosh_pipeline.domain import Block, Emission, Outcome
-from loosh_pipeline.errors import ChainError, NotSubmitted
+from loosh_pipeline.errors import ChainError, ConfigError, NotSubmitted
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_of
@@ -377,3 +377,10 @@ def test_another_runtime_is_a_warning_at_the_metagraph(world: World) -> None:
     world.chain.metagraph = replace(world.chain.metagraph, spec_version=462, stake_threshold=9.0)
     seen.append(world.refresh_metagraph())
     assert [warnings_of(each, "validator_in_order") for each in seen] == [set(), {"spec_version_changed", "low_stake"}]
+
+
+def test_without_a_wallet_the_subnet_is_still_seen(world: World) -> None:
+    world.chain.fail("identity", ConfigError("there is no hotkey file"))
+    result = world.refresh_metagraph()
+    assert result.success
+    assert warnings_of(result, "validator_in_order") == {"no_hotkey"}
