@@ -255,11 +255,18 @@ async def _signed_and_sent(
     about = SignedExtrinsic(signed.extrinsic_hash, Block(birth + ERA_BLOCKS), reveal_round is not None, reveal_round)
     # In a thread: whoever is told may take its time, and the connection must be kept alive meanwhile.
     await asyncio.to_thread(before_sending, about)
-    return await _send(at.substrate, signed, reveal_round)
+    try:
+        return await _send(at.substrate, signed, reveal_round)
+    except Exception as error:
+        # From here on no error means that nothing happened, whatever it is.
+        raise ChainError(
+            f"whether {signed.extrinsic_hash} was included is unknown ({type(error).__name__}: {error}); it can be for "
+            f"{ERA_BLOCKS} blocks: read last_update from the chain before submitting again"
+        ) from error
 
 
 async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submission:
-    """Submit and wait for inclusion. From here on an error no longer means that nothing happened."""
+    """Submit and wait for inclusion."""
     import bittensor
 
     commit_reveal = reveal_round is not None
@@ -267,10 +274,7 @@ async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submis
         report = await substrate.raw.submit_extrinsic(signed, wait_for_inclusion=True)
     except Exception as error:
         if not refused_by_pool(error):
-            raise ChainError(
-                f"whether {signed.extrinsic_hash} was included is unknown ({type(error).__name__}: {error}); it can "
-                f"be for {ERA_BLOCKS} blocks: read last_update from the chain before submitting again"
-            ) from error
+            raise
         refusal = bittensor.ChainError(str(error))
         return Submission(
             False, None, signed.extrinsic_hash, commit_reveal, refusal.code.value, str(error), reveal_round

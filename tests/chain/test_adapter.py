@@ -125,6 +125,20 @@ def test_nothing_is_sent_when_whoever_is_told_of_it_objects(served: ServedChain)
     assert chain.observe(78, chain.identity()).last_update == last
 
 
+def test_no_error_after_sending_passes_for_nothing_sent_w_25(
+    served: ServedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def strange(*_args: object, **_named: object) -> object:
+        return object()  # an answer of a shape that nobody foresaw
+
+    chain = adapter(served.settings())
+    plan = plan_of(chain)
+    monkeypatch.setattr(SubstrateConnection, "submit_extrinsic", strange)
+    with pytest.raises(ChainError, match=r"was included is unknown \(AttributeError") as caught:
+        chain.submit_weights(plan)
+    assert not isinstance(caught.value, NotSubmitted)
+
+
 def test_a_node_whose_newest_block_is_old_is_refused_before_anything_is_signed_w_10(served: ServedChain) -> None:
     chain = adapter(served.settings(), stale_after_s=0.0)
     text = r"newest block of ws://.* is \d+ s old.*CHAIN_STALE_AFTER_S \(0\).*clock"
