@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.chain_alerts import told
 from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.settings import get_settings
@@ -30,3 +31,11 @@ def metagraph(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) ->
             **written(table),
         },
     )
+
+
+@dg.asset_check(
+    asset=metagraph,
+    description="Registered, with permit and stake, under the wallet's own keys, on a runtime that is known.",
+)
+def validator_in_order(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.AssetCheckResult:
+    return told(store, chain, "chain")

@@ -1,77 +1,65 @@
 """Whether the chain holds the weights that were set."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
-
 import dagster as dg
 
+from assets.chain_alerts import told
 from assets.challenges import OWNERS
 from assets.weights import weights
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.weights import matches
-from loosh_pipeline.domain import ObservedWeights, WeightPlan
-from loosh_pipeline.store.frames import PENDING, plan_of, receipts_frame
+from loosh_pipeline.errors import NotTheWriter
+from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.weight_frames import NOT_OURS, RECYCLED, receipts_frame
+from loosh_pipeline.weight_setting import review, utc_now
 from resources.store import Store, preview, run_key, written
 
-OBSERVED = "observed"
-COMMITTED = "committed"
-MISSING = "missing"
-REFUSED = "refused"
-UNKNOWN = "unknown"
 NOTHING = "nothing was submitted yet"
 
 
 @dg.asset(
     description=(
         "The chain's weight row of this validator, read back and compared with what was submitted: `observed`, "
-        "`committed` (to be revealed by the chain later), `missing`, `refused` by the chain in the first place, or "
-        "`unknown` when a submission broke off and the row does not show it."
+        "`committed` (to be revealed by the chain later), `unrevealed` when it was not, `missing`, `refused` by the "
+        "chain in the first place, `expired` when it never got there, or `unknown` while that is not certain. A weight "
+        "whose slot changed hands since is `recycled`."
     ),
     deps=[weights],
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
-    code_version="1",
+    code_version="2",
 )
 def weight_receipts(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
 ) -> dg.MaterializeResult[None]:
-    submitted = store.tables.latest("weights")
-    if submitted is None or submitted.is_empty():
+    rows = store.weight_ledger.recent(get_settings().netuid, chain.identity())
+    if not rows:
         return dg.MaterializeResult(metadata={"state": NOTHING})
-    plan = plan_of(submitted)
-    observed = chain.observe(plan.netuid, chain.identity())
-    state = _state(plan, observed, submitted.row(0, named=True))
-    now = datetime.now(UTC)
-    frame = receipts_frame(plan, observed, state, now)
+    try:
+        with store.desk(chain, context.run.run_id) as desk:
+            row, observed = review(desk, rows)
+    except NotTheWriter as error:
+        return dg.MaterializeResult(metadata={"state": rows[0].state.value, "skipped": str(error)})
+    now = utc_now()
+    frame = receipts_frame(row, observed, now)
     table = store.tables.write("weight_receipts", run_key(now, context.run.run_id), frame)
+    shown = frame.sort("planned", descending=True)
     return dg.MaterializeResult(
         metadata={
-            "state": state,
+            "state": row.state.value,
+            "reason": row.reason,
+            "submission": row.id,
             "observed_block": observed.block,
             "last_update": observed.last_update,
-            "receipts": preview(frame.sort("planned", descending=True), ["uid", "hotkey", "planned", "observed"]),
+            "recycled": frame.filter(frame["uid_state"] == RECYCLED).height,
+            "not_ours": frame.filter(frame["uid_state"] == NOT_OURS).height,
+            "receipts": preview(shown, ["uid", "hotkey", "planned", "observed", "uid_state"]),
             **written(table),
         }
     )
 
 
-def _state(plan: WeightPlan, observed: ObservedWeights, submission: Mapping[str, Any]) -> str:
-    lost = submission["error_code"] == PENDING
-    if not submission["success"] and not lost:
-        return REFUSED
-    if matches(plan, observed):
-        return OBSERVED
-    if lost:
-        return UNKNOWN
-    return COMMITTED if submission["commit_reveal"] else MISSING
-
-
 @dg.asset_check(
     asset=weight_receipts, description="The weights that were submitted are on the chain, or committed to it."
 )
-def weights_on_chain(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
-    receipts = store.tables.latest("weight_receipts")
-    state = NOTHING if receipts is None else receipts["state"][0]
-    return dg.AssetCheckResult(passed=state in (OBSERVED, COMMITTED, NOTHING), metadata={"state": state})
+def weights_on_chain(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.AssetCheckResult:
+    return told(store, chain, "receipts")

@@ -1,87 +1,97 @@
 """Weights, set on the chain."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
+from assets.chain_alerts import told
 from assets.challenges import OWNERS
 from assets.weight_proposal import weight_proposal
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.weights import plan_weights, unsettled, weights_due
+from loosh_pipeline.chain.readiness import NotYet
+from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
+from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.policy.checks import unmet
 from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.frames import PENDING, pending, plan_of, weights_frame
-from resources.store import Store, preview, run_key, written
+from loosh_pipeline.store.weight_frames import weights_frame
+from loosh_pipeline.weight_setting import set_weights, utc_now
+from resources.store import Store, preview, written
+
+RATE_LIMITED = "rate_limited"
 
 
 @dg.asset(
     description=(
-        "The proposal as weights: hotkeys resolved to uids at one block, signed by the hotkey and submitted. "
-        "Included is not yet observed: see weight_receipts."
+        "The proposal as weights: hotkeys resolved to uids at one block, put on record, signed by the hotkey and "
+        "submitted. Included is not yet observed: see weight_receipts."
     ),
     deps=[weight_proposal],
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
-    code_version="1",
+    code_version="2",
 )
 def weights(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
 ) -> dg.MaterializeResult[None]:
-    subnet = chain.snapshot(get_settings().netuid)
-    store.save_metagraph(subnet)
     own_hotkey = chain.identity()
-    # The interval is the schedule's concern; the chain's own rules hold for whoever asks.
-    reason = weights_due(subnet, own_hotkey, interval_blocks=0) or _unsettled(store, subnet, own_hotkey)
-    if reason is not None:
-        context.log.info("no weights submitted: %s", reason)
-        return dg.MaterializeResult(metadata={"skipped": reason, "block": subnet.block})
-    proposal = _must_hold(store, subnet, own_hotkey)
-    plan = plan_weights(proposal.shares, subnet, own_hotkey)
-    now = datetime.now(UTC)
-    key = run_key(now, context.run.run_id)
-    # On disk before it is on its way: whatever dies now, the plan is known and not followed by a second one.
-    store.tables.write("weights", key, weights_frame(plan, pending(subnet), now))
-    submission = chain.submit_weights(plan)
-    frame = weights_frame(plan, submission, now)
-    table = store.tables.write("weights", key, frame)
-    if not submission.success:
+    try:
+        with store.desk(chain, context.run.run_id) as desk:
+            subnet = chain.snapshot(get_settings().netuid)
+            store.save_metagraph(subnet)
+            said = set_weights(desk, subnet, own_hotkey, lambda: _proposed(store, subnet, own_hotkey))
+    except NotTheWriter as error:
+        return _skipped(context, NotYet("another_writer", str(error)))
+    return _skipped(context, said) if isinstance(said, NotYet) else _told(context, store, said)
+
+
+def _proposed(store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> Proposal:
+    """What is to be submitted, if every check holds for it still: `weights` can be materialized alone."""
+    proposal = store.newest_proposal()
+    if proposal is None:
+        raise dg.Failure("no weights submitted: nothing was ever proposed; run the job set_weights")
+    inputs = gathered(get_settings(), store.tables, store.inbox.engine, subnet, own_hotkey, utc_now())
+    if failed := unmet(proposal, inputs):
+        said = f"no weights submitted, the newest proposal does not pass: {'; '.join(failed)}"
+        raise dg.Failure(said, allow_retries=False)
+    return proposal
+
+
+def _skipped(context: dg.AssetExecutionContext, not_yet: NotYet) -> dg.MaterializeResult[None]:
+    context.log.info("no weights submitted: %s", not_yet.text)
+    due = {} if not_yet.due_block is None else {"due_block": not_yet.due_block}
+    return dg.MaterializeResult(metadata={"skipped": not_yet.text, "code": not_yet.code, **due})
+
+
+def _told(context: dg.AssetExecutionContext, store: Store, row: SubmissionRow) -> dg.MaterializeResult[None]:
+    table, plan = store.save_submission(row), row.plan
+    if row.state is SubmissionState.REFUSED:
+        if row.error_code == RATE_LIMITED:
+            return _skipped(context, NotYet(RATE_LIMITED, row.reason))
         raise dg.Failure(
-            f"the chain refused the weights: {submission.error_code}: {submission.error}",
+            f"the chain refused the weights: {row.reason}",
             metadata=written(table),
             allow_retries=False,  # the schedule tries again after reading the chain; never blindly
         )
+    shown = weights_frame(row).sort("weight", descending=True)
     return dg.MaterializeResult(
         metadata={
+            "submission": row.id,
             "planned_at_block": plan.block,
-            "included_block": submission.included_block or "unknown",
-            "extrinsic_hash": submission.extrinsic_hash or "unknown",
-            "commit_reveal": submission.commit_reveal,
+            "included_block": row.included_block or "unknown",
+            "extrinsic_hash": row.extrinsic_hash or "unknown",
+            "commit_reveal": row.commit_reveal,
+            "spec_version": row.spec_version,
             "miners": len(plan.weights),
             "dropped": dg.MetadataValue.json({str(hotkey): why for hotkey, why in plan.dropped.items()}),
-            "weights": preview(frame.sort("weight", descending=True), ["uid", "hotkey", "weight"]),
+            "weights": preview(shown, ["uid", "hotkey", "weight"]),
             **written(table),
         }
     )
 
 
-def _unsettled(store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> str | None:
-    """Why the last plan must be waited for; None when its outcome is known."""
-    last = store.tables.latest("weights")
-    if last is None or last["error_code"][0] != PENDING:
-        return None
-    return unsettled(plan_of(last).block, subnet, own_hotkey)
-
-
-def _must_hold(store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> Proposal:
-    """The blocking checks again, on the very proposal that is submitted: `weights` can be materialized alone."""
-    proposal, now = store.newest_proposal(), datetime.now(UTC)
-    if proposal is None:
-        raise dg.Failure("no weights submitted: nothing was ever proposed; run the job set_weights")
-    inputs = gathered(get_settings(), store.tables, store.inbox.engine, subnet, own_hotkey, now)
-    if failed := unmet(proposal, inputs):
-        said = f"no weights submitted, the newest proposal does not pass: {'; '.join(failed)}"
-        raise dg.Failure(said, allow_retries=False)
-    return proposal
+@dg.asset_check(
+    asset=weights, description="Weights are set in time, well before the chain's activity cutoff, and from here alone."
+)
+def weights_in_time(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.AssetCheckResult:
+    return told(store, chain, "weights")

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loosh_pipeline import cli_chain
 from loosh_pipeline.cli_challenges import send
 from loosh_pipeline.cli_weights import set_
 from loosh_pipeline.errors import ConfigError, LooshError
@@ -30,6 +31,8 @@ challenges_app = typer.Typer(no_args_is_help=True, help="Challenges, for whoever
 app.add_typer(challenges_app, name="challenges")
 weights_app = typer.Typer(no_args_is_help=True, help="Weights, by hand.")
 app.add_typer(weights_app, name="weights")
+chain_app = typer.Typer(no_args_is_help=True, help="This validator on the chain.")
+app.add_typer(chain_app, name="chain")
 out = Console()
 err = Console(stderr=True)
 
@@ -223,6 +226,9 @@ def wallet_new(
 
 challenges_app.command("send")(_told(send))
 weights_app.command("set")(_told(set_))
+chain_app.command("status")(_told(cli_chain.status))
+chain_app.command("serve")(_told(cli_chain.serve))
+chain_app.command("acknowledge")(_told(cli_chain.acknowledge))
 
 
 def _interruptible() -> None:

@@ -16,6 +16,7 @@ from sensors.availability_schedule import availability_schedule
 from sensors.challenge_sensor import challenge_sensor
 from sensors.context_schedule import context_schedule
 from sensors.jobs import (
+    read_receipts,
     refresh_availability,
     refresh_context,
     refresh_metagraph,
@@ -26,6 +27,7 @@ from sensors.jobs import (
 from sensors.metagraph_sensor import metagraph_sensor
 from sensors.network_view_schedule import network_view_schedule
 from sensors.outbox_sensor import outbox_sensor
+from sensors.receipts_schedule import receipts_schedule
 from sensors.weights_schedule import weights_schedule
 
 defs = dg.Definitions(
@@ -34,13 +36,14 @@ defs = dg.Definitions(
     jobs=[
         score_challenge,
         set_weights,
+        read_receipts,
         refresh_metagraph,
         refresh_availability,
         refresh_network_view,
         refresh_context,
     ],
     sensors=[challenge_sensor, metagraph_sensor, outbox_sensor],
-    schedules=[weights_schedule, context_schedule, availability_schedule, network_view_schedule],
+    schedules=[weights_schedule, receipts_schedule, context_schedule, availability_schedule, network_view_schedule],
     # One process a run: a run mostly waits for miners, and a process a step would cost seconds each.
     executor=dg.in_process_executor,
     resources={

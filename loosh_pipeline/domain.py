@@ -304,7 +304,8 @@ class WeightPlan:
 class Submission:
     """What the chain said to a weight plan. `included` is not yet `observed`: read the chain for that.
 
-    With commit-reveal the row shows only after the drand round `reveal_round`.
+    With commit-reveal the row shows only after the drand round `reveal_round`. Without `extrinsic_hash` nothing was
+    signed.
     """
 
     success: bool
@@ -317,11 +318,39 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedExtrinsic:
+    """What is about to be sent. From block `dies_at` on, no block can hold it any more."""
+
+    hash: str
+    dies_at: Block
+    commit_reveal: bool = False
+    reveal_round: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Weights that a validator committed to and the chain has not revealed yet."""
+
+    epoch: int
+    block: Block
+    reveal_round: int
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedWeights:
-    """The weight row of one validator as the chain holds it at `block`. Shares sum to 1 unless empty."""
+    """The weight row of one validator as the chain holds it at `block`. Shares sum to 1 unless empty.
+
+    `hotkeys` and `registered`: who holds each slot of the subnet at that block, and since when; empty for one that is
+    not registered itself.
+    """
 
     hotkey: Hotkey
     uid: Uid | None
     block: Block
     last_update: Block
     weights: Mapping[Uid, float]
+    epoch: int = 0
+    last_epoch_block: Block = Block(0)
+    commits: tuple[Commit, ...] = ()
+    hotkeys: Mapping[Uid, Hotkey] = field(default_factory=dict)
+    registered: Mapping[Uid, Block] = field(default_factory=dict)

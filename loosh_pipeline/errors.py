@@ -8,11 +8,14 @@
     ├── StoreError             inbox, outbox or tables
     │   ├── DuplicateChallenge the id is already known
     │   ├── NonceUsed          a signed request was sent before
-    │   └── UnknownChallenge   the id is not known
+    │   ├── UnknownChallenge   the id is not known
+    │   └── NotTheWriter       another process may write now
     ├── WireError              the fiber protocol
     │   └── CryptoError        a key, signature or token was refused
     ├── ChainError             the chain could not be read or written
-    │   └── ChainTimeout       it did not answer within its deadline
+    │   ├── ChainTimeout       it did not answer within its deadline
+    │   ├── StaleChain         its newest block is old
+    │   └── NotSubmitted       nothing was sent, for certain
     └── DevnetError            the subnet on one machine could not start
 
 A message says what was wrong, with which value, and what to do about it.
@@ -57,6 +60,10 @@ class UnknownChallenge(StoreError):
     """No challenge of this id was accepted."""
 
 
+class NotTheWriter(StoreError):
+    """Another process holds the lease, or has taken it over since."""
+
+
 class WireError(LooshError):
     """The fiber protocol was violated, by us or by the peer."""
 
@@ -71,6 +78,14 @@ class ChainError(LooshError):
 
 class ChainTimeout(ChainError):
     """The chain did not answer within its deadline."""
+
+
+class StaleChain(ChainError):
+    """The newest block that a node knows is old: what it says is no longer so."""
+
+
+class NotSubmitted(ChainError):
+    """A submission failed before anything was sent, so that it may be tried elsewhere."""
 
 
 class DevnetError(LooshError):

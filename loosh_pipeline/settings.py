@@ -114,7 +114,11 @@ class Settings(BaseSettings):
     wallet_path: Path = Path("~/.bittensor/wallets")
     wallet_name: str = "validator"
     hotkey_name: str = "validator"
-    chain_timeout_s: float = Field(60.0, gt=0)
+    subtensor_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="endpoints to turn to when SUBTENSOR_ADDRESS fails, separated by commas"
+    )
+    chain_timeout_s: float = Field(60.0, gt=0, le=150, description="one chain operation; a read has 40 s at most")
+    chain_stale_after_s: float = Field(120.0, ge=24, description="age of its newest block that makes a node useless")
     metagraph_refresh_s: float = Field(300.0, gt=0)
 
     # asking miners
@@ -175,19 +179,22 @@ class Settings(BaseSettings):
 
     log_level: str = "INFO"
 
-    @field_validator("subtensor_address")
-    @classmethod
-    def _websocket(cls, address: str) -> str:
-        if not address.startswith(("ws://", "wss://")):
-            raise ValueError("a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945")
-        return address
-
-    @field_validator("scoring_profiles", "intake_hotkeys", mode="before")
+    @field_validator("scoring_profiles", "intake_hotkeys", "subtensor_fallbacks", mode="before")
     @classmethod
     def _listed(cls, names: object) -> object:
         if not isinstance(names, str):
             return names
         return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+    @field_validator("subtensor_address", "subtensor_fallbacks")
+    @classmethod
+    def _websocket(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for address in (given,) if isinstance(given, str) else given:
+            if not address.startswith(("ws://", "wss://")):
+                raise ValueError(
+                    f"{address!r}: a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945"
+                )
+        return given
 
     @field_validator("intake_hotkeys")
     @classmethod
@@ -289,6 +296,11 @@ class Settings(BaseSettings):
     def version_told(self) -> str:
         """The version that the network is told."""
         return self.reported_version or version("loosh-pipeline")
+
+    @property
+    def chain_endpoints(self) -> tuple[str, ...]:
+        """Where the chain is asked, in order; each once."""
+        return tuple(dict.fromkeys((self.subtensor_address, *self.subtensor_fallbacks)))
 
     @property
     def inbox_url(self) -> str:

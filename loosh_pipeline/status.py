@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from rich.markup import escape
 from rich.table import Table
 
+from loosh_pipeline.chain.alerts import alerts
+from loosh_pipeline.chain_status import alerts_table, standing_table, stored_standing
 from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind
 from loosh_pipeline.services import LOOPBACK
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.frames import metagraph_of
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
-from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.supervisor import listens
 
 SHOWN = 10
@@ -22,7 +22,7 @@ SHOWN = 10
 
 def status_tables(settings: Settings) -> list[Table]:
     """Challenges, results to be told, the chain as last seen, and processes; for a terminal."""
-    return [_challenges(settings), *_waiting(settings), *_refused(settings), _chain(settings), _processes(settings)]
+    return [_challenges(settings), *_waiting(settings), *_refused(settings), *_chain(settings), _processes(settings)]
 
 
 def _challenges(settings: Settings) -> Table:
@@ -68,23 +68,12 @@ def _refused(settings: Settings) -> list[Table]:
     return [table] if refusals else []
 
 
-def _chain(settings: Settings) -> Table:
-    table = Table(title=f"subnet {settings.netuid} at {settings.subtensor_address}", show_header=False)
-    tables = Tables(settings.tables_root)
-    frame = tables.latest("metagraph")
-    if frame is None:
-        table.add_row("metagraph", "not seen yet")
-        return table
-    seen = metagraph_of(frame)
-    age_s = (datetime.now(UTC) - seen.taken_at).total_seconds()
-    table.add_row("metagraph", f"block {seen.block}, {age_s:.0f} s old, {len(seen.neurons)} neurons")
-    receipts = tables.latest("weight_receipts")
-    if receipts is None:
-        table.add_row("weights", "never set from here")
-    else:
-        last = receipts.row(0, named=True)
-        table.add_row("weights", f"{last['state']} at block {last['observed_block']}, {receipts.height} uids")
-    return table
+def _chain(settings: Settings) -> list[Table]:
+    """How the validator stands, by what was seen last, and what should be looked at."""
+    engine = Inbox.open(settings.inbox_url).engine
+    standing = stored_standing(settings, engine, datetime.now(UTC))
+    found = alerts(standing)
+    return [standing_table(standing, settings), *([alerts_table(found)] if found else [])]
 
 
 def _processes(settings: Settings) -> Table:

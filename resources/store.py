@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,7 +12,20 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from loosh_pipeline.domain import AvailabilityTable, Challenge, ChallengeId, Metagraph, NetworkView, Proposal, Response
+from loosh_pipeline.chain.alerts import Standing
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.chain_status import stored_standing
+from loosh_pipeline.domain import (
+    AvailabilityTable,
+    Challenge,
+    ChallengeId,
+    Hotkey,
+    Metagraph,
+    NetworkView,
+    Proposal,
+    Response,
+)
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
@@ -27,11 +41,16 @@ from loosh_pipeline.store.frames import (
     responses_of,
 )
 from loosh_pipeline.store.inbox import Inbox, InboxRow
+from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.sessions import MinerSessions
+from loosh_pipeline.store.spec_versions import SpecVersions
+from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 from loosh_pipeline.store.weighing import view_at
+from loosh_pipeline.store.weight_frames import write_submission
+from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, utc_now
 
 INLINE_CHARS = 1000
 """Markdown longer than this is not shown in place by the Dagster UI."""
@@ -91,6 +110,7 @@ class Store:
         return self.score_tables.read(partition.key, version)
 
     def save_metagraph(self, metagraph: Metagraph) -> WrittenTable:
+        self.spec_versions.note(metagraph.spec_version, metagraph.taken_at)
         name = f"{metagraph.taken_at:%Y%m%dT%H%M%S%f}-{metagraph.block}"
         return self.tables.write("metagraph", TableKey.of(name, metagraph.taken_at), metagraph_frame(metagraph))
 
@@ -117,6 +137,32 @@ class Store:
         if newest is None:
             return None
         return proposal_of(self.tables.read("weight_proposals", newest), self.tables.read("policy_acts", newest))
+
+    @cached_property
+    def weight_ledger(self) -> Submissions:
+        """What was submitted as weights (the asset `submissions` is what the Challenge API is told)."""
+        return Submissions(self.inbox.engine)
+
+    @cached_property
+    def spec_versions(self) -> SpecVersions:
+        return SpecVersions(self.inbox.engine)
+
+    def standing(self, own_hotkey: Hotkey | None) -> Standing:
+        """How this validator stands on the chain, by what was seen last."""
+        return stored_standing(self._settings, self.inbox.engine, utc_now(), own_hotkey)
+
+    @contextmanager
+    def desk(self, chain: Chain, holder: str) -> Iterator[Desk]:
+        """The right to set weights and to record what became of them. Raises `NotTheWriter` while another has it."""
+        leases = Leases(self.inbox.engine)
+        lease = leases.take(LEASE, holder, utc_now(), LEASE_LENGTH)
+        try:
+            yield Desk(chain, self.weight_ledger, lease, self.save_submission)
+        finally:
+            leases.release(lease, utc_now())
+
+    def save_submission(self, row: SubmissionRow) -> WrittenTable:
+        return write_submission(self.tables, row)
 
     def save_availability(self, table: AvailabilityTable) -> WrittenTable:
         name = f"{table.taken_at:%Y%m%dT%H%M%S%f}-{len(table.rows)}"

@@ -31,6 +31,12 @@ set_weights = dg.define_asset_job(
     tags={SINGLE_WRITER_TAG: "weights", **BEFORE_EVALUATIONS},
     description="Aggregates payouts, checks them, sets weights and reads them back.",
 )
+read_receipts = dg.define_asset_job(
+    "read_receipts",
+    selection=dg.AssetSelection.assets("weight_receipts"),
+    tags={SINGLE_WRITER_TAG: "weights", **BEFORE_EVALUATIONS},
+    description="Reads weights that were submitted back from the chain.",
+)
 refresh_metagraph = dg.define_asset_job(
     "refresh_metagraph",
     selection=dg.AssetSelection.assets("metagraph"),

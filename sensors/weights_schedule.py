@@ -5,8 +5,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.weights import weights_due
-from loosh_pipeline.settings import get_settings
+from loosh_pipeline.chain.readiness import not_ready
+from loosh_pipeline.domain import Mode
+from loosh_pipeline.errors import LooshError
+from loosh_pipeline.policy.modes import mode_of
+from loosh_pipeline.settings import Settings, get_settings
 from resources.store import Store
 from sensors.jobs import held_up, set_weights
 
@@ -27,13 +30,25 @@ def weights_schedule(
     if reason := held_up(context.instance, set_weights.name, PAUSE_AFTER_FAILURE):
         return dg.SkipReason(reason)
     settings = get_settings()
-    since = datetime.now(UTC) - timedelta(hours=settings.emissions_lookback_h)
-    scored = store.inbox.scored_since(since)
-    if scored < settings.weights_min_rounds:
-        return dg.SkipReason(
-            f"{scored} rounds were scored in the last {settings.emissions_lookback_h:g} h; "
-            f"WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"
-        )
-    snapshot = chain.snapshot(settings.netuid)
-    reason = weights_due(snapshot, chain.identity(), settings.weights_interval_blocks)
-    return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+    try:
+        subnet, own_hotkey = chain.snapshot(settings.netuid), chain.identity()
+    except LooshError as error:  # a chain that is away for hours must not fill the history with failed ticks
+        return dg.SkipReason(f"the chain could not be read: {error}")
+    rows = store.weight_ledger.recent(settings.netuid, own_hotkey)
+    mode = mode_of(subnet, own_hotkey, settings.weights_degraded_at, settings.weights_emergency_at)
+    not_yet = not_ready(subnet, own_hotkey, settings.weights_interval_blocks, rows, mode)
+    if not_yet is not None:
+        return dg.SkipReason(not_yet.text)
+    # Near the cutoff, older rounds and older weights count too: then it is for the policy to say that there is nothing.
+    too_few = _too_few_rounds(store, settings) if mode is Mode.NORMAL else None
+    return dg.RunRequest() if too_few is None else dg.SkipReason(too_few)
+
+
+def _too_few_rounds(store: Store, settings: Settings) -> str | None:
+    scored = store.inbox.scored_since(datetime.now(UTC) - timedelta(hours=settings.emissions_lookback_h))
+    if scored >= settings.weights_min_rounds:
+        return None
+    return (
+        f"{scored} rounds were scored in the last {settings.emissions_lookback_h:g} h; "
+        f"WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"
+    )

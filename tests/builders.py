@@ -7,7 +7,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
-from loosh_pipeline.domain import Block, Challenge, Emission, Hotkey, Metagraph, NetworkView, Neuron, Outcome, Response
+from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
+from loosh_pipeline.domain import (
+    Block,
+    Challenge,
+    Emission,
+    Hotkey,
+    Metagraph,
+    NetworkView,
+    Neuron,
+    Outcome,
+    Response,
+    WeightPlan,
+)
 from loosh_pipeline.scoring.pairs import PairEvidence
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
@@ -99,6 +111,28 @@ def emission(hotkey: str = "hotkey-1", **fields: Any) -> Emission:
         "weight": 0.5,
     }
     return Emission(**(defaults | fields))
+
+
+def submission_row(**fields: Any) -> SubmissionRow:
+    """Plain weights of block 100, sent, with an outcome that is not known yet."""
+    plan = WeightPlan(78, Block(100), {1: 0.75, 2: 0.25}, {1: "hotkey-1", 2: "hotkey-2"}, 0)
+    defaults = {
+        "id": 1,
+        "hotkey": "hotkey-0",
+        "plan": plan,
+        "state": SubmissionState.SENDING,
+        "commit_reveal": False,
+        "spec_version": 461,
+        "reveal_period_epochs": 1,
+        "fence": 1,
+        "created_at": NOON,
+        "changed_at": NOON,
+        "seen_block": Block(100),
+        "seen_at": NOON,
+        "extrinsic_hash": "0x" + "cd" * 32,
+        "dies_at": Block(164),
+    }
+    return SubmissionRow(**(defaults | fields))
 
 
 def shares(**by_hotkey: float) -> dict[Hotkey, float]:

@@ -127,7 +127,8 @@ def test_each_job_runs_one_group(job: str, group: str, partitioned: bool) -> Non
 def test_what_decides_about_weights_blocks_them() -> None:
     graph = defs.resolve_asset_graph()
     blocking = {key.name: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
-    assert blocking == dict.fromkeys(("sound", *CHECKS), True) | {"weights_on_chain": False}
+    unblocking = ("validator_in_order", "weights_in_time", "weights_on_chain")
+    assert blocking == dict.fromkeys(("sound", *CHECKS), True) | dict.fromkeys(unblocking, False)
 
 
 def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
@@ -137,7 +138,10 @@ def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
     )
     schedules = {schedule.name: schedule.default_status for schedule in defs.schedules or ()}
     assert schedules == dict.fromkeys(
-        ("weights_schedule", "context_schedule", "availability_schedule", "network_view_schedule"),
+        (
+            *("weights_schedule", "receipts_schedule"),
+            *("context_schedule", "availability_schedule", "network_view_schedule"),
+        ),
         dg.DefaultScheduleStatus.RUNNING,
     )
 

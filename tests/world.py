@@ -40,7 +40,7 @@ from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from resources.duckdb import tables_duckdb
 from resources.store import Partition, Store
-from sensors.jobs import refresh_availability, refresh_context, refresh_network_view
+from sensors.jobs import refresh_availability, refresh_context, refresh_metagraph, refresh_network_view
 from tests.builders import metagraph, neuron, neutral_round
 
 PROMPT = "Why is the sky blue during the day?"
@@ -163,6 +163,9 @@ class World:
         """`config`: of the proposal, such as what is waived."""
         given = {} if config is None else {"run_config": {"ops": {"weight_proposal": {"config": dict(config)}}}}
         return self._run(WEIGHTS_JOB, assets, raise_on_error, **given)
+
+    def refresh_metagraph(self) -> dg.ExecuteInProcessResult:
+        return self._run(refresh_metagraph.name, (), raise_on_error=True)
 
     def refresh_context(self) -> dg.ExecuteInProcessResult:
         return self._run(refresh_context.name, (), raise_on_error=True)

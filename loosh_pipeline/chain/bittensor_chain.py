@@ -11,34 +11,27 @@ are certainly not set) or a `ChainError`.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import ipaddress
+import logging
+import sys
+import types
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loosh_pipeline.chain.port import ERA_BLOCKS
+from loosh_pipeline.chain.port import ERA_BLOCKS, BeforeSending, send_at_once
+from loosh_pipeline.chain.reads import PALLET, Head, newest_block, read_subnet, read_weights
 from loosh_pipeline.chain.wallet import HotkeySigner, load_signer
-from loosh_pipeline.chain.weights import U16_MAX
-from loosh_pipeline.domain import (
-    Block,
-    Coldkey,
-    Hotkey,
-    Metagraph,
-    Neuron,
-    ObservedWeights,
-    Submission,
-    Uid,
-    WeightPlan,
-)
-from loosh_pipeline.errors import ChainError, LooshError
+from loosh_pipeline.chain.weights import quantize
+from loosh_pipeline.domain import Block, Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
+from loosh_pipeline.errors import ChainError, LooshError, NotSubmitted
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 RAO_PER_TAO = 10**9
-"""A signed submission can be included for this many blocks, then never: it bounds how long an outcome is open."""
-
-_PALLET = "SubtensorModule"
 _POOL_REFUSALS = frozenset(range(1000, 1100)) - {1013}
 """JSON-RPC codes with which a node refuses a transaction; 1013 says that it holds the same one already."""
 _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
@@ -48,41 +41,70 @@ _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
 """Storage the SDK reads before setting weights that not every runtime has, and what its absence means."""
 
 
-class BittensorChain:
-    """Implements `Chain` for one endpoint and one hotkey."""
+_SKEW = (ValueError, LookupError, TypeError, AttributeError)
+"""What the SDK raises when the runtime has not what it takes for granted; its trouble with nodes is of other kinds."""
+_COMMIT_REVEAL_VERSION = 4
+_TCP_LIKE = 4
+"""The protocol that the network's validators announce."""
 
-    def __init__(self, endpoint: str, wallet_path: Path, wallet_name: str, hotkey_name: str) -> None:
+
+def without_ethereum() -> None:
+    """Keep the SDK from importing its Ethereum side, two fifths of its import time, which nothing here uses."""
+    found = importlib.util.find_spec("bittensor")
+    if found is None or not found.submodule_search_locations or "bittensor" in sys.modules:
+        return
+    package = types.ModuleType("bittensor.evm")
+    package.__path__ = [str(Path(folder) / "evm") for folder in found.submodule_search_locations]
+    sys.modules[package.__name__] = package
+
+
+class BittensorChain:
+    """Implements `Chain` for one endpoint and one hotkey. A node whose newest block is older than that is refused."""
+
+    def __init__(
+        self, endpoint: str, wallet_path: Path, wallet_name: str, hotkey_name: str, stale_after_s: float = 120.0
+    ) -> None:
         self._endpoint = endpoint
         self._wallet = (wallet_path, wallet_name, hotkey_name)
+        self._stale_after_s = stale_after_s
 
     def snapshot(self, netuid: int) -> Metagraph:
-        return self._connected(f"reading subnet {netuid}", lambda substrate: _snapshot(substrate, netuid))
+        return self._connected(f"reading subnet {netuid}", ChainError, lambda at: read_subnet(at, netuid))
 
-    def submit_weights(self, plan: WeightPlan) -> Submission:
+    def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
         signer = load_signer(*self._wallet)
         return self._connected(
             "preparing weights (nothing was submitted)",
-            lambda substrate: _submit(substrate, self._endpoint, plan, signer),
+            NotSubmitted,
+            lambda at: _submit_weights(at, plan, signer, before_sending),
         )
 
     def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
         return self._connected(
-            f"reading the weights of {hotkey}", lambda substrate: _observe(substrate, netuid, hotkey)
+            f"reading the weights of {hotkey}", ChainError, lambda at: read_weights(at, netuid, hotkey)
+        )
+
+    def serve_axon(self, netuid: int, ip: str, port: int, before_sending: BeforeSending = send_at_once) -> Submission:
+        signer = load_signer(*self._wallet)
+        return self._connected(
+            "preparing the address (nothing was submitted)",
+            NotSubmitted,
+            lambda at: _serve_axon(at, netuid, ip, port, signer, before_sending),
         )
 
     def identity(self) -> Hotkey:
         return Hotkey(load_signer(*self._wallet).ss58_address)
 
-    def _connected(self, what: str, operation: Callable[[Any], Awaitable[T]]) -> T:
+    def _connected(self, what: str, failure: type[ChainError], operation: Callable[[Head], Awaitable[T]]) -> T:
         async def run() -> T:
             substrate = _tolerant_substrate(self._endpoint)
             try:
                 await substrate.connect()
-                return await operation(substrate)
+                return await operation(await newest_block(substrate, self._endpoint, self._stale_after_s))
             except LooshError:
                 raise
             except Exception as error:
-                raise ChainError(f"{what} at {self._endpoint} failed: {type(error).__name__}: {error}") from error
+                raise failure(f"{what} at {self._endpoint} failed: {type(error).__name__}: {error}") from error
             finally:
                 await substrate.close()
 
@@ -113,119 +135,138 @@ def _tolerant_substrate(endpoint: str) -> Any:
     return TolerantSubstrate(endpoint)
 
 
-async def _snapshot(substrate: Any, netuid: int) -> Metagraph:
-    taken_at = datetime.now(UTC)
-    block_hash = await substrate.block_hash()
-    version, graph, threshold, now_ms = await asyncio.gather(
-        substrate.raw.rpc_request("state_getRuntimeVersion", [block_hash]),
-        substrate.runtime_call("SubnetInfoRuntimeApi", "get_metagraph", [netuid], block_hash=block_hash),
-        substrate.query(_PALLET, "StakeThreshold", [], block_hash=block_hash),
-        substrate.query("Timestamp", "Now", [], block_hash=block_hash),
-    )
-    if graph is None:
-        raise ChainError(f"subnet {netuid} does not exist on this chain; check NETUID and SUBTENSOR_ADDRESS")
-    return Metagraph(
-        netuid=netuid,
-        block=Block(int(graph["block"])),
-        block_hash=block_hash,
-        spec_version=int(version["specVersion"]),
-        taken_at=taken_at,
-        tempo_blocks=int(graph["tempo"]),
-        activity_cutoff_blocks=int(graph["activity_cutoff"]),
-        weights_rate_limit_blocks=int(graph["weights_rate_limit"]),
-        min_allowed_weights=int(graph["min_allowed_weights"]),
-        weights_version_key=int(graph["weights_version"]),
-        commit_reveal=bool(graph["commit_reveal_weights_enabled"]),
-        neurons=_neurons(graph),
-        reveal_period_epochs=int(graph["commit_reveal_period"]),
-        max_weight_share=int(graph["max_weights_limit"]) / U16_MAX,
-        stake_threshold=int(threshold) / RAO_PER_TAO,
-        block_time=datetime.fromtimestamp(int(now_ms) / 1000, UTC),
-    )
-
-
-def _neurons(graph: Mapping[str, Any]) -> tuple[Neuron, ...]:
-    columns = zip(
-        graph["hotkeys"],
-        graph["coldkeys"],
-        graph["axons"],
-        graph["validator_permit"],
-        graph["total_stake"],
-        graph["last_update"],
-        graph["block_at_registration"],
-        strict=True,
-    )
-    return tuple(
-        Neuron(
-            uid=Uid(uid),
-            hotkey=Hotkey(str(hotkey)),
-            coldkey=Coldkey(str(coldkey)),
-            ip=axon_ip(axon),
-            port=int(axon["port"]),
-            validator_permit=bool(permit),
-            stake=int(stake) / RAO_PER_TAO,
-            last_update=Block(int(last_update)),
-            registered_block=Block(int(registered)),
-        )
-        for uid, (hotkey, coldkey, axon, permit, stake, last_update, registered) in enumerate(columns)
-    )
-
-
-def axon_ip(axon: Mapping[str, Any]) -> str | None:
-    """The address a neuron announced; None for none, or for a number that is no address of its kind."""
-    number = int(axon["ip"])
-    if number == 0:
-        return None
-    kind = ipaddress.IPv6Address if int(axon["ip_type"]) == 6 else ipaddress.IPv4Address
-    try:
-        return str(kind(number))
-    except ipaddress.AddressValueError:
-        return None  # anybody may announce anything; one bad entry must not hide the others
-
-
-async def _observe(substrate: Any, netuid: int, hotkey: Hotkey) -> ObservedWeights:
-    block_hash = await substrate.block_hash()
-
-    async def read(name: str, *params: Any, pallet: str = _PALLET) -> Any:
-        return await substrate.query(pallet, name, list(params), block_hash=block_hash)
-
-    number, uid = await asyncio.gather(read("Number", pallet="System"), read("Uids", netuid, hotkey))
-    if uid is None:
-        return ObservedWeights(hotkey, None, Block(int(number)), Block(0), {})
-    row, last_update = await asyncio.gather(read("Weights", netuid, uid), read("LastUpdate", netuid))
-    total = sum(int(weight) for _, weight in row)
-    return ObservedWeights(
-        hotkey=hotkey,
-        uid=Uid(int(uid)),
-        block=Block(int(number)),
-        last_update=Block(int(last_update[uid])),
-        weights={Uid(int(dest)): int(weight) / total for dest, weight in row if weight},
-    )
-
-
-async def _submit(substrate: Any, endpoint: str, plan: WeightPlan, signer: HotkeySigner) -> Submission:
+async def _submit_weights(
+    at: Head, plan: WeightPlan, signer: HotkeySigner, before_sending: BeforeSending
+) -> Submission:
     import bittensor
 
-    commit_reveal = bool(await substrate.query(_PALLET, "CommitRevealWeightsEnabled", [plan.netuid]))
-    weights = {int(uid): weight for uid, weight in plan.weights.items()}
-    intent = bittensor.SetWeights(  # type: ignore[attr-defined, unused-ignore]
-        netuid=plan.netuid, weights=weights, version_key=plan.version_key
-    )
-    client = bittensor.Client(endpoint, substrate=substrate)
+    commit_reveal = bool(await at.read("CommitRevealWeightsEnabled", plan.netuid))
     try:
-        prepared = await client.plan(intent, signer.keypair)
+        call, reveal_round = await _composed_by_sdk(at, plan, signer)
     except bittensor.ChainError as refusal:
         if refusal.code.value == "unknown":
             raise
         return Submission(False, None, None, commit_reveal, refusal.code.value, refusal.message)
+    except bittensor.BittensorError:
+        raise
+    except _SKEW as skew:
+        log.warning("the SDK does not know this runtime (%s: %s); the call is composed here", type(skew).__name__, skew)
+        call, reveal_round = await _composed_here(at, plan, signer, commit_reveal)
+    return await _signed_and_sent(at, call, signer, reveal_round, before_sending)
+
+
+async def _composed_by_sdk(at: Head, plan: WeightPlan, signer: HotkeySigner) -> tuple[Any, int | None]:
+    import bittensor
+
+    weights = {int(uid): weight for uid, weight in plan.weights.items()}
+    intent = bittensor.SetWeights(  # type: ignore[attr-defined, unused-ignore]
+        netuid=plan.netuid, weights=weights, version_key=plan.version_key
+    )
+    client = bittensor.Client(at.endpoint, substrate=at.substrate)
+    prepared = await client.plan(intent, signer.keypair)
     if prepared.violations:
-        raise ChainError(f"the SDK refuses to submit these weights: {'; '.join(prepared.violations)}")
-    signed = await substrate.raw.create_signed_extrinsic(prepared.call, signer.keypair, era={"period": ERA_BLOCKS})
-    return await _send(substrate, signed, prepared.extras.get("reveal_round"))
+        raise NotSubmitted(f"the SDK refuses to submit these weights: {'; '.join(prepared.violations)}")
+    return prepared.call, prepared.extras.get("reveal_round")
+
+
+async def _composed_here(
+    at: Head, plan: WeightPlan, signer: HotkeySigner, commit_reveal: bool
+) -> tuple[Any, int | None]:
+    """The same call from what the chain itself says, with nothing that the SDK checks or reads beside it."""
+    row = quantize(plan.weights)
+    netuid, dests, values = plan.netuid, [int(uid) for uid in row], list(row.values())
+    if not commit_reveal:
+        weights = {"netuid": netuid, "dests": dests, "weights": values, "version_key": plan.version_key}
+        return await _compose(at, "set_mechanism_weights", "set_weights", weights), None
+    commit, reveal_round = await _encrypted(at, plan, dests, values, signer)
+    sealed = {
+        "netuid": netuid,
+        "commit": commit,
+        "reveal_round": reveal_round,
+        "commit_reveal_version": _COMMIT_REVEAL_VERSION,
+    }
+    call = await _compose(at, "commit_timelocked_mechanism_weights", "commit_timelocked_weights", sealed)
+    return call, reveal_round
+
+
+async def _compose(at: Head, function: str, older: str, params: Mapping[str, Any]) -> Any:
+    """The call for the first mechanism of a subnet; on a runtime without mechanisms, the one it had before."""
+    try:
+        return await at.substrate.raw.compose_call(PALLET, function, {**params, "mecid": 0})
+    except _SKEW as unknown:
+        log.warning("%s cannot be composed (%s); %s is", function, unknown, older)
+        return await at.substrate.raw.compose_call(PALLET, older, dict(params))
+
+
+async def _encrypted(
+    at: Head, plan: WeightPlan, dests: list[int], values: list[int], signer: HotkeySigner
+) -> tuple[bytes, int]:
+    """Weights sealed until their drand round, as the chain opens them; and that round."""
+    import bittensor_core
+
+    tempo, period, epoch_block, pending, epoch, since, number, block_s = await asyncio.gather(
+        *(at.read(name, plan.netuid) for name in ("Tempo", "RevealPeriodEpochs", "LastEpochBlock", "PendingEpochAt")),
+        *(at.read(name, plan.netuid) for name in ("SubnetEpochIndex", "BlocksSinceLastStep")),
+        at.number(),
+        at.substrate.block_time(),
+    )
+    commit, reveal_round = bittensor_core.get_encrypted_commit_v2(
+        uids=dests,
+        weights=values,
+        version_key=plan.version_key,
+        last_epoch_block=int(epoch_block or 0),
+        pending_epoch_at=int(pending or 0),
+        subnet_epoch_index=int(epoch or 0),
+        tempo=int(tempo),
+        blocks_since_last_step=int(since or 0),
+        current_block=number,
+        subnet_reveal_period_epochs=int(period),
+        block_time=block_s,
+        hotkey=signer.keypair.public_key,
+    )
+    return commit, int(reveal_round)
+
+
+async def _serve_axon(
+    at: Head, netuid: int, ip: str, port: int, signer: HotkeySigner, before_sending: BeforeSending
+) -> Submission:
+    address = ipaddress.ip_address(ip)
+    params = {
+        "netuid": netuid,
+        "version": 1,
+        "ip": int(address),
+        "port": port,
+        "ip_type": address.version,
+        "protocol": _TCP_LIKE,
+        "placeholder1": 0,
+        "placeholder2": 0,
+    }
+    call = await at.substrate.raw.compose_call(PALLET, "serve_axon", params)
+    return await _signed_and_sent(at, call, signer, None, before_sending)
+
+
+async def _signed_and_sent(
+    at: Head, call: Any, signer: HotkeySigner, reveal_round: int | None, before_sending: BeforeSending
+) -> Submission:
+    raw = at.substrate.raw
+    birth = int(await at.substrate.finalized_block_number())
+    era = {"period": ERA_BLOCKS, "current": birth}
+    signed = await raw.create_signed_extrinsic(call, signer.keypair, era=era)
+    about = SignedExtrinsic(signed.extrinsic_hash, Block(birth + ERA_BLOCKS), reveal_round is not None, reveal_round)
+    # In a thread: whoever is told may take its time, and the connection must be kept alive meanwhile.
+    await asyncio.to_thread(before_sending, about)
+    try:
+        return await _send(at.substrate, signed, reveal_round)
+    except Exception as error:
+        # From here on no error means that nothing happened, whatever it is.
+        raise ChainError(
+            f"whether {signed.extrinsic_hash} was included is unknown ({type(error).__name__}: {error}); it can be for "
+            f"{ERA_BLOCKS} blocks: read last_update from the chain before submitting again"
+        ) from error
 
 
 async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submission:
-    """Submit and wait for inclusion. From here on an error no longer means that nothing happened."""
+    """Submit and wait for inclusion."""
     import bittensor
 
     commit_reveal = reveal_round is not None
@@ -233,10 +274,7 @@ async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submis
         report = await substrate.raw.submit_extrinsic(signed, wait_for_inclusion=True)
     except Exception as error:
         if not refused_by_pool(error):
-            raise ChainError(
-                f"whether {signed.extrinsic_hash} was included is unknown ({type(error).__name__}: {error}); it can "
-                f"be for {ERA_BLOCKS} blocks: read last_update from the chain before submitting again"
-            ) from error
+            raise
         refusal = bittensor.ChainError(str(error))
         return Submission(
             False, None, signed.extrinsic_hash, commit_reveal, refusal.code.value, str(error), reveal_round

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from dataclasses import replace
 
+from loosh_pipeline.chain.port import ERA_BLOCKS, BeforeSending, send_at_once
 from loosh_pipeline.chain.weights import quantize
-from loosh_pipeline.domain import Block, Hotkey, Metagraph, ObservedWeights, Submission, WeightPlan
+from loosh_pipeline.domain import (
+    Block,
+    Commit,
+    Hotkey,
+    Metagraph,
+    ObservedWeights,
+    SignedExtrinsic,
+    Submission,
+    WeightPlan,
+)
 from loosh_pipeline.errors import ChainError
 
 
@@ -14,8 +24,8 @@ class FakeChain:
     """Implements `Chain` over one metagraph.
 
     A successful submission moves `last_update` and shows in `observe`; with commit-reveal it shows after `reveal`.
-    `fail("snapshot", error)` makes the next call of that operation raise; `refuse(code, message)` makes the next
-    submission come back refused.
+    `fail("snapshot", error)` makes the next call of that operation raise (`fail("sending", error)`: only once it was
+    signed); `refuse(code, message)` makes the next submission come back refused. `epoch` and `sealed` may be set.
     """
 
     def __init__(self, metagraph: Metagraph, hotkey: Hotkey) -> None:
@@ -26,10 +36,11 @@ class FakeChain:
         self._failures: dict[str, deque[Exception]] = defaultdict(deque)
         self._refusals: deque[tuple[str, str]] = deque()
         self._rows: dict[Hotkey, WeightPlan] = {}
-        self._sealed: WeightPlan | None = None
+        self.epoch = 0
+        self.sealed: tuple[WeightPlan, Commit] | None = None
 
     def fail(self, operation: str, error: Exception) -> None:
-        if not hasattr(self, operation):
+        if operation != "sending" and not hasattr(self, operation):
             raise ValueError(f"a chain has no operation {operation!r}")
         self._failures[operation].append(error)
 
@@ -42,23 +53,33 @@ class FakeChain:
 
     def reveal(self) -> None:
         """Open the last commit, as the chain does when its round has come."""
-        if self._sealed is None:
+        if self.sealed is None:
             raise ValueError("there is no commit to reveal")
-        self._rows[self.hotkey], self._sealed = self._sealed, None
+        (self._rows[self.hotkey], _), self.sealed = self.sealed, None
 
     def snapshot(self, netuid: int) -> Metagraph:
         self._enter("snapshot", netuid)
         return self.metagraph
 
-    def submit_weights(self, plan: WeightPlan) -> Submission:
+    def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
         self._enter("submit_weights", plan.netuid)
+        commit_reveal = self.metagraph.commit_reveal
+        reveal_round = 1000 + len(self.submitted) if commit_reveal else None
+        extrinsic_hash = f"0x{len(self.submitted) + 1:064x}"
+        dies_at = Block(self.metagraph.block + ERA_BLOCKS)
+        before_sending(SignedExtrinsic(extrinsic_hash, dies_at, commit_reveal, reveal_round))
+        self._raise_scripted("sending")
         self.submitted.append(plan)
         if self._refusals:
             code, message = self._refusals.popleft()
-            return Submission(False, None, None, self.metagraph.commit_reveal, code, message)
+            return Submission(False, None, extrinsic_hash, commit_reveal, code, message)
+        return self.include(plan, reveal_round)
+
+    def include(self, plan: WeightPlan, reveal_round: int | None = None) -> Submission:
+        """Put weights into the next block, whoever sent them."""
         self.advance(1)
         block = self.metagraph.block
-        self._sealed = plan
+        self.sealed = plan, Commit(self.epoch, block, reveal_round or 0)
         if not self.metagraph.commit_reveal:
             self.reveal()
         neurons = tuple(
@@ -66,7 +87,8 @@ class FakeChain:
             for neuron in self.metagraph.neurons
         )
         self.metagraph = replace(self.metagraph, neurons=neurons)
-        return Submission(True, block, f"0x{len(self.submitted):064x}", self.metagraph.commit_reveal)
+        extrinsic_hash = f"0x{len(self.submitted):064x}"
+        return Submission(True, block, extrinsic_hash, self.metagraph.commit_reveal, reveal_round=reveal_round)
 
     def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
         self._enter("observe", netuid)
@@ -79,7 +101,24 @@ class FakeChain:
             block=self.metagraph.block,
             last_update=Block(0) if neuron is None else neuron.last_update,
             weights={uid: value / total for uid, value in row.items()},
+            epoch=self.epoch,
+            commits=() if self.sealed is None else (self.sealed[1],),
+            hotkeys={each.uid: each.hotkey for each in self.metagraph.neurons},
+            registered={each.uid: each.registered_block for each in self.metagraph.neurons},
         )
+
+    def serve_axon(self, netuid: int, ip: str, port: int) -> Submission:
+        self._enter("serve_axon", netuid)
+        if self._refusals:
+            code, message = self._refusals.popleft()
+            return Submission(False, None, None, False, code, message)
+        self.advance(1)
+        neurons = tuple(
+            replace(neuron, ip=ip, port=port) if neuron.hotkey == self.hotkey else neuron
+            for neuron in self.metagraph.neurons
+        )
+        self.metagraph = replace(self.metagraph, neurons=neurons)
+        return Submission(True, self.metagraph.block, f"0x{port:064x}", False)
 
     def identity(self) -> Hotkey:
         self._enter("identity", self.metagraph.netuid)
@@ -87,7 +126,10 @@ class FakeChain:
 
     def _enter(self, operation: str, netuid: int) -> None:
         self.calls.append(operation)
-        if self._failures[operation]:
-            raise self._failures[operation].popleft()
+        self._raise_scripted(operation)
         if netuid != self.metagraph.netuid:
             raise ChainError(f"subnet {netuid} does not exist; this chain has {self.metagraph.netuid}")
+
+    def _raise_scripted(self, operation: str) -> None:
+        if self._failures[operation]:
+            raise self._failures[operation].popleft()

@@ -1,32 +1,44 @@
-"""What this project needs of a chain: four operations, in its own types."""
+"""What this project needs of a chain: five operations, in its own types."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, Submission, WeightPlan
+from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
 
 ERA_BLOCKS = 64
 """Blocks for which a signed submission stays valid: so long it may still be included after its outcome was lost."""
+
+BeforeSending = Callable[[SignedExtrinsic], None]
+"""Told what was signed, before any of it leaves. When it raises, nothing is sent."""
+
+
+def send_at_once(_signed: SignedExtrinsic) -> None:
+    """For whoever keeps no record."""
 
 
 class Chain(Protocol):
     """Access to one subnet's chain as one hotkey. Every operation may raise `ChainError`.
 
-    A `ChainTimeout`, or any `ChainError` of `submit_weights`, may leave weights set all the same: read the chain
-    (`snapshot` or `observe`) before trying again.
+    `NotSubmitted` says that nothing was sent. Any other `ChainError` of an operation that sends may have left it done
+    all the same: read the chain (`observe`) before trying again.
     """
 
     def snapshot(self, netuid: int) -> Metagraph:
         """The subnet at the head of the chain, everything read at one block."""
         ...
 
-    def submit_weights(self, plan: WeightPlan) -> Submission:
-        """Sign and submit; returns once included in a block, or refused (`success` False, with the reason)."""
+    def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
+        """Sign, tell `before_sending`, send; returns once included in a block, or refused (`success` False)."""
         ...
 
     def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
-        """The weight row of a validator as the chain holds it now."""
+        """The weight row of a validator as the chain holds it now, what it committed to, and who holds which slot."""
+        ...
+
+    def serve_axon(self, netuid: int, ip: str, port: int) -> Submission:
+        """Announce where this hotkey serves."""
         ...
 
     def identity(self) -> Hotkey:

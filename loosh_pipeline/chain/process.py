@@ -1,60 +1,73 @@
-"""The chain, one killable process an operation.
+"""The chain, one killable process an operation, at the first endpoint that serves.
 
 The SDK can wait five minutes for a silent node and longer for a half-open socket, and no timeout of asyncio ends a
-thread that hangs. A process can be killed: every operation ends within `CHAIN_TIMEOUT_S`, and what the SDK leaks or
-writes to the terminal ends with it. It costs about a second.
+thread that hangs. A process can be killed: every operation ends in time, and what the SDK leaks or writes to the
+terminal ends with it. It costs half a second.
+
+Endpoints are tried in turn, each with its share of the time. One whose newest block is old counts as failed. An
+operation that sends goes on to the next one only while nothing was sent.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import signal
-import subprocess
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from loosh_pipeline import errors
-from loosh_pipeline.chain.messages import ANSWER, REQUEST, RESULTS, Answer, ChainRequest, Operation
+from loosh_pipeline.chain.conversation import Conversation
+from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints, digest
+from loosh_pipeline.chain.messages import ANSWER, GO, REQUEST, RESULTS, SENDING, Answer, ChainRequest, Operation
+from loosh_pipeline.chain.port import BeforeSending, send_at_once
 from loosh_pipeline.chain.wallet import load_signer
 from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, Submission, WeightPlan
-from loosh_pipeline.errors import ChainError, ChainTimeout, LooshError
+from loosh_pipeline.errors import ChainError, ChainTimeout, LooshError, NotSubmitted, StaleChain
 from loosh_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_STDERR_TAIL = 2000
-_OUTCOME_UNKNOWN = "; whether the weights were submitted is unknown: read the chain before submitting again"
+READ_WITHIN_S = 40.0
+"""Most that reading, or preparing to send, takes over all endpoints: Dagster cuts a tick off at 60 s."""
+_OUTCOME_UNKNOWN = "; whether it was submitted is unknown: read the chain before submitting again"
 
 
 class ProcessChain:
-    """Implements `Chain` at `SUBTENSOR_ADDRESS` with the configured hotkey. Holds no connection."""
+    """Implements `Chain` at `SUBTENSOR_ADDRESS` and its fallbacks with the configured hotkey. Holds no connection."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._endpoints = Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE)
 
     def snapshot(self, netuid: int) -> Metagraph:
         metagraph: Metagraph = self._run("snapshot", self._request(netuid))
         return metagraph
 
-    def submit_weights(self, plan: WeightPlan) -> Submission:
-        submission: Submission = self._run("submit_weights", self._request(plan.netuid, plan=plan))
+    def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
+        request = replace(self._request(plan.netuid), plan=plan)
+        submission: Submission = self._run("submit_weights", request, before_sending)
         return submission
 
     def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
-        observed: ObservedWeights = self._run("observe", self._request(netuid, hotkey=hotkey))
+        observed: ObservedWeights = self._run("observe", replace(self._request(netuid), hotkey=hotkey))
         return observed
+
+    def serve_axon(self, netuid: int, ip: str, port: int) -> Submission:
+        submission: Submission = self._run("serve_axon", replace(self._request(netuid), ip=ip, port=port))
+        return submission
 
     def identity(self) -> Hotkey:
         settings = self._settings
         signer = load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
         return Hotkey(signer.ss58_address)
 
-    def _request(self, netuid: int, *, hotkey: Hotkey | None = None, plan: WeightPlan | None = None) -> ChainRequest:
+    def _request(self, netuid: int) -> ChainRequest:
         settings = self._settings
         return ChainRequest(
             endpoint=settings.subtensor_address,
@@ -62,70 +75,70 @@ class ProcessChain:
             wallet_name=settings.wallet_name,
             hotkey_name=settings.hotkey_name,
             deadline_s=settings.chain_timeout_s,
+            stale_after_s=settings.chain_stale_after_s,
             netuid=netuid,
-            hotkey=hotkey,
-            plan=plan,
         )
 
-    def _run(self, operation: Operation, request: ChainRequest) -> Any:
-        stdout, stderr, status = self._communicate(operation, REQUEST.dump_json(request))
-        notes = stderr.decode(errors="replace").strip()[-_STDERR_TAIL:]
-        if notes:
-            log.debug("%s said: %s", operation, notes)
-        answer = _parse(operation, stdout, status, notes)
+    def _run(self, operation: Operation, request: ChainRequest, before_sending: BeforeSending = send_at_once) -> Any:
+        """At each endpoint in turn, until one serves."""
+        addresses = self._endpoints.in_order(datetime.now(UTC))
+        until = time.monotonic() + min(self._settings.chain_timeout_s, READ_WITHIN_S)
+        failures: list[ChainError] = []
+        for position, address in enumerate(addresses):
+            share_s = (until - time.monotonic()) / (len(addresses) - position)
+            try:
+                result = self._ask(operation, replace(request, endpoint=address), share_s, before_sending)
+            except ChainError as error:
+                self._endpoints.failed(address, datetime.now(UTC))
+                if operation in SENDING and not isinstance(error, NotSubmitted | StaleChain):
+                    raise
+                if position < len(addresses) - 1:
+                    log.warning("%s; asking the next endpoint", error)
+                failures.append(error)
+            else:
+                self._endpoints.worked(address)
+                return result
+        raise _together(failures)
+
+    def _ask(self, operation: Operation, request: ChainRequest, share_s: float, before_sending: BeforeSending) -> Any:
+        inclusion_s = self._settings.chain_timeout_s if operation in SENDING else 0.0
+        command = [sys.executable, "-m", "loosh_pipeline.chain", operation]
+        with Conversation(command, self._environment(request.endpoint)) as process:
+            process.say(REQUEST.dump_json(replace(request, deadline_s=share_s + inclusion_s)) + b"\n")
+            answer = self._hear(process, operation, request.endpoint, share_s, sent=False)
+            if answer.signed is not None:
+                before_sending(answer.signed)
+                process.say(GO)
+                answer = self._hear(process, operation, request.endpoint, inclusion_s, sent=True)
+            if notes := process.notes():
+                log.debug("%s said: %s", operation, notes)
         if answer.error_type is not None:
             raise _error(answer)
         return RESULTS[operation].validate_python(answer.result)
 
-    def _communicate(self, operation: Operation, request: bytes) -> tuple[bytes, bytes, int]:
-        settings = self._settings
-        with subprocess.Popen(
-            [sys.executable, "-m", "loosh_pipeline.chain", operation],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._environment(),
-            start_new_session=True,
-        ) as process:
-            try:
-                stdout, stderr = process.communicate(request, timeout=settings.chain_timeout_s)
-            except subprocess.TimeoutExpired as expired:
-                raise ChainTimeout(
-                    f"the chain at {settings.subtensor_address} did not answer {operation} within "
-                    f"{settings.chain_timeout_s:g} s; check SUBTENSOR_ADDRESS or raise CHAIN_TIMEOUT_S"
-                    + _unknown_after(operation)
-                ) from expired
-            finally:
-                _end(process)
-            return stdout, stderr, process.returncode
+    def _hear(
+        self, process: Conversation, operation: Operation, endpoint: str, within_s: float, *, sent: bool
+    ) -> Answer:
+        """The next answer. A failure is a `NotSubmitted` where the operation sends, and nothing was sent yet."""
+        certain = operation in SENDING and not sent
+        suffix = _OUTCOME_UNKNOWN if sent else "; nothing was submitted" if certain else ""
+        try:
+            line = process.hear(within_s)
+        except TimeoutError as error:
+            text = f"the chain at {endpoint} did not answer {operation} within {within_s:.3g} s"
+            advice = "; check SUBTENSOR_ADDRESS, name SUBTENSOR_FALLBACKS, or raise CHAIN_TIMEOUT_S"
+            raise (NotSubmitted if certain else ChainTimeout)(text + advice + suffix) from error
+        try:
+            return ANSWER.validate_json(line)
+        except ValidationError as error:
+            text = f"the chain process for {endpoint} ended with status {process.status} before it answered {operation}"
+            notes = process.notes() or "it said nothing"
+            raise (NotSubmitted if certain else ChainError)(f"{text}: {notes}{suffix}") from error
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, endpoint: str) -> dict[str, str]:
         # The SDK caches runtime metadata by genesis and version; by endpoint too, no two chains share a cache.
-        endpoint = hashlib.sha256(self._settings.subtensor_address.encode()).hexdigest()[:16]
-        cache = self._settings.home / "chain" / "runtime-cache" / endpoint
+        cache = self._settings.home / "chain" / "runtime-cache" / digest(endpoint)
         return os.environ | {"BITTENSOR_RUNTIME_CACHE_DIR": str(cache)}
-
-
-def _unknown_after(operation: Operation) -> str:
-    return _OUTCOME_UNKNOWN if operation == "submit_weights" else ""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and whatever it started, however this one was interrupted."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _parse(operation: Operation, stdout: bytes, status: int, notes: str) -> Answer:
-    try:
-        return ANSWER.validate_json(stdout)
-    except ValidationError as error:
-        raise ChainError(
-            f"the chain process ended with status {status} before it answered {operation}: "
-            f"{notes or 'it said nothing'}" + _unknown_after(operation)
-        ) from error
 
 
 def _error(answer: Answer) -> LooshError:
@@ -133,3 +146,12 @@ def _error(answer: Answer) -> LooshError:
     if isinstance(kind, type) and issubclass(kind, LooshError):
         return kind(answer.error)
     return ChainError(f"{answer.error_type}: {answer.error}")
+
+
+def _together(failures: Sequence[ChainError]) -> ChainError:
+    """One error for all endpoints: of their common class, else the plain one."""
+    if len(failures) == 1:
+        return failures[0]
+    kinds: set[Callable[[str], ChainError]] = {type(failure) for failure in failures}
+    kind = kinds.pop() if len(kinds) == 1 else ChainError
+    return kind(f"none of {len(failures)} endpoints served: " + "; ".join(map(str, failures)))

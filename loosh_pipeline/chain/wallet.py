@@ -110,6 +110,15 @@ def hotkey_of(path: Path, name: str, hotkey: str) -> Hotkey | None:
         return None
 
 
+def coldkey_of(path: Path, name: str) -> Coldkey | None:
+    """The address in a wallet's `coldkeypub.txt`, None where it cannot be read."""
+    try:
+        data = json.loads((path.expanduser() / name / "coldkeypub.txt").read_bytes())
+        return Coldkey(parse_hotkey(data["ss58Address"]))
+    except (OSError, CryptoError, ValueError, LookupError, TypeError):
+        return None
+
+
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()

@@ -9,20 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from loosh_pipeline.chain.port import ERA_BLOCKS
-from loosh_pipeline.domain import Block, Hotkey, Metagraph, Neuron, ObservedWeights, Uid, WeightPlan
+from loosh_pipeline.domain import Hotkey, Metagraph, Neuron, ObservedWeights, Uid, WeightPlan
 from loosh_pipeline.errors import ChainError, ScoringError
 
 U16_MAX = 65_535
-SIGNING_BLOCKS = 16
-"""Blocks that may pass between the snapshot of a plan and its signature."""
 
 
 def plan_weights(shares: Mapping[Hotkey, float], metagraph: Metagraph, own_hotkey: Hotkey) -> WeightPlan:
     """Weights by uid at the block of the snapshot, summing to 1; who is left out stands in `dropped`.
 
     Raises `ScoringError` for a share that is negative or not finite; `ChainError` when too few weights are left for
-    the subnet.
+    the subnet, or one is more than it allows.
     """
     _check_shares(shares)
     registered = metagraph.by_hotkey()
@@ -38,6 +35,7 @@ def plan_weights(shares: Mapping[Hotkey, float], metagraph: Metagraph, own_hotke
         dropped[hotkey] = f"weight is below 1/{2 * U16_MAX} of the largest, which the chain rounds to 0"
     _check_enough(kept, dropped, metagraph)
     total = math.fsum(candidates[uid] for uid in kept)
+    _check_largest({uid: candidates[uid] / total for uid in kept}, metagraph)
     return WeightPlan(
         netuid=metagraph.netuid,
         block=metagraph.block,
@@ -85,6 +83,16 @@ def _check_enough(kept: Mapping[Uid, int], dropped: Mapping[Hotkey, str], metagr
     )
 
 
+def _check_largest(weights: Mapping[Uid, float], metagraph: Metagraph) -> None:
+    """Handed over as they are, they would be clipped or, where nothing else fits, made all alike."""
+    largest = max(weights, key=lambda uid: weights[uid])
+    if weights[largest] > metagraph.max_weight_share + 1 / U16_MAX:
+        raise ChainError(
+            f"{_hotkey_at(metagraph, largest)} would have {weights[largest]:.1%} of all weight, and subnet "
+            f"{metagraph.netuid} allows {metagraph.max_weight_share:.1%}; the proposal must share it out"
+        )
+
+
 def quantize(weights: Mapping[Uid, float]) -> dict[Uid, int]:
     """Weights as the chain stores them: the largest is 65535, those that round to 0 are left out."""
     top = max(weights.values(), default=0.0)
@@ -94,60 +102,19 @@ def quantize(weights: Mapping[Uid, float]) -> dict[Uid, int]:
     return {uid: value for uid, value in values.items() if value}
 
 
-def weights_due(metagraph: Metagraph, own_hotkey: Hotkey, interval_blocks: int) -> str | None:
-    """None when weights are due; otherwise why not, for people.
-
-    The chain accepts weights once `weights_rate_limit_blocks` have passed since the last ones, or at any time when
-    none were ever set. The interval is the operator's own, on top of that.
-    """
-    own = metagraph.by_hotkey().get(own_hotkey)
-    where = f"subnet {metagraph.netuid} at block {metagraph.block}"
-    if own is None:
-        return f"{own_hotkey} is not registered on {where}"
-    if not own.validator_permit:
-        return f"{own_hotkey} (uid {own.uid}) has no validator permit on {where}"
-    if own.last_update == 0:
-        return None
-    waits = {
-        "the chain's rate limit": metagraph.weights_rate_limit_blocks,
-        "the interval": interval_blocks,
-    }
-    reason, blocks = max(waits.items(), key=lambda wait: wait[1])
-    since = metagraph.block - own.last_update
-    if since >= blocks:
-        return None
-    return (
-        f"weights were set at block {own.last_update}, {since} blocks before block {metagraph.block}; "
-        f"{reason} is {blocks} blocks, so they are due at block {own.last_update + blocks}"
-    )
-
-
-def unsettled(planned_at: Block, metagraph: Metagraph, own_hotkey: Hotkey) -> str | None:
-    """Why a plan whose outcome was lost forbids another submission; None when it is known or past.
-
-    It is known once `last_update` moved past the block of the plan, and past once its signature has expired.
-    """
-    own = metagraph.by_hotkey()[own_hotkey]
-    until = planned_at + ERA_BLOCKS + SIGNING_BLOCKS
-    if own.last_update > planned_at or metagraph.block > until:
-        return None
-    return (
-        f"whether the plan of block {planned_at} was included is unknown, and it may still be until block {until} "
-        f"(now {metagraph.block}); nothing else is submitted before"
-    )
-
-
-def matches(plan: WeightPlan, observed: ObservedWeights) -> bool:
+def matches(plan: WeightPlan, observed: ObservedWeights, ignoring: frozenset[Uid] = frozenset()) -> bool:
     """Whether the observed row is what the plan says: the same uids, the same shares after rounding to u16.
 
     The chain may rescale a row once more, which moves each of its n entries by at most 1 in a row whose sum S is at
-    least 65535; a share s then moves by at most (1 + n s) / S. That is the tolerance.
+    least 65535; a share s then moves by at most (1 + n s) / S. That is the tolerance. Without the uids `ignoring`,
+    whose weights the chain took out when their slots changed hands, S is that of the others.
     """
-    expected = quantize(plan.weights)
-    if expected.keys() != observed.weights.keys():
+    expected = {uid: value for uid, value in quantize(plan.weights).items() if uid not in ignoring}
+    shown = {uid: share for uid, share in observed.weights.items() if uid not in ignoring}
+    if expected.keys() != shown.keys():
         return False
-    total = sum(expected.values())
-    shares = {uid: value / total for uid, value in expected.items()}
+    total, count, seen = sum(expected.values()), len(expected), math.fsum(shown.values())
+    least = U16_MAX if total >= U16_MAX else max(total - count, 1)
     return all(
-        abs(observed.weights[uid] - share) <= (1 + len(shares) * share) / U16_MAX for uid, share in shares.items()
+        abs(shown[uid] / seen - value / total) <= (1 + count * value / total) / least for uid, value in expected.items()
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -21,16 +20,12 @@ from loosh_pipeline.domain import (
     Mode,
     NetworkView,
     Neuron,
-    ObservedWeights,
     OneSource,
     Outcome,
     Proposal,
     Response,
     RuleAct,
-    Submission,
-    Uid,
     Usage,
-    WeightPlan,
 )
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.policy.inputs import Earned
@@ -143,35 +138,6 @@ POLICY_ACTS: Mapping[str, Any] = {
     "before": pl.Float64,
     "after": pl.Float64,
     "reason": pl.String,
-}
-
-WEIGHTS: Mapping[str, Any] = {
-    "netuid": pl.Int32,
-    "block": pl.UInt64,
-    "version_key": pl.UInt64,
-    "submitted_at": UTC_MS,
-    "success": pl.Boolean,
-    "included_block": pl.UInt64,
-    "extrinsic_hash": pl.String,
-    "commit_reveal": pl.Boolean,
-    "error_code": pl.String,
-    "error": pl.String,
-    "reveal_round": pl.UInt64,
-    "uid": pl.Int32,
-    "hotkey": pl.String,
-    "weight": pl.Float64,
-}
-
-RECEIPTS: Mapping[str, Any] = {
-    "state": pl.String,
-    "validator": pl.String,
-    "observed_block": pl.UInt64,
-    "last_update": pl.UInt64,
-    "observed_at": UTC_MS,
-    "uid": pl.Int32,
-    "hotkey": pl.String,
-    "planned": pl.Float64,
-    "observed": pl.Float64,
 }
 
 
@@ -319,63 +285,3 @@ def proposal_of(shares: pl.DataFrame, acts: pl.DataFrame) -> Proposal:
             "acts": tuple(RuleAct(**row) for row in acts.iter_rows(named=True)),
         }
     )
-
-
-def weights_frame(plan: WeightPlan, submission: Submission, submitted_at: datetime) -> pl.DataFrame:
-    """One row for every weight of a plan, with what the chain said to the plan repeated on each."""
-    about = asdict(submission) | {
-        "netuid": plan.netuid,
-        "block": plan.block,
-        "version_key": plan.version_key,
-        "submitted_at": submitted_at,
-    }
-    rows = [about | {"uid": uid, "hotkey": plan.hotkeys[uid], "weight": w} for uid, w in plan.weights.items()]
-    return pl.DataFrame(rows, schema=WEIGHTS)
-
-
-PENDING = "PENDING"
-"""Error code of a plan that was written before it was submitted, and whose outcome was never learnt."""
-
-
-def pending(metagraph: Metagraph) -> Submission:
-    """What a plan's rows say until the chain has answered."""
-    return Submission(False, None, None, metagraph.commit_reveal, PENDING, "submitted; the outcome is not known")
-
-
-def plan_of(frame: pl.DataFrame) -> WeightPlan:
-    """The plan that a `weights` table holds (who was dropped stands in the materialization).
-
-    Raises StoreError for an empty table: a plan without weights is never submitted.
-    """
-    rows = frame.to_dicts()
-    if not rows:
-        raise StoreError("the weights table is empty: no plan was recorded in it; materialize weights")
-    return WeightPlan(
-        netuid=rows[0]["netuid"],
-        block=Block(rows[0]["block"]),
-        weights={Uid(row["uid"]): row["weight"] for row in rows},
-        hotkeys={Uid(row["uid"]): Hotkey(row["hotkey"]) for row in rows},
-        version_key=rows[0]["version_key"],
-    )
-
-
-def receipts_frame(plan: WeightPlan, observed: ObservedWeights, state: str, observed_at: datetime) -> pl.DataFrame:
-    """One row for every uid that is in the plan or on the chain: what was set, and what is there."""
-    about = {
-        "state": state,
-        "validator": observed.hotkey,
-        "observed_block": observed.block,
-        "last_update": observed.last_update,
-        "observed_at": observed_at,
-    }
-    rows = [
-        about
-        | {
-            "uid": uid,
-            "hotkey": plan.hotkeys.get(uid, ""),
-            "planned": plan.weights.get(uid, 0.0),
-            "observed": observed.weights.get(uid, 0.0),
-        }
-        for uid in sorted(plan.weights.keys() | observed.weights.keys())
-    ]
-    return pl.DataFrame(rows, schema=RECEIPTS)

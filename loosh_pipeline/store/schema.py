@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -137,6 +139,48 @@ sessions = Table(
     Column("symmetric_key", LargeBinary, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("sessions_expires_at", "expires_at"),
+)
+
+# Who may do what only one may do at a time. `fence` grows with every taking: whoever was overtaken is told by it.
+leases = Table(
+    "leases",
+    inbox_metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+# Weights that were to be set: what was signed, and what became of it.
+submissions = Table(
+    "submissions",
+    inbox_metadata,
+    Column("id", Integer, primary_key=True),
+    Column("netuid", Integer, nullable=False),
+    Column("hotkey", String(64), nullable=False),
+    # Of the snapshot that uids were looked up in.
+    Column("block", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("commit_reveal", Boolean, nullable=False),
+    Column("spec_version", Integer, nullable=False),
+    Column("reveal_period_epochs", BigInteger, nullable=False),
+    Column("extrinsic_hash", String(66)),
+    # The first block that cannot hold it any more.
+    Column("dies_at", BigInteger),
+    Column("included_block", BigInteger),
+    Column("reveal_round", BigInteger),
+    Column("reveal_epoch", BigInteger),
+    Column("error_code", String(64)),
+    Column("fence", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    # The chain's head when the state was last looked at, and when that was.
+    Column("seen_block", BigInteger, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Index("submissions_of", "netuid", "hotkey", "id"),
 )
 
 users = Table(

@@ -8,6 +8,7 @@ from itertools import islice
 import polars as pl
 from sqlalchemy import Engine, select
 
+from loosh_pipeline.chain.records import FAILED
 from loosh_pipeline.domain import Hotkey, NetworkView
 from loosh_pipeline.policy.inputs import Earned, LastVector
 from loosh_pipeline.store.database import reading
@@ -42,7 +43,7 @@ def last_set(tables: Tables) -> tuple[TableKey, pl.DataFrame] | None:
     """The newest `weights` table that says that the chain took them, and where it lies."""
     for key in islice(tables.newest_first("weights"), MOST_ATTEMPTS):
         rows = tables.read("weights", key)
-        if not rows.is_empty() and rows["success"][0]:
+        if not rows.is_empty() and rows["success"][0] and rows["state"][0] not in FAILED:
             return key, rows
     return None
 

@@ -89,6 +89,19 @@ class AddressRules:
         return port in self.own_ports or _is_public(address) or not self.allow_private
 
 
+def announceable(ip: str, port: int, *, allow_private: bool) -> Endpoint:
+    """Where others may reach a server of ours. Raises WireError for what is no address that they can reach."""
+    if not 1 <= port <= 65535:
+        raise WireError(f"port {port} is not between 1 and 65535")
+    address = _parse(ip)
+    if _is_public(address) or (allow_private and _is_own_network(address)):
+        return Endpoint(str(address), port)
+    raise WireError(
+        f"address {address} cannot be reached from elsewhere; give the public one (on a devnet, "
+        "ALLOW_PRIVATE_ADDRESSES=true allows others)"
+    )
+
+
 def canonical_ip(ip: str | None) -> str | None:
     """The text that all spellings of one address share; None when it is none."""
     try:

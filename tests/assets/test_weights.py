@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
 
 from loosh_pipeline.chain.port import ERA_BLOCKS
-from loosh_pipeline.chain.weights import SIGNING_BLOCKS, matches
+from loosh_pipeline.chain.readiness import FIRST_RETRY_BLOCKS, REORG_BLOCKS
+from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.chain.weights import matches
 from loosh_pipeline.domain import Block, Emission, Outcome, RuleAct
-from loosh_pipeline.errors import ChainError
+from loosh_pipeline.errors import ChainError, ConfigError, NotSubmitted
 from loosh_pipeline.policy.checks import CHECKS
 from loosh_pipeline.scoring.profile import RobustProfile
-from loosh_pipeline.store.frames import emissions_of, plan_of
+from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.frames import emissions_of
 from tests.world import World, failure_of, metadata_of
 
 
@@ -51,7 +54,7 @@ def test_payouts_become_the_weights_worked_out_by_hand(world: World) -> None:
     assert metadata_of(result, "weights")["included_block"] == 101
     assert metadata_of(result, "weight_receipts")["state"] == "observed"
     assert matches(plan, world.chain.observe(78, world.chain.hotkey))
-    assert checks_of(result) == dict.fromkeys(("sound", *CHECKS, "weights_on_chain"), True)
+    assert checks_of(result) == dict.fromkeys(("sound", *CHECKS, "weights_in_time", "weights_on_chain"), True)
 
 
 def test_a_rescored_challenge_counts_once_and_by_the_version_that_pays(world: World) -> None:
@@ -163,33 +166,89 @@ def test_refused_weights_are_not_looked_for_on_the_chain(world: World) -> None:
 
 def test_a_chain_that_breaks_off_fails_the_run_and_is_read_before_the_next_try(world: World) -> None:
     world.store_round("c-1", {"hotkey-1": True})
-    world.chain.fail("submit_weights", ChainError("whether 0xab was included is unknown; read last_update"))
+    world.chain.fail("sending", ChainError("whether 0xab was included is unknown; read last_update"))
     result = world.set_weights(raise_on_error=False)
     assert "whether 0xab was included is unknown" in failure_of(result)
     kept = world.store.tables.latest("weights")
     assert kept is not None
-    assert (kept["success"][0], kept["error_code"][0]) == (False, "PENDING"), "the plan is known, its outcome is not"
+    assert (kept["success"][0], kept["state"][0]) == (False, "unknown"), "the plan is known, its outcome is not"
 
     waiting = world.set_weights()
-    assert "may still be until block 180" in metadata_of(waiting, "weights")["skipped"]
+    said = metadata_of(waiting, "weights")
+    assert said["code"] == "submission_open"
+    assert f"may still be before block {100 + ERA_BLOCKS + REORG_BLOCKS}" in said["skipped"]
     assert metadata_of(waiting, "weight_receipts")["state"] == "unknown"
     assert checks_of(waiting)["weights_on_chain"] is False
-    assert world.chain.calls.count("submit_weights") == 1, "never twice while the first may still be included"
+    assert world.chain.submitted == [], "never twice while the first may still be included"
 
-    world.chain.advance(ERA_BLOCKS + SIGNING_BLOCKS + 1)
+    world.chain.advance(ERA_BLOCKS + REORG_BLOCKS)
+    settled = metadata_of(world.set_weights("weight_receipts"), "weight_receipts")
+    assert settled["state"] == "expired"
+    assert metadata_of(world.set_weights(), "weights")["code"] == "retry_later"
+    world.chain.advance(FIRST_RETRY_BLOCKS)
     assert metadata_of(world.set_weights(), "weight_receipts")["state"] == "observed"
-    assert world.chain.calls.count("submit_weights") == 2
+    assert len(world.chain.submitted) == 1
 
 
 def test_a_run_killed_after_its_weights_were_included_is_settled_by_the_chain(world: World) -> None:
     world.store_round("c-1", {"hotkey-1": True})
-    world.chain.fail("submit_weights", ChainError("the process was killed"))
+    world.chain.fail("sending", ChainError("the process was killed"))
     world.set_weights(raise_on_error=False)
-    kept = world.store.tables.latest("weights")
-    assert kept is not None
-    world.chain.submit_weights(plan_of(kept))  # it had reached the chain after all
+    world.chain.include(newest(world).plan)  # it had reached the chain after all
     result = world.set_weights("weight_receipts")
     assert metadata_of(result, "weight_receipts")["state"] == "observed"
+    assert newest(world).included_block == 101
+
+
+def test_what_was_never_sent_is_tried_again_some_blocks_later(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.fail("submit_weights", NotSubmitted("no endpoint served"))
+    assert "no endpoint served" in failure_of(world.set_weights(raise_on_error=False))
+    row = newest(world)
+    assert (row.state, row.error_code, row.extrinsic_hash) == ("expired", "not_submitted", None)
+    assert metadata_of(world.set_weights(), "weights")["due_block"] == 100 + FIRST_RETRY_BLOCKS
+    world.chain.advance(FIRST_RETRY_BLOCKS)
+    assert metadata_of(world.set_weights(), "weight_receipts")["state"] == "observed"
+
+
+def test_the_chains_own_word_on_the_rate_limit_is_a_skip(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.refuse("rate_limited", "Retry in ~3 blocks")
+    result = world.set_weights()
+    assert result.success
+    assert metadata_of(result, "weights")["code"] == "rate_limited"
+
+
+def test_another_writer_is_waited_for_w_25(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    with world.store.desk(world.chain, "another run"):
+        result = world.set_weights()
+    assert result.success
+    said = metadata_of(result, "weights")
+    assert said["code"] == "another_writer"
+    assert "another run writes weights until" in said["skipped"]
+    assert world.chain.submitted == []
+
+
+def test_an_old_proposal_is_not_submitted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.set_weights("emissions", "weight_proposal")
+    monkeypatch.setattr("assets.weights.utc_now", lambda: datetime.now(UTC) + timedelta(hours=2))
+    result = world.set_weights("weights", raise_on_error=False)
+    assert "recent: too old to be set: the proposal of" in failure_of(result)
+    assert world.chain.submitted == []
+
+
+def test_too_little_stake_is_known_before_anything_is_signed_w_24(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.metagraph = replace(world.chain.metagraph, stake_threshold=2.5)
+    result = world.set_weights()
+    assert metadata_of(result, "weights")["code"] == "low_stake"
+    assert world.chain.submitted == []
+
+
+def newest(world: World) -> SubmissionRow:
+    return world.store.weight_ledger.recent(get_settings().netuid, world.chain.hotkey)[0]
 
 
 def test_weights_that_left_the_chain_are_reported_missing(world: World) -> None:
@@ -197,14 +256,19 @@ def test_weights_that_left_the_chain_are_reported_missing(world: World) -> None:
     assert world.set_weights("emissions", "weight_proposal", "weights").success
     others = (Emission("hotkey-3", 1, 1, 1, 1.0, 1.0, 1.0),)
     foreign = replace(world.chain.submitted[0], weights={3: others[0].weight}, hotkeys={3: "hotkey-3"})
-    world.chain.submit_weights(foreign)
+    world.chain.include(foreign)
 
     result = world.set_weights("weight_receipts")
     assert metadata_of(result, "weight_receipts")["state"] == "missing"
     assert checks_of(result) == {"weights_on_chain": False}
     receipts = world.store.tables.latest("weight_receipts")
     assert receipts is not None
-    assert receipts.select("uid", "planned", "observed").rows() == [(1, 0.5, 0.0), (2, 0.5, 0.0), (3, 0.0, 1.0)]
+    assert receipts.select("uid", "planned", "observed", "uid_state").rows() == [
+        (1, 0.5, 0.0, "missing"),
+        (2, 0.5, 0.0, "missing"),
+        (3, 0.0, 1.0, "not ours"),
+    ]
+    assert "other weights took its place at block 102" in receipts["reason"][0]
 
 
 def test_commits_are_committed_until_revealed(world: World) -> None:
@@ -219,6 +283,55 @@ def test_commits_are_committed_until_revealed(world: World) -> None:
     assert metadata_of(revealed, "weight_receipts")["state"] == "observed"
 
 
+def test_a_commit_that_is_not_revealed_is_an_alert_and_is_tried_again(world: World) -> None:
+    world.chain.metagraph = replace(world.chain.metagraph, commit_reveal=True)
+    world.store_round("c-1", {"hotkey-1": True})
+    world.set_weights()
+    world.chain.epoch = 1
+    assert metadata_of(world.set_weights("weight_receipts"), "weight_receipts")["state"] == "committed"
+    world.chain.epoch = 2
+    result = world.set_weights("weight_receipts")
+    assert metadata_of(result, "weight_receipts")["state"] == "unrevealed"
+    assert checks_of(result)["weights_on_chain"] is False
+    world.chain.advance(FIRST_RETRY_BLOCKS)
+    assert metadata_of(world.set_weights(), "weight_receipts")["state"] == "committed"
+    assert len(world.chain.submitted) == 2
+
+
+def test_commits_may_overlap_and_each_is_followed_to_its_end(world: World) -> None:
+    world.chain.metagraph = replace(world.chain.metagraph, commit_reveal=True)
+    world.store_round("c-1", {"hotkey-1": True})
+    world.set_weights()
+    world.chain.advance(10)
+    world.set_weights()
+    rows = world.store.weight_ledger.recent(78, world.chain.hotkey)
+    assert [row.state for row in rows] == ["committed", "superseded"], "the chain in memory lists the newest only"
+
+
+def test_the_same_weights_as_before_are_not_taken_for_revealed(world: World) -> None:
+    """The row showed them before the commit too; what counts is that the commit no longer waits."""
+    world.store_round("c-1", {"hotkey-1": True})
+    world.set_weights()
+    world.chain.advance(10)
+    world.chain.metagraph = replace(world.chain.metagraph, commit_reveal=True)
+    assert metadata_of(world.set_weights(), "weight_receipts")["state"] == "committed"
+
+
+def test_a_weight_whose_slot_changed_hands_is_recycled(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True, "hotkey-3": True})
+    world.set_weights()
+    own, first, second, *rest = world.chain.metagraph.neurons
+    newcomers = (
+        replace(first, hotkey="newcomer", registered_block=Block(102)),
+        replace(second, registered_block=Block(102)),
+    )
+    world.chain.metagraph = replace(world.chain.metagraph, neurons=(own, *newcomers, *rest))
+    assert metadata_of(world.set_weights("weight_receipts"), "weight_receipts")["recycled"] == 2
+    receipts = world.store.tables.latest("weight_receipts")
+    assert receipts is not None
+    assert receipts.select("uid", "uid_state").rows() == [(1, "recycled"), (2, "recycled"), (3, "observed")]
+
+
 def test_a_hotkey_that_left_the_subnet_is_dropped_and_named(world: World) -> None:
     world.store_round("c-1", {"hotkey-1": True, "gone": True})
     result = world.set_weights()
@@ -230,3 +343,44 @@ def test_a_hotkey_that_left_the_subnet_is_dropped_and_named(world: World) -> Non
     assert proposal.shares == {"hotkey-1": 1.0}
     assert proposal.acts == (RuleAct("registered", "gone", 0.5, 0.0, "not registered on subnet 78 at block 100"),)
     assert world.chain.metagraph.block == Block(101)
+    left_out = world.store.tables.latest("weights_dropped")
+    assert left_out is not None
+    assert left_out.select("hotkey", "reason", "block").rows() == [
+        ("gone", "not registered on subnet 78 at block 100", 100)
+    ]
+
+
+def warnings_of(result: dg.ExecuteInProcessResult, check: str) -> set[str]:
+    """The alerts that a check warns of."""
+    (found,) = (each for each in result.get_asset_check_evaluations() if each.check_name == check)
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    return set() if found.passed else set(found.metadata)
+
+
+def test_alerts_are_warnings_beside_the_assets_they_concern(world: World) -> None:
+    own, *others = world.chain.metagraph.neurons
+    late = replace(own, last_update=Block(1))
+    world.chain.metagraph = replace(world.chain.metagraph, neurons=(late, *others), block=Block(4100))
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.refuse("not_authorized", "the permit is gone")
+    failed = world.set_weights(raise_on_error=False)
+    assert not failed.success
+    read = world.set_weights("weight_receipts")
+    assert warnings_of(read, "weights_on_chain") == {"weights_refused"}
+    world.chain.advance(1)
+    skipped = world.set_weights()
+    assert warnings_of(skipped, "weights_in_time") == {"mode_degraded"}
+
+
+def test_another_runtime_is_a_warning_at_the_metagraph(world: World) -> None:
+    seen = [world.refresh_metagraph()]
+    world.chain.metagraph = replace(world.chain.metagraph, spec_version=462, stake_threshold=9.0)
+    seen.append(world.refresh_metagraph())
+    assert [warnings_of(each, "validator_in_order") for each in seen] == [set(), {"spec_version_changed", "low_stake"}]
+
+
+def test_without_a_wallet_the_subnet_is_still_seen(world: World) -> None:
+    world.chain.fail("identity", ConfigError("there is no hotkey file"))
+    result = world.refresh_metagraph()
+    assert result.success
+    assert warnings_of(result, "validator_in_order") == {"no_hotkey"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from bittensor_core import Keypair
 from loosh_pipeline.chain.wallet import WalletInfo, create_wallet
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.inbox import Inbox
+from tests.chain.bench import Bench, Clock
 
 WALLET = "validator"
 RATE_LIMIT_BLOCKS = 200
@@ -68,7 +70,7 @@ def hotkeys(wallet_path: Path) -> dict[str, WalletInfo]:
 def serve_devnet(
     wallet_path: Path, hotkeys: dict[str, WalletInfo], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Any]:
-    """`with serve_devnet(**config) as served:` the validator is uid 0, idle uid 1, miners 2 to 5."""
+    """`with serve_devnet(**config) as served:` the validator is uid 0, idle uid 1, miners 2 to 5, then `more`."""
     miners = [Keypair.create_from_uri(f"//miner{index}").ss58_address for index in range(4)]
     neurons = [
         NeuronSpec(hotkeys["validator"].hotkey, hotkeys["validator"].coldkey, stake_tao=1000.0, permit=True),
@@ -77,9 +79,9 @@ def serve_devnet(
     ]
 
     @contextmanager
-    def serve(**fields: Any) -> Iterator[ServedChain]:
+    def serve(more: Sequence[NeuronSpec] = (), **fields: Any) -> Iterator[ServedChain]:
         config = {"block_time_s": 0.1, "tempo_blocks": 1000, "rate_limit_blocks": RATE_LIMIT_BLOCKS} | fields
-        chain = DevnetChain(ChainConfig(**config), neurons)
+        chain = DevnetChain(ChainConfig(**config), [*neurons, *more])
         home = tmp_path_factory.mktemp("home")
         with serve_in_thread(chain) as address:
 
@@ -104,3 +106,23 @@ def serve_devnet(
 def devnet_chain(serve_devnet: Callable[..., Any]) -> Iterator[ServedChain]:
     with serve_devnet() as served:
         yield served
+
+
+@pytest.fixture(scope="module")
+def ticking(serve_devnet: Callable[..., Any]) -> Iterator[tuple[ServedChain, Clock]]:
+    with serve_devnet(block_time_s=0, rate_limit_blocks=0) as served:
+        served.chain.tick()
+        clock = Clock(served.chain.tick)
+        try:
+            yield served, clock
+        finally:
+            clock.end()
+
+
+@pytest.fixture
+def bench(ticking: tuple[ServedChain, Clock], tmp_path: Path) -> Bench:
+    served, clock = ticking
+    clock.running.set()
+    settings = served.settings(loosh_home=tmp_path / "loosh")
+    Inbox.open(settings.inbox_url).engine.dispose()
+    return Bench(served, clock, settings, served.chain.head.number + 1)

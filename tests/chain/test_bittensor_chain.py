@@ -8,7 +8,8 @@ import sys
 import pytest
 from bittensor._transport.errors import SubstrateRequestException
 
-from loosh_pipeline.chain.bittensor_chain import axon_ip, refused_by_pool
+from loosh_pipeline.chain.bittensor_chain import refused_by_pool
+from loosh_pipeline.chain.reads import axon_ip
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,6 @@ def test_only_a_refusal_of_the_pool_is_certain_not_to_be_submitted(error: Except
 
 
 def test_the_sdk_is_imported_by_nobody_who_does_not_use_it() -> None:
-    modules = "bittensor_chain, fake, port, process, wallet, weights"
+    modules = "bittensor_chain, fake, port, process, reads, wallet, weights"
     program = f"from loosh_pipeline.chain import {modules}; import sys; assert 'bittensor' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=20)

@@ -4,7 +4,8 @@ import pytest
 
 from loosh_pipeline.chain.fake import FakeChain
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.chain.weights import matches, plan_weights, weights_due
+from loosh_pipeline.chain.readiness import not_ready
+from loosh_pipeline.chain.weights import matches, plan_weights
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import ChainError, ChainTimeout
 from tests.builders import metagraph, neuron, shares
@@ -25,9 +26,9 @@ def test_what_is_submitted_is_observed_and_starts_the_interval() -> None:
     assert submission.success
     assert submission.included_block == 101
     assert matches(plan, chain.observe(78, OWN))
-    assert weights_due(chain.snapshot(78), OWN, interval_blocks=10) is not None
+    assert not_ready(chain.snapshot(78), OWN, interval_blocks=10) is not None
     fake_chain.advance(10)
-    assert weights_due(chain.snapshot(78), OWN, interval_blocks=10) is None
+    assert not_ready(chain.snapshot(78), OWN, interval_blocks=10) is None
     assert fake_chain.submitted == [plan]
     assert fake_chain.calls[:3] == ["snapshot", "identity", "submit_weights"]
 

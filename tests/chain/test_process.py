@@ -17,11 +17,12 @@ import pytest
 from loosh_pipeline.chain.messages import REQUEST, ChainRequest
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.process import ProcessChain
+from loosh_pipeline.chain.readiness import not_ready
 from loosh_pipeline.chain.wallet import WalletInfo
-from loosh_pipeline.chain.weights import matches, plan_weights, weights_due
+from loosh_pipeline.chain.weights import matches, plan_weights
 from loosh_pipeline.devnet.chain.server import ClientSession
 from loosh_pipeline.domain import Block, Metagraph, Uid, WeightPlan
-from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError
+from loosh_pipeline.errors import ChainError, ConfigError, NotSubmitted
 from tests.chain.conftest import RATE_LIMIT_BLOCKS, ServedChain
 
 
@@ -45,7 +46,7 @@ def test_weights_are_set_and_read_back(
         settings = served.settings()
         chain: Chain = ProcessChain(settings)
         own, subnet = chain.identity(), chain.snapshot(settings.netuid)
-        assert weights_due(subnet, own, interval_blocks=1) is None
+        assert not_ready(subnet, own) is None
         plan = plan_of(subnet, own)
         submission = chain.submit_weights(plan)
         observed = chain.observe(settings.netuid, own)
@@ -131,7 +132,8 @@ def test_an_unknown_subnet_is_an_error(devnet_chain: ServedChain) -> None:
 def test_a_silent_node_costs_no_more_than_the_deadline(devnet_chain: ServedChain, silent_endpoint: str) -> None:
     chain = ProcessChain(devnet_chain.settings(subtensor_address=silent_endpoint, chain_timeout_s=3.0))
     started = time.monotonic()
-    with pytest.raises(ChainTimeout, match=f"{silent_endpoint} did not answer submit_weights within 3 s.*unknown"):
+    text = f"{silent_endpoint} did not answer submit_weights within 3 s.*nothing was submitted"
+    with pytest.raises(NotSubmitted, match=text):
         chain.submit_weights(WeightPlan(78, Block(1), {Uid(2): 1.0}, {}, 0))
     assert time.monotonic() - started < 6
 
@@ -152,7 +154,7 @@ def test_a_missing_hotkey_is_a_config_error_from_either_process(devnet_chain: Se
 
 
 def test_a_process_without_parent_ends_itself(silent_endpoint: str, tmp_path: Path) -> None:
-    request = ChainRequest(silent_endpoint, tmp_path, "w", "h", deadline_s=0.2, netuid=78)
+    request = ChainRequest(silent_endpoint, tmp_path, "w", "h", deadline_s=0.2, stale_after_s=60, netuid=78)
     run = subprocess.run(
         [sys.executable, "-m", "loosh_pipeline.chain", "snapshot"],
         input=REQUEST.dump_json(request),
@@ -170,4 +172,4 @@ def test_a_malformed_request_is_answered_and_an_unknown_operation_refused() -> N
     assert json.loads(answered.stdout)["error_type"] == "ValidationError"
     unknown = subprocess.run([*command, "transfer"], input=b"{}", capture_output=True, timeout=20, check=False)
     assert unknown.returncode == 2
-    assert b"snapshot,submit_weights,observe" in unknown.stderr
+    assert b"snapshot,submit_weights,observe,serve_axon" in unknown.stderr

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import bittensor_core
 import pytest
+from typer.testing import CliRunner
 
 from loosh_pipeline.chain.wallet import create_wallet, hotkey_file, load_signer
+from loosh_pipeline.cli import app
 from loosh_pipeline.errors import ConfigError
 
 
@@ -101,3 +103,18 @@ def test_signing_does_not_import_the_sdk(tmp_path: Path) -> None:
         "load_signer(pathlib.Path(sys.argv[1]), 'w', 'h').sign(b''); assert 'bittensor' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=os.environ, timeout=20)
+
+
+def test_the_command_that_makes_a_wallet_prints_addresses_and_no_secret(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = CliRunner().invoke(app, ["wallet", "new"], env={"WALLET_PATH": str(tmp_path), "COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    shown = result.output + "".join(capfd.readouterr())
+    keys = [
+        json.loads(file.read_text())
+        for file in (tmp_path / "validator/hotkeys/validator", tmp_path / "validator/coldkey")
+    ]
+    assert all(key["ss58Address"] in shown for key in keys)
+    for name in ("secretPhrase", "secretSeed", "privateKey"):
+        assert all(key[name].removeprefix("0x") not in shown for key in keys)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loosh_pipeline.chain.weights import U16_MAX, matches, plan_weights, quantize, weights_due
+from loosh_pipeline.chain.weights import U16_MAX, matches, plan_weights, quantize
 from loosh_pipeline.domain import Block, Hotkey, ObservedWeights, Uid
 from loosh_pipeline.errors import ChainError, ScoringError
 from tests.builders import metagraph, neuron, shares
@@ -112,27 +112,8 @@ def test_an_empty_row_matches_no_plan() -> None:
     assert not matches(plan, ObservedWeights(OWN, Uid(0), Block(101), Block(0), {}))
 
 
-@pytest.mark.parametrize(
-    ("fields", "interval", "reason"),
-    [
-        ({}, 360, None),
-        ({"hotkey": "other"}, 1, "hotkey-0 is not registered on subnet 78 at block 100"),
-        ({"validator_permit": False}, 1, "hotkey-0 (uid 0) has no validator permit on subnet 78 at block 100"),
-        ({"last_update": 95}, 1, None),
-        (
-            {"last_update": 96},
-            1,
-            "weights were set at block 96, 4 blocks before block 100; "
-            "the chain's rate limit is 5 blocks, so they are due at block 101",
-        ),
-        (
-            {"last_update": 90},
-            360,
-            "weights were set at block 90, 10 blocks before block 100; "
-            "the interval is 360 blocks, so they are due at block 450",
-        ),
-    ],
-)
-def test_when_weights_are_due(fields: dict[str, object], interval: int, reason: str | None) -> None:
-    own = neuron(0, **({"validator_permit": True} | fields))
-    assert weights_due(metagraph((own, neuron(1))), OWN, interval) == reason
+def test_more_than_the_subnet_allows_is_refused_before_the_sdk_would_make_all_alike() -> None:
+    subnet = metagraph(max_weight_share=0.6)
+    with pytest.raises(ChainError, match=r"hotkey-1 would have 75.0% of all weight, and subnet 78 allows 60.0%"):
+        plan_weights(shares(hotkey_1=0.75, hotkey_2=0.25), subnet, OWN)
+    assert plan_weights(shares(hotkey_1=0.6, hotkey_2=0.4), subnet, OWN).weights == {1: 0.6, 2: 0.4}

@@ -8,7 +8,7 @@ import pytest
 
 import sensors.weights_schedule as schedule_module
 from loosh_pipeline.domain import Block
-from loosh_pipeline.errors import ChainTimeout
+from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError, StaleChain
 from loosh_pipeline.lock import SUPERVISED, validator_lock
 from loosh_pipeline.settings import get_settings
 from sensors.jobs import UNFINISHED_RUNS, set_weights
@@ -77,11 +77,44 @@ def test_an_unregistered_validator_is_told_so(world: World) -> None:
     assert reason(world) == f"{world.chain.hotkey} is not registered on subnet 78 at block 100"
 
 
-def test_a_chain_that_does_not_answer_is_an_error_of_the_tick(world: World) -> None:
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [
+        ("snapshot", ChainTimeout("ws://127.0.0.1:9 did not answer snapshot within 40 s")),
+        ("snapshot", StaleChain("the newest block is 512 s old")),
+        ("identity", ConfigError("there is no hotkey file")),
+    ],
+)
+def test_a_tick_that_cannot_read_the_chain_says_so_and_no_more_w_10(
+    world: World, operation: str, error: Exception
+) -> None:
     store_scored(world)
-    world.chain.fail("snapshot", ChainTimeout("ws://127.0.0.1:9 did not answer snapshot within 60 s"))
-    with pytest.raises(ChainTimeout, match="did not answer snapshot"):
-        tick(world)
+    world.chain.fail(operation, error)
+    assert reason(world) == f"the chain could not be read: {error}"
+    assert isinstance(tick(world), dg.RunRequest), "the next tick reads it again"
+
+
+def test_after_a_failure_the_next_try_is_minutes_away_by_block_height_w_23(world: World) -> None:
+    """Not 72 minutes, not by a timer that a restart resets, and not taken for a success."""
+    store_scored(world)
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.refuse("not_authorized", "no permit")
+    world.set_weights(raise_on_error=False)
+    for run in world.instance.get_runs():
+        world.instance.delete_run(run.run_id)
+    assert "1 in a row; the next follows at block 110 (now 100)" in reason(world)
+    world.chain.advance(10)
+    assert isinstance(tick(world), dg.RunRequest)
+
+
+def test_while_a_submission_may_still_land_nothing_else_is_sent(world: World) -> None:
+    store_scored(world)
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.fail("sending", ChainError("lost"))
+    world.set_weights(raise_on_error=False)
+    for run in world.instance.get_runs():
+        world.instance.delete_run(run.run_id)
+    assert "nothing else is submitted until then" in reason(world)
 
 
 @pytest.mark.parametrize("status", UNFINISHED_RUNS)

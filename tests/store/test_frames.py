@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,15 +17,12 @@ from loosh_pipeline.domain import (
     Metagraph,
     Mode,
     NetworkView,
-    ObservedWeights,
     OneSource,
     Outcome,
     Proposal,
     Response,
     RuleAct,
-    Submission,
     Usage,
-    WeightPlan,
 )
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.policy.inputs import Earned
@@ -38,25 +34,15 @@ from loosh_pipeline.store.frames import (
     metagraph_of,
     network_view_frame,
     network_view_of,
-    plan_of,
     policy_acts_frame,
     proposal_frame,
     proposal_of,
-    receipts_frame,
     responses_frame,
     responses_of,
     sources_frame,
-    weights_frame,
 )
 from tests.builders import NOON, emission, metagraph, neuron, response
 
-PLAN = WeightPlan(
-    netuid=78,
-    block=100,
-    weights={2: 0.25, 1: 0.75},
-    hotkeys={1: "hotkey-1", 2: "hotkey-2"},
-    version_key=2**64 - 1,
-)
 NEVER = 2**64 - 1
 """What the chain holds for a limit that never passes."""
 TEXT = st.text(max_size=30)
@@ -185,39 +171,9 @@ def test_a_proposal_comes_back_also_one_for_nobody(shares: dict[Hotkey, float]) 
         proposal_of(frame.clear(), about)
 
 
-def test_a_plan_comes_back_with_what_the_chain_said() -> None:
-    refused = Submission(False, None, None, True, "TooFast", "wait 5 blocks", reveal_round=17)
-    frame = through_a_file(weights_frame(PLAN, refused, NOON))
-    assert plan_of(frame) == PLAN
-    said = ("success", "included_block", "commit_reveal", "error_code", "error", "reveal_round", "submitted_at")
-    assert [frame[name].to_list() for name in said] == [
-        [value] * 2 for value in (False, None, True, "TooFast", "wait 5 blocks", 17, NOON)
-    ]
-    with pytest.raises(StoreError, match="weights table is empty"):
-        plan_of(frame.clear())
-
-
 def test_the_largest_blocks_of_the_chain_are_kept() -> None:
-    said = Submission(True, NEVER, "0x1", True, reveal_round=NEVER)
-    plan = replace(PLAN, block=NEVER)
-    frame = through_a_file(weights_frame(plan, said, NOON))
-    assert plan_of(frame) == plan
-    assert frame.select("included_block", "reveal_round").unique().rows() == [(NEVER, NEVER)]
-    observed = ObservedWeights("validator", 0, NEVER, NEVER, {1: 1.0})
-    receipts = receipts_frame(PLAN, observed, "missing", NOON)
-    assert receipts.select("observed_block", "last_update").unique().rows() == [(NEVER, NEVER)]
     asked = responses_frame([response()], asked_at=NOON, metagraph_block=NEVER)
     assert asked["metagraph_block"].to_list() == [NEVER]
-
-
-def test_receipts_show_what_is_planned_observed_or_both() -> None:
-    observed = ObservedWeights("validator", 0, 120, 119, {1: 0.5, 7: 0.5})
-    frame = through_a_file(receipts_frame(PLAN, observed, "missing", NOON))
-    rows = frame.select("uid", "hotkey", "planned", "observed").rows()
-    assert rows == [(1, "hotkey-1", 0.75, 0.5), (2, "hotkey-2", 0.25, 0.0), (7, "", 0.0, 0.5)]
-    assert frame.select("state", "validator", "observed_block", "last_update", "observed_at").unique().rows() == [
-        ("missing", "validator", 120, 119, NOON)
-    ]
 
 
 def test_what_the_network_said_of_hotkeys_comes_back() -> None:

@@ -1,0 +1,186 @@
+"""How the validator stands on the chain, gathered from what is stored, for a terminal or a program."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import Engine
+
+from loosh_pipeline.chain.alerts import Alert, Standing, alerts
+from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints
+from loosh_pipeline.chain.readiness import not_ready
+from loosh_pipeline.chain.records import SubmissionRow, plan_digest
+from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
+from loosh_pipeline.domain import Hotkey, Metagraph
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.frames import metagraph_of
+from loosh_pipeline.store.spec_versions import SpecVersions
+from loosh_pipeline.store.submissions import Submissions
+from loosh_pipeline.store.tables import Tables
+
+BLOCK_S = 12
+"""Seconds a block on the live network, for people."""
+SEEN_WITHIN_REFRESHES = 3
+
+
+def stored_standing(
+    settings: Settings, engine: Engine, now: datetime, own_hotkey: Hotkey | None = None, subnet: Metagraph | None = None
+) -> Standing:
+    """The standing by the newest stored snapshot, unless a fresh one is given; of the wallet's hotkey likewise."""
+    own_hotkey = own_hotkey or hotkey_of(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
+    if subnet is None:
+        frame = Tables(settings.tables_root).latest("metagraph")
+        subnet = None if frame is None else metagraph_of(frame)
+    ledger = Submissions(engine)
+    return Standing(
+        now=now,
+        own_hotkey=own_hotkey,
+        subnet=subnet,
+        rows=() if own_hotkey is None else ledger.recent(settings.netuid, own_hotkey),
+        spec_change=SpecVersions(engine).change(),
+        coldkey=coldkey_of(settings.wallet_path, settings.wallet_name),
+        signers=ledger.signers(settings.netuid),
+        interval_blocks=settings.weights_interval_blocks,
+        degraded_at=settings.weights_degraded_at,
+        emergency_at=settings.weights_emergency_at,
+        seen_within_s=SEEN_WITHIN_REFRESHES * settings.metagraph_refresh_s,
+    )
+
+
+def facts(standing: Standing, settings: Settings) -> dict[str, Any]:
+    """Everything as plain values, None for what is not known."""
+    return {
+        "netuid": settings.netuid,
+        "endpoint": endpoints(settings, standing.now)[0],
+        "hotkey": standing.own_hotkey,
+        **_of_the_subnet(standing),
+        **_due(standing),
+        "submission": _of_a_submission(standing.rows[0]) if standing.rows else None,
+        "alerts": [{"code": each.code, "text": each.text, "action": each.action} for each in alerts(standing)],
+    }
+
+
+def endpoints(settings: Settings, now: datetime) -> tuple[str, ...]:
+    """Where the chain is asked, in the order in which it is now."""
+    return Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE).in_order(now)
+
+
+def _of_the_subnet(standing: Standing) -> dict[str, Any]:
+    subnet, own = standing.subnet, standing.own
+    if subnet is None:
+        return {"block": None, "registered": None}
+    made_at = subnet.block_time or subnet.taken_at
+    found = {
+        "block": subnet.block,
+        "block_age_s": round((standing.now - made_at).total_seconds(), 1),
+        "spec_version": subnet.spec_version,
+        "registered": own is not None,
+        "activity_cutoff_blocks": subnet.activity_cutoff_blocks,
+        "rate_limit_blocks": subnet.weights_rate_limit_blocks,
+        "commit_reveal": subnet.commit_reveal,
+        "stake_threshold": subnet.stake_threshold,
+    }
+    if own is None:
+        return found
+    return found | {
+        "uid": own.uid,
+        "validator_permit": own.validator_permit,
+        "stake": own.stake,
+        "serves_at": f"{own.ip}:{own.port}" if own.serves else None,
+        "last_update": own.last_update,
+        "blocks_since_update": subnet.block - own.last_update,
+        "mode": standing.mode.value,
+    }
+
+
+def _due(standing: Standing) -> dict[str, Any]:
+    if standing.subnet is None or standing.own_hotkey is None:
+        return {"due_block": None, "due_in_minutes": None, "not_yet": None, "not_yet_code": None}
+    subnet = standing.subnet
+    not_yet = not_ready(subnet, standing.own_hotkey, standing.interval_blocks, standing.rows, standing.mode)
+    due = subnet.block if not_yet is None else not_yet.due_block
+    return {
+        "due_block": due,
+        "due_in_minutes": None if due is None else round((due - subnet.block) * BLOCK_S / 60, 1),
+        "not_yet": None if not_yet is None else not_yet.text,
+        "not_yet_code": None if not_yet is None else not_yet.code,
+    }
+
+
+def _of_a_submission(row: SubmissionRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "block": row.plan.block,
+        "state": row.state.value,
+        "reason": row.reason,
+        "weights": len(row.plan.weights),
+        "dropped": len(row.plan.dropped),
+        "digest": plan_digest(row.plan),
+        "extrinsic_hash": row.extrinsic_hash,
+        "included_block": row.included_block,
+        "commit_reveal": row.commit_reveal,
+        "reveal_round": row.reveal_round,
+        "reveal_epoch": row.reveal_epoch,
+        "created_at": row.created_at.isoformat(),
+        "seen_block": row.seen_block,
+        "seen_at": row.seen_at.isoformat(),
+    }
+
+
+def standing_table(standing: Standing, settings: Settings) -> Table:
+    """The facts, as somebody reads them."""
+    about = facts(standing, settings)
+    table = Table(title=f"subnet {settings.netuid} at {about['endpoint']}", show_header=False)
+    if about["block"] is None:
+        table.add_row("metagraph", "not seen yet")
+        return table
+    subnet = standing.subnet
+    assert subnet is not None
+    age_s = (standing.now - subnet.taken_at).total_seconds()
+    table.add_row("metagraph", f"block {subnet.block}, {age_s:.0f} s old, {len(subnet.neurons)} neurons")
+    table.add_row("runtime", f"spec_version {subnet.spec_version}")
+    table.add_row("hotkey", _who(about))
+    if about["registered"]:
+        table.add_row("permit", "yes" if about["validator_permit"] else "no")
+        table.add_row("stake", f"{about['stake']:.9g}, at least {about['stake_threshold']:.9g} is asked for")
+        table.add_row("address", about["serves_at"] or "none announced: `loosh chain serve`")
+        table.add_row("last weights", _last_update(about))
+        table.add_row("next weights", _next(about))
+    table.add_row("weights", _newest(standing.rows[0]) if standing.rows else "never set from here")
+    return table
+
+
+def _who(about: dict[str, Any]) -> str:
+    if about["hotkey"] is None:
+        return "cannot be read; run `loosh wallet new`"
+    where = f"uid {about['uid']}" if about["registered"] else "not registered"
+    return f"{about['hotkey']}, {where}"
+
+
+def _last_update(about: dict[str, Any]) -> str:
+    cutoff = f"the cutoff is {about['activity_cutoff_blocks']}, the rate limit {about['rate_limit_blocks']}"
+    if not about["last_update"]:
+        return f"never; {cutoff}"
+    return f"block {about['last_update']}, {about['blocks_since_update']} blocks ago ({about['mode']}); {cutoff}"
+
+
+def _next(about: dict[str, Any]) -> str:
+    if about["not_yet"] is None:
+        return "due"
+    if about["due_block"] is None:
+        return escape(about["not_yet"])
+    return f"at block {about['due_block']}, in {about['due_in_minutes']:g} minutes at {BLOCK_S} s a block"
+
+
+def _newest(row: SubmissionRow) -> str:
+    return escape(f"{row.state} at block {row.seen_block}, {len(row.plan.weights)} uids: {row.reason}")
+
+
+def alerts_table(found: list[Alert]) -> Table:
+    table = Table("alert", "what", "what to do", title="on the chain, to be looked at")
+    for alert in found:
+        table.add_row(alert.code, escape(alert.text), escape(alert.action))
+    return table

@@ -1,0 +1,109 @@
+"""`loosh chain …`: how the validator stands on the chain, and where it is to be reached."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.domain import Metagraph, Neuron
+from loosh_pipeline.errors import ChainError, ConfigError, WireError
+from loosh_pipeline.settings import Settings, get_settings
+
+out = Console()
+err = Console(stderr=True)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    stored: Annotated[bool, typer.Option("--stored", help="by the newest stored snapshot, without asking")] = False,
+) -> None:
+    """Say how this validator stands: registration, permit, stake, last and next weights, and what to look at."""
+    from loosh_pipeline.chain.alerts import alerts
+    from loosh_pipeline.chain_status import alerts_table, facts, standing_table, stored_standing
+    from loosh_pipeline.store.inbox import Inbox
+
+    settings = get_settings()
+    subnet, problem = (None, None) if stored else _seen(settings)
+    engine = Inbox.open(settings.inbox_url).engine
+    standing = stored_standing(settings, engine, datetime.now(UTC), subnet=subnet)
+    if as_json:
+        typer.echo(json.dumps(facts(standing, settings) | {"chain_error": problem}))
+        return
+    if problem is not None:
+        err.print(f"[yellow]the chain could not be read, this is what was seen last:[/] {escape(problem)}")
+    out.print(standing_table(standing, settings))
+    if found := alerts(standing):
+        out.print(alerts_table(found))
+
+
+def _seen(settings: Settings) -> tuple[Metagraph | None, str | None]:
+    from loosh_pipeline.chain.process import ProcessChain
+
+    try:
+        return ProcessChain(settings).snapshot(settings.netuid), None
+    except ChainError as error:
+        return None, str(error)
+
+
+def acknowledge() -> None:
+    """Say that the chain's present runtime is fine: its change is no longer an alert."""
+    from loosh_pipeline.store.inbox import Inbox
+    from loosh_pipeline.store.spec_versions import SpecVersions
+
+    versions = SpecVersions(Inbox.open(get_settings().inbox_url).engine)
+    change = versions.change()
+    versions.acknowledge()
+    if change is None:
+        out.print("there was no change to acknowledge")
+    else:
+        out.print(f"spec_version {change.after} is taken as it is")
+
+
+def serve(
+    ip: Annotated[str, typer.Option(help="the public address of this validator")],
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="API_PORT by default")] = None,
+) -> None:
+    """Announce on chain where this validator is reached; to be repeated when address or port change."""
+    from loosh_pipeline.chain.process import ProcessChain
+
+    settings = get_settings()
+    announce(ProcessChain(settings), settings, ip, port or settings.api_port)
+
+
+def announce(chain: Chain, settings: Settings, ip: str, port: int) -> None:
+    """Raises `ConfigError` for an address that others cannot reach or a hotkey that is not registered, `ChainError`
+    when the chain refuses.
+    """
+    from loosh_pipeline.wire.addresses import announceable
+
+    try:
+        address = announceable(ip, port, allow_private=settings.allow_private_addresses)
+    except WireError as error:
+        raise ConfigError(f"--ip {ip} --port {port}: {error}") from error
+    own = _own(chain, settings)
+    before = f"{own.ip}:{own.port}" if own.serves else "nowhere"
+    if (own.ip, own.port) == (address.host, address.port):
+        out.print(f"uid {own.uid} serves at {address.authority} already; nothing to do")
+        return
+    said = chain.serve_axon(settings.netuid, address.host, address.port)
+    if not said.success:
+        raise ChainError(f"the chain refused the address: {said.error_code}: {said.error}")
+    after = _own(chain, settings)
+    out.print(f"uid {after.uid} served at {before}, now at {after.ip}:{after.port} (block {said.included_block})")
+
+
+def _own(chain: Chain, settings: Settings) -> Neuron:
+    own_hotkey, subnet = chain.identity(), chain.snapshot(settings.netuid)
+    own = subnet.by_hotkey().get(own_hotkey)
+    if own is None:
+        raise ConfigError(
+            f"{own_hotkey} is not registered on subnet {settings.netuid}; register it with `btcli` first, from the "
+            "machine that holds the coldkey"
+        )
+    return own

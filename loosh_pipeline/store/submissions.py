@@ -1,0 +1,105 @@
+"""The ledger of submitted weights: on record before they are on their way, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row, insert, select, update
+
+from loosh_pipeline.chain.records import SubmissionRow, SubmissionState, plan_digest
+from loosh_pipeline.domain import Block, Hotkey, Metagraph, Uid, WeightPlan
+from loosh_pipeline.store.database import reading
+from loosh_pipeline.store.leases import Lease, still_ours
+from loosh_pipeline.store.schema import submissions
+
+LEASE = "weights"
+"""Name of the lease under which it is written."""
+
+
+class Submissions:
+    """Every write names a lease, and raises `NotTheWriter` once somebody else has taken it over."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def plan(self, lease: Lease, plan: WeightPlan, subnet: Metagraph, hotkey: Hotkey, now: datetime) -> SubmissionRow:
+        """Put a plan on record, before anything of it is signed."""
+        values: dict[str, Any] = {
+            "netuid": plan.netuid,
+            "hotkey": hotkey,
+            "block": plan.block,
+            "digest": plan_digest(plan),
+            "plan": _as_json(plan),
+            "state": SubmissionState.PLANNED,
+            "reason": "",
+            "commit_reveal": subnet.commit_reveal,
+            "spec_version": subnet.spec_version,
+            "reveal_period_epochs": subnet.reveal_period_epochs,
+            "fence": lease.fence,
+            "created_at": now,
+            "changed_at": now,
+            "seen_block": subnet.block,
+            "seen_at": now,
+        }
+        with self._engine.begin() as connection:
+            still_ours(connection, lease)
+            row = connection.execute(insert(submissions).values(values).returning(*submissions.c)).one()
+        return _row(row)
+
+    def move(
+        self, lease: Lease, row: SubmissionRow, state: SubmissionState, reason: str, now: datetime, **facts: Any
+    ) -> SubmissionRow:
+        """Record that a submission is in a state. `facts`: columns that are known now; None leaves one as it is."""
+        known = {name: value for name, value in facts.items() if value is not None}
+        changed = {"changed_at": now} if state is not row.state else {}
+        values = {"state": state, "reason": reason, "fence": lease.fence, "seen_at": now, **changed, **known}
+        statement = update(submissions).where(submissions.c.id == row.id).values(values).returning(*submissions.c)
+        with self._engine.begin() as connection:
+            still_ours(connection, lease)
+            return _row(connection.execute(statement).one())
+
+    def recent(self, netuid: int, hotkey: Hotkey, limit: int = 10) -> Sequence[SubmissionRow]:
+        """What this hotkey submitted last, newest first."""
+        query = (
+            select(submissions)
+            .where(submissions.c.netuid == netuid, submissions.c.hotkey == hotkey)
+            .order_by(submissions.c.id.desc())
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return [_row(row) for row in connection.execute(query)]
+
+    def signers(self, netuid: int) -> frozenset[Hotkey]:
+        """Every hotkey that weights of this subnet were submitted with from here."""
+        query = select(submissions.c.hotkey).where(submissions.c.netuid == netuid).distinct()
+        with reading(self._engine) as connection:
+            return frozenset(Hotkey(hotkey) for hotkey in connection.execute(query).scalars())
+
+
+def _as_json(plan: WeightPlan) -> dict[str, Any]:
+    return {
+        "version_key": plan.version_key,
+        "weights": [[uid, plan.hotkeys[uid], weight] for uid, weight in plan.weights.items()],
+        "dropped": dict(plan.dropped),
+    }
+
+
+def _plan(row: Mapping[str, Any]) -> WeightPlan:
+    stored = row["plan"]
+    return WeightPlan(
+        netuid=row["netuid"],
+        block=Block(row["block"]),
+        weights={Uid(uid): weight for uid, _, weight in stored["weights"]},
+        hotkeys={Uid(uid): Hotkey(hotkey) for uid, hotkey, _ in stored["weights"]},
+        version_key=stored["version_key"],
+        dropped={Hotkey(hotkey): reason for hotkey, reason in stored["dropped"].items()},
+    )
+
+
+def _row(row: Row[Any]) -> SubmissionRow:
+    values = dict(row._mapping)
+    plan = _plan(values)
+    about = {name: value for name, value in values.items() if name not in ("netuid", "block", "digest", "plan")}
+    return SubmissionRow(**about | {"plan": plan, "state": SubmissionState(row.state)})

@@ -1,0 +1,96 @@
+"""The ledger of weights and the lease it is written under, on both databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from loosh_pipeline.chain.records import SubmissionState
+from loosh_pipeline.domain import Block, Hotkey, WeightPlan
+from loosh_pipeline.errors import NotTheWriter
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.leases import Lease, Leases
+from loosh_pipeline.store.spec_versions import SpecVersions
+from loosh_pipeline.store.submissions import LEASE, Submissions
+from tests.builders import NOON, metagraph
+
+OWN = Hotkey("hotkey-0")
+PLAN = WeightPlan(
+    78, Block(100), {1: 0.75, 2: 0.25}, {1: "hotkey-1", 2: "hotkey-2"}, 2**64 - 1, {Hotkey("gone"): "not registered"}
+)
+MINUTE = timedelta(minutes=1)
+
+
+def taken(inbox: Inbox, holder: str = "a", minute: int = 0) -> Lease:
+    return Leases(inbox.engine).take(LEASE, holder, NOON + minute * MINUTE, 5 * MINUTE)
+
+
+def test_a_submission_comes_back_with_all_that_became_of_it(inbox: Inbox) -> None:
+    ledger, lease = Submissions(inbox.engine), taken(inbox)
+    planned = ledger.plan(lease, PLAN, metagraph(reveal_period_epochs=3), OWN, NOON)
+    assert (planned.plan, planned.state, planned.fence) == (PLAN, "planned", lease.fence)
+    sending = ledger.move(
+        lease, planned, SubmissionState.SENDING, "signed", NOON + MINUTE, extrinsic_hash="0xab", dies_at=164
+    )
+    same = ledger.move(lease, sending, SubmissionState.SENDING, "still", NOON + 2 * MINUTE, dies_at=None)
+    assert ledger.recent(78, OWN) == [same]
+    assert (same.extrinsic_hash, same.dies_at, same.reason) == ("0xab", 164, "still")
+    assert (same.changed_at, same.seen_at) == (NOON + MINUTE, NOON + 2 * MINUTE)
+    assert same.reveal_period_epochs == 3
+    assert ledger.signers(78) == {OWN}
+
+
+def test_each_hotkey_and_subnet_has_its_own_newest_first(inbox: Inbox) -> None:
+    ledger, lease = Submissions(inbox.engine), taken(inbox)
+    first = ledger.plan(lease, PLAN, metagraph(), OWN, NOON)
+    second = ledger.plan(lease, PLAN, metagraph(), OWN, NOON)
+    ledger.plan(lease, PLAN, metagraph(), Hotkey("another"), NOON)
+    assert [row.id for row in ledger.recent(78, OWN)] == [second.id, first.id]
+    assert ledger.recent(78, OWN, limit=1) == [second]
+    assert ledger.recent(79, OWN) == []
+
+
+def test_one_holds_a_lease_until_it_is_given_back_or_expires(inbox: Inbox) -> None:
+    leases = Leases(inbox.engine)
+    first = taken(inbox, "run 1")
+    with pytest.raises(NotTheWriter, match="run 1 writes weights until 12:05:00 UTC"):
+        taken(inbox, "run 2", 4)
+    leases.release(first, NOON + MINUTE)
+    second = taken(inbox, "run 2", 1)
+    third = taken(inbox, "run 3", 6)
+    assert [first.fence, second.fence, third.fence] == [1, 2, 3]
+    leases.release(second, NOON + 7 * MINUTE)
+    with pytest.raises(NotTheWriter, match="run 3"):
+        taken(inbox, "run 4", 7)
+    assert taken(inbox, "run 3", 7).fence == 4, "whoever holds it may take it anew"
+
+
+def test_whoever_was_overtaken_writes_nothing_any_more_w_25(inbox: Inbox) -> None:
+    ledger, slow = Submissions(inbox.engine), taken(inbox, "slow")
+    row = ledger.plan(slow, PLAN, metagraph(), OWN, NOON)
+    fast = taken(inbox, "fast", 5)
+    with pytest.raises(NotTheWriter, match="slow was overtaken: weights is written under fence 2, no longer 1"):
+        ledger.move(slow, row, SubmissionState.SENDING, "", NOON)
+    with pytest.raises(NotTheWriter):
+        ledger.plan(slow, PLAN, metagraph(), OWN, NOON)
+    assert ledger.recent(78, OWN) == [row]
+    assert ledger.move(fast, row, SubmissionState.EXPIRED, "never signed", NOON).fence == fast.fence
+
+
+def test_a_change_of_the_runtime_stands_until_it_is_acknowledged_or_taken_back(inbox: Inbox) -> None:
+    versions = SpecVersions(inbox.engine)
+    versions.note(461, NOON)
+    assert versions.change() is None, "the first is no change"
+    versions.note(462, NOON + MINUTE)
+    versions.note(463, NOON + 2 * MINUTE)
+    change = versions.change()
+    assert change is not None
+    assert (change.before, change.after, change.at) == (461, 463, NOON + MINUTE)
+    versions.note(461, NOON + 3 * MINUTE)
+    assert versions.change() is None
+    versions.note(464, NOON + 4 * MINUTE)
+    versions.acknowledge()
+    assert versions.change() is None
+    versions.note(464, NOON + 5 * MINUTE)
+    assert versions.change() is None
