@@ -95,7 +95,7 @@ def test_a_node_that_falls_silent_while_sending_costs_the_deadline_and_nothing_e
     bench: Bench, strike: Callable[..., None], fault: str
 ) -> None:
     strike(fault)
-    bench.chain_timeout_s = 2.0
+    bench.chain_timeout_s = 3.0
     assert broken_off(bench).state == "unknown"
     bench.chain_timeout_s = None
     in_the_end(bench)

@@ -41,14 +41,14 @@ def refusing() -> str:
 
 def test_a_silent_first_endpoint_costs_its_share_once_w_10(served: ServedChain, silent: str, tmp_path: Any) -> None:
     settings = served.settings(
-        subtensor_address=silent, subtensor_fallbacks=(served.endpoint,), chain_timeout_s=4.0, loosh_home=tmp_path
+        subtensor_address=silent, subtensor_fallbacks=(served.endpoint,), chain_timeout_s=6.0, loosh_home=tmp_path
     )
     started = time.monotonic()
     assert ProcessChain(settings).snapshot(78).netuid == 78
     first_s = time.monotonic() - started
-    assert 2.0 <= first_s < 4.0
+    assert 3.0 <= first_s < 6.0
     ProcessChain(settings).snapshot(78)
-    assert time.monotonic() - started - first_s < 2.0, "another process remembers it"
+    assert time.monotonic() - started - first_s < 3.0, "another process remembers it"
 
 
 def test_what_was_not_sent_is_sent_at_the_next_endpoint_once(served: ServedChain, refusing: str) -> None:

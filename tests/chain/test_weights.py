@@ -47,7 +47,7 @@ def test_nothing_left_is_an_error_that_says_why() -> None:
         plan_weights(shares(stranger=0.5), metagraph(), OWN)
 
 
-def test_the_subnet_may_ask_for_several_weights_but_not_more_than_it_has_neurons() -> None:
+def test_the_subnet_may_ask_for_several_weights_but_not_more_than_it_has_neurons_w_24() -> None:
     with pytest.raises(ChainError, match=r"1 weights are left .* asks for at least 2"):
         plan_weights(shares(hotkey_1=0.5), metagraph(min_allowed_weights=2), OWN)
     everyone = {Hotkey(f"hotkey-{uid}"): 0.5 for uid in range(1, 4)}
