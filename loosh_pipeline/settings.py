@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     context_refresh_h: float = Field(6.0, gt=0, description="age at which they are taken again")
     emissions_lookback_h: float = Field(24.0, gt=0)
     weights_interval_blocks: int = Field(360, ge=1)
-    weights_min_rounds: int = Field(1, ge=1, description="scored rounds in the lookback before weights are set")
+    weights_min_rounds: int = Field(3, ge=1, description="scored rounds in the lookback before weights are set")
 
     # from emissions to weights: docs/weights.md
     emissions_half_life_h: float = Field(

@@ -12,7 +12,7 @@ from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.readiness import FIRST_RETRY_BLOCKS, REORG_BLOCKS
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.chain.weights import matches
-from loosh_pipeline.domain import Block, Emission, Outcome, RuleAct
+from loosh_pipeline.domain import Block, Emission, Hotkey, Outcome, RuleAct
 from loosh_pipeline.errors import ChainError, ConfigError, NotSubmitted
 from loosh_pipeline.policy.checks import CHECKS
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -343,10 +343,22 @@ def test_a_hotkey_that_left_the_subnet_is_dropped_and_named(world: World) -> Non
     assert proposal.shares == {"hotkey-1": 1.0}
     assert proposal.acts == (RuleAct("registered", "gone", 0.5, 0.0, "not registered on subnet 78 at block 100"),)
     assert world.chain.metagraph.block == Block(101)
+
+
+def test_a_slot_that_was_recycled_after_the_proposal_pays_nobody(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True})
+    world.set_weights("emissions", "weight_proposal")
+    own, first, *others = world.chain.metagraph.neurons
+    newcomer = replace(first, hotkey=Hotkey("newcomer"), registered_block=Block(100))
+    world.chain.metagraph = replace(world.chain.metagraph, neurons=(own, newcomer, *others))
+    result = world.set_weights("weights")
+    assert result.success
+    (plan,) = world.chain.submitted
+    assert plan.hotkeys == {2: "hotkey-2"}
     left_out = world.store.tables.latest("weights_dropped")
     assert left_out is not None
     assert left_out.select("hotkey", "reason", "block").rows() == [
-        ("gone", "not registered on subnet 78 at block 100", 100)
+        ("hotkey-1", "not registered on subnet 78 at block 100", 100)
     ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from loosh_pipeline.settings import get_settings
 from tests.world import World
 
 
@@ -30,5 +31,9 @@ def instance(request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def world(own_home: Path, instance: dg.DagsterInstance) -> World:
+def world(own_home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Where one round is enough for weights."""
+    monkeypatch.setenv("WEIGHTS_MIN_EVIDENCE_ROUNDS", "1")
+    monkeypatch.setenv("WEIGHTS_MIN_ROUNDS", "1")
+    get_settings.cache_clear()
     return World(instance)

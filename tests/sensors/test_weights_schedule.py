@@ -40,15 +40,20 @@ def test_weights_that_were_never_set_are_due_once_a_round_is_scored(world: World
     assert isinstance(tick(world), dg.RunRequest)
 
 
-def test_without_enough_rounds_the_chain_is_not_even_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_enough_rounds_none_is_asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store_scored(world, "c-old", age=timedelta(hours=world.settings.emissions_lookback_h + 1))
     assert reason(world) == "0 rounds were scored in the last 24 h; WEIGHTS_MIN_ROUNDS is 1"
-    assert world.chain.calls == []
 
     monkeypatch.setenv("WEIGHTS_MIN_ROUNDS", "2")
     get_settings.cache_clear()
     store_scored(world)
     assert reason(world) == "1 rounds were scored in the last 24 h; WEIGHTS_MIN_ROUNDS is 2"
+
+
+def test_near_the_cutoff_no_round_is_waited_for_w_24(world: World) -> None:
+    world.chain.advance(5000)
+    set_last_update(world, 100)
+    assert isinstance(tick(world), dg.RunRequest)
 
 
 def test_within_the_interval_it_says_at_which_block_they_are_due(world: World) -> None:
