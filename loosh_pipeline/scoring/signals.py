@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from loosh_pipeline.scoring.vectors import unit_vector
 from loosh_pipeline.scoring.wording import word_weight, wording_similarity
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,33 @@ class Signals:
 
     def __len__(self) -> int:
         return len(self.hotkeys)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What is judged by of R rounds of n answers each, as in `Signals`: (R, n) and (R, n, n).
+
+    All that is worked out of a round is worked out along its own last axes, so it is the same whoever is beside it.
+    """
+
+    words: Floats
+    elapsed_ms: Floats
+    relevance: Floats
+    baseline: Floats
+    meaning: Floats
+    coverage: Floats
+    wording: Floats
+
+    @classmethod
+    def of_one(cls, signals: Signals) -> Self:
+        return cls(*(getattr(signals, each.name)[np.newaxis] for each in fields(cls)))
+
+    def __len__(self) -> int:
+        return len(self.relevance)
+
+    def part(self, rounds: slice | Ints) -> Self:
+        """Those rounds alone."""
+        return type(self)(*(getattr(self, each.name)[rounds] for each in fields(self)))
 
 
 def measure(answers: Answers, round_: Round, context: ScoringContext, profile: RobustProfile) -> Signals:
