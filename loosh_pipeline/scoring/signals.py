@@ -19,6 +19,7 @@ from loosh_pipeline.scoring.wording import word_weight, wording_similarity
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +61,19 @@ class Batch:
     wording: Floats
 
     @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(each.name for each in fields(cls))
+
+    @classmethod
     def of_one(cls, signals: Signals) -> Self:
-        return cls(*(getattr(signals, each.name)[np.newaxis] for each in fields(cls)))
+        return cls(*(getattr(signals, name)[np.newaxis] for name in cls.names()))
 
     def __len__(self) -> int:
         return len(self.relevance)
 
     def part(self, rounds: slice | Ints) -> Self:
         """Those rounds alone."""
-        return type(self)(*(getattr(self, each.name)[rounds] for each in fields(self)))
+        return type(self)(*(getattr(self, name)[rounds] for name in self.names()))
 
 
 def measure(answers: Answers, round_: Round, context: ScoringContext, profile: RobustProfile) -> Signals:

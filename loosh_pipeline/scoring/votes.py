@@ -11,12 +11,9 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loosh_pipeline.scoring.profile import RobustProfile
-from loosh_pipeline.scoring.signals import Batch, Floats, Ints, Signals
-
-Flags = NDArray[np.bool_]
+from loosh_pipeline.scoring.signals import Batch, Flags, Floats, Ints, Signals
 
 
 @dataclass(frozen=True, eq=False)
