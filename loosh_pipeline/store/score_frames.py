@@ -63,6 +63,15 @@ SCORE_COLUMNS = (*_names(Score), *_names(Measure))
 RECEIVED = {"received_at": UTC_MS}
 SCORES: Mapping[str, Any] = _schema([*ROUND, *_names(RoundMeasure)]) | RECEIVED | _schema(SCORE_COLUMNS)
 PAIRS: Mapping[str, Any] = _schema(["challenge_id", "scorer_version"]) | RECEIVED | _schema(_names(PairEvidence))
+SETTLED_FROM: Mapping[str, Any] = {
+    name: SCORES[name]
+    for name in (
+        *("challenge_id", "profile", "scorer_version", "received_at", "hotkey", "outcome", "words", "elapsed_ms"),
+        *("relevance", "baseline", "payout", "quality_threshold"),
+    )
+}
+"""The columns of scores that a window is settled and paid from."""
+PAIRED_FROM: Mapping[str, Any] = {name: kind for name, kind in PAIRS.items() if name not in RECEIVED}
 SETTLED: Mapping[str, Any] = _schema(_names(SettledScore))
 ACCUSATIONS: Mapping[str, Any] = _schema(_names(Accusation)) | {"rounds": pl.Int64, "report": pl.String}
 CONTEXT: Mapping[str, Any] = {
