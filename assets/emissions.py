@@ -9,12 +9,13 @@ from dagster_duckdb import DuckDBResource
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from loosh_pipeline.domain import Emission
-from loosh_pipeline.emissions import CHECKS, Payroll, payroll
+from loosh_pipeline.emissions import CHECKS, emissions_of
+from loosh_pipeline.payouts import Payouts, payouts_of
 from loosh_pipeline.scorers import model_warning, paying_profile
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.frames import emissions_frame, emissions_of
-from loosh_pipeline.store.score_frames import settled_frame
+from loosh_pipeline.store.frames import emissions_frame
+from loosh_pipeline.store.frames import emissions_of as emissions_from
 from resources.store import Store, preview, run_key, written
 
 
@@ -37,23 +38,23 @@ def emissions(
     since = now - timedelta(hours=settings.emissions_lookback_h)
     profile, key = paying_profile(settings), run_key(now, context.run.run_id)
     with duckdb.get_connection() as connection:
-        window = store.score_tables.window(connection, profile, since)
-    paid = payroll(window, profile, now)
-    if paid.settlement is not None:
-        store.tables.write("settled_scores", key, settled_frame(paid.settlement.scores))
+        payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
+    if payouts.settled is not None:
+        store.tables.write("settled_scores", key, payouts.settled)
     if (warning := model_warning(settings)) is not None:
         context.log.warning(warning)
-    frame = emissions_frame(paid.emissions, profile.name, len(window.rounds))
+    paid, rounds = emissions_of(payouts, profile, now), sum(payouts.rounds.values())
+    frame = emissions_frame(paid, profile.name, rounds)
     table = store.tables.write("emissions", key, frame)
     return dg.MaterializeResult(
         metadata={
             "since": dg.MetadataValue.timestamp(since),
             "profile": profile.name,
-            "scorer_versions": ", ".join(sorted({each.scorer_version for each in window.rounds})) or "no round",
-            "rounds": len(window.rounds),
-            "miners": len(paid.emissions),
-            "earning": sum(each.weight > 0 for each in paid.emissions),
-            "one_source": _sources(paid),
+            "scorer_versions": ", ".join(payouts.rounds) or "no round",
+            "rounds": rounds,
+            "miners": len(paid),
+            "earning": sum(each.weight > 0 for each in paid),
+            "one_source": _sources(payouts),
             "warning": warning or "none",
             "emissions": preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:7]]),
             **written(table),
@@ -61,17 +62,16 @@ def emissions(
     )
 
 
-def _sources(paid: Payroll) -> str:
+def _sources(payouts: Payouts) -> str:
     """Which identities the window takes for one source."""
-    pairs = paid.settlement.pairs if paid.settlement else {}
-    found = [f"{a} = {b} ({history.degree:.0%})" for (a, b), history in pairs.items() if history.degree > 0]
+    found = [f"{a} = {b} ({degree:.0%})" for (a, b), degree in payouts.sources.items()]
     return ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "") or "none"
 
 
 def newest_emissions(store: Store) -> tuple[Emission, ...]:
     """What `emissions` wrote last; nothing before it ever ran."""
     frame = store.tables.latest("emissions")
-    return () if frame is None else emissions_of(frame)
+    return () if frame is None else emissions_from(frame)
 
 
 @dg.multi_asset_check(

@@ -11,7 +11,8 @@ from assets.challenges import OWNERS
 from assets.emissions import emissions, newest_emissions
 from assets.shadow_scores import shadow_scores
 from loosh_pipeline.domain import Emission, Hotkey
-from loosh_pipeline.emissions import payroll
+from loosh_pipeline.emissions import emissions_of
+from loosh_pipeline.payouts import payouts_of
 from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame
@@ -38,9 +39,9 @@ def shadow_emissions(
     frames, costs = [], []
     for shadow in shadow_profiles(settings):
         with duckdb.get_connection() as connection:
-            window = store.score_tables.window(connection, shadow, since)
-        unpaid = payroll(window, shadow, now).emissions
-        frames.append(emissions_frame(unpaid, shadow.name, len(window.rounds)))
+            payouts = payouts_of(store.score_tables.window_rows(connection, shadow, since), shadow)
+        unpaid = emissions_of(payouts, shadow, now)
+        frames.append(emissions_frame(unpaid, shadow.name, sum(payouts.rounds.values())))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid), shadow.name))
     for line in costs:
         context.log.warning(line)

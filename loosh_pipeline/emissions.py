@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import polars as pl
+
 from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
+from loosh_pipeline.payouts import Payouts
 from loosh_pipeline.scoring.network.pay import EmissionRow, fresh_averages, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -58,6 +61,24 @@ def payroll(window: Window, profile: ScoringProfile, now: datetime) -> Payroll:
     return Payroll(aggregate(earnings_of(window, settlement.payouts())), settlement)
 
 
+def emissions_of(payouts: Payouts, profile: ScoringProfile, now: datetime) -> tuple[Emission, ...]:
+    """The emissions of what a profile paid in a lookback, sorted by hotkey."""
+    earned = [
+        Earnings(Hotkey(hotkey), len(paid), sum(answered), sum(p > 0 for p in paid), math.fsum(paid), last)
+        for hotkey, paid, answered, last in payouts.paid.group_by("hotkey")
+        .agg("payout", "answered", last=pl.col("received_at").filter("answered").max())
+        .sort("hotkey")
+        .iter_rows()
+    ]
+    if not isinstance(profile, NetworkProfile):
+        return aggregate(earned)
+    rows = (
+        payouts.paid.filter("measured").group_by("challenge_id").agg(pl.col("received_at").first(), "hotkey", "payout")
+    )
+    found = [EmissionRow(at, dict(zip(who, paid, strict=True))) for _, at, who, paid in rows.iter_rows()]
+    return _network(earned, found, now, DEFAULT_PAY)
+
+
 def earnings_of(window: Window, payouts: Mapping[ChallengeId, Mapping[Hotkey, float]]) -> list[Earnings]:
     """What every miner asked in a window earned, by the settled payouts; who has none in a round earned 0 there."""
     found: dict[Hotkey, list[tuple[float, datetime | None]]] = {}
@@ -89,6 +110,12 @@ def network_emissions(window: Window, now: datetime, pay: NetworkPay = DEFAULT_P
         EmissionRow(window.received_at[each.challenge_id], {s.hotkey: s.payout for s in each.scores if s.measure})
         for each in window.rounds
     ]
+    return _network(earned, rows, now, pay)
+
+
+def _network(
+    earned: Sequence[Earnings], rows: Sequence[EmissionRow], now: datetime, pay: NetworkPay
+) -> tuple[Emission, ...]:
     averages = moving_averages(rows, now, pay)
     last_success = {each.hotkey: each.last_answered_at for each in earned if each.last_answered_at}
     fresh = fresh_averages(averages, last_success, now, Mode.NORMAL, pay)

@@ -150,6 +150,12 @@ class Histories:
         found = zip(self.keys.tolist(), zip(*columns.values(), strict=True), strict=True)
         return {self._pair(key): PairHistory(*values) for key, values in found}
 
+    def sources(self) -> dict[Pair, float]:
+        """The degrees of the pairs that are one source to some degree."""
+        found = np.flatnonzero(self.degree > 0)
+        degrees = zip(self.keys[found].tolist(), self.degree[found].tolist(), strict=True)
+        return {self._pair(key): degree for key, degree in degrees}
+
     def _pair(self, key: int) -> Pair:
         first, second = divmod(key, len(self.hotkeys))
         return self.hotkeys[first], self.hotkeys[second]

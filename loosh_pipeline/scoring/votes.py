@@ -7,6 +7,7 @@ Rounds of one size are judged together, each along its own axes: a round gives t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -14,6 +15,9 @@ import numpy as np
 
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.signals import Batch, Flags, Floats, Ints, Signals
+
+AT_ONCE = 2**15
+"""Pairs judged at once: as many as stay in a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,13 @@ class Verdicts:
     payout: Floats
     typical: Floats
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Those on the rounds of all parts, in their order."""
+        vote = Vote(*(np.concatenate([getattr(each.vote, name.name) for each in parts]) for name in fields(Vote)))
+        names = [each.name for each in fields(cls) if each.name != "vote"]
+        return cls(vote=vote, **{name: np.concatenate([getattr(each, name) for each in parts]) for name in names})
+
     def one(self, k: int) -> Verdict:
         """The verdict on the k-th round."""
         return Verdict(
@@ -118,6 +129,12 @@ def judge(signals: Signals, profile: RobustProfile, standing: Standing | None = 
 
 def judge_rounds(batch: Batch, profile: RobustProfile, standing: Standing) -> Verdicts:
     """The verdicts on rounds of one size, each the same as if it were judged alone."""
+    step = max(1, AT_ONCE // max(1, batch.relevance.shape[1] ** 2))
+    parts = (slice(start, start + step) for start in range(0, max(1, len(batch)), step))
+    return Verdicts.joined([_judge(batch.part(each), profile, standing.part(each)) for each in parts])
+
+
+def _judge(batch: Batch, profile: RobustProfile, standing: Standing) -> Verdicts:
     known = standing.sources
     copies = np.maximum(known, ramp(batch.wording, profile.blatant_low, profile.blatant_high))
     _mark_self(copies)

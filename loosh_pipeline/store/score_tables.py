@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 from duckdb import DuckDBPyConnection
@@ -33,6 +33,8 @@ from loosh_pipeline.store.score_frames import (
     scores_frame,
     scores_of,
 )
+from loosh_pipeline.store.score_frames import PAIRS as PAIR_COLUMNS
+from loosh_pipeline.store.score_frames import SCORES as SCORE_COLUMNS
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
 from loosh_pipeline.store.window_cache import WindowCache
 
@@ -84,6 +86,16 @@ class WindowRows:
 
     scores: pl.DataFrame
     pairs: pl.DataFrame
+
+    @classmethod
+    def of(cls, window: Window) -> Self:
+        """The rows of a window at hand."""
+        scores = [scores_frame(each, window.received_at[each.challenge_id]) for each in window.rounds]
+        pairs = [pairs_frame(each, window.received_at[each.challenge_id]) for each in window.rounds]
+        return cls(
+            pl.concat([pl.DataFrame(schema=SCORE_COLUMNS), *scores]).select(*SETTLED_FROM),
+            pl.concat([pl.DataFrame(schema=PAIR_COLUMNS), *pairs]).select(*PAIRED_FROM),
+        )
 
 
 class ScoreTables:

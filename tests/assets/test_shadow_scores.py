@@ -175,7 +175,7 @@ def test_weights_do_not_wait_for_a_shadow_that_cannot_be_aggregated(
         raise ValueError("no average of that")
 
     evaluated(world, "c-1")
-    monkeypatch.setattr("loosh_pipeline.emissions.network_emissions", broken)
+    monkeypatch.setattr("loosh_pipeline.emissions.moving_averages", broken)
     result = world.set_weights(raise_on_error=False)
     assert [event.step_key for event in result.all_events if event.is_step_failure] == ["shadow_emissions"]
     assert "no average of that" in failure_of(result)
