@@ -185,20 +185,23 @@ class Tables:
         Raises StoreError that names a file which cannot be read.
         """
         paths = {f"{self._directory(asset, day)}/{name}": name for name in names}
-        how: Any = {"schema": dict(schema), "missing_columns": "insert", "extra_columns": "ignore"}
-        if not self._local:
-            contents = self._fs.cat(list(paths))
-            frames = [pl.scan_parquet(io.BytesIO(contents[path]), **how) for path in paths]
-            named = [frame.with_columns(file=pl.lit(paths[path])) for path, frame in zip(paths, frames, strict=True)]
-            return pl.concat(named).select("file", *schema).collect()
         try:
-            rows = pl.scan_parquet(list(paths), glob=False, include_file_paths="path", **how).collect()
+            return self._scan(paths, {"schema": dict(schema), "missing_columns": "insert", "extra_columns": "ignore"})
         except (pl.exceptions.PolarsError, OSError) as error:
             for name in names:
                 self.read(asset, TableKey.named(day, name))
             raise StoreError(f"{asset} of {day} cannot be read: {error}") from error
-        of_path = pl.DataFrame(list(paths.items()), schema={"path": pl.String, "file": pl.String}, orient="row")
-        return rows.join(of_path, on="path", how="left").select("file", *schema)
+
+    def _scan(self, paths: Mapping[str, str], how: Any) -> pl.DataFrame:
+        columns = ["file", *how["schema"]]
+        if self._local:
+            rows = pl.scan_parquet(list(paths), glob=False, include_file_paths="path", **how).collect()
+            of_path = pl.DataFrame(list(paths.items()), schema={"path": pl.String, "file": pl.String}, orient="row")
+            return rows.join(of_path, on="path", how="left").select(columns)
+        contents = self._fs.cat(list(paths))
+        frames = (pl.scan_parquet(io.BytesIO(contents[path]), **how) for path in paths)
+        named = [frame.with_columns(file=pl.lit(name)) for frame, name in zip(frames, paths.values(), strict=True)]
+        return pl.concat(named).select(columns).collect()
 
     def remove(self, asset: str, key: TableKey) -> None:
         """Delete a table that can be made again; one that is not there is no error."""
