@@ -109,12 +109,14 @@ class Group:
 def groups_of(columns: WindowColumns) -> list[Group]:
     """The rounds by their number of compared answers, the fewest first; of no rounds, one empty group.
 
-    Raises ValueError for a miner compared twice in a round, and for pairs that are not of compared answers, each once.
+    Raises ValueError for a miner that is twice in a round, and for pairs that are not of compared answers, each once.
     """
-    rows = np.flatnonzero(columns.compared)
-    rows = rows[np.argsort(_key(columns, columns.round[rows], columns.miner[rows]), kind="stable")]
-    keys, rounds, of_pair = _key(columns, columns.round[rows], columns.miner[rows]), columns.round[rows], columns.pairs
-    _refuse(columns, rounds[1:][keys[1:] == keys[:-1]], "has a miner twice")
+    rows = np.lexsort((columns.miner, columns.round))
+    keys = _key(columns, columns.round[rows], columns.miner[rows])
+    _refuse(columns, columns.round[rows[1:]][keys[1:] == keys[:-1]], "has a miner twice")
+    compared = columns.compared[rows]
+    rows, keys, of_pair = rows[compared], keys[compared], columns.pairs
+    rounds = columns.round[rows]
     sizes = np.bincount(rounds, minlength=len(columns.challenges))
     starts = np.cumsum(sizes) - sizes
     places = [_places(columns, keys, miner) - starts[of_pair.round] for miner in (of_pair.first, of_pair.second)]

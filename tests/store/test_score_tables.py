@@ -29,7 +29,7 @@ from loosh_pipeline.scoring.robust import score_round
 from loosh_pipeline.scoring.window import SettledScore, settle, settle_columns
 from loosh_pipeline.store import score_tables as module
 from loosh_pipeline.store.score_frames import context_frame, context_of, scores_frame, scores_of, settled_frame
-from loosh_pipeline.store.score_tables import CONTEXTS, SCORERS, SCORES, ScoreTables, Window
+from loosh_pipeline.store.score_tables import CONTEXTS, SCORERS, SCORES, ScoreTables, Window, WindowRows
 from loosh_pipeline.store.tables import TableKey, Tables
 from tests.builders import NOON, measure, neutral_round, pair, round_scores, score
 from tests.scoring.rounds import Said, drawn_round, windows
@@ -113,7 +113,18 @@ def keep_neutral(stored: ScoreTables, profile: ScoringProfile = TODAY, name: str
 def window(
     stored: ScoreTables, connection: duckdb.DuckDBPyConnection, profile: ScoringProfile = TODAY, **how: Any
 ) -> Window:
-    return stored.window(connection, profile, how.get("since", NOON - timedelta(hours=24)))
+    """As objects; their rows, read in the other way, are the same."""
+    since = how.get("since", NOON - timedelta(hours=24))
+    found = stored.window(connection, profile, since)
+    for _ in range(2):
+        again, expected = stored.window_rows(connection, profile, since), WindowRows.of(found)
+        assert in_order(again.scores, "hotkey").equals(in_order(expected.scores, "hotkey"))
+        assert in_order(again.pairs, "first", "second").equals(in_order(expected.pairs, "first", "second"))
+    return found
+
+
+def in_order(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
+    return rows.sort("challenge_id", *by)
 
 
 def versions(found: Window) -> dict[str, str]:
