@@ -64,7 +64,7 @@ def emissions(
 
 def _sources(payouts: Payouts) -> str:
     """Which identities the window takes for one source."""
-    found = [f"{a} = {b} ({degree:.0%})" for (a, b), degree in payouts.sources.items()]
+    found = [f"{a} = {b} ({history.degree:.0%})" for (a, b), history in payouts.sources.items()]
     return ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "") or "none"
 
 

@@ -12,7 +12,7 @@ from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring.columns import WindowColumns
 from loosh_pipeline.scoring.network.profile import NetworkProfile
-from loosh_pipeline.scoring.pairs import Pair, PairColumns
+from loosh_pipeline.scoring.pairs import Pair, PairColumns, PairHistory
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.signals import Floats, Ints
 from loosh_pipeline.scoring.window import settle_columns
@@ -26,13 +26,13 @@ class Payouts:
 
     `paid`: one row for every miner asked in every round, by challenge and hotkey: `challenge_id`, `hotkey`,
     `received_at` of the challenge, `answered`, `measured` by the network's method, `payout`. `settled`: the table of
-    `settled_scores`, and `sources`, the degrees of pairs taken for one source; of a profile that settles nothing None
+    `settled_scores`, and `sources`, the pairs taken for one source to any degree; of a profile that settles nothing None
     and empty. `rounds`: how many each scorer version scored.
     """
 
     paid: pl.DataFrame
     settled: pl.DataFrame | None
-    sources: Mapping[Pair, float]
+    sources: Mapping[Pair, PairHistory]
     rounds: Mapping[ScorerVersion, int]
 
 

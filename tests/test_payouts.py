@@ -41,7 +41,7 @@ def test_rows_are_settled_to_the_bits_of_objects() -> None:
     rows = (SettledScore(**{**row, "sources": tuple(row["sources"])}) for row in found.settled.iter_rows(named=True))
     assert repr(tuple(rows)) == repr(settlement.scores)
     assert any(each.sources for each in settlement.scores)
-    assert found.sources == {pair: each.degree for pair, each in settlement.pairs.items() if each.degree > 0}
+    assert found.sources == {pair: each for pair, each in settlement.pairs.items() if each.degree > 0}
     assert found.rounds == {window.rounds[0].scorer_version: 6}
     paid = {(row["challenge_id"], row["hotkey"]): row["payout"] for row in found.paid.iter_rows(named=True)}
     assert paid == {(each.challenge_id, each.hotkey): each.payout for each in settlement.scores}

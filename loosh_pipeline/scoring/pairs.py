@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -150,11 +150,11 @@ class Histories:
         found = zip(self.keys.tolist(), zip(*columns.values(), strict=True), strict=True)
         return {self._pair(key): PairHistory(*values) for key, values in found}
 
-    def sources(self) -> dict[Pair, float]:
-        """The degrees of the pairs that are one source to some degree."""
+    def sources(self) -> dict[Pair, PairHistory]:
+        """The histories of the pairs that are one source to any degree."""
         found = np.flatnonzero(self.degree > 0)
-        degrees = zip(self.keys[found].tolist(), self.degree[found].tolist(), strict=True)
-        return {self._pair(key): degree for key, degree in degrees}
+        columns = {each.name: getattr(self, each.name)[found] for each in fields(self) if each.name != "hotkeys"}
+        return replace(self, **columns).by_pair()
 
     def _pair(self, key: int) -> Pair:
         first, second = divmod(key, len(self.hotkeys))
