@@ -1,6 +1,5 @@
-"""What each miner earned over the lookback, and whether that may become weights."""
+"""What each miner earned over the lookback."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -8,14 +7,19 @@ from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
-from loosh_pipeline.domain import Emission
-from loosh_pipeline.emissions import CHECKS, emissions_of
+from assets.miner_availability import miner_availability
+from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
+from loosh_pipeline.emissions import EmissionRule, payroll
 from loosh_pipeline.payouts import Payouts, payouts_of
+from loosh_pipeline.policy.bases import unsound
+from loosh_pipeline.policy.modes import lookbacks_h, mode_of
+from loosh_pipeline.presence import LOOKS, coverage_of
 from loosh_pipeline.scorers import model_warning, paying_profile
 from loosh_pipeline.scoring.profile import scorer_version
-from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.frames import emissions_frame
-from loosh_pipeline.store.frames import emissions_of as emissions_from
+from loosh_pipeline.scoring.profiles import ScoringProfile
+from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
+from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
 
 
@@ -23,68 +27,113 @@ from resources.store import Store, preview, run_key, written
     description=(
         "What each miner earned over the lookback under the profile that pays. The robust one settles the rounds "
         "together: identities worded alike round after round are one source with one vote and one pay, and votes "
-        "weigh by track record. Every failed ask counts as 0; two pseudo-rounds at 0 keep the unproven small."
+        "weigh by track record. Pay is a mean that newer rounds count more in and every failed ask counts 0 in, times "
+        "a ramp for newcomers, times how much of the time a miner was there. The next longer lookback is taken only "
+        "when nobody earned and weights are pressing."
     ),
-    deps=[consensus_scores],
+    deps=[consensus_scores, miner_availability],
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
     code_version=scorer_version(paying_profile(get_settings())),
 )
 def emissions(
-    context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], duckdb: DuckDBResource
+    context: dg.AssetExecutionContext,
+    store: dg.ResourceParam[Store],
+    duckdb: DuckDBResource,
+    signer: dg.ResourceParam[Signer],
 ) -> dg.MaterializeResult[None]:
     settings, now = get_settings(), datetime.now(UTC)
-    since = now - timedelta(hours=settings.emissions_lookback_h)
     profile, key = paying_profile(settings), run_key(now, context.run.run_id)
-    with duckdb.get_connection() as connection:
-        payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
+    mode = _mode(store, Hotkey(signer.ss58_address), settings)
+    for lookback_h in lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h):
+        payouts, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
+        if _anybody(paid, store):
+            break
     if payouts.settled is not None:
         store.tables.write("settled_scores", key, payouts.settled)
+    store.tables.write("sources", key, sources_frame(_sources(payouts)))
     if (warning := model_warning(settings)) is not None:
         context.log.warning(warning)
-    paid, rounds = emissions_of(payouts, profile, now), sum(payouts.rounds.values())
-    frame = emissions_frame(paid, profile.name, rounds)
+    rounds, about = sum(payouts.rounds.values()), {"made_at": now, "lookback_h": lookback_h}
+    frame = emissions_frame(paid, profile.name, rounds, versions=payouts.rounds, **about)
     table = store.tables.write("emissions", key, frame)
     return dg.MaterializeResult(
         metadata={
-            "since": dg.MetadataValue.timestamp(since),
+            "mode": mode.value,
+            "since": dg.MetadataValue.timestamp(now - timedelta(hours=lookback_h)),
+            "lookback_h": lookback_h,
             "profile": profile.name,
             "scorer_versions": ", ".join(payouts.rounds) or "no round",
             "rounds": rounds,
             "miners": len(paid),
             "earning": sum(each.weight > 0 for each in paid),
-            "one_source": _sources(payouts),
+            "one_source": _named(payouts),
             "warning": warning or "none",
-            "emissions": preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:7]]),
+            "emissions": preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:10]]),
             **written(table),
         }
     )
 
 
-def _sources(payouts: Payouts) -> str:
+def paid_over(
+    store: Store,
+    duckdb: DuckDBResource,
+    profile: ScoringProfile,
+    settings: Settings,
+    now: datetime,
+    lookback_h: float,
+    mode: Mode,
+) -> tuple[Payouts, tuple[Emission, ...]]:
+    """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile."""
+    since = now - timedelta(hours=lookback_h)
+    with duckdb.get_connection() as connection:
+        payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
+    rule = EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
+    coverage = coverage_of(store.tables.columns("miner_availability", LOOKS, since), rule.half_life_h)
+    return payouts, payroll(payouts, profile, now, coverage=coverage, mode=mode, rule=rule)
+
+
+def _mode(store: Store, own: Hotkey, settings: Settings) -> Mode:
+    """The mode as of the stored snapshot, minutes old: the proposal looks again, and takes no more than it may."""
+    subnet = store.newest_metagraph()
+    if subnet is None:
+        return Mode.NORMAL
+    return mode_of(subnet, own, settings.weights_degraded_at, settings.weights_emergency_at)
+
+
+def _anybody(found: tuple[Emission, ...], store: Store) -> bool:
+    """Whether anybody earned who is still there to be paid."""
+    subnet = store.newest_metagraph()
+    there = None if subnet is None else {neuron.hotkey for neuron in subnet.neurons if neuron.serves}
+    return any(each.emission > 0 and (there is None or each.hotkey in there) for each in found)
+
+
+def _sources(payouts: Payouts) -> list[OneSource]:
+    """The pairs of the window that are taken for one source to any degree."""
+    return [
+        OneSource(first, second, history.rounds, history.degree, history.same_address, history.same_coldkey)
+        for (first, second), history in payouts.sources.items()
+    ]
+
+
+def _named(payouts: Payouts) -> str:
     """Which identities the window takes for one source."""
-    found = [f"{a} = {b} ({history.degree:.0%})" for (a, b), history in payouts.sources.items()]
+    found = [f"{each.first} = {each.second} ({each.degree:.0%})" for each in _sources(payouts)]
     return ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "") or "none"
 
 
 def newest_emissions(store: Store) -> tuple[Emission, ...]:
     """What `emissions` wrote last; nothing before it ever ran."""
     frame = store.tables.latest("emissions")
-    return () if frame is None else emissions_from(frame)
+    return () if frame is None else emissions_of(frame)
 
 
-@dg.multi_asset_check(
-    specs=[
-        dg.AssetCheckSpec(name, asset=emissions, blocking=True, description=(check.__doc__ or "").strip() or None)
-        for name, check in CHECKS.items()
-    ]
+@dg.asset_check(
+    asset=emissions,
+    blocking=True,
+    description="Every emission is a number from 0 on; the proposal could not name who spoiled it. Rescore that round.",
 )
-def emissions_checks(store: dg.ResourceParam[Store]) -> Iterator[dg.AssetCheckResult]:
-    """Weights are set only when every one of these holds."""
-    found = newest_emissions(store)
-    for name, check in CHECKS.items():
-        verdict = check(found)
-        yield dg.AssetCheckResult(
-            check_name=name, asset_key="emissions", passed=verdict.passed, metadata={"reason": verdict.reason}
-        )
+def sound(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+    wrong = unsound(newest_emissions(store))
+    return dg.AssetCheckResult(passed=not wrong, metadata={"reason": ", ".join(wrong) or "all are numbers from 0 on"})

@@ -1,18 +1,16 @@
 """What each miner would have earned under the profiles that do not pay, and what paying unlike them costs."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
-from assets.emissions import emissions, newest_emissions
+from assets.emissions import emissions, newest_emissions, paid_over
 from assets.shadow_scores import shadow_scores
-from loosh_pipeline.domain import Emission, Hotkey
-from loosh_pipeline.emissions import emissions_of
-from loosh_pipeline.payouts import payouts_of
+from loosh_pipeline.domain import Emission, Hotkey, Mode
 from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame
@@ -34,13 +32,10 @@ def shadow_emissions(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], duckdb: DuckDBResource
 ) -> dg.MaterializeResult[None]:
     settings, now = get_settings(), datetime.now(UTC)
-    since = now - timedelta(hours=settings.emissions_lookback_h)
-    profile, paid = paying_profile(settings), _weights(newest_emissions(store))
+    profile, paid, mode = paying_profile(settings), _weights(newest_emissions(store)), Mode.NORMAL
     frames, costs = [], []
     for shadow in shadow_profiles(settings):
-        with duckdb.get_connection() as connection:
-            payouts = payouts_of(store.score_tables.window_rows(connection, shadow, since), shadow)
-        unpaid = emissions_of(payouts, shadow, now)
+        payouts, unpaid = paid_over(store, duckdb, shadow, settings, now, settings.emissions_lookback_h, mode)
         frames.append(emissions_frame(unpaid, shadow.name, sum(payouts.rounds.values())))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid), shadow.name))
     for line in costs:

@@ -1,36 +1,90 @@
-"""What each miner is to have of all pay, after policy."""
+"""What each miner is to have of all pay, after policy, and whether that may be set."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets.challenges import OWNERS
-from assets.emissions import emissions, newest_emissions
-from loosh_pipeline.domain import Block, Mode, Proposal
+from assets.emissions import emissions
+from assets.network_view import network_view
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.domain import Metagraph, Proposal
+from loosh_pipeline.policy.checks import CHECKS, WAIVABLE, judged, waivers
+from loosh_pipeline.policy.propose import propose
+from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import get_settings
-from resources.store import Store, run_key, written
+from loosh_pipeline.store.frames import policy_acts_frame, proposal_frame
+from resources.store import Store, preview, run_key, written
+
+
+class Waivers(dg.Config):
+    """What an operator waives for one run."""
+
+    waive: list[str] = Field([], description=f"checks to be waived in this run: {', '.join(WAIVABLE)}")
 
 
 @dg.asset(
-    description="Emissions as shares of all pay, by hotkey, with every act of the policy recorded.",
-    deps=[emissions],
+    description=(
+        "Emissions as shares of all pay, by hotkey, after policy: who may be paid, what suspected sybils lose, how "
+        "much one entity and one miner may get, what is burnt. Every act of a rule is a row of policy_acts. "
+        "docs/weights.md says what each rule is for."
+    ),
+    deps=[emissions, network_view],
     group_name="weights",
     owners=OWNERS,
-    kinds={"parquet"},
-    code_version="1",
+    kinds={"bittensor", "parquet"},
+    code_version="2",
 )
-def weight_proposal(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
-    now, earned, seen = datetime.now(UTC), newest_emissions(store), store.newest_metagraph()
-    proposal = Proposal(
-        made_at=now,
-        block=Block(0) if seen is None else seen.block,
-        mode=Mode.NORMAL,
-        profile=get_settings().pay_profile,
-        basis="lookback",
-        rounds=0,
-        shares={each.hotkey: each.weight for each in earned},
-    )
+def weight_proposal(
+    context: dg.AssetExecutionContext,
+    config: Waivers,
+    store: dg.ResourceParam[Store],
+    chain: dg.ResourceParam[Chain],
+) -> dg.MaterializeResult[None]:
+    settings, waived = get_settings(), waivers(config.waive)
+    subnet, own = chain.snapshot(settings.netuid), chain.identity()
+    store.save_metagraph(subnet)
+    now = datetime.now(UTC)
+    proposal = propose(gathered(settings, store.tables, store.inbox.engine, subnet, own, now, waived))
     table = store.save_proposal(proposal, run_key(now, context.run.run_id))
-    return dg.MaterializeResult(
-        metadata={"mode": proposal.mode.value, "miners": len(proposal.shares), **written(table)}
-    )
+    return dg.MaterializeResult(metadata={**_shown(proposal, subnet), **written(table)})
+
+
+def _shown(proposal: Proposal, subnet: Metagraph) -> dict[str, Any]:
+    shares = proposal_frame(proposal).sort("share", descending=True)
+    return {
+        "mode": proposal.mode.value,
+        "basis": proposal.basis,
+        "block": subnet.block,
+        "rounds": proposal.rounds,
+        "paid": sum(share > 0 for share in proposal.shares.values()),
+        "waived": ", ".join(proposal.overrides) or "none",
+        "acts": preview(policy_acts_frame(proposal), ["rule", "hotkey", "before", "after", "reason"]),
+        "shares": preview(shares, ["hotkey", "share"]),
+    }
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(name, asset=weight_proposal, blocking=True, description=(check.__doc__ or "").strip() or None)
+        for name, check in CHECKS.items()
+    ]
+)
+def proposal_checks(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> Iterator[dg.AssetCheckResult]:
+    """Weights are set only when every one of these holds, or is waived."""
+    proposal, subnet = store.newest_proposal(), store.newest_metagraph()
+    assert proposal is not None, "weight_proposal has just written one"
+    assert subnet is not None, "and the snapshot it looked at"
+    now = datetime.now(UTC)
+    inputs = gathered(get_settings(), store.tables, store.inbox.engine, subnet, chain.identity(), now)
+    for found in judged(proposal, inputs):
+        yield dg.AssetCheckResult(
+            check_name=found.name,
+            asset_key="weight_proposal",
+            passed=found.passed,
+            severity=dg.AssetCheckSeverity.ERROR if found.blocks else dg.AssetCheckSeverity.WARN,
+            metadata={"reason": found.reason},
+        )

@@ -1,17 +1,16 @@
 """Weights, set on the chain."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from assets.challenges import OWNERS
-from assets.emissions import newest_emissions
 from assets.weight_proposal import weight_proposal
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.weights import plan_weights, unsettled, weights_due
-from loosh_pipeline.domain import Emission, Hotkey, Metagraph
-from loosh_pipeline.emissions import CHECKS
+from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
+from loosh_pipeline.policy.checks import unmet
+from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import PENDING, pending, plan_of, weights_frame
 from resources.store import Store, preview, run_key, written
@@ -39,9 +38,7 @@ def weights(
     if reason is not None:
         context.log.info("no weights submitted: %s", reason)
         return dg.MaterializeResult(metadata={"skipped": reason, "block": subnet.block})
-    _must_hold(newest_emissions(store))
-    proposal = store.newest_proposal()
-    assert proposal is not None, "emissions that pass were proposed"
+    proposal = _must_hold(store, subnet, own_hotkey)
     plan = plan_weights(proposal.shares, subnet, own_hotkey)
     now = datetime.now(UTC)
     key = run_key(now, context.run.run_id)
@@ -78,9 +75,13 @@ def _unsettled(store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> str | Non
     return unsettled(plan_of(last).block, subnet, own_hotkey)
 
 
-def _must_hold(earned: Sequence[Emission]) -> None:
-    """The blocking checks again, on the very rows that are submitted: `weights` can be materialized alone."""
-    failed = {name: v.reason for name, check in CHECKS.items() if not (v := check(earned)).passed}
-    if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise dg.Failure(f"no weights submitted, the newest emissions do not pass: {reasons}", allow_retries=False)
+def _must_hold(store: Store, subnet: Metagraph, own_hotkey: Hotkey) -> Proposal:
+    """The blocking checks again, on the very proposal that is submitted: `weights` can be materialized alone."""
+    proposal, now = store.newest_proposal(), datetime.now(UTC)
+    if proposal is None:
+        raise dg.Failure("no weights submitted: nothing was ever proposed; run the job set_weights")
+    inputs = gathered(get_settings(), store.tables, store.inbox.engine, subnet, own_hotkey, now)
+    if failed := unmet(proposal, inputs):
+        said = f"no weights submitted, the newest proposal does not pass: {'; '.join(failed)}"
+        raise dg.Failure(said, allow_retries=False)
+    return proposal

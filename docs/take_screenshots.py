@@ -29,7 +29,7 @@ def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
         "overview": f"{ingress_url}/",
         "api": f"{ingress_url}/docs",
         "weights": f"{dagster_url}/assets/weights?view=overview",
-        "emissions-checks": f"{dagster_url}/assets/emissions?view=checks",
+        "proposal-checks": f"{dagster_url}/assets/weight_proposal?view=checks",
         "automation": f"{dagster_url}/automation",
     }
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loosh_pipeline.cli_challenges import send
+from loosh_pipeline.cli_weights import set_
 from loosh_pipeline.errors import ConfigError, LooshError
 from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
@@ -27,6 +28,8 @@ wallet_app = typer.Typer(no_args_is_help=True, help="Keys of this validator.")
 app.add_typer(wallet_app, name="wallet")
 challenges_app = typer.Typer(no_args_is_help=True, help="Challenges, for whoever tries a validator out.")
 app.add_typer(challenges_app, name="challenges")
+weights_app = typer.Typer(no_args_is_help=True, help="Weights, by hand.")
+app.add_typer(weights_app, name="weights")
 out = Console()
 err = Console(stderr=True)
 
@@ -210,6 +213,7 @@ def wallet_new(
 
 
 challenges_app.command("send")(_told(send))
+weights_app.command("set")(_told(set_))
 
 
 def _interruptible() -> None:

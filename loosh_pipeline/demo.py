@@ -24,7 +24,7 @@ from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
 from loosh_pipeline.domain import ChallengeState, Emission, ObservedWeights
 from loosh_pipeline.errors import DevnetError
 from loosh_pipeline.local import devnet_process, local_settings, readiness
-from loosh_pipeline.orchestrator import WEIGHTS_JOB, DagsterApi
+from loosh_pipeline.orchestrator import FINISHED_RUNS, WEIGHTS_JOB, DagsterApi
 from loosh_pipeline.sending import challenges, push_all
 from loosh_pipeline.services import LOOPBACK, services
 from loosh_pipeline.settings import Settings, get_settings
@@ -40,7 +40,6 @@ WEIGHTS_WITHIN_S = 90.0
 PUSH_PER_S = 4.0
 WEIGHTS_EVERY_BLOCKS = 600
 """At blocks of a quarter second: the schedule sets weights again every two and a half minutes."""
-FINISHED_RUNS = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 @dataclass(frozen=True, slots=True)

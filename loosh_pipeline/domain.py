@@ -229,7 +229,8 @@ class Response:
 class Emission:
     """A miner's aggregate over the lookback: what weights are made of.
 
-    `weight` is the miner's share of all emissions (sums to 1 over the plan); 0 for the unproven.
+    `evidence`: how many rounds of equal age its rounds are worth. `ramp` in [0, 1]: how much of full evidence that is.
+    `coverage` in [0, 1]: how much of the time it was there. `weight`: its share of all emissions, before policy.
     """
 
     hotkey: Hotkey
@@ -240,6 +241,21 @@ class Emission:
     emission: float
     weight: float
     last_answered_at: datetime | None = None
+    evidence: float = 0.0
+    ramp: float = 1.0
+    coverage: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OneSource:
+    """Two identities of a lookback that are taken for one source to a degree above 0, and what speaks for it."""
+
+    first: Hotkey
+    second: Hotkey
+    rounds: int
+    degree: float
+    same_address: bool
+    same_coldkey: bool
 
 
 @dataclass(frozen=True, slots=True)

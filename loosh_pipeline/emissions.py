@@ -1,131 +1,155 @@
-"""From payouts to emissions: what each miner earned over the lookback, and whether that may become weights.
+"""From payouts to emissions: what each miner earned over the lookback.
 
-Under the robust profile the rounds of the lookback are settled together first. Then emission = sum of payouts / (times
-asked + PSEUDO_ROUNDS): every failed ask counts as 0, and the pseudo-rounds at 0 let a newcomer ramp up, so that one
-lucky answer earns little and no scored answer earns exactly nothing.
+Everything is taken from one table, a row for every miner asked in every round (`PAID`), and comes out the same to the
+last bit in whatever order its rows stand. Under the robust profile the rounds of the lookback are settled together
+first; then, with d = 0.5 ** (age / half-life) of every ask,
+
+    mean     = sum(d * payout) / sum(d)            a failed ask is a payout of 0
+    evidence = sum(d) ** 2 / sum(d ** 2)           how many rounds of equal age they are worth (Kish)
+    ramp     = min(1, evidence / full evidence)    a newcomer starts small; from there on luck in the draw costs nothing
+    emission = mean * ramp * coverage              coverage: how much of the time it was there (`presence`)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import accumulate
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
+from loosh_pipeline.domain import Emission, Hotkey, Mode
 from loosh_pipeline.payouts import Payouts
 from loosh_pipeline.scoring.network.pay import EmissionRow, fresh_averages, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
-from loosh_pipeline.scoring.window import Settlement, settle
-from loosh_pipeline.store.score_tables import Window
 
-PSEUDO_ROUNDS = 2
-SUM_TOLERANCE = 1e-9
 DEFAULT_PAY = NetworkPay()
+MS_PER_H = 3_600_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Earnings:
-    """What the score tables of the lookback say of one miner."""
+class EmissionRule:
+    """How rounds of different age count, and how many of them are full evidence."""
 
-    hotkey: Hotkey
-    asked: int
-    answered: int
-    paid: int
-    payout_sum: float
-    last_answered_at: datetime | None
+    half_life_h: float = 12.0
+    """With the lookback of 24 h a round leaves it with a quarter of its weight, so that nothing jumps when it does,
+    and the rounds of an evenly asked miner are still worth 87 % of their number as evidence."""
+    full_evidence_rounds: float = 10.0
+    """Rankings by fewer are too noisy to pay in full, and rings that alter their copies are told only by as many."""
 
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    passed: bool
-    reason: str
+    def __post_init__(self) -> None:
+        if not (self.half_life_h > 0 and self.full_evidence_rounds > 0):
+            raise ValueError(f"{self}: half-life and full evidence must be above 0")
 
 
-@dataclass(frozen=True, slots=True)
-class Payroll:
-    """What a profile makes of a window of rounds. Only the robust one settles it; `settlement` says how."""
-
-    emissions: tuple[Emission, ...]
-    settlement: Settlement | None
+DEFAULT_RULE = EmissionRule()
 
 
-def payroll(window: Window, profile: ScoringProfile, now: datetime) -> Payroll:
-    """The emissions of a window under a profile, sorted by hotkey."""
-    if isinstance(profile, NetworkProfile):
-        return Payroll(network_emissions(window, now), None)
-    settlement = settle(window.rounds, profile)
-    return Payroll(aggregate(earnings_of(window, settlement.payouts())), settlement)
-
-
-def emissions_of(payouts: Payouts, profile: ScoringProfile, now: datetime) -> tuple[Emission, ...]:
-    """The emissions of what a profile paid in a lookback, sorted by hotkey."""
-    earned = [
-        Earnings(Hotkey(hotkey), len(paid), sum(answered), sum(p > 0 for p in paid), math.fsum(paid), last)
-        for hotkey, paid, answered, last in payouts.paid.group_by("hotkey")
-        .agg("payout", "answered", last=pl.col("received_at").filter("answered").max())
-        .sort("hotkey")
-        .iter_rows()
-    ]
-    if not isinstance(profile, NetworkProfile):
-        return aggregate(earned)
-    rows = (
-        payouts.paid.filter("measured").group_by("challenge_id").agg(pl.col("received_at").first(), "hotkey", "payout")
-    )
-    found = [EmissionRow(at, dict(zip(who, paid, strict=True))) for _, at, who, paid in rows.iter_rows()]
-    return _network(earned, found, now, DEFAULT_PAY)
-
-
-def earnings_of(window: Window, payouts: Mapping[ChallengeId, Mapping[Hotkey, float]]) -> list[Earnings]:
-    """What every miner asked in a window earned, by the settled payouts; who has none in a round earned 0 there."""
-    found: dict[Hotkey, list[tuple[float, datetime | None]]] = {}
-    for scored in window.rounds:
-        paid, at = payouts.get(scored.challenge_id, {}), window.received_at[scored.challenge_id]
-        for score in scored.scores:
-            answered_at = at if score.outcome is Outcome.ANSWERED else None
-            found.setdefault(score.hotkey, []).append((paid.get(score.hotkey, 0.0), answered_at))
-    return [_earnings(hotkey, asked) for hotkey, asked in sorted(found.items())]
-
-
-def _earnings(hotkey: Hotkey, asked: Sequence[tuple[float, datetime | None]]) -> Earnings:
-    answered = [at for _, at in asked if at is not None]
-    return Earnings(
-        hotkey=hotkey,
-        asked=len(asked),
-        answered=len(answered),
-        paid=sum(payout > 0 for payout, _ in asked),
-        payout_sum=math.fsum(payout for payout, _ in asked),
-        last_answered_at=max(answered, default=None),
-    )
-
-
-def network_emissions(window: Window, now: datetime, pay: NetworkPay = DEFAULT_PAY) -> tuple[Emission, ...]:
-    """Emissions as the network's existing validator makes them: a moving average, 0 for who has not answered lately."""
-    paid = {each.challenge_id: {s.hotkey: s.payout for s in each.scores} for each in window.rounds}
-    earned = earnings_of(window, paid)
-    rows = [
-        EmissionRow(window.received_at[each.challenge_id], {s.hotkey: s.payout for s in each.scores if s.measure})
-        for each in window.rounds
-    ]
-    return _network(earned, rows, now, pay)
-
-
-def _network(
-    earned: Sequence[Earnings], rows: Sequence[EmissionRow], now: datetime, pay: NetworkPay
+def payroll(
+    payouts: Payouts,
+    profile: ScoringProfile,
+    now: datetime,
+    *,
+    coverage: Mapping[Hotkey, float] | None = None,
+    mode: Mode = Mode.NORMAL,
+    rule: EmissionRule = DEFAULT_RULE,
 ) -> tuple[Emission, ...]:
-    averages = moving_averages(rows, now, pay)
-    last_success = {each.hotkey: each.last_answered_at for each in earned if each.last_answered_at}
-    fresh = fresh_averages(averages, last_success, now, Mode.NORMAL, pay)
-    emissions = [replace(_emission(each), emission=fresh.get(each.hotkey, 0.0)) for each in earned]
-    return _weighed(emissions)
+    """The emissions of what a profile paid in a lookback, sorted by hotkey.
+
+    `coverage` counts under the robust profile (1 for whom it does not name), `mode` under the network's.
+    """
+    if isinstance(profile, NetworkProfile):
+        return network_emissions(payouts.paid, now, mode, rule)
+    return aggregate(payouts.paid, coverage or {}, rule)
 
 
-def aggregate(earnings: Sequence[Earnings]) -> tuple[Emission, ...]:
-    """Emissions sorted by hotkey; their weights sum to 1, or are all 0 when nobody earned anything."""
-    return _weighed([_emission(each) for each in sorted(earnings, key=lambda each: each.hotkey)])
+def aggregate(
+    paid: pl.DataFrame, coverage: Mapping[Hotkey, float], rule: EmissionRule = DEFAULT_RULE
+) -> tuple[Emission, ...]:
+    """Emissions of a `PAID` table, sorted by hotkey; their weights sum to 1, or are all 0 when nobody earned."""
+    found = []
+    for record in _records(paid, rule):
+        covered, ramp = coverage.get(record.hotkey, 1.0), min(1.0, record.evidence / rule.full_evidence_rounds)
+        found.append(replace(record, ramp=ramp, coverage=covered, emission=record.mean_payout * ramp * covered))
+    return _weighed(found)
+
+
+def network_emissions(
+    paid: pl.DataFrame,
+    now: datetime,
+    mode: Mode = Mode.NORMAL,
+    rule: EmissionRule = DEFAULT_RULE,
+    pay: NetworkPay = DEFAULT_PAY,
+) -> tuple[Emission, ...]:
+    """Emissions as the network's existing validator makes them: a moving average, 0 for who has not answered lately.
+
+    How lately hangs on the mode. Evidence is counted and coverage is not: the network's method knows neither.
+    """
+    records = list(_records(paid, rule))
+    averages = moving_averages(list(_network_rows(paid)), now, pay)
+    answered = {each.hotkey: each.last_answered_at for each in records if each.last_answered_at}
+    fresh = fresh_averages(averages, answered, now, mode, pay)
+    return _weighed([replace(each, emission=fresh.get(each.hotkey, 0.0)) for each in records])
+
+
+def _network_rows(paid: pl.DataFrame) -> Iterator[EmissionRow]:
+    """What each round paid, the oldest first; who was not measured is not in it."""
+    rounds = (
+        paid.filter(pl.col("measured"))
+        .group_by("challenge_id")
+        .agg(pl.col("received_at").first(), "hotkey", "payout")
+        .sort("received_at", "challenge_id")
+    )
+    for _, at, hotkeys, payouts in rounds.iter_rows():
+        yield EmissionRow(at, dict(zip(hotkeys, payouts, strict=True)))
+
+
+def _records(paid: pl.DataFrame, rule: EmissionRule) -> Iterator[Emission]:
+    """Counts, mean and evidence of every miner of a table, in order of hotkeys."""
+    ordered = paid.sort("hotkey")
+    runs = ordered["hotkey"].rle().struct.unnest()
+    at_ms, payouts = ordered["received_at"].dt.epoch("ms").to_numpy(), ordered["payout"].to_numpy()
+    answered = ordered["answered"].to_numpy()
+    ends = list(accumulate(runs["len"].to_list()))
+    for hotkey, start, end in zip(runs["value"].to_list(), [0, *ends], ends, strict=False):
+        part = slice(start, end)
+        yield _record(Hotkey(hotkey), at_ms[part], payouts[part], answered[part], rule)
+
+
+def _record(
+    hotkey: Hotkey,
+    at_ms: NDArray[np.int64],
+    payouts: NDArray[np.float64],
+    answered: NDArray[np.bool_],
+    rule: EmissionRule,
+) -> Emission:
+    """Of one miner. `math.fsum` rounds once, so the order of its rounds changes no bit.
+
+    Ages are counted from its newest round: counted from now, all would shrink alike, which changes neither mean nor
+    evidence, and at great ages all would be 0.
+    """
+    decay = 0.5 ** ((at_ms.max() - at_ms) / (rule.half_life_h * MS_PER_H))
+    weight = math.fsum(decay.tolist())
+    return Emission(
+        hotkey=hotkey,
+        asked=len(payouts),
+        answered=int(answered.sum()),
+        paid=int((payouts > 0).sum()),
+        mean_payout=math.fsum((decay * payouts).tolist()) / weight,
+        emission=0.0,
+        weight=0.0,
+        last_answered_at=_time(int(at_ms[answered].max())) if answered.any() else None,
+        evidence=weight**2 / math.fsum((decay**2).tolist()),
+    )
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def _weighed(emissions: Sequence[Emission]) -> tuple[Emission, ...]:
@@ -133,58 +157,3 @@ def _weighed(emissions: Sequence[Emission]) -> tuple[Emission, ...]:
     if not total > 0:
         return tuple(emissions)
     return tuple(replace(each, weight=each.emission / total) for each in emissions)
-
-
-def _emission(each: Earnings) -> Emission:
-    return Emission(
-        hotkey=each.hotkey,
-        asked=each.asked,
-        answered=each.answered,
-        paid=each.paid,
-        mean_payout=each.payout_sum / each.asked if each.asked else 0.0,
-        emission=each.payout_sum / (each.asked + PSEUDO_ROUNDS),
-        weight=0.0,
-        last_answered_at=each.last_answered_at,
-    )
-
-
-def _finite(emissions: Sequence[Emission]) -> Verdict:
-    """No emission or weight is infinite or not a number."""
-    wrong = [e.hotkey for e in emissions if not (math.isfinite(e.emission) and math.isfinite(e.weight))]
-    return Verdict(not wrong, f"not finite: {', '.join(wrong)}" if wrong else "all finite")
-
-
-def _no_negative(emissions: Sequence[Emission]) -> Verdict:
-    """No emission or weight is below zero."""
-    wrong = [f"{e.hotkey} {min(e.emission, e.weight)}" for e in emissions if e.emission < 0 or e.weight < 0]
-    return Verdict(not wrong, f"negative: {', '.join(wrong)}" if wrong else "none negative")
-
-
-def _not_all_zero(emissions: Sequence[Emission]) -> Verdict:
-    """Somebody earned something; else the chain keeps the weights it has."""
-    earning = sum(e.weight > 0 for e in emissions)
-    if earning:
-        return Verdict(True, f"{earning} of {len(emissions)} miners earn")
-    return Verdict(False, f"none of {len(emissions)} miners earned anything in the lookback; weights stay as they are")
-
-
-def _sums_to_one(emissions: Sequence[Emission]) -> Verdict:
-    """The weights are shares of one whole."""
-    total = math.fsum(e.weight for e in emissions)
-    return Verdict(abs(total - 1.0) <= SUM_TOLERANCE, f"weights sum to {total!r}")
-
-
-def _evidence(emissions: Sequence[Emission]) -> Verdict:
-    """Behind every weight stands at least one paid round."""
-    wrong = [e.hotkey for e in emissions if e.weight != 0 and e.paid < 1]
-    return Verdict(not wrong, f"weight without a paid round: {', '.join(wrong)}" if wrong else "a round behind each")
-
-
-CHECKS: Mapping[str, Callable[[Sequence[Emission]], Verdict]] = {
-    "finite": _finite,
-    "no_negative": _no_negative,
-    "not_all_zero": _not_all_zero,
-    "sums_to_one": _sums_to_one,
-    "evidence_behind_each": _evidence,
-}
-"""What must hold before money moves; each is a blocking asset check."""

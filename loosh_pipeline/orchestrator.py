@@ -46,6 +46,28 @@ query { locationStatusesOrError { __typename
   ... on WorkspaceLocationStatusEntries { entries { name loadStatus } } } }"""
 
 
+_EVENTS = """
+query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor) { __typename
+  ... on EventConnection { cursor hasMore events { __typename
+    ... on AssetCheckEvaluationEvent { evaluation { checkName severity success
+      metadataEntries { label ... on TextMetadataEntry { text } } } }
+    ... on ExecutionStepFailureEvent { stepKey error { message errorChain { error { message } } } }
+    ... on MaterializationEvent { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } }
+  } } ... on PythonError { message } } }"""
+
+FINISHED_RUNS = ("SUCCESS", "FAILURE", "CANCELED")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What a run said of itself, for people. `blocked`: checks that failed and held it up; `warned`: that did not."""
+
+    blocked: list[str]
+    warned: list[str]
+    said: list[str]
+    """Errors of its steps, and why an asset skipped."""
+
+
 class OrchestratorError(LooshError):
     """Dagster could not be asked, or refused."""
 
@@ -73,15 +95,15 @@ class DagsterApi:
         self._add_partition(challenge_id)
         return self.launch(SCORE_JOB, {PARTITION_TAG: challenge_id, ATTEMPT_TAG: str(attempt)})
 
-    def launch(self, job: str, tags: Mapping[str, str]) -> str:
-        """Launch a job; returns the run id."""
+    def launch(self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> str:
+        """Launch a job, with run config where it is given; returns the run id."""
         params = {
             "selector": {
                 "repositoryName": REPOSITORY,
                 "repositoryLocationName": CODE_LOCATION,
                 "jobName": job,
             },
-            "runConfigData": {},
+            "runConfigData": dict(config or {}),
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
         answer = self._ask("launchRun", _LAUNCH, params=params)
@@ -95,6 +117,19 @@ class DagsterApi:
         if answer["__typename"] != "Run":
             raise OrchestratorError(f"Dagster knows no run {run_id}: {answer}")
         return str(answer["status"])
+
+    def outcome(self, run_id: str) -> RunOutcome:
+        """What a run said of itself: its failed checks, its errors, and what it skipped."""
+        outcome, cursor = RunOutcome([], [], []), None
+        while True:
+            answer = self._ask("logsForRun", _EVENTS, id=run_id, cursor=cursor)
+            if answer["__typename"] != "EventConnection":
+                raise OrchestratorError(f"Dagster has no events of run {run_id}: {answer}")
+            for event in answer["events"]:
+                _note(outcome, event)
+            if not answer["hasMore"]:
+                return outcome
+            cursor = answer["cursor"]
 
     def ready(self) -> bool:
         """Whether the code location is loaded, so that runs can be launched."""
@@ -126,3 +161,20 @@ class DagsterApi:
             case {"data": {**data}} if isinstance(answer := data.get(field), dict) and "__typename" in answer:
                 return answer
         raise NoAnswer(f"Dagster at {self.url} answered without {field}: {str(body)[:500]}; is it a Dagster webserver?")
+
+
+def _note(outcome: RunOutcome, event: Mapping[str, Any]) -> None:
+    """Keep what an event of a run has to say."""
+    kind = event["__typename"]
+    if kind == "AssetCheckEvaluationEvent" and not (check := event["evaluation"])["success"]:
+        line = f"{check['checkName']}: {_texts(check).get('reason', 'no reason was given')}"
+        (outcome.blocked if check["severity"] == "ERROR" else outcome.warned).append(line)
+    elif kind == "ExecutionStepFailureEvent" and (error := event["error"]) is not None:
+        causes = [link["error"]["message"] for link in error["errorChain"]]
+        outcome.said.append(f"{event['stepKey']} failed: {[error['message'], *causes][-1].strip()}")
+    elif kind == "MaterializationEvent" and (reason := _texts(event).get("skipped")):
+        outcome.said.append(f"{event['assetKey']['path'][-1]} skipped: {reason}")
+
+
+def _texts(about: Mapping[str, Any]) -> dict[str, str]:
+    return {entry["label"]: entry["text"] for entry in about["metadataEntries"] if "text" in entry}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,18 +17,28 @@ from loosh_pipeline.scoring.pairs import Pair, PairColumns, PairHistory
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.signals import Floats, Ints
 from loosh_pipeline.scoring.window import settle_columns
+from loosh_pipeline.store.frames import UTC_MS
 from loosh_pipeline.store.score_frames import settled_frame
 from loosh_pipeline.store.score_tables import WindowRows
+
+PAID: Mapping[str, Any] = {
+    "challenge_id": pl.String,
+    "hotkey": pl.String,
+    "received_at": UTC_MS,
+    "answered": pl.Boolean,
+    "measured": pl.Boolean,
+    "payout": pl.Float64,
+}
+"""A row for every miner asked in every round. `measured`: the scorer scored it. A failed ask has a payout of 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payouts:
     """What a profile pays in every round of a lookback.
 
-    `paid`: one row for every miner asked in every round, by challenge and hotkey: `challenge_id`, `hotkey`,
-    `received_at` of the challenge, `answered`, `measured` by the network's method, `payout`. `settled`: the table of
-    `settled_scores`, and `sources`, the pairs taken for one source to any degree; of a profile that settles nothing None
-    and empty. `rounds`: how many each scorer version scored.
+    `paid`: a `PAID` table, by challenge and hotkey. `settled`: the table of `settled_scores`, and `sources`, the pairs
+    taken for one source to any degree; of a profile that settles nothing None and empty. `rounds`: how many each scorer
+    version scored.
     """
 
     paid: pl.DataFrame
@@ -61,7 +72,7 @@ def _paid(scores: pl.DataFrame, payout: Floats) -> pl.DataFrame:
         "received_at",
         answered=pl.col("outcome") == Outcome.ANSWERED,
         measured=pl.col("quality_threshold").is_not_null(),
-        payout=pl.Series(payout),
+        payout=pl.Series(payout, dtype=pl.Float64),
     )
 
 

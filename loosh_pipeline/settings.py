@@ -146,6 +146,27 @@ class Settings(BaseSettings):
     weights_interval_blocks: int = Field(360, ge=1)
     weights_min_rounds: int = Field(1, ge=1, description="scored rounds in the lookback before weights are set")
 
+    # from emissions to weights: docs/weights.md
+    emissions_half_life_h: float = Field(
+        12.0, gt=0, description="age at which a round counts half as much as a new one"
+    )
+    emissions_full_evidence_rounds: float = Field(10.0, ge=1, description="effective rounds from which pay is full")
+    emissions_emergency_lookback_h: float = Field(168.0, gt=0, description="the longest lookback, in an emergency")
+    weights_degraded_at: float = Field(0.8, gt=0, le=1, description="part of the activity cutoff that has passed")
+    weights_emergency_at: float = Field(0.9, gt=0, le=1, description="part of the activity cutoff that has passed")
+    weights_min_evidence_rounds: int = Field(3, ge=1, description="times a miner must have been asked to be paid")
+    weights_sybil_evidence: bool = Field(True, description="penalise only whom our own evidence speaks against too")
+    weights_max_penalised_share: float = Field(0.33, ge=0, le=1, description="of serving miners, at most")
+    weights_entity_cap: float = Field(0.25, gt=0, le=1, description="most that one coldkey or address gets of all")
+    weights_max_share: float = Field(1.0, gt=0, le=1, description="most that one miner gets of all")
+    weights_burn_hotkey: str | None = Field(None, description="who gets WEIGHTS_BURN_SHARE; both or none")
+    weights_burn_share: float = Field(0.0, ge=0, le=1, description="part of all that goes to WEIGHTS_BURN_HOTKEY")
+    weights_emergency_uniform: bool = Field(False, description="all known miners alike, when nothing else is left")
+    weights_min_miners: int = Field(1, ge=1, description="miners that weights must be for, at least")
+    weights_max_flagged_share: float = Field(0.5, ge=0, le=1, description="of earning miners, below this")
+    weights_max_change: float = Field(0.5, gt=0, le=1, description="against the last weights, below this")
+    weights_mixed_scorers: bool = Field(False, description="take rounds of several scorer versions together")
+
     # narratives
     llm_api_url: HttpUrl | None = Field(None, description="OpenAI-compatible base URL; unset: composed text")
     llm_api_key: SecretStr | None = None
@@ -177,6 +198,16 @@ class Settings(BaseSettings):
             return tuple(parse_hotkey(hotkey) for hotkey in hotkeys)
         except CryptoError as error:
             raise ValueError(f"INTAKE_HOTKEYS: {error}; separate SS58 addresses by commas") from error
+
+    @field_validator("weights_burn_hotkey")
+    @classmethod
+    def _burn_address(cls, hotkey: str | None) -> str | None:
+        from loosh_pipeline.wire.crypto import parse_hotkey
+
+        try:
+            return None if hotkey is None else parse_hotkey(hotkey)
+        except CryptoError as error:
+            raise ValueError(f"WEIGHTS_BURN_HOTKEY: {error}") from error
 
     @field_validator("reported_version")
     @classmethod
@@ -217,6 +248,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"PAY_PROFILE is {self.pay_profile!r}, which SCORING_PROFILES ({','.join(self.scoring_profiles)}) does "
                 "not name; only a scorer that runs can decide pay"
+            )
+        if (self.weights_burn_hotkey is None) != (self.weights_burn_share == 0):
+            raise ValueError(
+                f"WEIGHTS_BURN_HOTKEY is {self.weights_burn_hotkey} and WEIGHTS_BURN_SHARE is "
+                f"{self.weights_burn_share:g}; set both, or neither"
+            )
+        if self.weights_degraded_at > self.weights_emergency_at:
+            raise ValueError(
+                f"WEIGHTS_DEGRADED_AT ({self.weights_degraded_at:g}) exceeds WEIGHTS_EMERGENCY_AT "
+                f"({self.weights_emergency_at:g})"
             )
         if self.llm_api_url and not self.llm_model:
             raise ValueError("LLM_API_URL is set but LLM_MODEL is not; name the model to ask")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from loosh_pipeline.store.frames import (
     metagraph_frame,
     metagraph_of,
     network_view_frame,
-    network_view_of,
     policy_acts_frame,
     proposal_frame,
     proposal_of,
@@ -32,6 +31,7 @@ from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.sessions import MinerSessions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
+from loosh_pipeline.store.weighing import view_at
 
 INLINE_CHARS = 1000
 """Markdown longer than this is not shown in place by the Dagster UI."""
@@ -99,13 +99,12 @@ class Store:
         return None if frame is None else metagraph_of(frame)
 
     def save_network_view(self, view: NetworkView) -> WrittenTable:
-        name = f"{view.taken_at:%Y%m%dT%H%M%S%f}"
+        name = f"{view.taken_at:%Y%m%dT%H%M%S%f}-{len(view.validators)}"
         return self.tables.write("network_view", TableKey.of(name, view.taken_at), network_view_frame(view))
 
     def newest_network_view(self) -> NetworkView | None:
         """What the Challenge API last said of hotkeys; None when it never said anything."""
-        frame = self.tables.latest("network_view")
-        return None if frame is None else network_view_of(frame)
+        return view_at(self.tables, datetime.now(UTC))
 
     def save_proposal(self, proposal: Proposal, key: TableKey) -> WrittenTable:
         """Keep a proposal, its acts first: one that has shares has its acts."""

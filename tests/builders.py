@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
-from loosh_pipeline.domain import Block, Challenge, Emission, Hotkey, Metagraph, Neuron, Outcome, Response
+from loosh_pipeline.domain import Block, Challenge, Emission, Hotkey, Metagraph, NetworkView, Neuron, Outcome, Response
 from loosh_pipeline.scoring.pairs import PairEvidence
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
@@ -60,6 +60,17 @@ def metagraph(neurons: tuple[Neuron, ...] | None = None, **fields: Any) -> Metag
         "neurons": neurons if neurons is not None else tuple(neuron(uid) for uid in range(4)),
     }
     return Metagraph(**(defaults | fields))
+
+
+def network_view(**fields: Any) -> NetworkView:
+    """What the Challenge API said an hour before noon: one validator, and nothing against anybody."""
+    defaults = {
+        "taken_at": NOON - timedelta(hours=1),
+        "validators": frozenset({Hotkey("validator")}),
+        "sybil_scores": {},
+        "priority_weights": {},
+    }
+    return NetworkView(**(defaults | fields))
 
 
 def response(hotkey: str = "hotkey-1", **fields: Any) -> Response:

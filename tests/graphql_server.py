@@ -8,12 +8,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-OPERATIONS = ("addDynamicPartition", "launchRun", "runOrError", "locationStatusesOrError")
+OPERATIONS = ("addDynamicPartition", "launchRun", "runOrError", "locationStatusesOrError", "logsForRun")
 
 ANSWERS: dict[str, Any] = {
     "addDynamicPartition": {"__typename": "AddDynamicPartitionSuccess"},
     "launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}},
     "runOrError": {"__typename": "Run", "status": "STARTED"},
+    "logsForRun": {"__typename": "EventConnection", "events": [], "cursor": "1", "hasMore": False},
     "locationStatusesOrError": {
         "__typename": "WorkspaceLocationStatusEntries",
         "entries": [{"name": "loosh_pipeline", "loadStatus": "LOADED"}],

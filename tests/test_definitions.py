@@ -15,6 +15,7 @@ import yaml
 
 from loosh_pipeline.definitions import defs
 from loosh_pipeline.orchestrator import CODE_LOCATION, SCORE_JOB, WEIGHTS_JOB
+from loosh_pipeline.policy.checks import CHECKS
 from loosh_pipeline.services import write_instance
 from loosh_pipeline.settings import Settings
 from tests.test_layers import OURS, ROOT
@@ -37,7 +38,15 @@ GROUPS = {
         "heatmaps",
         "narratives",
     },
-    "weights": {"emissions", "weight_proposal", "shadow_emissions", "accusations", "weights", "weight_receipts"},
+    "weights": {
+        "emissions",
+        "weight_proposal",
+        "shadow_emissions",
+        "accusations",
+        "weights",
+        "weight_receipts",
+        "penalties",
+    },
 }
 
 
@@ -118,14 +127,7 @@ def test_each_job_runs_one_group(job: str, group: str, partitioned: bool) -> Non
 def test_what_decides_about_weights_blocks_them() -> None:
     graph = defs.resolve_asset_graph()
     blocking = {key.name: graph.get_check_spec(key).blocking for key in graph.asset_check_keys}
-    assert blocking == {
-        "finite": True,
-        "no_negative": True,
-        "not_all_zero": True,
-        "sums_to_one": True,
-        "evidence_behind_each": True,
-        "weights_on_chain": False,
-    }
+    assert blocking == dict.fromkeys(("sound", *CHECKS), True) | {"weights_on_chain": False}
 
 
 def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:

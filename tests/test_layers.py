@@ -98,6 +98,18 @@ def test_scoring_is_a_plain_library(name: str) -> None:
     assert foreign == []
 
 
+@pytest.mark.parametrize("name", sorted(modules("loosh_pipeline/policy")))
+def test_policy_is_pure(name: str) -> None:
+    """No IO, no clock, no Dagster: what it works on is given, so an auditor can repeat a proposal."""
+    allowed = ("loosh_pipeline.domain", "loosh_pipeline.errors", "loosh_pipeline.policy", "loosh_pipeline.scoring")
+    standard = ("__future__", "collections", "dataclasses", "datetime", "enum", "functools", "ipaddress", "math")
+    path = modules("loosh_pipeline/policy")[name]
+    assert [i for i in imported(path) if not within(i, *allowed, "numpy", *standard)] == []
+    assert not {"now", "utcnow", "today"} & {
+        n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)
+    }
+
+
 @pytest.mark.parametrize("name", ["loosh_pipeline.domain", "loosh_pipeline.errors"])
 def test_the_shared_words_import_only_the_standard_library(name: str) -> None:
     roots = {i.split(".")[0] for i in imported(modules("loosh_pipeline")[name])}

@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from dagster_graphql.schema import create_schema
+from graphql import parse, validate
 
 from loosh_pipeline.orchestrator import (
+    _ADD_PARTITION,
+    _EVENTS,
+    _LAUNCH,
+    _LOCATION,
+    _STATUS,
     CHALLENGES,
     CODE_LOCATION,
     REPOSITORY,
@@ -148,3 +155,64 @@ def locations(**statuses: str) -> dict[str, Any]:
 def test_ready_is_a_loaded_code_location(server: GraphQlServer, api: DagsterApi, answer: Any, ready: bool) -> None:
     server.answers["locationStatusesOrError"] = answer
     assert api.ready() is ready
+
+
+def text(label: str, said: str) -> dict[str, str]:
+    return {"label": label, "text": said}
+
+
+def checked(name: str, severity: str, *, success: bool, reason: str) -> dict[str, Any]:
+    entries = [text("reason", reason), {"label": "block"}]
+    evaluation = {"checkName": name, "severity": severity, "success": success, "metadataEntries": entries}
+    return {"__typename": "AssetCheckEvaluationEvent", "evaluation": evaluation}
+
+
+def page(*events: dict[str, Any], more: bool) -> dict[str, Any]:
+    return {"__typename": "EventConnection", "events": list(events), "cursor": "next", "hasMore": more}
+
+
+def test_what_a_run_said_of_itself_over_all_pages(server: GraphQlServer, api: DagsterApi) -> None:
+    error = {"message": "StepError", "errorChain": [{"error": {"message": "the chain refused the weights\n"}}]}
+    pages = [
+        page(
+            {"__typename": "LogMessageEvent"},
+            checked("finite", "ERROR", success=True, reason="all finite"),
+            checked("change", "ERROR", success=False, reason="90% goes to others"),
+            more=True,
+        ),
+        page(
+            checked("flagged_share", "WARN", success=False, reason="waived for this run: 60%"),
+            {"__typename": "ExecutionStepFailureEvent", "stepKey": "weights", "error": error},
+            {"__typename": "ExecutionStepFailureEvent", "stepKey": "other", "error": None},
+            {
+                "__typename": "MaterializationEvent",
+                "assetKey": {"path": ["weights"]},
+                "metadataEntries": [text("skipped", "not due")],
+            },
+            {"__typename": "MaterializationEvent", "assetKey": {"path": ["emissions"]}, "metadataEntries": []},
+            more=False,
+        ),
+    ]
+    server.answers["logsForRun"] = lambda: pages.pop(0)
+    found = api.outcome("run-1")
+    assert found.blocked == ["change: 90% goes to others"]
+    assert found.warned == ["flagged_share: waived for this run: 60%"]
+    assert found.said == ["weights failed: the chain refused the weights", "weights skipped: not due"]
+    assert [about["cursor"] for _, about in server.asked] == [None, "next"]
+
+
+def test_the_events_of_an_unknown_run_are_an_error(server: GraphQlServer, api: DagsterApi) -> None:
+    server.answers["logsForRun"] = {"__typename": "RunNotFoundError"}
+    with pytest.raises(OrchestratorError, match="no events of run run-9"):
+        api.outcome("run-9")
+
+
+def test_a_job_is_launched_with_the_run_config_it_is_given(server: GraphQlServer, api: DagsterApi) -> None:
+    api.launch(WEIGHTS_JOB, {}, {"ops": {}})
+    api.launch(WEIGHTS_JOB, {})
+    assert [about["params"]["runConfigData"] for _, about in server.asked] == [{"ops": {}}, {}]
+
+
+@pytest.mark.parametrize("query", [_ADD_PARTITION, _LAUNCH, _STATUS, _LOCATION, _EVENTS])
+def test_dagster_itself_understands_what_it_is_asked(query: str) -> None:
+    assert validate(create_schema().graphql_schema, parse(query)) == []

@@ -157,8 +157,12 @@ class World:
         self.instance.add_dynamic_partitions(CHALLENGES, [challenge_id])
         return self._run(SCORE_JOB, assets, raise_on_error, partition_key=challenge_id)
 
-    def set_weights(self, *assets: str, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-        return self._run(WEIGHTS_JOB, assets, raise_on_error)
+    def set_weights(
+        self, *assets: str, raise_on_error: bool = True, config: Mapping[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """`config`: of the proposal, such as what is waived."""
+        given = {} if config is None else {"run_config": {"ops": {"weight_proposal": {"config": dict(config)}}}}
+        return self._run(WEIGHTS_JOB, assets, raise_on_error, **given)
 
     def refresh_context(self) -> dg.ExecuteInProcessResult:
         return self._run(refresh_context.name, (), raise_on_error=True)

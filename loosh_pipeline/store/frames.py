@@ -22,6 +22,7 @@ from loosh_pipeline.domain import (
     NetworkView,
     Neuron,
     ObservedWeights,
+    OneSource,
     Outcome,
     Proposal,
     Response,
@@ -32,6 +33,7 @@ from loosh_pipeline.domain import (
     WeightPlan,
 )
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.policy.inputs import Earned
 
 UTC_MS = pl.Datetime("ms", "UTC")
 
@@ -98,12 +100,30 @@ EMISSIONS: Mapping[str, Any] = {
     "answered": pl.Int64,
     "paid": pl.Int64,
     "mean_payout": pl.Float64,
+    "evidence": pl.Float64,
+    "ramp": pl.Float64,
+    "coverage": pl.Float64,
     "emission": pl.Float64,
     "weight": pl.Float64,
     "last_answered_at": UTC_MS,
 }
-PAYROLL: Mapping[str, Any] = {"profile": pl.String, "rounds": pl.Int64}
+PAYROLL: Mapping[str, Any] = {
+    "profile": pl.String,
+    "rounds": pl.Int64,
+    "made_at": UTC_MS,
+    "lookback_h": pl.Float64,
+    "versions": pl.List(pl.Struct({"scorer_version": pl.String, "rounds": pl.Int64})),
+}
 """What every row of an `emissions` table says of the whole."""
+
+SOURCES: Mapping[str, Any] = {
+    "first": pl.String,
+    "second": pl.String,
+    "rounds": pl.Int64,
+    "degree": pl.Float64,
+    "same_address": pl.Boolean,
+    "same_coldkey": pl.Boolean,
+}
 
 PROPOSAL: Mapping[str, Any] = {
     "made_at": UTC_MS,
@@ -233,21 +253,50 @@ def network_view_of(frame: pl.DataFrame) -> NetworkView | None:
     )
 
 
-def emissions_frame(emissions: Sequence[Emission], profile: str, rounds: int) -> pl.DataFrame:
-    """One row for every miner asked in the lookback, under which profile and over how many rounds."""
-    about = {"profile": profile, "rounds": rounds}
-    return pl.DataFrame([asdict(emission) | about for emission in emissions], schema={**EMISSIONS, **PAYROLL})
+def emissions_frame(emissions: Sequence[Emission], profile: str, rounds: int, **about: Any) -> pl.DataFrame:
+    """One row for every miner asked in the lookback, under which profile and over how many rounds.
+
+    `about` (made_at, lookback_h, versions) is repeated on each; of the versions, how many rounds each scored.
+    """
+    versions = [{"scorer_version": v, "rounds": count} for v, count in about.pop("versions", {}).items()]
+    whole = {"profile": profile, "rounds": rounds, "versions": versions, **about}
+    return pl.DataFrame([asdict(emission) | whole for emission in emissions], schema={**EMISSIONS, **PAYROLL})
 
 
 def emissions_of(frame: pl.DataFrame) -> tuple[Emission, ...]:
-    return tuple(Emission(**row) for row in frame.select(list(EMISSIONS)).iter_rows(named=True))
+    """Tables of earlier versions lack columns; those have defaults."""
+    names = [name for name in EMISSIONS if name in frame.columns]
+    return tuple(Emission(**row) for row in frame.select(names).iter_rows(named=True))
+
+
+def sources_frame(sources: Sequence[OneSource]) -> pl.DataFrame:
+    return pl.DataFrame([asdict(source) for source in sources], schema=SOURCES)
+
+
+def earned_of(emissions: pl.DataFrame, sources: pl.DataFrame) -> Earned:
+    """What an `emissions` table and the `sources` beside it hold; nothing where nobody was asked."""
+    if emissions.is_empty():
+        return Earned()
+    about = emissions.row(0, named=True)
+    return Earned(
+        at=about.get("made_at"),
+        lookback_h=about.get("lookback_h") or 0.0,
+        rounds=about["rounds"],
+        emissions=emissions_of(emissions),
+        sources=tuple(OneSource(**row) for row in sources.iter_rows(named=True)),
+        versions={each["scorer_version"]: each["rounds"] for each in about.get("versions") or ()},
+    )
+
+
+NOBODY = Hotkey("")
+"""Hotkey of the one row of a proposal for nobody."""
 
 
 def proposal_frame(proposal: Proposal) -> pl.DataFrame:
     """One row for every miner that was considered, with what describes the proposal repeated on each."""
     about = {f.name: getattr(proposal, f.name) for f in fields(Proposal) if f.name not in ("shares", "acts")}
-    rows = [about | {"hotkey": hotkey, "share": share} for hotkey, share in sorted(proposal.shares.items())]
-    return pl.DataFrame(rows, schema=PROPOSAL)
+    shares = sorted(proposal.shares.items()) or [(NOBODY, 0.0)]
+    return pl.DataFrame([about | {"hotkey": hotkey, "share": share} for hotkey, share in shares], schema=PROPOSAL)
 
 
 def policy_acts_frame(proposal: Proposal) -> pl.DataFrame:
@@ -255,10 +304,10 @@ def policy_acts_frame(proposal: Proposal) -> pl.DataFrame:
 
 
 def proposal_of(shares: pl.DataFrame, acts: pl.DataFrame) -> Proposal:
-    """Raises StoreError for an empty table: of a proposal for nobody nothing can be made."""
+    """Raises StoreError for an empty table, which no proposal is written as."""
     rows = shares.to_dicts()
     if not rows:
-        raise StoreError("the newest weight proposal is for nobody; materialize emissions and weight_proposal")
+        raise StoreError("the table of the newest weight proposal is empty; materialize weight_proposal again")
     about = {f.name: rows[0][f.name] for f in fields(Proposal) if f.name in rows[0]}
     return Proposal(
         **about
@@ -266,7 +315,7 @@ def proposal_of(shares: pl.DataFrame, acts: pl.DataFrame) -> Proposal:
             "block": Block(rows[0]["block"]),
             "mode": Mode(rows[0]["mode"]),
             "overrides": tuple(rows[0]["overrides"]),
-            "shares": {Hotkey(row["hotkey"]): row["share"] for row in rows},
+            "shares": {Hotkey(row["hotkey"]): row["share"] for row in rows if row["hotkey"] != NOBODY},
             "acts": tuple(RuleAct(**row) for row in acts.iter_rows(named=True)),
         }
     )

@@ -16,5 +16,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def world(own_home: Path, instance: dg.DagsterInstance) -> World:
+def world(own_home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Most tests are of one round: it is enough to be paid for."""
+    monkeypatch.setenv("WEIGHTS_MIN_EVIDENCE_ROUNDS", "1")
     return World(instance)

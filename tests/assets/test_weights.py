@@ -10,8 +10,9 @@ import pytest
 
 from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.weights import SIGNING_BLOCKS, matches
-from loosh_pipeline.domain import Block, Emission, Outcome
+from loosh_pipeline.domain import Block, Emission, Outcome, RuleAct
 from loosh_pipeline.errors import ChainError
+from loosh_pipeline.policy.checks import CHECKS
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.store.frames import emissions_of, plan_of
 from tests.world import World, failure_of, metadata_of
@@ -34,25 +35,23 @@ def test_payouts_become_the_weights_worked_out_by_hand(world: World) -> None:
 
     assert result.success
     emissions = emissions_by_hotkey(world)
-    # sum of payouts / (asked + 2): 2/4, 1/4, 0/3 and 1/3; together 13/12
+    # mean payout · rounds / 10: 1 · .2, 1/2 · .2, 0 and 1 · .1; together .4
     assert {h: e.emission for h, e in emissions.items()} == pytest.approx(
-        {"hotkey-1": 1 / 2, "hotkey-2": 1 / 4, "hotkey-3": 0.0, "hotkey-4": 1 / 3}
+        {"hotkey-1": 0.2, "hotkey-2": 0.1, "hotkey-3": 0.0, "hotkey-4": 0.1}
     )
     assert {h: e.weight for h, e in emissions.items()} == pytest.approx(
-        {"hotkey-1": 6 / 13, "hotkey-2": 3 / 13, "hotkey-3": 0.0, "hotkey-4": 4 / 13}
+        {"hotkey-1": 1 / 2, "hotkey-2": 1 / 4, "hotkey-3": 0.0, "hotkey-4": 1 / 4}
     )
     second = emissions["hotkey-2"]
     assert (second.asked, second.answered, second.paid, second.mean_payout) == (2, 1, 1, pytest.approx(0.5))
 
     (plan,) = world.chain.submitted
-    assert plan.weights == pytest.approx({1: 6 / 13, 2: 3 / 13, 4: 4 / 13})
+    assert plan.weights == pytest.approx({1: 1 / 2, 2: 1 / 4, 4: 1 / 4})
     assert plan.dropped == {"hotkey-3": "weight is 0"}
     assert metadata_of(result, "weights")["included_block"] == 101
     assert metadata_of(result, "weight_receipts")["state"] == "observed"
     assert matches(plan, world.chain.observe(78, world.chain.hotkey))
-    assert checks_of(result) == dict.fromkeys(
-        ("finite", "no_negative", "not_all_zero", "sums_to_one", "evidence_behind_each", "weights_on_chain"), True
-    )
+    assert checks_of(result) == dict.fromkeys(("sound", *CHECKS, "weights_on_chain"), True)
 
 
 def test_a_rescored_challenge_counts_once_and_by_the_version_that_pays(world: World) -> None:
@@ -90,7 +89,7 @@ def test_failed_asks_count_as_nothing_earned(world: World) -> None:
     failed = len(Outcome) - 1
     assert (emissions["hotkey-1"].asked, emissions["hotkey-1"].answered, emissions["hotkey-1"].weight) == (failed, 0, 0)
     assert emissions["hotkey-1"].last_answered_at is None
-    assert emissions["hotkey-2"].emission == pytest.approx(failed / (failed + 2))
+    assert emissions["hotkey-2"].mean_payout == 1.0
 
 
 @pytest.mark.parametrize("answers", [{}, {"hotkey-1": False, "hotkey-2": Outcome.TIMEOUT}])
@@ -102,13 +101,14 @@ def test_when_nobody_earned_the_weights_stay_as_they_are(world: World, answers: 
     assert not result.success
     assert checks_of(result)["not_all_zero"] is False
     assert world.chain.submitted == []
-    assert world.chain.calls == []
     assert world.store.tables.latest("weights") is None
 
 
 def test_weights_materialized_alone_are_checked_too(world: World) -> None:
+    result = world.set_weights("weights", raise_on_error=False)
+    assert "nothing was ever proposed" in failure_of(result)
     world.store_round("c-1", {"hotkey-1": False})
-    world.set_weights("emissions", raise_on_error=False)
+    world.set_weights("emissions", "weight_proposal", raise_on_error=False)
     result = world.set_weights("weights", raise_on_error=False)
     assert not result.success
     assert "not_all_zero" in failure_of(result)
@@ -224,5 +224,9 @@ def test_a_hotkey_that_left_the_subnet_is_dropped_and_named(world: World) -> Non
     result = world.set_weights()
     (plan,) = world.chain.submitted
     assert plan.weights == {1: 1.0}
-    assert metadata_of(result, "weights")["dropped"] == {"gone": "not registered on subnet 78 at block 100"}
+    assert metadata_of(result, "weights")["dropped"] == {}, "the policy had left it out before"
+    proposal = world.store.newest_proposal()
+    assert proposal is not None
+    assert proposal.shares == {"hotkey-1": 1.0}
+    assert proposal.acts == (RuleAct("registered", "gone", 0.5, 0.0, "not registered on subnet 78 at block 100"),)
     assert world.chain.metagraph.block == Block(101)

@@ -10,7 +10,7 @@ from loosh_pipeline.chain.weights import matches, plan_weights
 from loosh_pipeline.devnet.behaviours import Behaviour
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.orchestrator import WEIGHTS_JOB
-from loosh_pipeline.store.frames import emissions_of, metagraph_of
+from loosh_pipeline.store.frames import metagraph_of, proposal_of
 from tests.e2e.processes import code_server_pid, connected_ports, ingress_pid, kill, run_worker_pids
 from tests.e2e.validator import MINERS, Validator
 
@@ -51,14 +51,15 @@ def _weights_are_set(validator: Validator) -> None:
     )
     assert status == "SUCCESS", validator.report()
 
-    emissions, subnet = validator.tables.latest("emissions"), validator.tables.latest("metagraph")
+    proposal, acts = validator.tables.latest("weight_proposals"), validator.tables.latest("policy_acts")
+    subnet = validator.tables.latest("metagraph")
     receipts = validator.tables.latest("weight_receipts")
-    assert emissions is not None
+    assert proposal is not None
+    assert acts is not None
     assert subnet is not None
     assert receipts is not None
-    plan = plan_weights(
-        {each.hotkey: each.weight for each in emissions_of(emissions)}, metagraph_of(subnet), validator.devnet.validator
-    )
+    shares = proposal_of(proposal, acts).shares
+    plan = plan_weights(shares, metagraph_of(subnet), validator.devnet.validator)
     observed = ProcessChain(validator.settings).observe(validator.devnet.netuid, validator.devnet.validator)
     assert len(plan.weights) >= 2
     assert matches(plan, observed), f"planned {plan.weights}, the chain holds {observed.weights}"

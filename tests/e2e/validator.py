@@ -30,6 +30,7 @@ SETTINGS = {
     # Only the test sets weights, and one snapshot and one look for the miners are enough: fewer runs compete for two
     # cores.
     "weights_min_rounds": 10_000,
+    "weights_min_evidence_rounds": 1,
     "metagraph_refresh_s": 3600.0,
     "availability_refresh_s": 3600.0,
     "network_view_refresh_s": 86400.0,

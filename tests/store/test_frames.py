@@ -13,18 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import (
+    Block,
     Hotkey,
     Metagraph,
+    Mode,
     NetworkView,
     ObservedWeights,
+    OneSource,
     Outcome,
+    Proposal,
     Response,
+    RuleAct,
     Submission,
     Usage,
     WeightPlan,
 )
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.policy.inputs import Earned
 from loosh_pipeline.store.frames import (
+    earned_of,
     emissions_frame,
     emissions_of,
     metagraph_frame,
@@ -32,9 +39,13 @@ from loosh_pipeline.store.frames import (
     network_view_frame,
     network_view_of,
     plan_of,
+    policy_acts_frame,
+    proposal_frame,
+    proposal_of,
     receipts_frame,
     responses_frame,
     responses_of,
+    sources_frame,
     weights_frame,
 )
 from tests.builders import NOON, emission, metagraph, neuron, response
@@ -135,6 +146,43 @@ def test_emissions_come_back() -> None:
     nobody = emissions_frame((), "robust", 0)
     assert emissions_of(nobody) == ()
     assert nobody.schema == frame.schema
+
+
+def test_what_was_earned_comes_back_with_its_sources_and_versions() -> None:
+    pair = OneSource(Hotkey("a"), Hotkey("b"), rounds=12, degree=0.7, same_address=True, same_coldkey=False)
+    rows = (emission("a", evidence=8.5, ramp=0.85, coverage=0.5, last_answered_at=NOON), emission("b"))
+    about = {"made_at": NOON, "lookback_h": 48.0, "versions": {"v1": 5, "v2": 2}}
+    frame = through_a_file(emissions_frame(rows, "robust", 7, **about))
+    found = earned_of(frame, through_a_file(sources_frame([pair])))
+    assert found == Earned(NOON, 48.0, 7, rows, (pair,), {"v1": 5, "v2": 2})
+    assert earned_of(frame.clear(), sources_frame([])) == Earned()
+
+
+def test_emissions_of_an_earlier_version_are_read() -> None:
+    old = emissions_frame((emission("a"),), "robust", 7).select(
+        "hotkey",
+        "asked",
+        "answered",
+        "paid",
+        "mean_payout",
+        "emission",
+        "weight",
+        "last_answered_at",
+        "profile",
+        "rounds",
+    )
+    assert emissions_of(old) == (emission("a"),)
+    assert earned_of(old, sources_frame([])) == Earned(rounds=7, emissions=(emission("a"),))
+
+
+@pytest.mark.parametrize("shares", [{}, {Hotkey("a"): 0.25, Hotkey("b"): 0.75}])
+def test_a_proposal_comes_back_also_one_for_nobody(shares: dict[Hotkey, float]) -> None:
+    acts = (RuleAct("serving", Hotkey("c"), 0.5, 0.0, "serves nowhere"),)
+    proposal = Proposal(NOON, Block(100), Mode.DEGRADED, "robust", "lookback", 7, shares, acts, ("change",))
+    frame, about = through_a_file(proposal_frame(proposal)), through_a_file(policy_acts_frame(proposal))
+    assert proposal_of(frame, about) == proposal
+    with pytest.raises(StoreError, match="materialize weight_proposal again"):
+        proposal_of(frame.clear(), about)
 
 
 def test_a_plan_comes_back_with_what_the_chain_said() -> None:

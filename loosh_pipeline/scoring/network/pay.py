@@ -48,12 +48,11 @@ class Penalised:
     spared: tuple[Hotkey, ...]
 
 
-def mode_for(blocks_since_update: int | None, pay: NetworkPay) -> Mode:
-    """The mode after so many blocks without new weights; NORMAL when the number is not known."""
-    blocks = blocks_since_update or 0
-    if blocks >= pay.emergency_blocks:
+def mode_for(blocks_since_update: int, cutoff_blocks: int, pay: NetworkPay) -> Mode:
+    """The mode after so many blocks without new weights, of those after which the chain drops the validator."""
+    if blocks_since_update >= pay.emergency_at * cutoff_blocks:
         return Mode.EMERGENCY
-    return Mode.DEGRADED if blocks >= pay.degraded_blocks else Mode.NORMAL
+    return Mode.DEGRADED if blocks_since_update >= pay.degraded_at * cutoff_blocks else Mode.NORMAL
 
 
 def serving_miners(

@@ -195,10 +195,10 @@ class NetworkPay:
     """Age of the last success above which a miner gets no weight in mode NORMAL …"""
     fresh_hours_degraded: float = 24.0
     """… and in mode DEGRADED; in EMERGENCY any age will do."""
-    degraded_blocks: int = 4000
-    """Blocks since the last update of weights from which the mode is DEGRADED …"""
-    emergency_blocks: int = 4500
-    """… and EMERGENCY."""
+    degraded_at: float = 0.8
+    """Part of the chain's activity cutoff without new weights from which the mode is DEGRADED …"""
+    emergency_at: float = 0.9
+    """… and EMERGENCY: 4000 and 4500 blocks of 5000, which the existing validator takes for granted."""
     min_serving: int = 1
     max_stake: float = 999.0
     """Stake from which a neuron passes for a validator while no list of validators can be had."""
@@ -219,10 +219,9 @@ class NetworkPay:
 
     def __post_init__(self) -> None:
         _check_numbers(self)
-        for name in ("ema_alpha", "penalty_max", "penalty_soft_fraction", "penalty_retention"):
+        shares = ("ema_alpha", "penalty_max", "penalty_soft_fraction", "penalty_retention")
+        for name in (*shares, "degraded_at", "emergency_at"):
             if getattr(self, name) > 1:
                 raise ValueError(f"profile parameter {name} is {getattr(self, name)}; it must be between 0 and 1")
-        if self.degraded_blocks > self.emergency_blocks:
-            raise ValueError(
-                f"degraded_blocks ({self.degraded_blocks}) must not be above emergency_blocks ({self.emergency_blocks})"
-            )
+        if self.degraded_at > self.emergency_at:
+            raise ValueError(f"degraded_at ({self.degraded_at}) must not be above emergency_at ({self.emergency_at})")

@@ -161,14 +161,18 @@ def test_without_miners_no_weights_are_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "mode"),
+    ("blocks", "cutoff", "mode"),
     [
-        (None, Mode.NORMAL),
-        (3999, Mode.NORMAL),
-        (4000, Mode.DEGRADED),
-        (4499, Mode.DEGRADED),
-        (4500, Mode.EMERGENCY),
+        (0, 5000, Mode.NORMAL),
+        (3999, 5000, Mode.NORMAL),
+        (4000, 5000, Mode.DEGRADED),
+        (4499, 5000, Mode.DEGRADED),
+        (4500, 5000, Mode.EMERGENCY),
+        (1110, 1388, Mode.NORMAL),
+        (1111, 1388, Mode.DEGRADED),
+        (1250, 1388, Mode.EMERGENCY),
+        (10_000, 2**64 - 1, Mode.NORMAL),
     ],
 )
-def test_modes(blocks: int | None, mode: Mode) -> None:
-    assert mode_for(blocks, PAY) is mode
+def test_modes_are_parts_of_the_chains_own_cutoff(blocks: int, cutoff: int, mode: Mode) -> None:
+    assert mode_for(blocks, cutoff, PAY) is mode

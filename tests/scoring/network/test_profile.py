@@ -53,7 +53,8 @@ def test_a_value_out_of_range_is_named(parameters: dict[str, float], said: str) 
     ("parameters", "said"),
     [
         ({"ema_alpha": 1.5}, "ema_alpha is 1.5; it must be between 0 and 1"),
-        ({"degraded_blocks": 5000}, r"degraded_blocks \(5000\) must not be above emergency_blocks \(4500\)"),
+        ({"degraded_at": 0.95}, r"degraded_at \(0.95\) must not be above emergency_at \(0.9\)"),
+        ({"emergency_at": 1.5}, "must be between 0 and 1"),
     ],
 )
 def test_a_pay_parameter_out_of_range_is_named(parameters: dict[str, float], said: str) -> None:

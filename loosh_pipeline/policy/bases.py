@@ -1,0 +1,58 @@
+"""What shares are made of: the lookback, and what comes in its place when it says nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from loosh_pipeline.domain import Emission, Hotkey, Mode
+from loosh_pipeline.policy.inputs import Inputs
+from loosh_pipeline.policy.modes import lookbacks_h
+from loosh_pipeline.scoring.network.pay import shares as network_shares
+from loosh_pipeline.scoring.network.profile import NetworkPay
+
+
+class Basis(StrEnum):
+    LOOKBACK = "lookback"
+    LONGER_LOOKBACK = "longer_lookback"
+    LAST_VECTOR = "last_vector"
+    UNIFORM = "uniform"
+    NOTHING = "nothing"
+
+
+EARNED = frozenset({Basis.LOOKBACK, Basis.LONGER_LOOKBACK})
+"""The bases of what was earned; behind the others stands no round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Shares that no rule has looked at yet. They need not sum to 1."""
+
+    basis: Basis
+    shares: Mapping[Hotkey, float]
+
+
+def unsound(emissions: Iterable[Emission]) -> list[str]:
+    """Whose emission is no number from 0 on, and what it is: one of them would spoil every weight."""
+    return [f"{e.hotkey} {e.emission}" for e in emissions if not (math.isfinite(e.emission) and e.emission >= 0)]
+
+
+def starts(inputs: Inputs, mode: Mode) -> Iterator[Start]:
+    """What a mode allows to start from, the best first. The next one is for when rules leave nobody of the one before.
+
+    "Nothing is known" becomes weights only in an emergency: those that were set last and, only if the operator
+    consents, all alike.
+    """
+    policy, earned = inputs.policy, inputs.earned
+    if earned.lookback_h <= lookbacks_h(mode, policy.lookback_h, policy.emergency_lookback_h)[-1]:
+        basis = Basis.LOOKBACK if earned.lookback_h <= policy.lookback_h else Basis.LONGER_LOOKBACK
+        yield Start(basis, {each.hotkey: each.emission for each in earned.emissions})
+    if mode is not Mode.EMERGENCY:
+        return
+    if inputs.last is not None:
+        others = {h: share for h, share in inputs.last.shares.items() if h != policy.burn_hotkey}
+        yield Start(Basis.LAST_VECTOR, others)
+    if policy.emergency_uniform:
+        yield Start(Basis.UNIFORM, network_shares(sorted(inputs.known), {}, mode, NetworkPay()) or {})

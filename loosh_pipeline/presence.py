@@ -1,0 +1,44 @@
+"""How much of the time each miner was there, from the looks that the validator took at all of them.
+
+Being drawn hangs on being there when the draw is made, and pay is a mean over draws: without this, whoever answers well
+one minute in ten would earn like one that always serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.store.frames import UTC_MS
+
+LOOKS: Mapping[str, Any] = {"taken_at": UTC_MS, "hotkey": pl.String, "available": pl.Boolean}
+"""A row for every neuron that was looked for, of every look."""
+PRIOR_LOOKS = 1.0
+"""Looks that everybody is taken to have passed before the first: one lost packet, right after a validator's start, must
+not cost a miner all of its pay. Beside the looks of a day it is nothing."""
+MS_PER_H = 3_600_000.0
+
+
+def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
+    """The decayed share of looks in which each hotkey was available, since the first that it is in; in [0, 1].
+
+    Who is missing from a later look was not there. A look that found nobody at all says that we were cut off, and is
+    left out. Bit for bit the same in any order of the rows.
+    """
+    seen = looks.group_by("hotkey", "taken_at").agg(pl.col("available").any())
+    seen = seen.filter(pl.col("available").any().over("taken_at")).sort("hotkey", "taken_at")
+    if seen.is_empty():
+        return {}
+    at_ms = seen["taken_at"].dt.epoch("ms").to_numpy()
+    times, look = np.unique(at_ms, return_inverse=True)
+    decay = 0.5 ** ((times[-1] - times) / (half_life_h * MS_PER_H))
+    since = np.cumsum(decay[::-1])[::-1]
+    runs = seen["hotkey"].rle().struct.unnest()
+    first = np.cumsum(runs["len"].to_numpy(), dtype=np.int64) - runs["len"].to_numpy()
+    there = np.add.reduceat(np.where(seen["available"].to_numpy(), decay[look], 0.0), first)
+    share = np.minimum((PRIOR_LOOKS + there) / (PRIOR_LOOKS + since[look[first]]), 1.0)
+    return {Hotkey(hotkey): float(value) for hotkey, value in zip(runs["value"].to_list(), share, strict=True)}

@@ -1,0 +1,63 @@
+"""Everything that a weight proposal hangs on, gathered from settings and tables.
+
+Nothing of it is kept in a process: whoever proposes at a time, after whatever restart, gathers and proposes the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from loosh_pipeline.domain import Hotkey, Metagraph
+from loosh_pipeline.policy.inputs import Inputs, Policy
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.store.weighing import ever_answered, last_vector, newest_earned, view_at
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The operator's choices."""
+    return Policy(
+        degraded_at=settings.weights_degraded_at,
+        emergency_at=settings.weights_emergency_at,
+        lookback_h=settings.emissions_lookback_h,
+        emergency_lookback_h=settings.emissions_emergency_lookback_h,
+        min_evidence_rounds=settings.weights_min_evidence_rounds,
+        sybil_evidence=settings.weights_sybil_evidence,
+        max_penalised_share=settings.weights_max_penalised_share,
+        entity_cap=settings.weights_entity_cap,
+        max_share=settings.weights_max_share,
+        burn_hotkey=None if settings.weights_burn_hotkey is None else Hotkey(settings.weights_burn_hotkey),
+        burn_share=settings.weights_burn_share,
+        emergency_uniform=settings.weights_emergency_uniform,
+        min_miners=settings.weights_min_miners,
+        max_flagged_share=settings.weights_max_flagged_share,
+        max_change=settings.weights_max_change,
+        mixed_scorers=settings.weights_mixed_scorers,
+    )
+
+
+def gathered(
+    settings: Settings,
+    tables: Tables,
+    inbox: Engine,
+    subnet: Metagraph,
+    own: Hotkey,
+    at: datetime,
+    waived: Sequence[str] = (),
+) -> Inputs:
+    """What is known at a time, for a proposal or for its checks; `subnet` is the snapshot that they look at."""
+    return Inputs(
+        at=at,
+        profile=settings.pay_profile,
+        subnet=subnet,
+        own=own,
+        earned=newest_earned(tables),
+        view=view_at(tables, at),
+        last=last_vector(tables),
+        known=ever_answered(inbox),
+        waived=tuple(waived),
+        policy=policy_of(settings),
+    )

@@ -1,0 +1,218 @@
+"""From what was earned to what is proposed: what comes in its place in need, and what always holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loosh_pipeline.domain import Mode
+from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.policy.propose import propose
+from loosh_pipeline.policy.sybil import penalised
+from tests.builders import emission, network_view
+from tests.policy.cases import OWN, earned, inputs, last, miner, proposed, same_source, subnet
+
+NORMAL, DEGRADED, EMERGENCY = 100, 4000, 4500
+NOBODY = {"a": 0.0, "b": 0.0, "c": 0.0}
+
+
+def paid(proposal: Any) -> dict[str, float]:
+    return {hotkey: share for hotkey, share in proposal.shares.items() if share}
+
+
+@pytest.mark.parametrize(
+    ("blocks_since", "lookback_h", "basis"),
+    [
+        (NORMAL, 24.0, "lookback"),
+        (NORMAL, 48.0, "nothing"),
+        (DEGRADED, 48.0, "longer_lookback"),
+        (DEGRADED, 168.0, "nothing"),
+        (EMERGENCY, 168.0, "longer_lookback"),
+    ],
+)
+def test_each_mode_takes_the_lookbacks_it_may(blocks_since: int, lookback_h: float, basis: str) -> None:
+    """Emissions are of the mode of a moment ago: weights may have been set since."""
+    what = earned({"a": 0.5, "b": 0.5}, lookback_h=lookback_h)
+    assert proposed({"a": 0.5, "b": 0.5}, earned=what, blocks_since=blocks_since).basis == basis
+
+
+@pytest.mark.parametrize("blocks_since", [NORMAL, DEGRADED])
+def test_no_data_is_never_made_weights_of_while_there_is_time(blocks_since: int) -> None:
+    known = frozenset("abc")
+    proposal = proposed(
+        NOBODY, blocks_since=blocks_since, last=last(a=1.0), known=known, rules={"emergency_uniform": True}
+    )
+    assert (proposal.basis, paid(proposal), proposal.rounds) == ("nothing", {}, 0)
+
+
+def test_in_an_emergency_the_last_weights_stand_as_far_as_they_may() -> None:
+    there = subnet(
+        miner("a", 1),
+        miner("b", 2),
+        miner("nowhere", 3, ip=None, port=0),
+        miner("sybil", 4, coldkey="x"),
+        miner("twin", 5, coldkey="x"),
+        blocks_since=EMERGENCY,
+    )
+    names = {"a": 0.0, "b": 0.0, "nowhere": 0.0, "sybil": 0.0, "twin": 0.0}
+    before = last(a=0.3, b=0.1, nowhere=0.2, gone=0.2, sybil=0.2)
+    proposal = proposed(names, subnet=there, last=before, scores={"sybil": 0.5})
+    assert proposal.basis == "last_vector"
+    assert paid(proposal) == pytest.approx({"a": 0.75, "b": 0.25})
+    assert {act.rule for act in proposal.acts} == {"registered", "serving", "sybil_penalty"}
+
+
+def test_what_was_burnt_last_time_is_burnt_once() -> None:
+    there = subnet(miner("a", 1), miner("owner", 2), blocks_since=EMERGENCY)
+    proposal = proposed(
+        {"a": 0.0}, subnet=there, last=last(a=0.6, owner=0.4), rules={"burn_hotkey": "owner", "burn_share": 0.4}
+    )
+    assert paid(proposal) == pytest.approx({"a": 0.6, "owner": 0.4})
+
+
+def test_w_24_all_alike_only_with_consent_and_only_the_known() -> None:
+    """The existing validator then also pays miners that never answered, sybils and, at times, validators."""
+    there = subnet(
+        miner("a", 1),
+        miner("b", 2),
+        miner("never", 3),
+        miner("nowhere", 4, ip=None, port=0),
+        miner("sybil", 5, coldkey="cold-a"),
+        miner("whale", 6, validator_permit=True, stake=5000.0),
+        blocks_since=EMERGENCY,
+    )
+    names = dict.fromkeys(("a", "b", "sybil"), 0.0)
+    known = frozenset({"a", "b", "nowhere", "sybil", "whale", "gone", OWN})
+    view = network_view(validators=frozenset({"whale"}), sybil_scores={"sybil": 0.5})
+    about: dict[str, Any] = {"subnet": there, "known": known, "view": view}
+    refused = proposed(names, **about)
+    assert (refused.basis, paid(refused)) == ("nothing", {})
+    consented = proposed(names, **about, rules={"emergency_uniform": True})
+    assert (consented.basis, paid(consented)) == ("uniform", {"a": 0.5, "b": 0.5})
+
+
+def test_when_rules_leave_nobody_of_the_lookback_the_next_basis_comes() -> None:
+    """W-24: an emergency is not over because the only miner that earned has left."""
+    there = subnet(miner("b", 2), blocks_since=EMERGENCY)
+    proposal = proposed({"gone": 1.0}, subnet=there, last=last(b=1.0))
+    assert (proposal.basis, paid(proposal)) == ("last_vector", {"b": 1.0})
+    assert [act.hotkey for act in proposal.acts] == ["gone"]
+
+
+@pytest.mark.parametrize(("blocks_since", "out"), [(NORMAL, True), (DEGRADED, False), (EMERGENCY, False)])
+def test_in_need_one_round_is_evidence_enough(blocks_since: int, out: bool) -> None:
+    names = {"a": emission("a"), "b": emission("b", asked=1)}
+    assert ("b" not in paid(proposed(names, blocks_since=blocks_since))) == out
+
+
+def test_an_emission_that_is_no_number_is_named() -> None:
+    for wrong in (math.nan, math.inf, -0.1):
+        with pytest.raises(ScoringError, match=f"the emissions b {wrong}; see settled_scores"):
+            proposed({"a": 0.5, "b": wrong})
+
+
+def test_nobody_at_all_is_a_proposal_too() -> None:
+    proposal = proposed({})
+    assert (dict(proposal.shares), proposal.basis) == ({}, "nothing")
+
+
+NAMES = [f"m{i:02d}" for i in range(14)]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> dict[str, Any]:
+    """Subnets with owners, addresses, suspicions and miners that left, in every mode."""
+    names = draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1))
+    amounts = {name: draw(st.floats(1e-6, 1.0) | st.just(0.0)) for name in names}
+    emissions = {
+        name: emission(name, emission=amount, asked=draw(st.integers(1, 12)), paid=int(amount > 0))
+        for name, amount in amounts.items()
+    }
+    there = draw(st.lists(st.sampled_from(NAMES), unique=True))
+    neurons = [
+        miner(
+            name,
+            1 + NAMES.index(name),
+            coldkey=draw(st.sampled_from(["x", "y", f"cold-{name}"])),
+            ip=draw(st.sampled_from(["8.8.4.4", f"9.9.9.{i + 1}", None])),
+            validator_permit=draw(st.booleans()),
+            stake=draw(st.sampled_from([1.0, 2000.0])),
+        )
+        for i, name in enumerate(there)
+    ]
+    blocks = draw(st.sampled_from([NORMAL, DEGRADED, EMERGENCY]))
+    scores = {name: draw(st.floats(0.0, 1.0)) for name in draw(st.lists(st.sampled_from(NAMES), unique=True))}
+    sources = (same_source("m00", "m01"),) if draw(st.booleans()) else ()
+    rules = {
+        "entity_cap": draw(st.floats(0.05, 1.0)),
+        "max_share": draw(st.floats(0.05, 1.0)),
+        "emergency_uniform": draw(st.booleans()),
+        "sybil_evidence": draw(st.booleans()),
+    }
+    if draw(st.booleans()):
+        rules |= {"burn_hotkey": "m13", "burn_share": draw(st.floats(0.01, 1.0))}
+    return {
+        "emissions": emissions,
+        "subnet": subnet(*neurons, blocks_since=blocks, min_allowed_weights=draw(st.integers(1, 8))),
+        "earned": earned(emissions, sources=sources),
+        "scores": scores or None,
+        "known": frozenset(draw(st.lists(st.sampled_from(NAMES)))),
+        "last": last(m02=0.5, m03=0.5) if draw(st.booleans()) else None,
+        "rules": rules,
+    }
+
+
+def made(world: dict[str, Any]) -> Any:
+    return propose(inputs(**world))
+
+
+@given(worlds())
+@settings(max_examples=200)
+def test_what_always_holds(world: dict[str, Any]) -> None:
+    proposal, there = made(world), world["subnet"].by_hotkey()
+    shares, total = paid(proposal), math.fsum(proposal.shares.values())
+    assert total == 0 or abs(total - 1) <= 1e-9
+    assert all(math.isfinite(share) and share >= 0 for share in proposal.shares.values())
+    burnt = world["rules"].get("burn_hotkey")
+    assert set(proposal.shares) <= set(there), "nothing for who is not registered"
+    for hotkey in shares.keys() - {burnt}:
+        assert there[hotkey].serves
+        assert hotkey != OWN
+        last_ = world["last"].shares if world["last"] else {}
+        assert hotkey in world["emissions"] or hotkey in last_ or hotkey in world["known"]
+    padded = {act.hotkey for act in proposal.acts if act.rule == "minimum_weights"}
+    assert not padded & penalised(proposal.acts), "padding never pays the penalised"
+    assert not (padded and proposal.mode is Mode.NORMAL)
+    assert len(penalised(a for a in proposal.acts if a.after > 0)) <= max(1, int(0.33 * len(there)))
+    if proposal.mode is not Mode.EMERGENCY:
+        assert proposal.basis in ("lookback", "nothing")
+
+
+@given(worlds(), st.randoms(use_true_random=False))
+def test_the_order_of_what_is_given_changes_no_bit(world: dict[str, Any], random: Any) -> None:
+    there = world["subnet"]
+    neurons = list(there.neurons)
+    rows = list(world["earned"].emissions)
+    random.shuffle(neurons)
+    random.shuffle(rows)
+    mixed = {
+        **world,
+        "subnet": replace(there, neurons=tuple(neurons)),
+        "earned": replace(world["earned"], emissions=tuple(rows)),
+    }
+    assert made(mixed) == made(world)
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+def test_the_worse_the_score_the_less_is_left(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    less, more = (
+        proposed({"a": 0.4, "b": 0.6}, scores={"a": score}, rules={"sybil_evidence": False}).shares["a"]
+        for score in (high, low)
+    )
+    assert less <= more

@@ -1,0 +1,83 @@
+"""`loosh weights set`: what is launched, and what an operator reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import loosh_pipeline.cli_weights as module
+from loosh_pipeline.cli import app
+from loosh_pipeline.settings import get_settings
+from tests.graphql_server import GraphQlServer
+
+FAILED = {
+    "__typename": "AssetCheckEvaluationEvent",
+    "evaluation": {
+        "checkName": "change",
+        "severity": "ERROR",
+        "success": False,
+        "metadataEntries": [{"label": "reason", "text": "90% of the weight goes to others [than] before"}],
+    },
+}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphQlServer]:
+    server = GraphQlServer()
+    monkeypatch.setenv("DAGSTER_URL", server.url)
+    monkeypatch.setattr(module, "POLL_S", 0.0)
+    get_settings.cache_clear()
+    yield server
+    server.close()
+
+
+def ends(server: GraphQlServer, status: str, *events: dict[str, Any]) -> None:
+    statuses = ["STARTED", status]
+    server.answers["runOrError"] = lambda: {"__typename": "Run", "status": statuses.pop(0)}
+    server.answers["logsForRun"] = {**server.answers["logsForRun"], "events": list(events)}
+
+
+def loosh(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["weights", "set", *arguments], terminal_width=200)
+
+
+def test_weights_are_set_by_the_job_that_the_schedule_runs(server: GraphQlServer) -> None:
+    ends(server, "SUCCESS")
+    found = loosh()
+    assert found.exit_code == 0
+    assert "the run succeeded (SUCCESS)" in found.output
+    params = server.asked[0][1]["params"]
+    assert params["selector"]["jobName"] == "set_weights"
+    assert params["runConfigData"] == {"ops": {"weight_proposal": {"config": {"waive": []}}}}
+
+
+def test_what_is_waived_goes_along(server: GraphQlServer) -> None:
+    ends(server, "SUCCESS")
+    found = loosh("--waive", "flagged_share", "--waive", "change")
+    assert "run run-1, waiving change, flagged_share" in found.output
+    config = server.asked[0][1]["params"]["runConfigData"]
+    assert config["ops"]["weight_proposal"]["config"]["waive"] == ["change", "flagged_share"]
+
+
+def test_a_check_that_failed_says_why(server: GraphQlServer) -> None:
+    ends(server, "FAILURE", FAILED)
+    found = loosh()
+    assert found.exit_code == 1
+    assert "check failed: change: 90% of the weight goes to others [than] before" in found.output
+    assert "(FAILURE)" in found.output
+
+
+def test_what_cannot_be_waived_launches_nothing(server: GraphQlServer) -> None:
+    found = loosh("--waive", "finite")
+    assert found.exit_code == 2
+    assert server.asked == []
+
+
+def test_a_run_that_takes_too_long_is_not_waited_for(server: GraphQlServer) -> None:
+    found = loosh("--within-s", "0")
+    assert found.exit_code == 1
+    assert "the run has not ended (STARTED)" in found.output
