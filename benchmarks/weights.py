@@ -5,10 +5,11 @@ itself into the files that it writes, and with the looks for miners of that day.
 by another process, with a block every quarter of a second, and spoken to by the real SDK. Then the assets are
 materialized as `set_weights` does, and what counts is the time of their steps:
 
-    plan_s       `emissions`, `weight_proposal` and their checks, when the last planning was 72 minutes ago: as many
-                 rounds have come since, and their files are new
+    plan_s       `emissions`, `weight_proposal` and their checks, but for what they wait for the chain, when the last
+                 planning was 72 minutes ago: as many rounds have come since, and their files are new
     plan_cold_s  the same without the copies that earlier plannings left
-    submit_s     `weights` and `weight_receipts`: snapshot, submission, inclusion, and the row read back
+    submit_s     what that planning waited for the chain (its snapshot), `weights` and `weight_receipts`: another
+                 snapshot, submission, inclusion, and the row read back
 
 Medians of the repetitions; the last line with `--json` is one object.
 """
@@ -40,6 +41,8 @@ import dagster as dg
 import numpy as np
 from bittensor_core import Keypair
 
+from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.chain.process import ProcessChain
 from loosh_pipeline.chain.wallet import create_wallet
 from loosh_pipeline.devnet.chain import ChainConfig, DevnetChain, NeuronSpec, serve_chain
 from loosh_pipeline.domain import Availability, AvailabilityTable, ChallengeId, Hotkey, Outcome, Uid
@@ -69,6 +72,7 @@ DIM, VOCABULARY, OWN_WORDS = 384, 400, 0.6
 FAILURES = 0.03
 PROFILE = RobustProfile()
 MODEL = "ab" * 32
+PLANNING, SUBMITTING = ("emissions", "weight_proposal"), ("weights", "weight_receipts")
 QUESTION = np.eye(DIM)[0]
 
 
@@ -202,30 +206,61 @@ def validator_home() -> Iterator[Path]:
             yield home
 
 
+class TimedChain:
+    """The chain, with the seconds that every call of it took."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self.waited_s = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._chain, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            started_s = time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self.waited_s += time.perf_counter() - started_s
+
+        return timed
+
+
 @dataclass
 class Validator:
     """Materializes assets of one data directory, and says how long their steps took."""
 
     instance: dg.DagsterInstance
+    chain: TimedChain
     steps_s: dict[str, list[float]] = field(default_factory=dict)
 
-    def run(self, job: str, *assets: str) -> float:
-        """Seconds that the steps took. Exits with the reason when one failed or weights were not submitted."""
+    def run(self, job: str, *assets: str) -> tuple[float, float]:
+        """Seconds that the steps took by themselves, and that they waited for the chain.
+
+        Exits with the reason when one failed or weights were not submitted.
+        """
         from loosh_pipeline.definitions import defs  # reads the settings
 
-        result = defs.resolve_job_def(job).execute_in_process(
+        wired = dg.Definitions(
+            assets=defs.assets,
+            asset_checks=defs.asset_checks,
+            jobs=defs.jobs,
+            resources={**(defs.resources or {}), "chain": self.chain},
+        )
+        self.chain.waited_s = 0.0
+        result = wired.resolve_job_def(job).execute_in_process(
             instance=self.instance, asset_selection=[dg.AssetKey(name) for name in assets], raise_on_error=True
         )
         for event in result.get_asset_materialization_events():
             if (reason := event.materialization.metadata.get("skipped")) is not None:
                 raise SystemExit(f"{event.step_key} was skipped: {reason.value}")
-        total = 0.0
+        total_s = 0.0
         for event in result.all_events:
             if event.is_step_success:
                 seconds = event.step_success_data.duration_ms / 1000
                 self.steps_s.setdefault(str(event.step_key), []).append(seconds)
-                total += seconds
-        return total
+                total_s += seconds
+        return total_s - self.chain.waited_s, self.chain.waited_s
 
 
 def rewrite_newest(tables: Tables, count: int) -> None:
@@ -251,15 +286,16 @@ def measure(rounds: int, repeat: int) -> dict[str, Any]:
         settings, started_s = get_settings(), time.perf_counter()
         generate(settings.tables_root, hotkeys, rounds)
         tell(f"written in {time.perf_counter() - started_s:.0f} s")
-        tables, validator = Tables(settings.tables_root), Validator(instance)
+        tables, validator = Tables(settings.tables_root), Validator(instance, TimedChain(ProcessChain(settings)))
         validator.run("refresh_metagraph", "metagraph")
         load_measured = os.getloadavg()
         for _ in range(repeat):
             shutil.rmtree(Path(settings.tables_root) / CACHE, ignore_errors=True)
-            taken["plan_cold_s"].append(validator.run(WEIGHTS_JOB, "emissions", "weight_proposal"))
+            taken["plan_cold_s"].append(validator.run(WEIGHTS_JOB, *PLANNING)[0])
             rewrite_newest(tables, round(rounds * NEW))
-            taken["plan_s"].append(validator.run(WEIGHTS_JOB, "emissions", "weight_proposal"))
-            taken["submit_s"].append(validator.run(WEIGHTS_JOB, "weights", "weight_receipts"))
+            planned_s, asked_s = validator.run(WEIGHTS_JOB, *PLANNING)
+            taken["plan_s"].append(planned_s)
+            taken["submit_s"].append(asked_s + sum(validator.run(WEIGHTS_JOB, *SUBMITTING)))
             tell(str({name: round(values[-1], 3) for name, values in taken.items()}))
         _check(tables, rounds)
     return {
