@@ -75,6 +75,8 @@ class Verdicts:
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Those on the rounds of all parts, in their order."""
+        if len(parts) == 1:
+            return parts[0]
         vote = Vote(*(np.concatenate([getattr(each.vote, name.name) for each in parts]) for name in fields(Vote)))
         names = [each.name for each in fields(cls) if each.name != "vote"]
         return cls(vote=vote, **{name: np.concatenate([getattr(each, name) for each in parts]) for name in names})
