@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
-from loosh_pipeline.emissions import EmissionRule, payroll
-from loosh_pipeline.payouts import Payouts, payouts_of
+from loosh_pipeline.emissions import EmissionRule, emissions_from
+from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of
 from loosh_pipeline.policy.bases import unsound
 from loosh_pipeline.policy.modes import lookbacks_h, mode_of
 from loosh_pipeline.presence import LOOKS, coverage_of
@@ -19,6 +21,7 @@ from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
+from loosh_pipeline.store.window_cache import WindowCache
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
 
@@ -47,7 +50,14 @@ def emissions(
     profile, key = paying_profile(settings), run_key(now, context.run.run_id)
     mode = _mode(store, Hotkey(signer.ss58_address), settings)
     for lookback_h in lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h):
-        payouts, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
+        try:
+            payouts, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
+        except Exception as error:
+            if mode is not Mode.EMERGENCY:
+                raise
+            # One broken table must not cost the validator its place: the last weights are still known.
+            context.log.exception("nothing can be said of the last %g h: %s", lookback_h, error)
+            payouts, paid = NOTHING_PAID, ()
         if _anybody(paid, store):
             break
     if payouts.settled is not None:
@@ -90,8 +100,12 @@ def paid_over(
     with duckdb.get_connection() as connection:
         payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
     rule = EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
-    coverage = coverage_of(store.tables.columns("miner_availability", LOOKS, since), rule.half_life_h)
-    return payouts, payroll(payouts, profile, now, coverage=coverage, mode=mode, rule=rule)
+    looks = WindowCache(store.tables, "miner_availability", LOOKS).rows(since.date())
+    coverage = coverage_of(looks.filter(pl.col("taken_at") >= since), rule.half_life_h)
+    paid = emissions_from(payouts.paid, profile, now, coverage=coverage, mode=mode, rule=rule)
+    if mode is Mode.EMERGENCY and (wrong := unsound(paid)):
+        raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
+    return payouts, paid
 
 
 def _mode(store: Store, own: Hotkey, settings: Settings) -> Mode:

@@ -76,8 +76,8 @@ def _shown(proposal: Proposal, subnet: Metagraph) -> dict[str, Any]:
 def proposal_checks(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> Iterator[dg.AssetCheckResult]:
     """Weights are set only when every one of these holds, or is waived."""
     proposal, subnet = store.newest_proposal(), store.newest_metagraph()
-    assert proposal is not None, "weight_proposal has just written one"
-    assert subnet is not None, "and the snapshot it looked at"
+    if proposal is None or subnet is None:
+        raise dg.Failure("nothing was proposed yet; materialize weight_proposal first", allow_retries=False)
     now = datetime.now(UTC)
     inputs = gathered(get_settings(), store.tables, store.inbox.engine, subnet, chain.identity(), now)
     for found in judged(proposal, inputs):

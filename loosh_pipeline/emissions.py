@@ -23,7 +23,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode
-from loosh_pipeline.payouts import Payouts
 from loosh_pipeline.scoring.network.pay import EmissionRow, fresh_averages, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -50,8 +49,8 @@ class EmissionRule:
 DEFAULT_RULE = EmissionRule()
 
 
-def payroll(
-    payouts: Payouts,
+def emissions_from(
+    paid: pl.DataFrame,
     profile: ScoringProfile,
     now: datetime,
     *,
@@ -59,13 +58,13 @@ def payroll(
     mode: Mode = Mode.NORMAL,
     rule: EmissionRule = DEFAULT_RULE,
 ) -> tuple[Emission, ...]:
-    """The emissions of what a profile paid in a lookback, sorted by hotkey.
+    """The emissions of a `PAID` table under a profile, sorted by hotkey.
 
     `coverage` counts under the robust profile (1 for whom it does not name), `mode` under the network's.
     """
     if isinstance(profile, NetworkProfile):
-        return network_emissions(payouts.paid, now, mode, rule)
-    return aggregate(payouts.paid, coverage or {}, rule)
+        return network_emissions(paid, now, mode, rule)
+    return aggregate(paid, coverage or {}, rule)
 
 
 def aggregate(

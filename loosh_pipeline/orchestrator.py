@@ -55,6 +55,8 @@ query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor)
     ... on MaterializationEvent { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } }
   } } ... on PythonError { message } } }"""
 
+_TOLD = ("skipped", "basis", "waived", "state")
+"""Metadata of an asset that tells what came of a run."""
 FINISHED_RUNS = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -65,7 +67,7 @@ class RunOutcome:
     blocked: list[str]
     warned: list[str]
     said: list[str]
-    """Errors of its steps, and why an asset skipped."""
+    """Errors of its steps, and what its assets say of what they did."""
 
 
 class OrchestratorError(LooshError):
@@ -172,8 +174,9 @@ def _note(outcome: RunOutcome, event: Mapping[str, Any]) -> None:
     elif kind == "ExecutionStepFailureEvent" and (error := event["error"]) is not None:
         causes = [link["error"]["message"] for link in error["errorChain"]]
         outcome.said.append(f"{event['stepKey']} failed: {[error['message'], *causes][-1].strip()}")
-    elif kind == "MaterializationEvent" and (reason := _texts(event).get("skipped")):
-        outcome.said.append(f"{event['assetKey']['path'][-1]} skipped: {reason}")
+    elif kind == "MaterializationEvent":
+        told = [f"{label} {said}" for label, said in _texts(event).items() if label in _TOLD]
+        outcome.said.extend([f"{event['assetKey']['path'][-1]}: {', '.join(told)}"] if told else [])
 
 
 def _texts(about: Mapping[str, Any]) -> dict[str, str]:

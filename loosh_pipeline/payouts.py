@@ -47,6 +47,9 @@ class Payouts:
     rounds: Mapping[ScorerVersion, int]
 
 
+NOTHING_PAID = Payouts(pl.DataFrame(schema=PAID), None, {}, {})
+
+
 def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
     """Pay the rounds of a window: the robust profile settles them first, the network's pays what each says.
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
-from loosh_pipeline.emissions import EmissionRule, aggregate, network_emissions, payroll
+from loosh_pipeline.emissions import EmissionRule, aggregate, emissions_from, network_emissions
 from loosh_pipeline.payouts import PAID, Payouts, payouts_of
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -22,6 +22,8 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.store.score_tables import Window, WindowRows
 from tests.builders import NOON, measure, neutral_round, round_scores, score
+
+UNHURRIED = settings(deadline=None, max_examples=80)
 
 SUM_TOLERANCE = 1e-9
 
@@ -40,10 +42,11 @@ def by_hotkey(emissions: tuple[Emission, ...]) -> dict[str, Emission]:
 
 
 def asks() -> st.SearchStrategy[list[tuple[str, float, float | None]]]:
-    payout = st.none() | st.floats(0.0, 3.0)
+    payout = st.none() | st.just(0.0) | st.floats(1e-6, 3.0)
     return st.lists(st.tuples(st.sampled_from("abcdef"), st.floats(0.0, 48.0), payout), max_size=40)
 
 
+@UNHURRIED
 @given(asks())
 def test_weights_are_shares_of_one_or_all_zero(given_: list[tuple[str, float, float | None]]) -> None:
     result = aggregate(paid(*given_), {})
@@ -56,6 +59,7 @@ def test_weights_are_shares_of_one_or_all_zero(given_: list[tuple[str, float, fl
         assert 1 - 1e-9 <= each.evidence <= each.asked + 1e-9
 
 
+@UNHURRIED
 @given(asks(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_bit(given_: list[tuple[str, float, float | None]], random: Any) -> None:
     frame = paid(*given_)
@@ -65,6 +69,7 @@ def test_the_order_of_rows_changes_no_bit(given_: list[tuple[str, float, float |
     assert network_emissions(frame[order], NOON) == network_emissions(frame, NOON)
 
 
+@UNHURRIED
 @given(asks(), st.floats(0.1, 24.0))
 def test_w_16_a_failed_ask_costs_the_more_the_later_it_was(
     given_: list[tuple[str, float, float | None]], ago: float
@@ -158,13 +163,13 @@ def network_round(name: str, emissions: Mapping[str, float | None]) -> RoundScor
 
 
 def network_of(*rounds: RoundScores, mode: Mode = Mode.NORMAL, **how: float) -> dict[str, Emission]:
-    return by_hotkey(payroll(paid_for(NetworkProfile(), *rounds, **how), NetworkProfile(), NOON, mode=mode))
+    return by_hotkey(emissions_from(paid_for(NetworkProfile(), *rounds, **how).paid, NetworkProfile(), NOON, mode=mode))
 
 
 def test_the_robust_profile_pays_by_the_settled_window_and_by_who_was_there() -> None:
     rounds = [neutral_round({"a": True, "b": True, "c": False}, challenge_id=ChallengeId(f"c-{i}")) for i in range(4)]
     payouts, coverage = paid_for(RobustProfile(), *rounds), {Hotkey("b"): 0.5}
-    made = payroll(payouts, RobustProfile(), NOON, coverage=coverage)
+    made = emissions_from(payouts.paid, RobustProfile(), NOON, coverage=coverage)
     assert made == aggregate(payouts.paid, coverage)
     assert {each.hotkey: each.weight for each in made} == pytest.approx({"a": 2 / 3, "b": 1 / 3, "c": 0.0})
 
@@ -173,13 +178,15 @@ def test_payouts_stored_with_a_round_are_not_what_the_robust_profile_pays() -> N
     """They are of the round alone; its window may say otherwise."""
     honest = neutral_round({"a": True, "b": True})
     boasting = replace(honest, scores=tuple(replace(each, payout=each.payout * 9) for each in honest.scores))
-    one, two = (payroll(paid_for(RobustProfile(), each), RobustProfile(), NOON) for each in (honest, boasting))
+    one, two = (
+        emissions_from(paid_for(RobustProfile(), each).paid, RobustProfile(), NOON) for each in (honest, boasting)
+    )
     assert one == two
 
 
 def test_no_round_is_no_emission_under_either_profile() -> None:
     for profile in (RobustProfile(), NetworkProfile()):
-        assert payroll(paid_for(profile), profile, NOON) == ()
+        assert emissions_from(paid_for(profile).paid, profile, NOON) == ()
 
 
 def test_the_networks_emissions_are_a_moving_average_of_payouts() -> None:

@@ -197,7 +197,7 @@ def test_what_a_run_said_of_itself_over_all_pages(server: GraphQlServer, api: Da
     found = api.outcome("run-1")
     assert found.blocked == ["change: 90% goes to others"]
     assert found.warned == ["flagged_share: waived for this run: 60%"]
-    assert found.said == ["weights failed: the chain refused the weights", "weights skipped: not due"]
+    assert found.said == ["weights failed: the chain refused the weights", "weights: skipped not due"]
     assert [about["cursor"] for _, about in server.asked] == [None, "next"]
 
 

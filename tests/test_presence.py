@@ -7,11 +7,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.presence import LOOKS, PRIOR_LOOKS, coverage_of
 from tests.builders import NOON
+
+UNHURRIED = settings(deadline=None, max_examples=80)
 
 FOR_EVER_H = 1e9
 
@@ -61,6 +63,7 @@ def test_lately_counts_more() -> None:
     assert before < 0.3 < 0.7 < after
 
 
+@UNHURRIED
 @given(
     st.lists(st.dictionaries(st.sampled_from("abcd"), st.booleans()), max_size=12),
     st.randoms(use_true_random=False),

@@ -75,7 +75,8 @@ def _not_all_zero(proposal: Proposal, inputs: Inputs) -> Verdict:
 def _enough_miners(proposal: Proposal, inputs: Inputs) -> Verdict:
     """There are as many weights as the chain takes at least, and as many miners as WEIGHTS_MIN_MINERS."""
     there, wanted = held(proposal.shares), required(inputs.subnet)
-    miners, least = [h for h in there if h != inputs.policy.burn_hotkey], inputs.policy.min_miners
+    miners = [h for h in there if h != inputs.policy.burn_hotkey]
+    least = 0 if inputs.policy.burn_share >= 1 else inputs.policy.min_miners
     found = f"{len(there)} weights, and the chain asks for {wanted}; for {len(miners)} miners, of {least} at least"
     if len(there) >= wanted and len(miners) >= least:
         return Verdict(True, found)

@@ -10,7 +10,7 @@ from loosh_pipeline.scoring.network.profile import NetworkPay
 
 REGISTERED, OWN, VALIDATORS, SERVING, EVIDENCE = "registered", "own_hotkey", "validators", "serving", "min_evidence"
 VIEW_LASTS = timedelta(days=1)
-"""Age from which the Challenge API's list of validators is not believed any more."""
+"""Age from which what the Challenge API said of hotkeys is not believed any more."""
 VALIDATOR_STAKE = NetworkPay().max_stake
 
 

@@ -11,6 +11,7 @@ from loosh_pipeline.policy.burn import burn
 from loosh_pipeline.policy.caps import entity_cap, max_share
 from loosh_pipeline.policy.entities import entities_of
 from loosh_pipeline.policy.filters import (
+    VIEW_LASTS,
     enough_evidence,
     listed_validators,
     no_validators,
@@ -64,11 +65,13 @@ def propose(inputs: Inputs) -> Proposal:
 def _ruled(start: Start, inputs: Inputs, mode: Mode) -> Ruled:
     """All rules, in order. Sorted first, so that the order in which shares are given changes no bit."""
     shares = normalised({hotkey: start.shares[hotkey] for hotkey in sorted(start.shares)})
-    if inputs.profile == NetworkProfile.name and start.basis in EARNED:
+    network = inputs.profile == NetworkProfile.name
+    if network and start.basis in EARNED:
         who = network_rules(inputs)
     else:
-        who = [*_filters(inputs, mode, start.basis), _sybils(inputs, start.basis), _entities(inputs)]
-    return chained(shares, [*who, *_limits(inputs, mode, start.basis)])
+        who = [*_filters(inputs, mode, start.basis), _sybils(inputs, start.basis)]
+    cap = 1.0 if network else inputs.policy.entity_cap  # its method knows no entities
+    return chained(shares, [*who, *_limits(inputs, mode, start.basis, cap)])
 
 
 def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
@@ -87,7 +90,7 @@ def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
 
 def _sybils(inputs: Inputs, basis: Basis) -> Rule:
     """A part of their pay, or all of it where nothing was earned."""
-    policy, scores, evidence = inputs.policy, _scores(inputs), _evidence(inputs)
+    policy, scores, evidence = inputs.policy, _scores(inputs), _evidence(inputs, basis)
     if basis not in EARNED:
         return partial(unaccused, scores=scores, evidence=evidence, needs_evidence=policy.sybil_evidence)
 
@@ -104,30 +107,23 @@ def _sybils(inputs: Inputs, basis: Basis) -> Rule:
     return penalty
 
 
-def _entities(inputs: Inputs) -> Rule:
-    """Those of hotkeys that earn: whoever else announces an address, it costs nothing to announce another's."""
-    policy = inputs.policy
-
-    def caps(shares: Shares) -> Ruled:
-        return entity_cap(shares, _joined(shares, inputs), policy.entity_cap)
-
-    return caps
-
-
 def _joined(shares: Shares, inputs: Inputs) -> dict[Hotkey, Hotkey]:
+    """The entities of hotkeys that earn: it costs nobody anything to announce the address of another."""
     return entities_of(each for each in inputs.subnet.neurons if shares.get(each.hotkey, 0.0) > 0)
 
 
-def _limits(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
-    """What holds for whoever is paid, by whichever profile."""
+def _limits(inputs: Inputs, mode: Mode, basis: Basis, cap: float) -> list[Rule]:
+    """How much whom, once it is clear who is paid."""
     policy, subnet = inputs.policy, inputs.subnet
-    cap = 1.0 if inputs.profile == NetworkProfile.name else policy.entity_cap
     most = min(policy.max_share, subnet.max_weight_share)
 
-    def maximum(shares: Shares) -> Ruled:
+    def of_entities(shares: Shares) -> Ruled:
+        return entity_cap(shares, _joined(shares, inputs), cap)
+
+    def of_miners(shares: Shares) -> Ruled:
         return max_share(shares, _joined(shares, inputs), cap, most)
 
-    rules: list[Rule] = [maximum]
+    rules: list[Rule] = [of_entities, of_miners]
     if policy.burn_hotkey is not None:
         rules.append(partial(burn, hotkey=policy.burn_hotkey, part=policy.burn_share, subnet=subnet, own=inputs.own))
     if pads(mode):
@@ -138,10 +134,11 @@ def _limits(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
 def _candidates(inputs: Inputs, basis: Basis) -> list[Hotkey]:
     """Who may be given the smallest weight: serving miners that answered and are not suspected, the best first."""
     earned = inputs.earned.by_hotkey()
-    answered = {h for h, each in earned.items() if each.answered} if basis in EARNED else inputs.known
+    answered, there = {h for h, each in earned.items() if each.answered}, serving_miners_of(inputs)
+    answered |= set() if basis in EARNED else inputs.known
     rank = {h: (-earned[h].emission, -earned[h].mean_payout) if h in earned else (0.0, 0.0) for h in answered}
-    found = {h: 1.0 for h in sorted(answered, key=lambda h: (rank[h], h)) if h in serving_miners_of(inputs)}
-    scores, evidence = _scores(inputs), _evidence(inputs)
+    found = {h: 1.0 for h in sorted(answered & there, key=lambda h: (rank[h], h))}
+    scores, evidence = _scores(inputs), _evidence(inputs, basis)
     return list(unaccused(found, scores, evidence, needs_evidence=inputs.policy.sybil_evidence).shares)
 
 
@@ -156,9 +153,13 @@ def serving_miners_of(inputs: Inputs) -> set[Hotkey]:
 
 
 def _scores(inputs: Inputs) -> dict[Hotkey, float]:
-    return {} if inputs.view is None else dict(inputs.view.sybil_scores)
+    """The Challenge API's sybil scores, as long as they are believed."""
+    view = inputs.view
+    return {} if view is None or inputs.at - view.taken_at > VIEW_LASTS else dict(view.sybil_scores)
 
 
-def _evidence(inputs: Inputs) -> dict[Hotkey, str]:
+def _evidence(inputs: Inputs, basis: Basis) -> dict[Hotkey, str]:
     asked = {each.hotkey for each in inputs.earned.emissions}
+    if basis not in EARNED:  # nobody may have been asked lately
+        asked |= inputs.known | (set() if inputs.last is None else inputs.last.shares.keys())
     return evidence_against(asked, inputs.earned.sources, inputs.subnet)

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import groupby, takewhile
 from typing import Any, Protocol
 
 import fsspec
@@ -161,19 +160,6 @@ class Tables:
             if until is None or day <= until:
                 files = self._fs.glob(f"{self._directory(asset, day)}/*.parquet")
                 yield from (TableKey.named(day, os.path.basename(file)) for file in sorted(files, reverse=True))
-
-    def columns(self, asset: str, schema: Mapping[str, Any], since: datetime) -> pl.DataFrame:
-        """Some columns of all tables of an asset that were made since then, where names begin with the time.
-
-        Faster than a view for hundreds of small files.
-        """
-        stem = f"{since.astimezone(UTC):%Y%m%dT%H%M%S%f}"
-        keys = takewhile(lambda key: key.name >= stem, self.newest_first(asset))
-        found = [
-            self.read_files(asset, day, [key.file for key in of_day], schema).drop("file")
-            for day, of_day in groupby(keys, key=lambda key: key.day)
-        ]
-        return pl.concat([pl.DataFrame(schema=schema), *found])
 
     def days(self, asset: str) -> list[date]:
         """Days for which an asset has tables, oldest first."""

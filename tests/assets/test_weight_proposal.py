@@ -22,6 +22,7 @@ from loosh_pipeline.domain import (
     Outcome,
     Proposal,
 )
+from loosh_pipeline.errors import ChainTimeout
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.proposing import gathered
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -139,6 +140,35 @@ def test_w_24_an_emergency_without_any_round_sets_the_last_weights_again(world: 
     result = world.set_weights()
     assert metadata_of(result, "weight_proposal")["basis"] == "last_vector"
     assert world.chain.submitted[-1].weights == before
+
+
+def test_w_24_a_chain_that_cannot_be_read_is_no_normal_mode(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.fail("snapshot", ChainTimeout("ws://127.0.0.1:9 did not answer snapshot within 60 s"))
+    result = world.set_weights(raise_on_error=False)
+    assert "did not answer snapshot" in failure_of(result)
+    assert world.store.newest_proposal() is None
+    assert world.chain.submitted == []
+
+
+def test_one_broken_table_does_not_cost_the_validator_its_place(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True})
+    assert world.set_weights().success
+    before = world.chain.submitted[-1].weights
+    (table,) = (Path(world.settings.tables_root) / "consensus_scores").glob("*/*.parquet")
+    table.write_bytes(b"no table at all")
+    blocks_pass(world, 4000)
+    assert "weight_proposal" not in steps_that_succeeded(world.set_weights(raise_on_error=False))
+    blocks_pass(world, 4500)
+    result = world.set_weights(raise_on_error=False)
+    assert metadata_of(result, "weight_proposal")["basis"] == "last_vector"
+    assert len(world.chain.submitted) == 2
+    assert world.chain.submitted[-1].weights == before
+    assert "accusations" not in steps_that_succeeded(result), "the table is still broken"
+
+
+def steps_that_succeeded(result: dg.ExecuteInProcessResult) -> set[str | None]:
+    return {event.step_key for event in result.all_events if event.is_step_success}
 
 
 def test_what_fails_says_why_and_one_run_may_waive_it(world: World) -> None:

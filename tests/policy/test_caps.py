@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.policy.caps import entity_cap, entity_limit, filled, max_share
+
+UNHURRIED = settings(deadline=None, max_examples=80)
 
 TOLERANCE = 1e-9
 AMOUNTS = st.floats(1e-6, 1.0) | st.just(0.0)
@@ -28,6 +30,7 @@ def totals(shares: dict[Hotkey, float], entities: dict[Hotkey, Hotkey]) -> dict[
     return {e: math.fsum(s for h, s in shares.items() if entities[h] == e) for e in set(entities.values())}
 
 
+@UNHURRIED
 @given(earnings(), st.floats(0.01, 1.0), st.floats(0.01, 1.0))
 def test_caps_hold_and_all_is_one_whole(case, cap: float, most: float) -> None:
     shares, entities = case
@@ -43,6 +46,7 @@ def test_caps_hold_and_all_is_one_whole(case, cap: float, most: float) -> None:
         assert all(total <= limit + TOLERANCE for total in totals(after, entities).values())
 
 
+@UNHURRIED
 @given(earnings(), st.floats(0.01, 1.0), st.floats(0.01, 1.0))
 def test_below_the_limits_shares_keep_their_proportions(case, cap: float, most: float) -> None:
     shares, entities = case
@@ -55,6 +59,7 @@ def test_below_the_limits_shares_keep_their_proportions(case, cap: float, most: 
     assert all(math.isclose(factor, factors[0], rel_tol=1e-6) for factor in factors)
 
 
+@UNHURRIED
 @given(earnings(), st.floats(0.05, 1.0), st.randoms(use_true_random=False))
 def test_the_order_changes_no_bit(case, cap: float, random) -> None:
     shares, entities = case
@@ -63,6 +68,7 @@ def test_the_order_changes_no_bit(case, cap: float, random) -> None:
     assert dict(entity_cap(dict(items), entities, cap).shares) == dict(entity_cap(shares, entities, cap).shares)
 
 
+@UNHURRIED
 @given(st.lists(st.floats(1e-3, 1.0), min_size=10, max_size=24), st.data())
 def test_nobodys_share_rises_by_joining_an_entity(amounts: list[float], data: st.DataObject) -> None:
     """From nine entities on, where the cap hangs on nobody's number (docs/weights.md)."""

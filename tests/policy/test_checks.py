@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import Mode, Proposal
@@ -17,6 +17,8 @@ from loosh_pipeline.policy.checks import CHECKS, WAIVABLE, judged, total_variati
 from loosh_pipeline.policy.propose import propose
 from tests.builders import NOON, emission
 from tests.policy.cases import earned, inputs, last, miner, same_source, subnet
+
+UNHURRIED = settings(deadline=None, max_examples=80)
 
 EARNINGS = {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}
 
@@ -78,7 +80,7 @@ def test_a_sound_proposal_passes_all() -> None:
 
 
 @pytest.mark.parametrize(("name", "bad", "reason"), BAD)
-def test_each_check_fails_on_its_own_case(name: str, bad: tuple[Proposal, Any], reason: str) -> None:
+def test_s31_each_check_fails_on_its_own_case(name: str, bad: tuple[Proposal, Any], reason: str) -> None:
     found = seen(name, *bad)
     assert (found.passed, found.blocks) == (False, True)
     assert reason in found.reason
@@ -146,6 +148,15 @@ def test_a_proposal_is_judged_by_what_is_known_when_it_is_submitted() -> None:
     assert [line.partition(":")[0] for line in unmet(proposal, later)] == ["recent"]
 
 
+def test_all_may_be_burnt() -> None:
+    there = subnet(miner("a", 1), miner("owner", 2))
+    proposal, made_of = case(
+        earnings={"a": 1.0}, subnet=there, rules={"burn_hotkey": "owner", "burn_share": 1.0, "min_miners": 3}
+    )
+    assert proposal.shares == {"a": 0.0, "owner": 1.0}
+    assert unmet(proposal, made_of) == []
+
+
 def test_checks_that_are_set_to_one_are_off() -> None:
     rules = {"max_change": 1.0, "max_flagged_share": 1.0, "mixed_scorers": True}
     what = earned(EARNINGS, sources=(same_source("a", "b"), same_source("c", "d")), versions={"x": 1, "y": 1})
@@ -156,6 +167,7 @@ def test_checks_that_are_set_to_one_are_off() -> None:
 SHARES = st.dictionaries(st.sampled_from("abcdef"), st.floats(0.0, 1.0))
 
 
+@UNHURRIED
 @given(SHARES, SHARES)
 def test_change_is_a_distance(one: dict[str, float], other: dict[str, float]) -> None:
     assert total_variation(one, other) == total_variation(other, one)  # type: ignore[arg-type]

@@ -17,6 +17,8 @@ from loosh_pipeline.policy.sybil import penalised
 from tests.builders import emission, network_view
 from tests.policy.cases import OWN, earned, inputs, last, miner, proposed, same_source, subnet
 
+UNHURRIED = settings(deadline=None, max_examples=80)
+
 NORMAL, DEGRADED, EMERGENCY = 100, 4000, 4500
 NOBODY = {"a": 0.0, "b": 0.0, "c": 0.0}
 
@@ -65,6 +67,12 @@ def test_in_an_emergency_the_last_weights_stand_as_far_as_they_may() -> None:
     assert proposal.basis == "last_vector"
     assert paid(proposal) == pytest.approx({"a": 0.75, "b": 0.25})
     assert {act.rule for act in proposal.acts} == {"registered", "serving", "sybil_penalty"}
+
+
+def test_where_nobody_was_asked_lately_who_ever_answered_is_evidence_too() -> None:
+    there = subnet(miner("a", 1, coldkey="x"), miner("twin", 2, coldkey="x"), miner("b", 3), blocks_since=EMERGENCY)
+    proposal = proposed({}, subnet=there, last=last(a=0.5, b=0.5), known=frozenset({"twin"}), scores={"a": 0.9})
+    assert paid(proposal) == {"b": 1.0}
 
 
 def test_what_was_burnt_last_time_is_burnt_once() -> None:
@@ -171,8 +179,8 @@ def made(world: dict[str, Any]) -> Any:
     return propose(inputs(**world))
 
 
+@UNHURRIED
 @given(worlds())
-@settings(max_examples=200)
 def test_what_always_holds(world: dict[str, Any]) -> None:
     proposal, there = made(world), world["subnet"].by_hotkey()
     shares, total = paid(proposal), math.fsum(proposal.shares.values())
@@ -193,6 +201,7 @@ def test_what_always_holds(world: dict[str, Any]) -> None:
         assert proposal.basis in ("lookback", "nothing")
 
 
+@UNHURRIED
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_what_is_given_changes_no_bit(world: dict[str, Any], random: Any) -> None:
     there = world["subnet"]
@@ -208,6 +217,7 @@ def test_the_order_of_what_is_given_changes_no_bit(world: dict[str, Any], random
     assert made(mixed) == made(world)
 
 
+@UNHURRIED
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_the_worse_the_score_the_less_is_left(one: float, other: float) -> None:
     low, high = sorted((one, other))

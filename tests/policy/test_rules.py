@@ -91,6 +91,14 @@ def test_s24_a_score_without_a_reason_takes_nothing_and_is_on_record() -> None:
     assert "spared: the Challenge API's sybil score is 1.00, and nothing of our own" in proposal.acts[0].reason
 
 
+def test_s24_a_score_does_not_outlive_a_day() -> None:
+    """The existing validator keeps one in a file for as long as the API is away, and takes it for fresh."""
+    for ago, taken in ((timedelta(hours=23), True), (timedelta(hours=25), False)):
+        view = network_view(sybil_scores={"a": 1.0}, taken_at=NOON - ago)
+        proposal = proposed({"a": 0.5, "b": 0.5}, view=view, rules={"sybil_evidence": False})
+        assert (proposal.shares["a"] == 0) == taken
+
+
 def test_the_operator_may_believe_the_api_alone() -> None:
     proposal = proposed({"a": 0.5, "b": 0.5}, scores={"a": 1.0}, rules={"sybil_evidence": False})
     assert proposal.shares == {"a": 0.0, "b": 1.0}
