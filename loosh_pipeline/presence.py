@@ -29,6 +29,8 @@ def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
     Who is missing from a later look was not there. A look that found nobody at all says that we were cut off, and is
     left out. Bit for bit the same in any order of the rows.
     """
+    hotkeys = pl.Enum(looks["hotkey"].unique().sort())  # compared as numbers, of which a day has 180,000
+    looks = looks.with_columns(pl.col("hotkey").cast(hotkeys))
     seen = looks.group_by("hotkey", "taken_at").agg(pl.col("available").any())
     seen = seen.filter(pl.col("available").any().over("taken_at")).sort("hotkey", "taken_at")
     if seen.is_empty():

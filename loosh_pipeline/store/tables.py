@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fsspec
 import polars as pl
@@ -82,8 +82,7 @@ class WrittenTable:
     existed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TableFile:
+class TableFile(NamedTuple):
     """One file of an asset's day.
 
     `stamp` is another one whenever the file was written again, and empty where the store does not tell. `hour`: in

@@ -45,8 +45,7 @@ class WindowCache:
         return pl.concat(days or [pl.DataFrame(schema=self._schema)])
 
     def _day(self, day: date) -> pl.DataFrame:
-        files = self._tables.files(self._asset, day)
-        listed = pl.DataFrame([(each.name, each.stamp, each.hour) for each in files], schema=FILE, orient="row")
+        listed = pl.DataFrame(self._tables.files(self._asset, day), schema=FILE, orient="row")
         kept = pl.concat([pl.DataFrame(schema=self._kept_schema), *self._kept(day)])
         known = kept.select(*FILE).unique()
         gone = known.join(listed, on=list(FILE), how="anti")
