@@ -29,18 +29,19 @@ def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
     Who is missing from a later look was not there. A look that found nobody at all says that we were cut off, and is
     left out. Bit for bit the same in any order of the rows.
     """
-    hotkeys = pl.Enum(looks["hotkey"].unique().sort())  # compared as numbers, of which a day has 180,000
-    looks = looks.with_columns(pl.col("hotkey").cast(hotkeys))
-    seen = looks.group_by("hotkey", "taken_at").agg(pl.col("available").any())
-    seen = seen.filter(pl.col("available").any().over("taken_at")).sort("hotkey", "taken_at")
-    if seen.is_empty():
+    names = looks["hotkey"].unique().sort()
+    times, look = np.unique(looks["taken_at"].dt.epoch("ms").to_numpy(), return_inverse=True)
+    miner = looks["hotkey"].cast(pl.Enum(names)).to_physical().to_numpy()
+    seen = np.zeros((len(names), len(times)), dtype=np.bool_)
+    there = seen.copy()
+    seen[miner, look] = True
+    available = looks["available"].to_numpy()
+    there[miner[available], look[available]] = True
+    connected = there.any(axis=0)
+    if not connected.any():
         return {}
-    at_ms = seen["taken_at"].dt.epoch("ms").to_numpy()
-    times, look = np.unique(at_ms, return_inverse=True)
+    times, seen, there = times[connected], seen[:, connected], there[:, connected]
     decay = 0.5 ** ((times[-1] - times) / (half_life_h * MS_PER_H))
-    since = np.cumsum(decay[::-1])[::-1]
-    runs = seen["hotkey"].rle().struct.unnest()
-    first = np.cumsum(runs["len"].to_numpy(), dtype=np.int64) - runs["len"].to_numpy()
-    there = np.add.reduceat(np.where(seen["available"].to_numpy(), decay[look], 0.0), first)
-    share = np.minimum((PRIOR_LOOKS + there) / (PRIOR_LOOKS + since[look[first]]), 1.0)
-    return {Hotkey(hotkey): float(value) for hotkey, value in zip(runs["value"].to_list(), share, strict=True)}
+    since = np.cumsum(decay[::-1])[::-1][seen.argmax(axis=1)]
+    share = np.minimum((PRIOR_LOOKS + (there * decay).sum(axis=1)) / (PRIOR_LOOKS + since), 1.0)
+    return {Hotkey(names[i]): float(share[i]) for i in np.flatnonzero(seen.any(axis=1)).tolist()}

@@ -119,6 +119,18 @@ def test_a_newer_round_counts_more() -> None:
     assert good_lately.evidence == pytest.approx(good_once.evidence)
 
 
+@UNHURRIED
+@given(asks(), st.floats(0.0, 48.0), st.floats(0.0, 48.0))
+def test_the_best_round_counts_the_more_the_newer_it_is(
+    given_: list[tuple[str, float, float | None]], one: float, other: float
+) -> None:
+    older, newer = (
+        by_hotkey(aggregate(paid(*given_, ("a", ago, 3.0)), {}))["a"].mean_payout
+        for ago in (max(one, other), min(one, other))
+    )
+    assert newer >= older - 1e-12
+
+
 def test_luck_in_the_draw_costs_nobody_who_has_enough_rounds() -> None:
     """Shrinking by n / (n + k) would pay the one of 60 rounds an eighth more than the one of 12, for the same work."""
     found = by_hotkey(aggregate(paid(*[("seldom", 1.0, 0.8)] * 12, *[("often", 1.0, 0.8)] * 60), {}))

@@ -24,7 +24,7 @@ EXCLUDED = {
 
 
 def network_rules(inputs: Inputs, pay: NetworkPay | None = None) -> list[Rule]:
-    """Serving miners, the penalty of sybils, and shares of what is left."""
+    """The penalty of sybils, for which those count too who do not serve; serving miners; shares of what is left."""
     pay = pay or NetworkPay()
     candidates = [_candidate(neuron) for neuron in inputs.subnet.neurons]
     found = serving_miners(candidates, inputs.own, listed_validators(inputs.view, inputs.at), pay)
@@ -39,7 +39,7 @@ def network_rules(inputs: Inputs, pay: NetworkPay | None = None) -> list[Rule]:
     def shared(before: Shares) -> Ruled:
         return Ruled(shares(found.hotkeys, before, Mode.NORMAL, pay) or {})
 
-    return [left, penalty, shared]
+    return [penalty, left, shared]
 
 
 def _candidate(neuron: Neuron) -> Candidate:

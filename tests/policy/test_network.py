@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from loosh_pipeline.emissions import PAID, network_emissions
 from loosh_pipeline.policy.propose import propose
+from loosh_pipeline.policy.sybil import penalised
 from loosh_pipeline.scoring.network.pay import penalise
 from loosh_pipeline.scoring.network.profile import NetworkPay
 from tests.builders import NOON, emission, network_view
-from tests.policy.cases import OWN, acts, inputs, last, miner, subnet
+from tests.policy.cases import OWN, acts, earned, inputs, last, miner, subnet
 
 EMERGENCY = 4500
 
@@ -26,6 +31,55 @@ def test_shares_are_those_of_the_averages() -> None:
     proposal = network_proposal({"a": 0.4984, "b": 0.4, "c": 0.0})
     assert proposal.shares == pytest.approx({"a": 0.4984 / 0.8984, "b": 0.4 / 0.8984, "c": 0.0})
     assert proposal.acts == ()
+
+
+CASES = Path(__file__).parents[1] / "scoring" / "network" / "data" / "reference_scoring_cases.json"
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, Any]:
+    """Worked cases of the existing validator, by id."""
+    return {case["id"]: case for case in json.loads(CASES.read_text(encoding="utf-8"))["cases"]}
+
+
+def test_the_worked_case_of_averages_freshness_and_shares_from_rows_to_weights(cases: dict[str, Any]) -> None:
+    """C16 and C19. There, freshness is a probe's; with answers of the same hours it comes to the same."""
+    given = cases["C16"]["input"]["rows_hours_ago_and_emissions"]
+    rows = [
+        (f"c-{ago}", {"7": "E"}.get(key, key), NOON - timedelta(hours=ago), True, True, paid)
+        for ago, emissions in given
+        for key, paid in emissions.items()
+        if ago <= 24 and paid != "bad"
+    ]
+    found = network_emissions(pl.DataFrame(rows, schema=PAID, orient="row"), NOON)
+    expected = cases["C16"]["output"]["normal_3h"]["scores"]
+    assert {each.hotkey: each.emission for each in found} == pytest.approx(expected)
+    there = subnet(*(miner(name, i) for i, name in enumerate(cases["C19"]["input"]["serving"], 1)))
+    what = earned({each.hotkey: each for each in found})
+    proposal = propose(inputs({}, profile="network", earned=what, subnet=there))
+    assert proposal.shares == pytest.approx(cases["C19"]["output"], abs=1e-8)
+
+
+@pytest.mark.parametrize("serving", [10, 6])
+def test_the_worked_case_of_the_penalty_and_its_valve(serving: int, cases: dict[str, Any]) -> None:
+    """C18, among so many serving miners; who serves nowhere has no place in the weights."""
+    case = cases["C18"]
+    averages, expected = case["input"]["ema"], case["output"][f"serving_{serving}"]
+    names = [*averages, "extra-1", "extra-2", "extra-3"][:serving]
+    there = subnet(*(miner(name, i) for i, name in enumerate(names, 1)))
+    proposal = network_proposal(averages, subnet=there, scores=case["input"]["sybil_scores"])
+    total = sum(expected["scores"][name] for name in names if name in averages)
+    assert {name: proposal.shares[name] for name in names if name in averages} == pytest.approx(
+        {name: expected["scores"][name] / total for name in names if name in averages}
+    )
+    assert len(penalised(proposal.acts)) == expected["penalised"]
+
+
+def test_who_does_not_serve_takes_a_place_among_the_worst_all_the_same() -> None:
+    """The network's penalty comes before its look at who serves: of two soft cases with one place, the worse has it."""
+    there = subnet(miner("a", 1), miner("b", 2), miner("gone", 3, ip=None, port=0))
+    proposal = network_proposal({"a": 0.5, "b": 0.3, "gone": 0.2}, subnet=there, scores={"a": 0.2, "gone": 0.3})
+    assert proposal.shares == pytest.approx({"a": 0.625, "b": 0.375, "gone": 0.0})
 
 
 def test_neither_evidence_nor_entities_count() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,3 +230,32 @@ def test_the_worse_the_score_the_less_is_left(one: float, other: float) -> None:
         for score in (high, low)
     )
     assert less <= more
+
+
+ANOTHER_PROCESS = """
+from tests.policy.cases import inputs, last, same_source, earned
+from loosh_pipeline.policy.propose import propose
+names = {f"m{i:02d}": (i * 37 % 11) / 10 for i in range(40)}
+what = earned(names, sources=tuple(same_source(f"m{i:02d}", f"m{i + 1:02d}") for i in range(0, 40, 2)))
+scores = {name: 0.1 * (i % 9) for i, name in enumerate(names)}
+print(repr(propose(inputs(names, earned=what, scores=scores, last=last(m00=1.0), known=frozenset(names),
+                          blocks_since=4500, rules={"entity_cap": 0.05, "emergency_uniform": True}))))
+"""
+
+
+def test_another_process_proposes_the_same_bytes() -> None:
+    """Whatever order its sets happen to have: texts are hashed with another salt in every process."""
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", ANOTHER_PROCESS],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+            cwd=Path(__file__).resolve().parents[2],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    assert "sybil_penalty" in said[0]
