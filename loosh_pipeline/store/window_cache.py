@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -34,12 +34,12 @@ class WindowCache:
         self._tables, self._asset, self._schema = tables, asset, schema
 
     def rows(self, since: date) -> pl.DataFrame:
-        """All rows of the days from `since` on, in no particular order; what is kept of earlier days is dropped.
+        """All rows of the days from `since` on, in no particular order; what is kept of days long before is dropped.
 
         A column that a file lacks is null. Raises StoreError that names a file which cannot be read.
         """
         for day in self._tables.days(CACHE):
-            if day < since:
+            if day < since - timedelta(days=1):  # another process may have begun before midnight
                 self._tables.remove_day(CACHE, day)
         days = [self._day(day) for day in self._tables.days(self._asset) if day >= since]
         return pl.concat(days or [pl.DataFrame(schema=self._schema)])

@@ -150,6 +150,8 @@ def test_days_before_the_window_are_neither_read_nor_kept(tables: Tables, opened
         keep(tables, f"c-{number}", 1.0, day=day)
     assert len(read(tables)) == 3
     assert read(tables, YESTERDAY) == rows("c-1", 1.0) + rows("c-2", 1.0)
+    assert tables.days(CACHE) == [BEFORE, YESTERDAY, TODAY]
+    assert read(tables, TODAY) == rows("c-2", 1.0)
     assert tables.days(CACHE) == [YESTERDAY, TODAY]
     assert len(opened) == 3
 
