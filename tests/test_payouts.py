@@ -60,7 +60,7 @@ def test_the_order_of_stored_rows_changes_no_bit() -> None:
     assert repr(one.sources) == repr(two.sources)
 
 
-def test_whoever_was_asked_is_paid_or_has_zero() -> None:
+def test_w_16_whoever_was_asked_is_paid_or_has_zero() -> None:
     first = neutral_round({"b": True, "a": False, "c": Outcome.TIMEOUT}, challenge_id=ChallengeId("c-1"))
     second = neutral_round({"a": True}, challenge_id=ChallengeId("c-0"), scorer_version="v2")
     found = payouts_of(WindowRows.of(window_of(first, second)), PROFILE)

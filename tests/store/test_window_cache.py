@@ -145,7 +145,7 @@ def test_how_many_rounds_a_file_holds_is_indifferent(tables: Tables) -> None:
     assert read(tables) == read(tables) == expected
 
 
-def test_days_before_the_window_are_neither_read_nor_kept(tables: Tables, opened: list[str]) -> None:
+def test_w_18_days_before_the_window_are_neither_read_nor_kept(tables: Tables, opened: list[str]) -> None:
     for number, day in enumerate((BEFORE, YESTERDAY, TODAY)):
         keep(tables, f"c-{number}", 1.0, day=day)
     assert len(read(tables)) == 3
