@@ -43,7 +43,7 @@ def accusations(
     settings, now = get_settings(), datetime.now(UTC)
     since = now - timedelta(hours=settings.emissions_lookback_h)
     with duckdb.get_connection() as connection:
-        window = store.score_tables.window(connection, paying_profile(settings), since)
+        window = store.score_tables.window_rows(connection, paying_profile(settings), since)
     found = copy_evidence(store.tables, window, Hotkey(signer.ss58_address))
     report = None if found.report is None else json.dumps(found.report, ensure_ascii=False)
     frame = accusations_frame(found.accusations, report)
@@ -52,7 +52,7 @@ def accusations(
     new = store.outbox.keep_reports(DeliveryKind.SYBIL_REPORT, told, now) if told else 0
     return dg.MaterializeResult(
         metadata={
-            "rounds": len(window.rounds),
+            "rounds": window.scores["challenge_id"].n_unique(),
             "pairs": len(found.pairs),
             "accused": len(found.accusations),
             "reports_to_tell": new,

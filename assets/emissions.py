@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
-from loosh_pipeline.emissions import EmissionRule, Payroll, payroll, rounds_by_version
+from loosh_pipeline.emissions import EmissionRule, emissions_from
 from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of
 from loosh_pipeline.policy.bases import unsound
 from loosh_pipeline.policy.modes import lookbacks_h, mode_of
 from loosh_pipeline.presence import LOOKS, coverage_of
@@ -19,8 +21,7 @@ from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
-from loosh_pipeline.store.score_frames import settled_frame
-from loosh_pipeline.store.score_tables import Window
+from loosh_pipeline.store.window_cache import WindowCache
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
 
@@ -50,22 +51,22 @@ def emissions(
     mode = _mode(store, Hotkey(signer.ss58_address), settings)
     for lookback_h in lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h):
         try:
-            window, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
+            payouts, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
         except Exception as error:
             if mode is not Mode.EMERGENCY:
                 raise
             # One broken table must not cost the validator its place: the last weights are still known.
             context.log.exception("nothing can be said of the last %g h: %s", lookback_h, error)
-            window, paid = Window((), {}), Payroll((), None)
-        if _anybody(paid.emissions, store):
+            payouts, paid = NOTHING_PAID, ()
+        if _anybody(paid, store):
             break
-    if paid.settlement is not None:
-        store.tables.write("settled_scores", key, settled_frame(paid.settlement.scores))
-    store.tables.write("sources", key, sources_frame(_sources(paid)))
+    if payouts.settled is not None:
+        store.tables.write("settled_scores", key, payouts.settled)
+    store.tables.write("sources", key, sources_frame(_sources(payouts)))
     if (warning := model_warning(settings)) is not None:
         context.log.warning(warning)
-    versions, about = rounds_by_version(window), {"made_at": now, "lookback_h": lookback_h}
-    frame = emissions_frame(paid.emissions, profile.name, len(window.rounds), versions=versions, **about)
+    rounds, about = sum(payouts.rounds.values()), {"made_at": now, "lookback_h": lookback_h}
+    frame = emissions_frame(paid, profile.name, rounds, versions=payouts.rounds, **about)
     table = store.tables.write("emissions", key, frame)
     return dg.MaterializeResult(
         metadata={
@@ -73,11 +74,11 @@ def emissions(
             "since": dg.MetadataValue.timestamp(now - timedelta(hours=lookback_h)),
             "lookback_h": lookback_h,
             "profile": profile.name,
-            "scorer_versions": ", ".join(versions) or "no round",
-            "rounds": len(window.rounds),
-            "miners": len(paid.emissions),
-            "earning": sum(each.weight > 0 for each in paid.emissions),
-            "one_source": _named(paid),
+            "scorer_versions": ", ".join(payouts.rounds) or "no round",
+            "rounds": rounds,
+            "miners": len(paid),
+            "earning": sum(each.weight > 0 for each in paid),
+            "one_source": _named(payouts),
             "warning": warning or "none",
             "emissions": preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:10]]),
             **written(table),
@@ -93,17 +94,18 @@ def paid_over(
     now: datetime,
     lookback_h: float,
     mode: Mode,
-) -> tuple[Window, Payroll]:
-    """The rounds of a lookback, and what a profile makes of them and of who was there meanwhile."""
+) -> tuple[Payouts, tuple[Emission, ...]]:
+    """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile."""
     since = now - timedelta(hours=lookback_h)
     with duckdb.get_connection() as connection:
-        window = store.score_tables.window(connection, profile, since)
+        payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
     rule = EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
-    coverage = coverage_of(store.tables.columns("miner_availability", LOOKS, since), rule.half_life_h)
-    paid = payroll(window, profile, now, coverage=coverage, mode=mode, rule=rule)
-    if mode is Mode.EMERGENCY and (wrong := unsound(paid.emissions)):
+    looks = WindowCache(store.tables, "miner_availability", LOOKS).rows(since.date())
+    coverage = coverage_of(looks.filter(pl.col("taken_at") >= since), rule.half_life_h)
+    paid = emissions_from(payouts.paid, profile, now, coverage=coverage, mode=mode, rule=rule)
+    if mode is Mode.EMERGENCY and (wrong := unsound(paid)):
         raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
-    return window, paid
+    return payouts, paid
 
 
 def _mode(store: Store, own: Hotkey, settings: Settings) -> Mode:
@@ -121,19 +123,17 @@ def _anybody(found: tuple[Emission, ...], store: Store) -> bool:
     return any(each.emission > 0 and (there is None or each.hotkey in there) for each in found)
 
 
-def _sources(paid: Payroll) -> list[OneSource]:
+def _sources(payouts: Payouts) -> list[OneSource]:
     """The pairs of the window that are taken for one source to any degree."""
-    pairs = paid.settlement.pairs.items() if paid.settlement else ()
     return [
         OneSource(first, second, history.rounds, history.degree, history.same_address, history.same_coldkey)
-        for (first, second), history in pairs
-        if history.degree > 0
+        for (first, second), history in payouts.sources.items()
     ]
 
 
-def _named(paid: Payroll) -> str:
+def _named(payouts: Payouts) -> str:
     """Which identities the window takes for one source."""
-    found = [f"{each.first} = {each.second} ({each.degree:.0%})" for each in _sources(paid)]
+    found = [f"{each.first} = {each.second} ({each.degree:.0%})" for each in _sources(payouts)]
     return ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "") or "none"
 
 

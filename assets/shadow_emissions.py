@@ -35,9 +35,8 @@ def shadow_emissions(
     profile, paid, mode = paying_profile(settings), _weights(newest_emissions(store)), Mode.NORMAL
     frames, costs = [], []
     for shadow in shadow_profiles(settings):
-        window, earned = paid_over(store, duckdb, shadow, settings, now, settings.emissions_lookback_h, mode)
-        unpaid = earned.emissions
-        frames.append(emissions_frame(unpaid, shadow.name, len(window.rounds)))
+        payouts, unpaid = paid_over(store, duckdb, shadow, settings, now, settings.emissions_lookback_h, mode)
+        frames.append(emissions_frame(unpaid, shadow.name, sum(payouts.rounds.values())))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid), shadow.name))
     for line in costs:
         context.log.warning(line)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loosh_pipeline.domain import ChallengeId, Hotkey
+import polars as pl
+
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.payouts import window_columns
 from loosh_pipeline.scoring.accusations import Accusation, accuse, network_report
-from loosh_pipeline.scoring.pairs import Pair, PairHistory, pair_histories
+from loosh_pipeline.scoring.pairs import Pair, PairHistory, histories_of
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.store.frames import responses_of
-from loosh_pipeline.store.score_tables import Window
+from loosh_pipeline.store.score_tables import WindowRows
 from loosh_pipeline.store.tables import TableKey, Tables
 
 
@@ -24,25 +27,27 @@ class CopyEvidence:
     report: dict[str, Any] | None
 
 
-def copy_evidence(tables: Tables, window: Window, validator: Hotkey) -> CopyEvidence:
+def copy_evidence(tables: Tables, rows: WindowRows, validator: Hotkey) -> CopyEvidence:
     """What a window says of copying. The texts told are those of the round in which an accused pair was most alike."""
-    pairs = pair_histories((pair for each in window.rounds for pair in each.pairs), RobustProfile())
+    columns = window_columns(rows.scores, rows.pairs)
+    pairs = histories_of(columns.pairs, columns.hotkeys, RobustProfile()).by_pair()
     accusations = accuse(pairs)
-    texts = _texts(tables, window, {each.pair for each in accusations})
+    texts = _texts(tables, rows, [each.pair for each in accusations])
     return CopyEvidence(pairs, accusations, network_report(validator, accusations, pairs, texts=texts))
 
 
-def _texts(tables: Tables, window: Window, accused: set[Pair]) -> dict[Pair, tuple[str, str]]:
-    most: dict[Pair, tuple[float, ChallengeId]] = {}
-    for each in window.rounds:
-        for found in each.pairs:
-            pair = (found.first, found.second)
-            if pair in accused:
-                most[pair] = max(most.get(pair, (-1.0, each.challenge_id)), (found.wording, each.challenge_id))
-    answers = {challenge: _answers(tables, window, challenge) for challenge in {at for _, at in most.values()}}
-    return {pair: (answers[at].get(pair[0], ""), answers[at].get(pair[1], "")) for pair, (_, at) in most.items()}
+def _texts(tables: Tables, rows: WindowRows, accused: Sequence[Pair]) -> dict[Pair, tuple[str, str]]:
+    of_accused = pl.DataFrame(accused, schema={"first": pl.String, "second": pl.String}, orient="row")
+    met = rows.pairs.join(of_accused, on=["first", "second"], how="semi").sort("wording", "challenge_id")
+    most = met.group_by("first", "second").agg(pl.col("challenge_id").last())
+    at = rows.scores.select("challenge_id", "received_at").unique()
+    rounds = at.join(most, on="challenge_id", how="semi").iter_rows()
+    answers = {challenge: _answers(tables, TableKey.of(challenge, received_at)) for challenge, received_at in rounds}
+    return {
+        (Hotkey(first), Hotkey(second)): (answers[challenge].get(first, ""), answers[challenge].get(second, ""))
+        for first, second, challenge in most.iter_rows()
+    }
 
 
-def _answers(tables: Tables, window: Window, challenge: ChallengeId) -> dict[Hotkey, str]:
-    table = tables.read("miner_responses", TableKey.of(challenge, window.received_at[challenge]))
-    return {response.hotkey: response.text for response in responses_of(table)}
+def _answers(tables: Tables, key: TableKey) -> dict[str, str]:
+    return {response.hotkey: response.text for response in responses_of(tables.read("miner_responses", key))}

@@ -13,34 +13,19 @@ first; then, with d = 0.5 ** (age / half-life) of every ask,
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome, ScorerVersion
+from loosh_pipeline.domain import Emission, Hotkey, Mode
 from loosh_pipeline.scoring.network.pay import EmissionRow, fresh_averages, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
-from loosh_pipeline.scoring.window import Settlement, settle
-from loosh_pipeline.store.frames import UTC_MS
-from loosh_pipeline.store.score_tables import Window
-
-PAID: Mapping[str, Any] = {
-    "challenge_id": pl.String,
-    "hotkey": pl.String,
-    "received_at": UTC_MS,
-    "answered": pl.Boolean,
-    "measured": pl.Boolean,
-    "payout": pl.Float64,
-}
-"""A row for every miner asked in every round. `measured`: the scorer scored it. A failed ask has a payout of 0."""
 
 DEFAULT_PAY = NetworkPay()
 MS_PER_H = 3_600_000.0
@@ -64,30 +49,6 @@ class EmissionRule:
 DEFAULT_RULE = EmissionRule()
 
 
-@dataclass(frozen=True, slots=True)
-class Payroll:
-    """What a profile makes of a window of rounds. Only the robust one settles it; `settlement` says how."""
-
-    emissions: tuple[Emission, ...]
-    settlement: Settlement | None
-
-
-def payroll(
-    window: Window,
-    profile: ScoringProfile,
-    now: datetime,
-    *,
-    coverage: Mapping[Hotkey, float] | None = None,
-    mode: Mode = Mode.NORMAL,
-    rule: EmissionRule = DEFAULT_RULE,
-) -> Payroll:
-    """The emissions of a window under a profile, sorted by hotkey; as `emissions_from`."""
-    settlement = None if isinstance(profile, NetworkProfile) else settle(window.rounds, profile)
-    payouts = stored_payouts(window) if settlement is None else settlement.payouts()
-    paid = paid_frame(window, payouts)
-    return Payroll(emissions_from(paid, profile, now, coverage=coverage, mode=mode, rule=rule), settlement)
-
-
 def emissions_from(
     paid: pl.DataFrame,
     profile: ScoringProfile,
@@ -104,33 +65,6 @@ def emissions_from(
     if isinstance(profile, NetworkProfile):
         return network_emissions(paid, now, mode, rule)
     return aggregate(paid, coverage or {}, rule)
-
-
-def paid_frame(window: Window, payouts: Mapping[ChallengeId, Mapping[Hotkey, float]]) -> pl.DataFrame:
-    """A row for every miner asked in a window, by payouts; who has none in a round earned 0 there."""
-    rows = [
-        (
-            each.challenge_id,
-            score.hotkey,
-            window.received_at[each.challenge_id],
-            score.outcome is Outcome.ANSWERED,
-            score.measure is not None,
-            payouts.get(each.challenge_id, {}).get(score.hotkey, 0.0),
-        )
-        for each in window.rounds
-        for score in each.scores
-    ]
-    return pl.DataFrame(rows, schema=PAID, orient="row")
-
-
-def stored_payouts(window: Window) -> dict[ChallengeId, dict[Hotkey, float]]:
-    """What each round by itself paid, as its rows say."""
-    return {each.challenge_id: {score.hotkey: score.payout for score in each.scores} for each in window.rounds}
-
-
-def rounds_by_version(window: Window) -> dict[ScorerVersion, int]:
-    """How many rounds of a window each version scored."""
-    return dict(sorted(Counter(each.scorer_version for each in window.rounds).items()))
 
 
 def aggregate(

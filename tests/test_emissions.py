@@ -14,21 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
-from loosh_pipeline.emissions import (
-    PAID,
-    EmissionRule,
-    aggregate,
-    network_emissions,
-    paid_frame,
-    payroll,
-    rounds_by_version,
-    stored_payouts,
-)
+from loosh_pipeline.emissions import EmissionRule, aggregate, emissions_from, network_emissions
+from loosh_pipeline.payouts import PAID, Payouts, payouts_of
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
-from loosh_pipeline.scoring.window import settle
-from loosh_pipeline.store.score_tables import Window
+from loosh_pipeline.store.score_tables import Window, WindowRows
 from tests.builders import NOON, measure, neutral_round, round_scores, score
 
 UNHURRIED = settings(deadline=None, max_examples=80)
@@ -164,10 +156,11 @@ def test_a_broken_payout_is_not_hidden(payout: float) -> None:
     assert fine.emission == pytest.approx(0.1)
 
 
-def window_of(*rounds: RoundScores, hours_apart: float = 1.0) -> Window:
-    """Rounds whose challenges came one after the other, the last as long before noon as they are apart."""
+def paid_for(profile: ScoringProfile, *rounds: RoundScores, hours_apart: float = 1.0) -> Payouts:
+    """Payouts of rounds whose challenges came one after the other, the last as long before noon as they are apart."""
     came = [NOON - timedelta(hours=hours_apart * (len(rounds) - i)) for i in range(len(rounds))]
-    return Window(rounds, {each.challenge_id: at for each, at in zip(rounds, came, strict=True)})
+    window = Window(rounds, {each.challenge_id: at for each, at in zip(rounds, came, strict=True)})
+    return payouts_of(WindowRows.of(window), profile)
 
 
 def network_round(name: str, emissions: Mapping[str, float | None]) -> RoundScores:
@@ -181,62 +174,44 @@ def network_round(name: str, emissions: Mapping[str, float | None]) -> RoundScor
     return round_scores(scores, challenge_id=ChallengeId(name), profile="network")
 
 
-def network_of(window: Window, mode: Mode = Mode.NORMAL) -> dict[str, Emission]:
-    return by_hotkey(network_emissions(paid_frame(window, stored_payouts(window)), NOON, mode))
+def network_of(*rounds: RoundScores, mode: Mode = Mode.NORMAL, **how: float) -> dict[str, Emission]:
+    return by_hotkey(emissions_from(paid_for(NetworkProfile(), *rounds, **how).paid, NetworkProfile(), NOON, mode=mode))
 
 
-def test_a_window_is_a_row_for_every_ask() -> None:
-    window = window_of(
-        neutral_round({"a": True, "b": Outcome.TIMEOUT}, challenge_id=ChallengeId("c-1")),
-        network_round("c-2", {"a": 0.4, "b": None}),
-    )
-    payouts = {ChallengeId("c-1"): {Hotkey("a"): 1.5}}
-    earlier, later = NOON - timedelta(hours=2), NOON - timedelta(hours=1)
-    assert paid_frame(window, payouts).rows() == [
-        ("c-1", "a", earlier, True, False, 1.5),
-        ("c-1", "b", earlier, False, False, 0.0),
-        ("c-2", "a", later, True, True, 0.0),
-        ("c-2", "b", later, False, False, 0.0),
-    ]
-    assert rounds_by_version(window) == {"v1": 2}
-
-
-def test_the_robust_profile_settles_the_window_and_pays_by_that() -> None:
-    profile = RobustProfile()
-    window = window_of(
-        *(neutral_round({"a": True, "b": True, "c": False}, challenge_id=ChallengeId(f"c-{i}")) for i in range(4))
-    )
-    made = payroll(window, profile, NOON, coverage={Hotkey("b"): 0.5})
-    assert made.settlement == settle(window.rounds, profile)
-    assert made.settlement is not None
-    assert made.emissions == aggregate(paid_frame(window, made.settlement.payouts()), {Hotkey("b"): 0.5})
-    assert {each.hotkey: each.weight for each in made.emissions} == pytest.approx({"a": 2 / 3, "b": 1 / 3, "c": 0.0})
+def test_the_robust_profile_pays_by_the_settled_window_and_by_who_was_there() -> None:
+    rounds = [neutral_round({"a": True, "b": True, "c": False}, challenge_id=ChallengeId(f"c-{i}")) for i in range(4)]
+    payouts, coverage = paid_for(RobustProfile(), *rounds), {Hotkey("b"): 0.5}
+    made = emissions_from(payouts.paid, RobustProfile(), NOON, coverage=coverage)
+    assert made == aggregate(payouts.paid, coverage)
+    assert {each.hotkey: each.weight for each in made} == pytest.approx({"a": 2 / 3, "b": 1 / 3, "c": 0.0})
 
 
 def test_payouts_stored_with_a_round_are_not_what_the_robust_profile_pays() -> None:
     """They are of the round alone; its window may say otherwise."""
     honest = neutral_round({"a": True, "b": True})
     boasting = replace(honest, scores=tuple(replace(each, payout=each.payout * 9) for each in honest.scores))
-    assert payroll(window_of(boasting), RobustProfile(), NOON) == payroll(window_of(honest), RobustProfile(), NOON)
+    one, two = (
+        emissions_from(paid_for(RobustProfile(), each).paid, RobustProfile(), NOON) for each in (honest, boasting)
+    )
+    assert one == two
 
 
 def test_no_round_is_no_emission_under_either_profile() -> None:
     for profile in (RobustProfile(), NetworkProfile()):
-        assert payroll(Window((), {}), profile, NOON).emissions == ()
+        assert emissions_from(paid_for(profile).paid, profile, NOON) == ()
 
 
 def test_the_networks_emissions_are_a_moving_average_of_payouts() -> None:
-    window = window_of(
+    rounds = [
         network_round("c-1", {"a": 0.8, "b": 0.4, "c": 0.0}),
         network_round("c-2", {"a": 0.2, "b": None, "c": 0.0}),
         network_round("c-3", {"a": 0.6, "b": None, "d": 0.5}),
-    )
-    assert payroll(window, NetworkProfile(), NOON).settlement is None
+    ]
     alpha = NetworkPay().ema_alpha
     a = 0.8
     for payout in (0.2, 0.6):
         a = alpha * payout + (1 - alpha) * a
-    found = network_of(window)
+    found = network_of(*rounds)
     expected = {"a": a, "b": 0.4, "c": 0.0, "d": 0.5}
     assert {h: each.emission for h, each in found.items()} == pytest.approx(expected), "b failed, and keeps its own"
     total = a + 0.4 + 0.5
@@ -250,7 +225,7 @@ def test_w_15_who_has_not_answered_a_challenge_lately_gets_nothing_by_the_networ
     """The existing validator takes a health probe for a success: there, b would stay fresh for ever."""
     hours = NetworkPay().fresh_hours
     rounds = [network_round("c-1", {"a": 0.8, "b": 0.8}), network_round("c-2", {"a": 0.8, "b": None})]
-    late, early = (network_of(window_of(*rounds, hours_apart=apart)) for apart in (hours * 0.75, hours / 4))
+    late, early = (network_of(*rounds, hours_apart=apart) for apart in (hours * 0.75, hours / 4))
     assert [each.weight for each in late.values()] == [1.0, 0.0]
     assert [each.weight for each in early.values()] == pytest.approx([0.5, 0.5])
 
@@ -258,4 +233,4 @@ def test_w_15_who_has_not_answered_a_challenge_lately_gets_nothing_by_the_networ
 @pytest.mark.parametrize(("mode", "weight"), [(Mode.NORMAL, 0.0), (Mode.DEGRADED, 0.5), (Mode.EMERGENCY, 0.5)])
 def test_how_lately_hangs_on_the_mode(mode: Mode, weight: float) -> None:
     rounds = [network_round("c-1", {"a": 0.8, "b": 0.8}), network_round("c-2", {"a": 0.8, "b": None})]
-    assert network_of(window_of(*rounds, hours_apart=2.0), mode)["b"].weight == pytest.approx(weight)
+    assert network_of(*rounds, hours_apart=2.0, mode=mode)["b"].weight == pytest.approx(weight)

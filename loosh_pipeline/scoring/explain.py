@@ -9,6 +9,7 @@ import numpy as np
 
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.scoring.admission import NO_AGREEMENT, OFF_TOPIC
+from loosh_pipeline.scoring.columns import signals_of
 from loosh_pipeline.scoring.explain_network import explain_network
 from loosh_pipeline.scoring.explanation import Change, Copy, Explanation, Gate, Peer, View, WhatIf
 from loosh_pipeline.scoring.network.profile import NetworkProfile
@@ -18,7 +19,7 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores, Score
 from loosh_pipeline.scoring.signals import Floats, Signals
 from loosh_pipeline.scoring.votes import Standing, Verdict, judge, weighted_median
-from loosh_pipeline.scoring.window import SettledScore, Settlement, signals_of
+from loosh_pipeline.scoring.window import SettledScore, Settlement
 
 DEFAULT_PROFILE = RobustProfile()
 TRIED_COPIES = 5

@@ -8,14 +8,16 @@ and more. Who copies in half of the rounds has half of that, but the mean likene
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.scoring.profile import RobustProfile
-from loosh_pipeline.scoring.signals import Floats, Signals
+from loosh_pipeline.scoring.signals import Flags, Floats, Ints, Signals
 from loosh_pipeline.scoring.votes import evidence_of, ramp
 
 Pair = tuple[Hotkey, Hotkey]
@@ -90,42 +92,150 @@ def pair_evidence(
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class PairColumns:
+    """p pairs of many rounds as arrays (p,), fields as in `PairEvidence`.
+
+    `round` is a place in a list of rounds, `first` and `second` are places in a sorted list of hotkeys.
+    """
+
+    round: Ints
+    first: Ints
+    second: Ints
+    similarity: Floats
+    meaning: Floats
+    coverage: Floats
+    coverage_back: Floats
+    wording: Floats
+    evidence: Floats
+    same_address: Flags
+    same_coldkey: Flags
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """The histories of the g pairs that met, sorted by pair: (g,), fields as in `PairHistory`, NaN for None.
+
+    `keys` (g,): the place of the first in the sorted list of hotkeys, times their number, plus that of the second.
+    """
+
+    hotkeys: tuple[Hotkey, ...]
+    keys: Ints
+    rounds: Ints
+    evidence: Floats
+    wording: Floats
+    similarity: Floats
+    mean_wording: Floats
+    alike_rate: Floats
+    degree: Floats
+    same_address: Flags
+    same_coldkey: Flags
+
+    def degrees(self, first: Ints, second: Ints) -> Floats:
+        """Degrees to which these are one source, the smaller of each two first; 0 where they never met."""
+        if not len(self.keys):
+            return np.zeros(first.shape)
+        keys = first * len(self.hotkeys) + second
+        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        degrees: Floats = np.where(self.keys[at] == keys, self.degree[at], 0.0)
+        return degrees
+
+    def by_pair(self) -> dict[Pair, PairHistory]:
+        columns = {field.name: getattr(self, field.name).tolist() for field in fields(PairHistory)}
+        for name in ("wording", "similarity"):
+            columns[name] = [None if math.isnan(value) else value for value in columns[name]]
+        found = zip(self.keys.tolist(), zip(*columns.values(), strict=True), strict=True)
+        return {self._pair(key): PairHistory(*values) for key, values in found}
+
+    def sources(self) -> dict[Pair, PairHistory]:
+        """The histories of the pairs that are one source to any degree."""
+        found = np.flatnonzero(self.degree > 0)
+        columns = {each.name: getattr(self, each.name)[found] for each in fields(self) if each.name != "hotkeys"}
+        return replace(self, **columns).by_pair()
+
+    def _pair(self, key: int) -> Pair:
+        first, second = divmod(key, len(self.hotkeys))
+        return self.hotkeys[first], self.hotkeys[second]
+
+
 def pair_histories(pairs: Iterable[PairEvidence], profile: RobustProfile) -> dict[Pair, PairHistory]:
     """The history of every pair, over all rounds that `pairs` are from; the same in any order of the rounds."""
-    by_pair: dict[Pair, list[PairEvidence]] = {}
-    for each in pairs:
-        by_pair.setdefault((each.first, each.second), []).append(each)
-    return {pair: _history(by_pair[pair], profile) for pair in sorted(by_pair)}
+    given = list(pairs)
+    hotkeys = tuple(sorted({hotkey for each in given for hotkey in (each.first, each.second)}))
+    at = {hotkey: i for i, hotkey in enumerate(hotkeys)}
+    return histories_of(pair_columns(given, [0] * len(given), at), hotkeys, profile).by_pair()
 
 
-def _history(rounds: Sequence[PairEvidence], profile: RobustProfile) -> PairHistory:
-    weight = np.array([each.evidence for each in rounds])
-    wording = np.array([each.wording for each in rounds])
-    evidence = _summed(weight)
-    weighted = _summed(weight * wording)
-    similar = _summed(weight * np.array([each.similarity for each in rounds]))
-    alike = _summed(weight * ramp(wording, profile.alike_low, profile.alike_high))
-    rate = _shrunk(alike, evidence, profile.pair_prior_alike, profile.pair_prior_rounds)
-    return PairHistory(
-        rounds=len(rounds),
-        evidence=evidence,
-        wording=weighted / evidence if evidence > 0 else None,
-        similarity=similar / evidence if evidence > 0 else None,
-        mean_wording=_shrunk(weighted, evidence, profile.mean_prior_wording, profile.mean_prior_rounds),
-        alike_rate=rate,
-        degree=float(ramp(np.array(rate), profile.pair_low, profile.pair_high)),
-        same_address=any(each.same_address for each in rounds),
-        same_coldkey=any(each.same_coldkey for each in rounds),
+def pair_columns(pairs: Sequence[PairEvidence], rounds: Sequence[int], at: Mapping[Hotkey, int]) -> PairColumns:
+    """Pairs as arrays. `rounds`: the place of the round of each; `at`: the place of every hotkey."""
+
+    def column(name: str, kind: type) -> Any:
+        return np.array([getattr(each, name) for each in pairs], dtype=kind)
+
+    measured = ("similarity", "meaning", "coverage", "coverage_back", "wording", "evidence")
+    return PairColumns(
+        round=np.array(rounds, dtype=np.int64),
+        first=np.array([at[each.first] for each in pairs], dtype=np.int64),
+        second=np.array([at[each.second] for each in pairs], dtype=np.int64),
+        **{name: column(name, float) for name in measured},
+        **{name: column(name, bool) for name in ("same_address", "same_coldkey")},
     )
 
 
-def _summed(values: Floats) -> float:
-    """The sum, the same in any order of the rounds."""
-    return float(np.sort(values).sum())
+def histories_of(pairs: PairColumns, hotkeys: tuple[Hotkey, ...], profile: RobustProfile) -> Histories:
+    """The history of every pair, the same in any order of the rounds. `hotkeys`: the sorted list."""
+    met = _Meetings(pairs.first * len(hotkeys) + pairs.second)
+    evidence = met.sums(pairs.evidence)
+    weighted = met.sums(pairs.evidence * pairs.wording)
+    similar = met.sums(pairs.evidence * pairs.similarity)
+    alike = met.sums(pairs.evidence * ramp(pairs.wording, profile.alike_low, profile.alike_high))
+    rate = _shrunk(alike, evidence, profile.pair_prior_alike, profile.pair_prior_rounds)
+    return Histories(
+        hotkeys=hotkeys,
+        keys=met.keys,
+        rounds=met.counts,
+        evidence=evidence,
+        wording=_mean(weighted, evidence),
+        similarity=_mean(similar, evidence),
+        mean_wording=_shrunk(weighted, evidence, profile.mean_prior_wording, profile.mean_prior_rounds),
+        alike_rate=rate,
+        degree=ramp(rate, profile.pair_low, profile.pair_high),
+        same_address=met.any(pairs.same_address),
+        same_coldkey=met.any(pairs.same_coldkey),
+    )
 
 
-def _shrunk(total: float, evidence: float, prior: float, prior_rounds: float) -> float:
-    return (total + prior_rounds * prior) / max(evidence + prior_rounds, 1e-12)
+class _Meetings:
+    """Which of p rows are of which of g pairs. `keys` (g,) sorted, `counts` (g,) how many rows each has."""
+
+    def __init__(self, keys: Ints) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        self.keys, self._starts, self.counts = np.unique(keys[self._order], return_index=True, return_counts=True)
+
+    def sums(self, values: Floats) -> Floats:
+        """(g,) the sum of each pair's values from the smallest on, so the same in any order of the rounds."""
+        ordered, sums = values[self._order], np.zeros(len(self.keys))
+        for count in np.unique(self.counts):
+            pairs = np.flatnonzero(self.counts == count)
+            sums[pairs] = np.sort(ordered[self._starts[pairs, np.newaxis] + np.arange(count)], axis=1).sum(axis=1)
+        return sums
+
+    def any(self, flags: Flags) -> Flags:
+        found: Flags = np.logical_or.reduceat(flags[self._order], self._starts)
+        return found
+
+
+def _mean(total: Floats, evidence: Floats) -> Floats:
+    mean: Floats = np.divide(total, evidence, out=np.full_like(total, math.nan), where=evidence > 0)
+    return mean
+
+
+def _shrunk(total: Floats, evidence: Floats, prior: float, prior_rounds: float) -> Floats:
+    shrunk: Floats = (total + prior_rounds * prior) / np.maximum(evidence + prior_rounds, 1e-12)
+    return shrunk
 
 
 def same_source(hotkeys: Sequence[Hotkey], histories: Mapping[Pair, PairHistory]) -> Floats:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from loosh_pipeline.scoring.vectors import unit_vector
 from loosh_pipeline.scoring.wording import word_weight, wording_similarity
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,37 @@ class Signals:
 
     def __len__(self) -> int:
         return len(self.hotkeys)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What is judged by of R rounds of n answers each, as in `Signals`: (R, n) and (R, n, n).
+
+    All that is worked out of a round is worked out along its own last axes, so it is the same whoever is beside it.
+    """
+
+    words: Floats
+    elapsed_ms: Floats
+    relevance: Floats
+    baseline: Floats
+    meaning: Floats
+    coverage: Floats
+    wording: Floats
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(each.name for each in fields(cls))
+
+    @classmethod
+    def of_one(cls, signals: Signals) -> Self:
+        return cls(*(getattr(signals, name)[np.newaxis] for name in cls.names()))
+
+    def __len__(self) -> int:
+        return len(self.relevance)
+
+    def part(self, rounds: slice | Ints) -> Self:
+        """Those rounds alone."""
+        return type(self)(*(getattr(self, name)[rounds] for name in self.names()))
 
 
 def measure(answers: Answers, round_: Round, context: ScoringContext, profile: RobustProfile) -> Signals:

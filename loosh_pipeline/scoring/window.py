@@ -11,7 +11,6 @@ between.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,11 +18,12 @@ from itertools import pairwise
 import numpy as np
 
 from loosh_pipeline.domain import ChallengeId, Hotkey
-from loosh_pipeline.scoring.pairs import Pair, PairHistory, pair_histories, same_source
+from loosh_pipeline.scoring.columns import Group, WindowColumns, columns_of, groups_of
+from loosh_pipeline.scoring.pairs import Histories, Pair, PairHistory, histories_of
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import RoundScores
-from loosh_pipeline.scoring.signals import Floats, Signals
-from loosh_pipeline.scoring.votes import Standing, Verdict, judge, ramp
+from loosh_pipeline.scoring.signals import Floats, Ints
+from loosh_pipeline.scoring.votes import Standing, judge_rounds, ramp
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,46 +65,8 @@ def settle(rounds: Sequence[RoundScores], profile: RobustProfile) -> Settlement:
     """
     rounds = sorted(rounds, key=lambda each: each.challenge_id)
     _check(rounds, profile)
-    histories = pair_histories((pair for each in rounds for pair in each.pairs), profile)
-    signals = [signals_of(each) for each in rounds]
-    standings = [
-        replace(Standing.unknown(len(each), profile), sources=same_source(each.hotkeys, histories)) for each in signals
-    ]
-    verdicts = _judge_all(signals, standings, profile)
-    for _ in range(int(profile.track_passes)):
-        standings = _by_record(rounds, signals, standings, verdicts, profile)
-        verdicts = _judge_all(signals, standings, profile)
-    settled = zip(rounds, signals, standings, verdicts, strict=True)
-    return Settlement(tuple(row for each in settled for row in _rows(*each)), histories)
-
-
-def signals_of(scores: RoundScores) -> Signals:
-    """The signals of a scored round, from its rows; bit for bit those it was scored on."""
-    compared = sorted((score for score in scores.scores if score.relevance is not None), key=lambda s: s.hotkey)
-    at = {score.hotkey: i for i, score in enumerate(compared)}
-    similarity, meaning, coverage, wording = (np.eye(len(compared)) for _ in range(4))
-    for pair in scores.pairs:
-        i, j = at[pair.first], at[pair.second]
-        similarity[i, j] = similarity[j, i] = pair.similarity
-        meaning[i, j] = meaning[j, i] = pair.meaning
-        wording[i, j] = wording[j, i] = pair.wording
-        coverage[i, j], coverage[j, i] = pair.coverage, pair.coverage_back
-
-    def column(name: str) -> Floats:
-        values = (getattr(score, name) for score in compared)
-        return np.array([math.nan if value is None else value for value in values], dtype=float)
-
-    return Signals(
-        hotkeys=tuple(at),
-        words=column("words"),
-        elapsed_ms=column("elapsed_ms"),
-        relevance=column("relevance"),
-        baseline=column("baseline"),
-        similarity=similarity,
-        meaning=meaning,
-        coverage=coverage,
-        wording=wording,
-    )
+    columns = columns_of(rounds)
+    return _settlement(columns, settle_columns(columns, profile))
 
 
 def _check(rounds: Sequence[RoundScores], profile: RobustProfile) -> None:
@@ -115,36 +77,91 @@ def _check(rounds: Sequence[RoundScores], profile: RobustProfile) -> None:
         raise ValueError(f"challenges {', '.join(foreign[:5])} were not scored under profile {profile.name!r}")
 
 
-def _judge_all(signals: Sequence[Signals], standings: Sequence[Standing], profile: RobustProfile) -> list[Verdict]:
-    return [judge(each, profile, standing) for each, standing in zip(signals, standings, strict=True)]
+@dataclass(frozen=True, eq=False)
+class SettledColumns:
+    """A window settled: the c answers that were compared, by challenge and hotkey, (c,), fields as in `SettledScore`.
+
+    `rows`: their rows in the window's columns. Of s answers taken for one source with others, `source_of` (s,) is the
+    place among the c, `source` (s,) who the other is, by hotkey; sorted.
+    """
+
+    rows: Ints
+    relevance_gate: Floats
+    trust: Floats
+    votes: Floats
+    vote_weight: Floats
+    agreement: Floats
+    share: Floats
+    score: Floats
+    payout: Floats
+    source_of: Ints
+    source: Ints
+    histories: Histories
 
 
-def _by_record(
-    rounds: Sequence[RoundScores],
-    signals: Sequence[Signals],
-    standings: Sequence[Standing],
-    verdicts: Sequence[Verdict],
-    profile: RobustProfile,
-) -> list[Standing]:
-    """The standings with trust and gate by track record: what the scores of an identity's other rounds come to.
+def settle_columns(columns: WindowColumns, profile: RobustProfile) -> SettledColumns:
+    """`settle` from the rows of a window. Raises ValueError for rows that are no rounds, as `groups_of` says."""
+    histories = histories_of(columns.pairs, columns.hotkeys, profile)
+    judged = [_Judged(group, columns, histories, profile) for group in groups_of(columns)]
+    for _ in range(int(profile.track_passes)):
+        _judge_by_record(judged, columns, profile)
+    return _joined(judged, columns, histories)
+
+
+class _Judged:
+    """Rounds of one size with how their identities stand and the verdicts that this leads to."""
+
+    def __init__(self, group: Group, columns: WindowColumns, histories: Histories, profile: RobustProfile) -> None:
+        self.group, self._profile = group, profile
+        self.miners = columns.miner[group.rows]
+        self._batch = group.batch(columns)
+        gate = np.full(self.miners.shape, profile.relevance_gate)
+        self.judge(Standing(_sources(self.miners, histories), np.ones(self.miners.shape), gate))
+
+    def judge(self, standing: Standing) -> None:
+        self.standing = standing
+        self.verdicts = judge_rounds(self._batch, self._profile, standing)
+
+    def relative(self) -> Floats:
+        """(R, n) the scores in units of the round's typical one, up to the limit."""
+        typical = self.verdicts.typical[:, np.newaxis]
+        score = self.verdicts.score
+        earned = np.broadcast_to(typical > 0, score.shape)
+        relative: Floats = np.divide(score, typical, out=np.zeros_like(score), where=earned)
+        return np.minimum(relative, self._profile.track_limit)
+
+
+def _sources(miners: Ints, histories: Histories) -> Floats:
+    """(R, n, n) degrees to which two of a round are one source, ones on the diagonals."""
+    count, n = miners.shape
+    sources = np.broadcast_to(np.eye(n), (count, n, n)).copy()
+    i, j = np.triu_indices(n, 1)
+    sources[:, i, j] = sources[:, j, i] = histories.degrees(miners[:, i], miners[:, j])
+    return sources
+
+
+def _judge_by_record(judged: Sequence[_Judged], columns: WindowColumns, profile: RobustProfile) -> None:
+    """Judge again with trust and gate by track record: what the scores of an identity's other rounds come to.
 
     A score is in units of the round's typical one and not shared with copies: who is copied loses pay, not its word.
     A round that was asked of the identity and brought no comparable answer counts as 0.
     """
-    earned: dict[Hotkey, list[float]] = {score.hotkey: [] for each in rounds for score in each.scores}
-    own = [_relative(verdict, profile) for verdict in verdicts]
-    for each, values in zip(signals, own, strict=True):
-        for hotkey, value in zip(each.hotkeys, values, strict=True):
-            earned[hotkey].append(float(value))
-    asked = Counter(score.hotkey for each_round in rounds for score in each_round.scores)
-    total = {hotkey: math.fsum(values) for hotkey, values in earned.items()}
-    found = []
-    for each, values, standing in zip(signals, own, standings, strict=True):
-        others = np.maximum(np.array([total[hotkey] for hotkey in each.hotkeys]) - values, 0.0)
-        rounds_asked = np.array([asked[hotkey] for hotkey in each.hotkeys], dtype=float) - 1
+    own = [each.relative() for each in judged]
+    miners, values = (np.concatenate([part.ravel() for part in parts]) for parts in ([j.miners for j in judged], own))
+    total = _totals(miners, values, len(columns.hotkeys))
+    asked = np.bincount(columns.miner, minlength=len(columns.hotkeys))
+    for each, values in zip(judged, own, strict=True):
+        others = np.maximum(total[each.miners] - values, 0.0)
+        rounds_asked = asked[each.miners].astype(float) - 1
         trust, gate = _trust(others, rounds_asked, profile), _gate(others, rounds_asked, profile)
-        found.append(replace(standing, trust=trust, gate=gate))
-    return found
+        each.judge(replace(each.standing, trust=trust, gate=gate))
+
+
+def _totals(miners: Ints, values: Floats, count: int) -> Floats:
+    """(count,) the exact sum of each miner's values, whatever their order."""
+    order = np.argsort(miners, kind="stable")
+    ends = np.cumsum(np.bincount(miners, minlength=count))
+    return np.array([math.fsum(part) for part in np.split(values[order], ends[:-1])])
 
 
 def _trust(others: Floats, rounds: Floats, profile: RobustProfile) -> Floats:
@@ -162,27 +179,57 @@ def _gate(others: Floats, rounds: Floats, profile: RobustProfile) -> Floats:
     return gate
 
 
-def _relative(verdict: Verdict, profile: RobustProfile) -> Floats:
-    if not verdict.typical > 0:
-        return np.zeros_like(verdict.score)
-    relative: Floats = np.minimum(verdict.score / verdict.typical, profile.track_limit)
-    return relative
+_FIGURES = ("relevance_gate", "trust", "votes", "vote_weight", "agreement", "share", "score", "payout")
 
 
-def _rows(round_: RoundScores, signals: Signals, standing: Standing, verdict: Verdict) -> list[SettledScore]:
-    return [
+def _figures(each: _Judged) -> tuple[Floats, ...]:
+    """(R, n) each, by the names of `_FIGURES`."""
+    standing, verdicts = each.standing, each.verdicts
+    vote = verdicts.vote
+    stands = (standing.gate, standing.trust)
+    return (*stands, vote.heard, vote.weight, vote.agreement, verdicts.share, verdicts.score, verdicts.payout)
+
+
+def _joined(judged: Sequence[_Judged], columns: WindowColumns, histories: Histories) -> SettledColumns:
+    """What was judged by the size of rounds, by challenge and hotkey."""
+    rows = np.concatenate([each.group.rows.ravel() for each in judged])
+    order = np.lexsort((columns.miner[rows], columns.round[rows]))
+    figures = zip(*(_figures(each) for each in judged), strict=True)
+    joined = [np.concatenate([part.ravel() for part in parts])[order] for parts in figures]
+    place = np.zeros(len(columns.miner), dtype=np.int64)
+    place[rows[order]] = np.arange(len(rows))
+    of, source = (np.concatenate(parts) for parts in zip(*(_one_source(each) for each in judged), strict=True))
+    by_answer = np.lexsort((source, place[of]))
+    return SettledColumns(
+        rows=rows[order],
+        **dict(zip(_FIGURES, joined, strict=True)),
+        source_of=place[of][by_answer],
+        source=source[by_answer],
+        histories=histories,
+    )
+
+
+def _one_source(each: _Judged) -> tuple[Ints, Ints]:
+    """The rows of answers that are one source with another of their round, and the miners of the others."""
+    n = each.miners.shape[1]
+    k, i, j = np.nonzero((each.verdicts.copies >= 0.5) & ~np.eye(n, dtype=bool))
+    return each.group.rows[k, i], each.miners[k, j]
+
+
+def _settlement(columns: WindowColumns, settled: SettledColumns) -> Settlement:
+    """The same as objects."""
+    sources: dict[int, list[Hotkey]] = {}
+    for place, miner in zip(settled.source_of.tolist(), settled.source.tolist(), strict=True):
+        sources.setdefault(place, []).append(columns.hotkeys[miner])
+    figures = zip(*(getattr(settled, name).tolist() for name in _FIGURES), strict=True)
+    whose = zip(columns.round[settled.rows].tolist(), columns.miner[settled.rows].tolist(), strict=True)
+    scores = tuple(
         SettledScore(
-            challenge_id=round_.challenge_id,
-            hotkey=hotkey,
-            relevance_gate=float(standing.gate[i]),
-            trust=float(standing.trust[i]),
-            votes=float(verdict.vote.heard[i]),
-            vote_weight=float(verdict.vote.weight[i]),
-            agreement=float(verdict.vote.agreement[i]),
-            share=float(verdict.share[i]),
-            sources=tuple(h for j, h in enumerate(signals.hotkeys) if j != i and verdict.copies[i, j] >= 0.5),
-            score=float(verdict.score[i]),
-            payout=float(verdict.payout[i]),
+            challenge_id=columns.challenges[round_],
+            hotkey=columns.hotkeys[miner],
+            sources=tuple(sources.get(place, ())),
+            **dict(zip(_FIGURES, values, strict=True)),
         )
-        for i, hotkey in enumerate(signals.hotkeys)
-    ]
+        for place, ((round_, miner), values) in enumerate(zip(whose, figures, strict=True))
+    )
+    return Settlement(scores, settled.histories.by_pair())

@@ -18,10 +18,12 @@ import polars as pl
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring.accusations import Accusation
+from loosh_pipeline.scoring.columns import WindowColumns
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.pairs import PairEvidence
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
-from loosh_pipeline.scoring.window import SettledScore
+from loosh_pipeline.scoring.signals import Ints
+from loosh_pipeline.scoring.window import SettledColumns, SettledScore
 from loosh_pipeline.store.frames import UTC_MS
 
 ROUND = ("challenge_id", "profile", "scorer_version", "context_digest", "typical_score")
@@ -63,6 +65,15 @@ SCORE_COLUMNS = (*_names(Score), *_names(Measure))
 RECEIVED = {"received_at": UTC_MS}
 SCORES: Mapping[str, Any] = _schema([*ROUND, *_names(RoundMeasure)]) | RECEIVED | _schema(SCORE_COLUMNS)
 PAIRS: Mapping[str, Any] = _schema(["challenge_id", "scorer_version"]) | RECEIVED | _schema(_names(PairEvidence))
+SETTLED_FROM: Mapping[str, Any] = {
+    name: SCORES[name]
+    for name in (
+        *("challenge_id", "profile", "scorer_version", "received_at", "hotkey", "outcome", "words", "elapsed_ms"),
+        *("relevance", "baseline", "payout", "quality_threshold"),
+    )
+}
+"""The columns of scores that a window is settled and paid from."""
+PAIRED_FROM: Mapping[str, Any] = {name: kind for name, kind in PAIRS.items() if name not in RECEIVED}
 SETTLED: Mapping[str, Any] = _schema(_names(SettledScore))
 ACCUSATIONS: Mapping[str, Any] = _schema(_names(Accusation)) | {"rounds": pl.Int64, "report": pl.String}
 CONTEXT: Mapping[str, Any] = {
@@ -150,8 +161,24 @@ def _score(row: Mapping[str, Any]) -> Score:
     )
 
 
-def settled_frame(settled: Sequence[SettledScore]) -> pl.DataFrame:
-    return pl.DataFrame([asdict(each) for each in settled], schema=SETTLED)
+def settled_frame(columns: WindowColumns, settled: SettledColumns) -> pl.DataFrame:
+    """One row for every answer that was compared, by challenge and hotkey."""
+    hotkeys = pl.Series(columns.hotkeys, dtype=pl.String)
+    whose = {
+        "challenge_id": pl.Series(columns.challenges, dtype=pl.String).gather(columns.round[settled.rows]),
+        "hotkey": hotkeys.gather(columns.miner[settled.rows]),
+        "sources": _lists(settled.source_of, hotkeys.gather(settled.source), len(settled.rows)),
+    }
+    figures = {name: getattr(settled, name) for name in SETTLED if name not in whose}
+    return pl.DataFrame(whose | figures).select(pl.col(name).cast(kind) for name, kind in SETTLED.items())
+
+
+def _lists(of: Ints, values: pl.Series, count: int) -> pl.Series:
+    """`count` lists, of which `of` says to which a value belongs; both sorted."""
+    rows = pl.DataFrame({"of": of, "values": values})
+    lists = rows.group_by("of", maintain_order=True).agg("values")
+    every = pl.DataFrame({"of": np.arange(count)}).join(lists, on="of", how="left", maintain_order="left")
+    return every["values"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
 
 
 def accusations_frame(accusations: Sequence[Accusation], report: str | None) -> pl.DataFrame:

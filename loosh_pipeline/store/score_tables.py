@@ -2,6 +2,7 @@
 
 consensus_scores/day=…/CHALLENGE.VERSION.parquet   one row for every miner asked
 pair_evidence/day=…/CHALLENGE.VERSION.parquet      one row for every two answers compared
+window_cache/day=…/ASSET.HOUR.parquet              a copy of what settling reads of these two, see `window_cache`
 scorers/day=…/VERSION.parquet                      what the hash of a version stands for, since when
 scoring_context/day=…/TIME-RUN.MODEL.parquet       document frequencies and background, append-only
 """
@@ -12,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 from duckdb import DuckDBPyConnection
@@ -22,8 +23,20 @@ from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of, scorer_version
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.store.frames import UTC_MS
-from loosh_pipeline.store.score_frames import context_frame, context_of, pairs_frame, rounds_of, scores_frame, scores_of
+from loosh_pipeline.store.score_frames import (
+    PAIRED_FROM,
+    SETTLED_FROM,
+    context_frame,
+    context_of,
+    pairs_frame,
+    rounds_of,
+    scores_frame,
+    scores_of,
+)
+from loosh_pipeline.store.score_frames import PAIRS as PAIR_COLUMNS
+from loosh_pipeline.store.score_frames import SCORES as SCORE_COLUMNS
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
+from loosh_pipeline.store.window_cache import WindowCache
 
 SCORES = "consensus_scores"
 PAIRS = "pair_evidence"
@@ -62,6 +75,27 @@ class Window:
 
     rounds: tuple[RoundScores, ...]
     received_at: Mapping[ChallengeId, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRows:
+    """The same as rows: those of scores, one for every miner asked in every round, and those of pairs.
+
+    They have the columns that settling and paying need, `SETTLED_FROM` and `PAIRED_FROM`.
+    """
+
+    scores: pl.DataFrame
+    pairs: pl.DataFrame
+
+    @classmethod
+    def of(cls, window: Window) -> Self:
+        """The rows of a window at hand."""
+        scores = [scores_frame(each, window.received_at[each.challenge_id]) for each in window.rounds]
+        pairs = [pairs_frame(each, window.received_at[each.challenge_id]) for each in window.rounds]
+        return cls(
+            pl.concat([pl.DataFrame(schema=SCORE_COLUMNS), *scores]).select(*SETTLED_FROM),
+            pl.concat([pl.DataFrame(schema=PAIR_COLUMNS), *pairs]).select(*PAIRED_FROM),
+        )
 
 
 class ScoreTables:
@@ -115,22 +149,50 @@ class ScoreTables:
         if len(self._tables.register_views(connection, [SCORES, PAIRS], since.date())) < 2:
             return Window((), {})
         self._tables.register_views(connection, [SCORERS])
-        about = {
-            "since": since,
-            "profile": profile.name,
-            "parameters": _parameters(profile),
-            "code_version": CODE_VERSION,
-        }
-        connection.execute(CHOSEN_SQL, about)
+        connection.execute(CHOSEN_SQL, _about(profile, since))
         scores = _rows(connection, SCORES)
         received = {ChallengeId(row["challenge_id"]): row["received_at"].astimezone(UTC) for row in scores}
         return Window(tuple(rounds_of(scores, _rows(connection, PAIRS))), received)
+
+    def window_rows(self, connection: DuckDBPyConnection, profile: Profile, since: datetime) -> WindowRows:
+        """The rounds of `window` as rows, from a copy that holds many rounds a file."""
+        # Scores before pairs, which are written first: a round that has scores has its pairs.
+        scores = WindowCache(self._tables, SCORES, SETTLED_FROM).rows(since.date())
+        pairs = WindowCache(self._tables, PAIRS, PAIRED_FROM).rows(since.date())
+        chosen = self._chosen(connection, scores, profile, since)
+        by = ["challenge_id", "scorer_version"]
+        return WindowRows(scores.join(chosen, on=by, how="semi"), pairs.join(chosen, on=by, how="semi"))
+
+    def _chosen(
+        self, connection: DuckDBPyConnection, scores: pl.DataFrame, profile: Profile, since: datetime
+    ) -> pl.DataFrame:
+        """Which version of each round counts."""
+        if scores.is_empty():
+            return scores.select("challenge_id", "scorer_version")
+        self._tables.register_views(connection, [SCORERS])
+        connection.register(SCORES, scores.select("challenge_id", "scorer_version", "profile", "received_at").unique())
+        try:
+            connection.execute(CHOSEN_SQL, _about(profile, since))
+        finally:
+            connection.unregister(SCORES)
+        found = connection.execute("SELECT challenge_id, scorer_version FROM chosen").fetchall()
+        return pl.DataFrame(found, schema={"challenge_id": pl.String, "scorer_version": pl.String}, orient="row")
 
 
 def _rows(connection: DuckDBPyConnection, table: str) -> list[dict[str, Any]]:
     found = connection.execute(f"SELECT * FROM {table} JOIN chosen USING (challenge_id, scorer_version)")
     names = [column[0] for column in found.description or ()]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _about(profile: Profile, since: datetime) -> dict[str, Any]:
+    """The parameters of `CHOSEN_SQL`."""
+    return {
+        "since": since,
+        "profile": profile.name,
+        "parameters": _parameters(profile),
+        "code_version": CODE_VERSION,
+    }
 
 
 def _parameters(profile: Profile) -> str:

@@ -13,11 +13,11 @@ import io
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fsspec
 import polars as pl
@@ -30,6 +30,10 @@ SAFE_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}|[0-9]{8}T[0-9]{12}-[A-Za-z0-9
 by time."""
 DAY = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 GLOB_CHARACTERS = "*?["
+SECONDS_PER_H = 3600
+VERSION_FIELDS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
+"""By which fsspec's file systems tell one version of an object from the next."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqlConnection(Protocol):
@@ -78,6 +82,18 @@ class WrittenTable:
     existed: bool = False
 
 
+class TableFile(NamedTuple):
+    """One file of an asset's day.
+
+    `stamp` is another one whenever the file was written again, and empty where the store does not tell. `hour`: in
+    which it was written, counted from 1970.
+    """
+
+    name: str
+    stamp: str
+    hour: int
+
+
 def file_stem(identity: str) -> str:
     """A file name for an id that a stranger chose: itself when harmless, else its hash (marked by `~`)."""
     if SAFE_NAME.fullmatch(identity):
@@ -100,7 +116,7 @@ class Tables:
         self._fs.makedirs(self._root, exist_ok=True)
 
     def path(self, asset: str, key: TableKey) -> str:
-        return f"{self._root}/{asset}/day={key.day.isoformat()}/{key.file}"
+        return f"{self._directory(asset, key.day)}/{key.file}"
 
     def write(self, asset: str, key: TableKey, frame: pl.DataFrame) -> WrittenTable:
         """Write a table, replacing what an earlier attempt left."""
@@ -141,25 +157,8 @@ class Tables:
         """Keys of an asset's tables, the newest first where names sort by time; `until` leaves out later days."""
         for day in reversed(self.days(asset)):
             if until is None or day <= until:
-                files = self._fs.glob(f"{self._root}/{asset}/day={day.isoformat()}/*.parquet")
+                files = self._fs.glob(f"{self._directory(asset, day)}/*.parquet")
                 yield from (TableKey.named(day, os.path.basename(file)) for file in sorted(files, reverse=True))
-
-    def columns(self, asset: str, schema: Mapping[str, Any], since: datetime) -> pl.DataFrame:
-        """Some columns of all tables of an asset that were made since then, where names begin with the time.
-
-        Faster than a view for hundreds of small files. Raises StoreError when one of them is no readable table.
-        """
-        stem = f"{since.astimezone(UTC):%Y%m%dT%H%M%S%f}"
-        paths = [self.path(asset, key) for key in takewhile(lambda key: key.name >= stem, self.newest_first(asset))]
-        if not paths:
-            return pl.DataFrame(schema=schema)
-        if self._local:
-            try:
-                return pl.scan_parquet(paths, glob=False).select(list(schema)).collect()
-            except pl.exceptions.PolarsError as error:
-                raise StoreError(f"a table of {asset} since {since} is not readable: {error}; delete it") from error
-        contents = self._fs.cat(paths)
-        return pl.concat([_rows(path, contents[path]).select(list(schema)) for path in paths])
 
     def days(self, asset: str) -> list[date]:
         """Days for which an asset has tables, oldest first."""
@@ -168,6 +167,53 @@ class Tables:
             return []
         names = (os.path.basename(path.rstrip("/")) for path in self._fs.ls(directory, detail=False))
         return sorted(date.fromisoformat(found[1]) for name in names if (found := DAY.fullmatch(name)))
+
+    def files(self, asset: str, day: date) -> list[TableFile]:
+        """The files of an asset's day, in one look at the directory."""
+        directory = self._directory(asset, day)
+        if not self._fs.exists(directory):
+            return []
+        if self._local:
+            return list(_local_files(directory))
+        listed = map(_remote_file, self._fs.ls(directory, detail=True))
+        return [each for each in listed if each.name.endswith(".parquet")]
+
+    def read_files(self, asset: str, day: date, names: Sequence[str], schema: Mapping[str, Any]) -> pl.DataFrame:
+        """Some columns of many files at once, and before them the `file` of each row; null is what a file lacks.
+
+        Raises StoreError that names a file which cannot be read.
+        """
+        paths = {f"{self._directory(asset, day)}/{name}": name for name in names}
+        try:
+            return self._scan(paths, {"schema": dict(schema), "missing_columns": "insert", "extra_columns": "ignore"})
+        except (pl.exceptions.PolarsError, OSError) as error:
+            for name in names:
+                self.read(asset, TableKey.named(day, name))
+            raise StoreError(f"{asset} of {day} cannot be read: {error}") from error
+
+    def _scan(self, paths: Mapping[str, str], how: Any) -> pl.DataFrame:
+        columns = ["file", *how["schema"]]
+        if self._local:
+            rows = pl.scan_parquet(list(paths), glob=False, include_file_paths="path", **how).collect()
+            of_path = pl.DataFrame(list(paths.items()), schema={"path": pl.String, "file": pl.String}, orient="row")
+            return rows.join(of_path, on="path", how="left").select(columns)
+        contents = self._fs.cat(list(paths))
+        frames = (pl.scan_parquet(io.BytesIO(contents[path]), **how) for path in paths)
+        named = [frame.with_columns(file=pl.lit(name)) for frame, name in zip(frames, paths.values(), strict=True)]
+        return pl.concat(named).select(columns).collect()
+
+    def remove(self, asset: str, key: TableKey) -> None:
+        """Delete a table that can be made again; one that is not there is no error."""
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self.path(asset, key))
+
+    def remove_day(self, asset: str, day: date) -> None:
+        """The same for all tables of a day."""
+        with suppress(FileNotFoundError):
+            self._fs.rm(self._directory(asset, day), recursive=True)
+
+    def _directory(self, asset: str, day: date) -> str:
+        return f"{self._root}/{asset}/day={day.isoformat()}"
 
     def register_views(self, connection: SqlConnection, assets: Iterable[str], since: date | None = None) -> list[str]:
         """Create a DuckDB view for every asset that has tables; returns the names of those that have.
@@ -179,9 +225,7 @@ class Tables:
         created = []
         for asset in assets:
             globs = [
-                f"{self._root}/{asset}/day={day.isoformat()}/*.parquet"
-                for day in self.days(asset)
-                if since is None or day >= since
+                f"{self._directory(asset, day)}/*.parquet" for day in self.days(asset) if since is None or day >= since
             ]
             globs = [pattern for pattern in globs if self._fs.glob(pattern)]
             if not globs:
@@ -241,6 +285,29 @@ class Tables:
         except FileExistsError:
             return False
         return True
+
+
+def _local_files(directory: str) -> Iterator[TableFile]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if not entry.name.endswith(".parquet"):
+                continue
+            try:
+                found = entry.stat()
+            except FileNotFoundError:  # deleted since
+                continue
+            # A file is replaced by renaming another one over it: the inode tells where the clock is too coarse to.
+            stamp = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+            yield TableFile(entry.name, stamp, int(found.st_mtime) // SECONDS_PER_H)
+
+
+def _remote_file(info: Mapping[str, Any]) -> TableFile:
+    """From what an object store lists; one that says neither when nor as which version tells nothing apart."""
+    name = os.path.basename(info["name"].rstrip("/"))
+    told = {field: info[field] for field in VERSION_FIELDS if info.get(field)}
+    at = next((value for value in told.values() if isinstance(value, datetime)), _EPOCH)
+    stamp = f"{info['size']}-{'-'.join(map(str, told.values()))}" if told else ""
+    return TableFile(name, stamp, int(at.timestamp()) // SECONDS_PER_H)
 
 
 def _rows(path: str, content: bytes) -> pl.DataFrame:

@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 
 from loosh_pipeline.domain import ChallengeId
-from loosh_pipeline.emissions import aggregate, paid_frame
+from loosh_pipeline.emissions import aggregate
+from loosh_pipeline.payouts import payouts_of
 from loosh_pipeline.scorers import clipping_warning
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
@@ -175,7 +176,7 @@ def test_weights_do_not_wait_for_a_shadow_that_cannot_be_aggregated(
         raise ValueError("no average of that")
 
     evaluated(world, "c-1")
-    monkeypatch.setattr("loosh_pipeline.emissions.network_emissions", broken)
+    monkeypatch.setattr("loosh_pipeline.emissions.moving_averages", broken)
     result = world.set_weights(raise_on_error=False)
     assert [event.step_key for event in result.all_events if event.is_step_failure] == ["shadow_emissions"]
     assert "no average of that" in failure_of(result)
@@ -202,8 +203,9 @@ def test_what_is_settled_is_stored_and_sums_to_what_emissions_say(world: World) 
         assert emission.emission == pytest.approx(emission.mean_payout * 0.3, rel=1e-4)
     with tables_duckdb().get_connection() as connection:
         since = world.partition(ids[0]).row.received_at - timedelta(hours=1)
-        window = world.store.score_tables.window(connection, ROBUST, since)
-    assert tuple(emissions.values()) == aggregate(paid_frame(window, payouts), {})
+        paid = payouts_of(world.store.score_tables.window_rows(connection, ROBUST, since), ROBUST).paid
+    assert tuple(emissions.values()) == aggregate(paid, {})
+    assert paid.height == 3 * len(emissions)
 
 
 @pytest.mark.usefixtures("both")

@@ -8,6 +8,7 @@ import pytest
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome
 from loosh_pipeline.scoring.admission import NO_AGREEMENT, OFF_TOPIC
+from loosh_pipeline.scoring.columns import signals_of
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.explain import explain
 from loosh_pipeline.scoring.explanation import REASONS, Change, Explanation, WhatIf, short
@@ -21,7 +22,7 @@ from loosh_pipeline.scoring.robust import score_round
 from loosh_pipeline.scoring.round import Round, RoundResponse
 from loosh_pipeline.scoring.vectors import Vectors, unit_rows
 from loosh_pipeline.scoring.votes import Standing, judge
-from loosh_pipeline.scoring.window import Settlement, settle, signals_of
+from loosh_pipeline.scoring.window import Settlement, settle
 
 PROFILE = RobustProfile()
 DIM = 12

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome
 from loosh_pipeline.scoring.admission import admit
+from loosh_pipeline.scoring.columns import signals_of
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import RoundScores
@@ -26,7 +27,7 @@ from loosh_pipeline.scoring.robust import score_round
 from loosh_pipeline.scoring.round import Round, RoundResponse
 from loosh_pipeline.scoring.signals import measure
 from loosh_pipeline.scoring.vectors import mean_direction, unit_rows
-from loosh_pipeline.scoring.window import settle, signals_of
+from loosh_pipeline.scoring.window import settle
 from tests.scoring.rounds import (
     ASKED,
     DIM,

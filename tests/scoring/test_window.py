@@ -11,13 +11,14 @@ import pytest
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome
 from loosh_pipeline.scoring.admission import admit
+from loosh_pipeline.scoring.columns import signals_of
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.robust import score_round
 from loosh_pipeline.scoring.round import Round, RoundResponse
 from loosh_pipeline.scoring.signals import Signals, measure
-from loosh_pipeline.scoring.window import SettledScore, Settlement, settle, signals_of
+from loosh_pipeline.scoring.window import SettledScore, Settlement, settle
 from tests.scoring.rounds import DIM, PLAIN, Said, drawn_round, failure, joined, numbered, realistic, reply, round_of
 
 YOUNG = ScoringContext.empty(3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,19 +19,20 @@ from hypothesis import strategies as st
 from loosh_pipeline.domain import ChallengeId, Outcome
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring import profile as profile_module
+from loosh_pipeline.scoring.columns import columns_of
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import CODE_VERSION, RobustProfile, parameters_of, scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.robust import score_round
-from loosh_pipeline.scoring.window import settle
+from loosh_pipeline.scoring.window import SettledScore, settle, settle_columns
 from loosh_pipeline.store import score_tables as module
 from loosh_pipeline.store.score_frames import context_frame, context_of, scores_frame, scores_of, settled_frame
-from loosh_pipeline.store.score_tables import CONTEXTS, SCORERS, SCORES, ScoreTables, Window
+from loosh_pipeline.store.score_tables import CONTEXTS, SCORERS, SCORES, ScoreTables, Window, WindowRows
 from loosh_pipeline.store.tables import TableKey, Tables
 from tests.builders import NOON, measure, neutral_round, pair, round_scores, score
-from tests.scoring.rounds import windows
+from tests.scoring.rounds import Said, drawn_round, windows
 
 MODEL = "ab" * 32
 OTHER_MODEL = "cd" * 32
@@ -112,7 +113,18 @@ def keep_neutral(stored: ScoreTables, profile: ScoringProfile = TODAY, name: str
 def window(
     stored: ScoreTables, connection: duckdb.DuckDBPyConnection, profile: ScoringProfile = TODAY, **how: Any
 ) -> Window:
-    return stored.window(connection, profile, how.get("since", NOON - timedelta(hours=24)))
+    """As objects; their rows, read in the other way, are the same."""
+    since = how.get("since", NOON - timedelta(hours=24))
+    found = stored.window(connection, profile, since)
+    for _ in range(2):
+        again, expected = stored.window_rows(connection, profile, since), WindowRows.of(found)
+        assert in_order(again.scores, "hotkey").equals(in_order(expected.scores, "hotkey"))
+        assert in_order(again.pairs, "first", "second").equals(in_order(expected.pairs, "first", "second"))
+    return found
+
+
+def in_order(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
+    return rows.sort("challenge_id", *by)
 
 
 def versions(found: Window) -> dict[str, str]:
@@ -310,14 +322,20 @@ def test_one_connection_serves_several_windows(stored: ScoreTables, connection: 
 
 
 def test_settled_scores_are_columns_by_their_names() -> None:
-    rounds = [neutral_round({"a": True, "b": True}, challenge_id=ChallengeId(f"c-{i}")) for i in range(3)]
-    settled = settle(rounds, TODAY).scores
-    frame = settled_frame(settled)
-    assert frame.height == 6
-    rows = [tuple(row["sources"]) for row in frame.iter_rows(named=True)]
-    assert rows == [each.sources for each in settled]
-    assert frame["payout"].to_list() == [each.payout for each in settled]
-    assert settled_frame(()).schema == frame.schema
+    rounds = scored_drawn(
+        drawn_round(k, [Said(60, 0.1, likeness) for likeness in (0, 0, 1.0)], f"c-{k}") for k in (1, 2)
+    )
+    columns = columns_of(rounds)
+    frame = settled_frame(columns, settle_columns(columns, TODAY))
+    rows = [SettledScore(**{**row, "sources": tuple(row["sources"])}) for row in frame.iter_rows(named=True)]
+    assert tuple(rows) == settle(rounds, TODAY).scores
+    assert any(row.sources for row in rows)
+    nothing = columns_of(())
+    assert settled_frame(nothing, settle_columns(nothing, TODAY)).schema == frame.schema
+
+
+def scored_drawn(rounds: Iterable[Any]) -> list[RoundScores]:
+    return [score_round(each, ScoringContext.empty(24), TODAY) for each in rounds]
 
 
 CONTEXT = ScoringContext.of(30, {"air": 30, "blue": 7, "é \U0001f308": 2}, np.array([0.1, -1 / 3, 0.0]))

@@ -292,29 +292,6 @@ def test_views_hold_every_table_since_a_day(tables: Tables) -> None:
     assert tables.register_views(connection, ["scores"], since=TODAY + timedelta(days=1)) == []
 
 
-def test_columns_of_what_was_made_since_a_time(tables: Tables) -> None:
-    schema = {"n": pl.Int64, "time": pl.String}
-    assert tables.columns("looks", schema, NOON).rows() == []
-    for minutes in (-1500, -60, 0, 60):
-        at = NOON + timedelta(minutes=minutes)
-        frame = pl.DataFrame({"n": [minutes], "time": [f"{at:%H:%M}"], "other": [0]})
-        tables.write("looks", TableKey.of(f"{at:%Y%m%dT%H%M%S%f}-9", at), frame)
-    assert sorted(tables.columns("looks", schema, NOON - timedelta(hours=1)).rows()) == [
-        (-60, "11:00"),
-        (0, "12:00"),
-        (60, "13:00"),
-    ]
-    assert tables.columns("looks", {"n": pl.Int64}, NOON + timedelta(hours=2)).schema == {"n": pl.Int64}
-
-
-def test_columns_of_what_is_no_table_are_an_error_that_names_it(tables: Tables) -> None:
-    written = tables.write("looks", TableKey.of(f"{NOON:%Y%m%dT%H%M%S%f}-9", NOON), pl.DataFrame({"n": [1]}))
-    with tables._fs.open(written.path, "wb") as file:
-        file.write(b"broken")
-    with pytest.raises(StoreError, match=r"readable.*delete it"):
-        tables.columns("looks", {"n": pl.Int64}, NOON)
-
-
 def test_views_join_tables_of_an_older_shape(tables: Tables) -> None:
     tables.write("scores", TableKey(TODAY, "old"), frame(1))
     tables.write("scores", TableKey(TODAY, "new"), frame(2).with_columns(b=pl.lit("x")))

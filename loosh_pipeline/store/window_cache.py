@@ -1,0 +1,87 @@
+"""The rows of many small files in few, so that planning weights does not open every round of a day again.
+
+    ROOT/window_cache/day=…/ASSET.HOUR.parquet   rows of that day's files that were last written in that hour
+
+A copy, and never more: at every read it is compared with the files that are there, by name, size, time and inode (or
+what an object store says in their place). What is missing from it is read from the files, what is there no longer, or
+was written again, is left out, and only the hours in which something changed are kept anew, each as one file that
+appears whole. So deleting it, a crash, or two processes at once cost time and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.tables import TableKey, Tables
+
+CACHE = "window_cache"
+FILE: Mapping[str, Any] = {"file": pl.String, "stamp": pl.String, "hour": pl.Int64}
+"""Of which file a row is. A file without rows leaves one that says only this."""
+
+log = logging.getLogger(__name__)
+
+
+class WindowCache:
+    """Reads some columns of an asset's days, whatever number of rows a file holds."""
+
+    def __init__(self, tables: Tables, asset: str, schema: Mapping[str, Any]) -> None:
+        self._tables, self._asset, self._schema = tables, asset, schema
+
+    def rows(self, since: date) -> pl.DataFrame:
+        """All rows of the days from `since` on, in no particular order; what is kept of days long before is dropped.
+
+        A column that a file lacks is null. Raises StoreError that names a file which cannot be read.
+        """
+        for day in self._tables.days(CACHE):
+            if day < since - timedelta(days=1):  # another process may have begun before midnight
+                self._tables.remove_day(CACHE, day)
+        days = [self._day(day) for day in self._tables.days(self._asset) if day >= since]
+        return pl.concat(days or [pl.DataFrame(schema=self._schema)])
+
+    def _day(self, day: date) -> pl.DataFrame:
+        listed = pl.DataFrame(self._tables.files(self._asset, day), schema=FILE, orient="row")
+        kept = pl.concat([pl.DataFrame(schema=self._kept_schema), *self._kept(day)])
+        known = kept.select(*FILE).unique()
+        gone = known.join(listed, on=list(FILE), how="anti")
+        new = listed.join(known, on=list(FILE), how="anti")
+        if not gone.is_empty():
+            kept = kept.join(gone, on=list(FILE), how="anti")
+        if not new.is_empty():
+            read = self._tables.read_files(self._asset, day, new["file"].to_list(), self._schema)
+            kept = pl.concat([kept, new.join(read, on="file", how="left").select(*self._kept_schema)])
+        self._keep(day, kept, set(pl.concat([gone, new])["hour"].to_list()))
+        return kept.select(*self._schema).drop_nulls(next(iter(self._schema)))
+
+    @property
+    def _kept_schema(self) -> dict[str, Any]:
+        return {**FILE, **self._schema}
+
+    def _kept(self, day: date) -> Iterator[pl.DataFrame]:
+        """What earlier reads left, but for what is broken or of another version of this program."""
+        for each in self._tables.files(CACHE, day):
+            key = TableKey.named(day, each.name)
+            if key.name != self._asset:
+                continue
+            try:
+                found = self._tables.read(CACHE, key)
+            except StoreError as error:
+                log.warning("read again from the tables, as a copy of them is of no use: %s", error)
+                continue
+            if found.schema == pl.Schema(self._kept_schema):
+                yield found
+
+    def _keep(self, day: date, rows: pl.DataFrame, hours: set[int]) -> None:
+        """Write these hours anew. A file whose store tells no versions apart is read anew each time."""
+        for hour in hours:
+            part = rows.filter(pl.col("hour") == hour, pl.col("stamp") != "")
+            key = TableKey(day, self._asset, str(hour))
+            if part.is_empty():
+                self._tables.remove(CACHE, key)
+            else:
+                self._tables.write(CACHE, key, part)
