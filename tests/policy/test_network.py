@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from loosh_pipeline.emissions import PAID, network_emissions
+from loosh_pipeline.emissions import network_emissions
+from loosh_pipeline.payouts import PAID
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.policy.sybil import penalised
 from loosh_pipeline.scoring.network.pay import penalise
