@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from bittensor_core import Keypair
 
-from loosh_pipeline.chain.wallet import create_wallet, hotkey_file, load_signer
+from loosh_pipeline.chain.wallet import coldkey_of, create_wallet, hotkey_file, load_signer
 from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
 from loosh_pipeline.devnet.api_endpoints import ApiSays
 from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
@@ -22,7 +22,7 @@ from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.devnet.faults import Fault
 from loosh_pipeline.devnet.miner_app import create_miner_app
 from loosh_pipeline.devnet.servers import HOST, Served, serve_apps
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.domain import Coldkey, Hotkey
 from loosh_pipeline.errors import DevnetError
 from loosh_pipeline.sending import challenges, push_all
 from loosh_pipeline.wire.pushing import PlainSender
@@ -120,7 +120,8 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
     says = ApiSays(validators=[{"hotkey_ss58": validator, "validator_permit": True, "metadata": {}}])
     api = Served(create_challenge_api_app(says=says), config.challenge_api_port)
     async with serve_apps([api, *wanted]) as (api_port, *ports):
-        chain = DevnetChain(config.chain, _neurons(validator, hotkeys, ports))
+        coldkey = coldkey_of(config.wallet_path, config.wallet_name)
+        chain = DevnetChain(config.chain, _neurons(validator, coldkey, hotkeys, ports))
         for fault in config.chain_faults:
             chain.faults.switch(fault)
         async with serve_chain(chain, HOST, config.chain_port) as chain_port:
@@ -151,11 +152,14 @@ def _served(hotkey: str, script: MinerScript, config: DevnetConfig, index: int) 
     return Served(create_miner_app(Hotkey(hotkey), script) if script.serves else None, port)
 
 
-def _neurons(validator: Hotkey, hotkeys: Sequence[str], ports: Sequence[int]) -> list[NeuronSpec]:
+def _neurons(
+    validator: Hotkey, own_coldkey: Coldkey | None, hotkeys: Sequence[str], ports: Sequence[int]
+) -> list[NeuronSpec]:
+    """`own_coldkey`: of the validator's wallet, which may hold a hotkey alone."""
     coldkeys = [Keypair.create_from_uri(f"{MINER_COLDKEY_URI}//{i}").ss58_address for i in range(len(hotkeys))]
     owner = Keypair.create_from_uri(MINER_COLDKEY_URI).ss58_address
     return [
-        NeuronSpec(validator, owner, stake_tao=VALIDATOR_STAKE_TAO, permit=True),
+        NeuronSpec(validator, own_coldkey or owner, stake_tao=VALIDATOR_STAKE_TAO, permit=True),
         *(
             NeuronSpec(hotkey, coldkey, ip=HOST, port=port)
             for hotkey, coldkey, port in zip(hotkeys, coldkeys, ports, strict=True)

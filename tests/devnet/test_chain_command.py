@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loosh_pipeline import cli
+from loosh_pipeline.chain.wallet import coldkey_of
 from loosh_pipeline.devnet import subnet
 from loosh_pipeline.devnet.chain import ChainConfig, ChainFault
 from loosh_pipeline.devnet.chain.inspection import inspect_chain
@@ -37,7 +38,7 @@ def test_the_options_of_the_command_reach_the_chain(monkeypatch: pytest.MonkeyPa
     assert wrong.exit_code == 1
 
 
-def test_a_subnet_starts_with_the_faults_of_its_chain(tmp_path: Path) -> None:
+def test_a_subnet_starts_with_the_faults_of_its_chain_and_the_validator_under_its_own_coldkey(tmp_path: Path) -> None:
     config = DevnetConfig(
         wallet_path=tmp_path,
         chain=ChainConfig(block_time_s=0.0),
@@ -49,7 +50,9 @@ def test_a_subnet_starts_with_the_faults_of_its_chain(tmp_path: Path) -> None:
         async with serve_subnet(config) as info, httpx.AsyncClient() as http:
             return (await http.get(info.chain_url.replace("ws://", "http://"))).json()
 
-    assert asyncio.run(run())["faults"] == ["silence", "stale_head"]
+    shown = asyncio.run(run())
+    assert shown["faults"] == ["silence", "stale_head"]
+    assert shown["neurons"][0]["coldkey"] == coldkey_of(tmp_path, config.wallet_name)
 
 
 def test_the_page_shows_all_that_the_chain_holds() -> None:
