@@ -15,8 +15,10 @@ def told(store: Store, chain: Chain, topic: Topic) -> dg.AssetCheckResult:
     except ConfigError:
         own_hotkey = None  # which is an alert of its own
     found = [each for each in alerts(store.standing(own_hotkey)) if each.topic == topic]
+    texts: dict[str, str] = {}
+    for each in found:
+        said = f"{each.text}. To do: {each.action}"
+        texts[each.code] = f"{texts[each.code]}; {said}" if each.code in texts else said
     return dg.AssetCheckResult(
-        passed=not found,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={each.code: f"{each.text}. To do: {each.action}" for each in found} or {"alerts": "none"},
+        passed=not found, severity=dg.AssetCheckSeverity.WARN, metadata=texts or {"alerts": "none"}
     )

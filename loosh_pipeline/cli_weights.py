@@ -14,6 +14,11 @@ from loosh_pipeline.policy.checks import WAIVABLE, waivers
 from loosh_pipeline.settings import get_settings
 
 POLL_S = 0.5
+NOT_YET = 3
+"""Exit code for nothing to do."""
+WEIGHTS = "weights"
+AFTER_SUBMISSION = frozenset({"weight_receipts", "penalties"})
+"""Steps that come once weights are submitted."""
 out = Console()
 
 
@@ -27,7 +32,7 @@ def set_(
     """Propose, check and set weights now, as the schedule would, and say what came of it.
 
     Neither the chain's rate limit nor a check that cannot be waived is passed over. What was waived is kept with the
-    proposal.
+    proposal. Ends with 0 when weights were set, 3 when it is not yet time, 1 when the run failed.
     """
     waived, settings = waivers(waive or ()), get_settings()
     dagster = DagsterApi.at(str(settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"))
@@ -36,11 +41,14 @@ def set_(
         run_id = dagster.launch(WEIGHTS_JOB, {}, config)
         out.print(f"run {run_id}" + (f", waiving {', '.join(waived)}" if waived else ""), highlight=False)
         status = _awaited(dagster, run_id, within_s)
-        _print(dagster.outcome(run_id), status)
+        outcome = dagster.outcome(run_id)
     finally:
         dagster.close()
-    if status != "SUCCESS":
-        raise typer.Exit(1)
+    _print(outcome)
+    code, said = _ending(outcome, status)
+    out.print(f"{said} ({status})", highlight=False, soft_wrap=True)
+    if code:
+        raise typer.Exit(code)
 
 
 def _awaited(dagster: DagsterApi, run_id: str, within_s: float) -> str:
@@ -51,9 +59,22 @@ def _awaited(dagster: DagsterApi, run_id: str, within_s: float) -> str:
     return status
 
 
-def _print(outcome: RunOutcome, status: str) -> None:
+def _ending(outcome: RunOutcome, status: str) -> tuple[int, str]:
+    """With which code to end, and what came of the run in a line."""
+    if status not in FINISHED_RUNS:
+        return 1, "the run has not ended"
+    if status == "SUCCESS":
+        return (
+            (NOT_YET, "nothing was set: it is not yet time") if WEIGHTS in outcome.skipped else (0, "weights were set")
+        )
+    if WEIGHTS in outcome.failed:
+        return 1, "the submission failed; `loosh chain status` says what became of it"
+    if outcome.blocked or outcome.failed.isdisjoint(AFTER_SUBMISSION):
+        return 1, "nothing was set"
+    return 1, "weights were set, and what follows failed"
+
+
+def _print(outcome: RunOutcome) -> None:
     for title, lines in (("check failed", outcome.blocked), ("warning", outcome.warned), ("", outcome.said)):
         for line in lines:
             out.print(f"{title + ': ' if title else ''}{escape(line)}", highlight=False, soft_wrap=True)
-    ended = {"SUCCESS": "the run succeeded", "FAILURE": "nothing was set, or it is not known whether"}
-    out.print(f"{ended.get(status, 'the run has not ended')} ({status})", highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx
@@ -64,10 +64,14 @@ FINISHED_RUNS = ("SUCCESS", "FAILURE", "CANCELED")
 class RunOutcome:
     """What a run said of itself, for people. `blocked`: checks that failed and held it up; `warned`: that did not."""
 
-    blocked: list[str]
-    warned: list[str]
-    said: list[str]
+    blocked: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     """Errors of its steps, and what its assets say of what they did."""
+    skipped: set[str] = field(default_factory=set)
+    """Assets that had nothing to do."""
+    failed: set[str] = field(default_factory=set)
+    """Steps that failed."""
 
 
 class OrchestratorError(LooshError):
@@ -122,7 +126,7 @@ class DagsterApi:
 
     def outcome(self, run_id: str) -> RunOutcome:
         """What a run said of itself: its failed checks, its errors, and what it skipped."""
-        outcome, cursor = RunOutcome([], [], []), None
+        outcome, cursor = RunOutcome(), None
         while True:
             answer = self._ask("logsForRun", _EVENTS, id=run_id, cursor=cursor)
             if answer["__typename"] != "EventConnection":
@@ -169,14 +173,19 @@ def _note(outcome: RunOutcome, event: Mapping[str, Any]) -> None:
     """Keep what an event of a run has to say."""
     kind = event["__typename"]
     if kind == "AssetCheckEvaluationEvent" and not (check := event["evaluation"])["success"]:
-        line = f"{check['checkName']}: {_texts(check).get('reason', 'no reason was given')}"
+        texts = _texts(check)
+        line = f"{check['checkName']}: {texts.get('reason') or '; '.join(texts.values())}"
         (outcome.blocked if check["severity"] == "ERROR" else outcome.warned).append(line)
     elif kind == "ExecutionStepFailureEvent" and (error := event["error"]) is not None:
         causes = [link["error"]["message"] for link in error["errorChain"]]
+        outcome.failed.add(event["stepKey"])
         outcome.said.append(f"{event['stepKey']} failed: {[error['message'], *causes][-1].strip()}")
     elif kind == "MaterializationEvent":
-        told = [f"{label} {said}" for label, said in _texts(event).items() if label in _TOLD]
-        outcome.said.extend([f"{event['assetKey']['path'][-1]}: {', '.join(told)}"] if told else [])
+        asset, texts = event["assetKey"]["path"][-1], _texts(event)
+        told = [f"{label} {said}" for label, said in texts.items() if label in _TOLD]
+        outcome.said.extend([f"{asset}: {', '.join(told)}"] if told else [])
+        if "skipped" in texts:
+            outcome.skipped.add(asset)
 
 
 def _texts(about: Mapping[str, Any]) -> dict[str, str]:

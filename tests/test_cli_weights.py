@@ -49,7 +49,7 @@ def test_weights_are_set_by_the_job_that_the_schedule_runs(server: GraphQlServer
     ends(server, "SUCCESS")
     found = loosh()
     assert found.exit_code == 0
-    assert "the run succeeded (SUCCESS)" in found.output
+    assert "weights were set (SUCCESS)" in found.output
     params = server.asked[0][1]["params"]
     assert params["selector"]["jobName"] == "set_weights"
     assert params["runConfigData"] == {"ops": {"weight_proposal": {"config": {"waive": []}}}}
@@ -68,7 +68,36 @@ def test_a_check_that_failed_says_why(server: GraphQlServer) -> None:
     found = loosh()
     assert found.exit_code == 1
     assert "check failed: change: 90% of the weight goes to others [than] before" in found.output
-    assert "(FAILURE)" in found.output
+    assert "nothing was set (FAILURE)" in found.output
+
+
+def _materialized(asset: str, **texts: str) -> dict[str, Any]:
+    entries = [{"label": label, "text": text} for label, text in texts.items()]
+    return {"__typename": "MaterializationEvent", "assetKey": {"path": [asset]}, "metadataEntries": entries}
+
+
+def test_a_script_can_tell_that_it_was_not_yet_time(server: GraphQlServer) -> None:
+    ends(server, "SUCCESS", _materialized("weights", skipped="not due before block 500"))
+    found = loosh()
+    assert found.exit_code == 3
+    assert "weights: skipped not due before block 500" in found.output
+    assert "nothing was set: it is not yet time (SUCCESS)" in found.output
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("emissions", "nothing was set (FAILURE)"),
+        ("weights", "the submission failed; `loosh chain status` says what became of it (FAILURE)"),
+        ("penalties", "weights were set, and what follows failed (FAILURE)"),
+    ],
+)
+def test_what_failed_says_whether_anything_was_set(server: GraphQlServer, step: str, said: str) -> None:
+    error = {"message": "broken", "errorChain": []}
+    ends(server, "FAILURE", {"__typename": "ExecutionStepFailureEvent", "stepKey": step, "error": error})
+    found = loosh()
+    assert found.exit_code == 1
+    assert said in found.output
 
 
 def test_what_cannot_be_waived_launches_nothing(server: GraphQlServer) -> None:
