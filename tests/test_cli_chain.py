@@ -24,7 +24,7 @@ from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.spec_versions import SpecVersions
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables
-from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, set_weights
+from loosh_pipeline.weight_setting import Desk, lease_length, set_weights
 from tests.builders import metagraph, neuron
 
 
@@ -86,7 +86,7 @@ def test_the_status_says_how_the_validator_stands(chain: FakeChain, own: Hotkey)
 def test_and_shows_it_to_people_with_what_to_do(chain: FakeChain, own: Hotkey, settings: Settings) -> None:
     engine = Inbox.open(get_settings().inbox_url).engine
     now = datetime.now(UTC)
-    lease = Leases(engine).take(LEASE, "test", now, LEASE_LENGTH)
+    lease = Leases(engine).take(LEASE, "test", now, lease_length(settings))
     desk = Desk(chain, Submissions(engine), lease, keep=lambda _row: None)
     proposal = Proposal(now, Block(100), Mode.NORMAL, "robust", "lookback", 1, {Hotkey("hotkey-1"): 1.0})
     chain.refuse("not_authorized", "no permit [bold]here[/]")

@@ -24,7 +24,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.submissions import LEASE, Submissions
-from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, review, set_weights, utc_now
+from loosh_pipeline.weight_setting import Desk, lease_length, review, set_weights, utc_now
 from tests.chain.conftest import ServedChain
 
 FAST = {"block_time_s": 0.05, "rate_limit_blocks": 0}
@@ -175,7 +175,7 @@ def test_rate_limited_is_skipped_not_failed_w_23(serve_devnet: Callable[..., Any
         chain = adapter(settings)
         engine = Inbox.open(settings.inbox_url).engine
         ledger = Submissions(engine)
-        lease = Leases(engine).take(LEASE, "test", utc_now(), LEASE_LENGTH)
+        lease = Leases(engine).take(LEASE, "test", utc_now(), lease_length(settings))
         desk = Desk(chain, ledger, lease, keep=lambda _row: None)
 
         def once(subnet: Metagraph) -> SubmissionRow | NotYet:
