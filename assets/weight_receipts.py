@@ -62,7 +62,7 @@ def weight_receipts(
 
 @dg.asset_check(
     asset=weight_receipts,
-    description="The weights that were submitted are on the chain, committed to it, or in a block that is not final yet.",
+    description="The weights that were submitted are on the chain, committed to it, or in a block that will be final.",
 )
 def weights_on_chain(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.AssetCheckResult:
     return told(store, chain, "receipts")

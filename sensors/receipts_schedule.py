@@ -25,7 +25,7 @@ WHILE_COMMITTED = timedelta(minutes=10)
     job=read_receipts,
     cron_schedule="* * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every minute: reads submissions back from the chain when one is not decided and it is time to look again.",
+    description="Every minute: reads submissions back from the chain when one is undecided and due to be looked at.",
 )
 def receipts_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]

@@ -60,6 +60,7 @@ NEVER_IN = frozenset(
     {SubmissionState.PLANNED, SubmissionState.REFUSED, SubmissionState.NOT_DUE, SubmissionState.EXPIRED}
 )
 """States of what is in no block."""
+_NOT_INCLUDED = frozenset({SubmissionState.REFUSED, SubmissionState.EXPIRED})
 FAILED = frozenset(
     {SubmissionState.MISSING, SubmissionState.REFUSED, SubmissionState.EXPIRED, SubmissionState.UNREVEALED}
 )
@@ -100,7 +101,7 @@ class SubmissionRow:
 
     def submission(self) -> Submission:
         """What the chain said to it, as far as it is known."""
-        included = self.included_block is not None and self.state not in NEVER_IN
+        included = self.included_block is not None and self.state not in _NOT_INCLUDED
         return Submission(
             success=included,
             included_block=self.included_block,
