@@ -186,3 +186,21 @@ def test_who_is_not_registered_or_refused_is_told(chain: FakeChain) -> None:
     chain.metagraph = replace(chain.metagraph, neurons=chain.metagraph.neurons[1:])
     with pytest.raises(ConfigError, match=r"is not registered on subnet 78; register it with `btcli` first"):
         announced(chain, "9.9.9.9")
+
+
+def test_beside_a_submission_of_weights_nothing_is_announced(chain: FakeChain, settings: Settings) -> None:
+    """Both would be signed with the same nonce."""
+    engine = Inbox.open(get_settings().inbox_url).engine
+    with Leases(engine).held(LEASE, "run 7", lease_length(settings), lambda: datetime.now(UTC)):
+        result = run("serve", "--ip", "9.9.9.9")
+    assert result.exit_code != 0
+    assert "run 7 writes weights until" in result.output
+    assert chain.calls == []
+    assert run("serve", "--ip", "9.9.9.9").exit_code == 0
+    engine.dispose()
+
+
+def test_the_lease_is_longer_than_everything_done_under_it() -> None:
+    usual, patient = (lease_length(Settings(_env_file=None, chain_timeout_s=s)) for s in (30.0, 150.0))
+    assert usual.total_seconds() == 3 * 30 + 30 + 6 * 30 + 60
+    assert patient.total_seconds() == 3 * 40 + 150 + 6 * 30 + 60

@@ -37,9 +37,8 @@ _POOL_REFUSALS = frozenset(range(1000, 1100)) - {1013}
 _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
     "SubnetEpochConsensus": None,  # Yuma, the only consensus of runtimes without the choice
     "MaxWeightsLimit": None,  # no limit
-    **dict.fromkeys(("SubnetEpochIndex", "RevealPeriodEpochs", "TimelockedWeightCommits")),  # commits cannot be read
 }
-"""Storage that is read here, or by the SDK before setting weights, that not every runtime has, and what that means."""
+"""Storage the SDK reads before setting weights that not every runtime has, and what its absence means."""
 
 
 _SKEW = (ValueError, LookupError, TypeError, AttributeError)
@@ -131,17 +130,6 @@ def _tolerant_substrate(endpoint: str) -> Any:
                 if storage_function not in _MEANING_WHEN_ABSENT:
                     raise
                 return _MEANING_WHEN_ABSENT[storage_function]
-
-        async def query_batch(
-            self, module: str, storage_function: str, param_sets: list[list[Any]], block_hash: str | None = None
-        ) -> list[Any]:
-            try:
-                found: list[Any] = await super().query_batch(module, storage_function, param_sets, block_hash)
-            except StorageFunctionNotFound:
-                if storage_function not in _MEANING_WHEN_ABSENT:
-                    raise
-                return [_MEANING_WHEN_ABSENT[storage_function]] * len(param_sets)
-            return found
 
     # No fallback or archive endpoints: the operator chose this one, and a devnet must never reach another chain.
     return TolerantSubstrate(endpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,10 @@ from loosh_pipeline.errors import ChainError, StaleChain
 
 RAO_PER_TAO = 10**9
 PALLET = "SubtensorModule"
+_SKEW = (ValueError, LookupError, TypeError)
+"""What comes of storage that this runtime has not, or has in another shape."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,22 +168,22 @@ async def read_weights(head: Head, netuid: int, hotkey: Hotkey) -> ObservedWeigh
 async def _commits(at: Head, netuid: int, hotkey: Hotkey) -> tuple[int, int, tuple[Commit, ...] | None]:
     """The epoch, the reveal period, and what a hotkey committed to and the chain lists as not revealed yet.
 
-    Zeros and None where the runtime has not what says so: plain weights do without it.
+    Zeros and None on a runtime that keeps them otherwise: that must not keep plain weights from being read.
     """
-    epoch, period = await asyncio.gather(at.read("SubnetEpochIndex", netuid), at.read("RevealPeriodEpochs", netuid))
-    if epoch is None or period is None:
+    try:
+        epoch, period = await asyncio.gather(at.read("SubnetEpochIndex", netuid), at.read("RevealPeriodEpochs", netuid))
+        epochs = range(max(0, int(epoch) - int(period) - 1), int(epoch) + 1)
+        found = await at.read_each("TimelockedWeightCommits", [[netuid, each] for each in epochs])
+        return (
+            int(epoch),
+            int(period),
+            tuple(
+                Commit(each, Block(int(block)), int(reveal_round))
+                for each, listed in zip(epochs, found, strict=True)
+                for committer, block, _, reveal_round in listed or ()
+                if committer == hotkey
+            ),
+        )
+    except _SKEW as skew:  # what a node's troubles raise is of other kinds
+        log.warning("commits to weights cannot be read from this runtime (%s: %s)", type(skew).__name__, skew)
         return 0, 0, None
-    epochs = range(max(0, int(epoch) - int(period) - 1), int(epoch) + 1)
-    found = await at.read_each("TimelockedWeightCommits", [[netuid, each] for each in epochs])
-    if None in found:
-        return int(epoch), int(period), None
-    return (
-        int(epoch),
-        int(period),
-        tuple(
-            Commit(each, Block(int(block)), int(reveal_round))
-            for each, listed in zip(epochs, found, strict=True)
-            for committer, block, _, reveal_round in listed
-            if committer == hotkey
-        ),
-    )

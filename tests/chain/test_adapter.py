@@ -112,6 +112,28 @@ def test_the_slots_of_everybody_are_read(served: ServedChain) -> None:
     assert recycled(plan, observed) == frozenset()
 
 
+@pytest.mark.parametrize("strange", [StorageFunctionNotFound("SubtensorModule"), None])
+def test_a_runtime_that_keeps_commits_otherwise_is_read_all_the_same(
+    served: ServedChain, monkeypatch: pytest.MonkeyPatch, strange: Exception | None
+) -> None:
+    query = SubstrateConnection.query_batch
+
+    async def otherwise(self: SubstrateConnection, module: str, name: str, *args: Any, **named: Any) -> Any:
+        if name != "TimelockedWeightCommits":
+            return await query(self, module, name, *args, **named)
+        if strange is not None:
+            raise strange
+        return [[("only", "two")]]
+
+    chain = adapter(served.settings())
+    plan = plan_of(chain)
+    assert chain.submit_weights(plan).success
+    monkeypatch.setattr(SubstrateConnection, "query_batch", otherwise)
+    observed = chain.observe(78, chain.identity())
+    assert matches(plan, observed)
+    assert observed.commits is None
+
+
 def test_nothing_is_sent_when_whoever_is_told_of_it_objects(served: ServedChain) -> None:
     chain = adapter(served.settings())
     plan, last = plan_of(chain), chain.observe(78, chain.identity()).last_update
