@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loosh_pipeline.chain.records import NEVER_IN, SubmissionRow, SubmissionState
+from loosh_pipeline.chain.records import NEVER_IN, OPEN, SubmissionRow, SubmissionState
 from loosh_pipeline.chain.weights import matches
 from loosh_pipeline.domain import Block, Commit, Metagraph, ObservedWeights, Uid, WeightPlan
 
@@ -49,7 +49,7 @@ def settle(row: SubmissionRow, observed: ObservedWeights, later: Sequence[Submis
 def settle_unread(row: SubmissionRow, subnet: Metagraph) -> Verdict:
     """What a snapshot says of a submission that no block can hold any more, when its row could not be read."""
     own = subnet.by_hotkey().get(row.hotkey)
-    if row.is_open and own is not None and own.last_update <= row.plan.block:
+    if row.state in OPEN and own is not None and own.last_update <= row.plan.block:
         reason = f"it is in no block: at block {subnet.block} the last weights are of block {own.last_update}"
         return Verdict(SubmissionState.EXPIRED, reason)
     return _unchanged(row)
