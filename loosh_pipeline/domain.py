@@ -144,7 +144,8 @@ class Metagraph:
     block_time: datetime | None = None
     """When the block was made, by the chain's own clock; None where it was not read."""
     owner_hotkey: Hotkey | None = None
-    """The subnet owner's, which needs no validator permit; None where it was not read."""
+    owner_coldkey: Coldkey | None = None
+    """The subnet owner's keys, whose neurons need no validator permit; None where they were not read."""
 
     def by_hotkey(self) -> dict[Hotkey, Neuron]:
         return {neuron.hotkey: neuron for neuron in self.neurons}

@@ -149,15 +149,7 @@ def submit(desk: Desk, subnet: Metagraph, own_hotkey: Hotkey, proposal: Proposal
     except LooshError as error:
         _broke_off(desk, row, error)
         raise
-    try:
-        return _recorded(desk, row, said)
-    except NotTheWriter as error:
-        if row.state is not SubmissionState.SENDING:
-            raise
-        raise ChainError(
-            f"weights were sent ({said.extrinsic_hash}), and another writer took over before that was recorded; it "
-            f"reads from the chain what became of them: {error}"
-        ) from error
+    return _recorded(desk, row, said)
 
 
 def _broke_off(desk: Desk, row: SubmissionRow, error: LooshError) -> None:
@@ -173,18 +165,22 @@ def _broke_off(desk: Desk, row: SubmissionRow, error: LooshError) -> None:
 def _recorded(desk: Desk, row: SubmissionRow, said: Submission) -> SubmissionRow:
     if said.success:
         state, reason = SubmissionState.INCLUDED, f"included in block {said.included_block}"
-    elif said.error_code == RATE_LIMITED and said.included_block is None:
-        state, reason = SubmissionState.NOT_DUE, f"{said.error_code}: {said.error}"
     else:
-        state, reason = SubmissionState.REFUSED, f"{said.error_code}: {said.error}"
-    return desk.ledger.move(
-        desk.lease,
-        row,
-        state,
-        reason,
-        desk.clock(),
-        included_block=said.included_block,
-        seen_block=said.included_block,
-        extrinsic_hash=said.extrinsic_hash,
-        error_code=said.error_code,
-    )
+        early = said.error_code == RATE_LIMITED and said.included_block is None
+        state = SubmissionState.NOT_DUE if early else SubmissionState.REFUSED
+        reason = f"{said.error_code}: {said.error}"
+    facts = {
+        "included_block": said.included_block,
+        "seen_block": said.included_block,
+        "extrinsic_hash": said.extrinsic_hash,
+        "error_code": said.error_code,
+    }
+    try:
+        return desk.ledger.move(desk.lease, row, state, reason, desk.clock(), **facts)
+    except NotTheWriter as error:
+        if row.state is not SubmissionState.SENDING:
+            raise
+        raise ChainError(
+            f"weights were sent ({said.extrinsic_hash}), and another writer took over before that was recorded; it "
+            f"reads from the chain what became of them: {error}"
+        ) from error

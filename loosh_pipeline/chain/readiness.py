@@ -54,7 +54,8 @@ def not_ready(
 
 def has_permit(subnet: Metagraph, own: Neuron) -> bool:
     """Whether a neuron may set weights as validators do: with a permit, or as the subnet's owner."""
-    return own.validator_permit or own.hotkey == subnet.owner_hotkey
+    is_owners = own.hotkey == subnet.owner_hotkey or own.coldkey == subnet.owner_coldkey
+    return own.validator_permit or is_owners
 
 
 def is_dead(row: SubmissionRow, block: Block) -> bool:

@@ -86,7 +86,8 @@ async def read_subnet(at: Head, netuid: int) -> Metagraph:
         max_weight_share=int(graph["max_weights_limit"]) / U16_MAX,
         stake_threshold=int(threshold) / RAO_PER_TAO,
         block_time=at.made_at,
-        owner_hotkey=Hotkey(str(graph["owner_hotkey"])) if graph.get("owner_hotkey") else None,
+        owner_hotkey=Hotkey(str(graph["owner_hotkey"])),
+        owner_coldkey=Coldkey(str(graph["owner_coldkey"])),
     )
 
 

@@ -80,6 +80,7 @@ METAGRAPH: Mapping[str, Any] = {
     "stake_threshold": pl.Float64,
     "block_time": UTC_MS,
     "owner_hotkey": pl.String,
+    "owner_coldkey": pl.String,
 }
 
 NETWORK_VIEW: Mapping[str, Any] = {

@@ -112,6 +112,13 @@ def test_the_slots_of_everybody_are_read(served: ServedChain) -> None:
     assert recycled(plan, observed) == frozenset()
 
 
+def test_the_owner_of_the_subnet_is_read(served: ServedChain) -> None:
+    chain = adapter(served.settings())
+    subnet = chain.snapshot(78)
+    own = subnet.by_hotkey()[chain.identity()]
+    assert (subnet.owner_hotkey, subnet.owner_coldkey) == (own.hotkey, own.coldkey)
+
+
 @pytest.mark.parametrize("strange", [StorageFunctionNotFound("SubtensorModule"), None])
 def test_a_runtime_that_keeps_commits_otherwise_is_read_all_the_same(
     served: ServedChain, monkeypatch: pytest.MonkeyPatch, strange: Exception | None

@@ -4,7 +4,7 @@ import pytest
 
 from loosh_pipeline.chain.readiness import REORG_BLOCKS, not_ready
 from loosh_pipeline.chain.records import SubmissionState
-from loosh_pipeline.domain import Block, Hotkey, Metagraph, Mode
+from loosh_pipeline.domain import Block, Coldkey, Hotkey, Metagraph, Mode
 from tests.builders import metagraph, neuron, submission_row
 
 OWN = Hotkey("hotkey-0")
@@ -108,7 +108,8 @@ def test_what_was_not_due_is_no_failure_and_hides_none() -> None:
 
 def test_the_owner_of_the_subnet_needs_no_permit() -> None:
     own = neuron(0, validator_permit=False)
-    assert not_ready(metagraph((own,), owner_hotkey=OWN), OWN) is None
-    found = not_ready(metagraph((own,), owner_hotkey=Hotkey("another")), OWN)
+    for owner in ({"owner_hotkey": OWN}, {"owner_coldkey": own.coldkey}):
+        assert not_ready(metagraph((own,), **owner), OWN) is None
+    found = not_ready(metagraph((own,), owner_hotkey=Hotkey("another"), owner_coldkey=Coldkey("another")), OWN)
     assert found is not None
     assert found.code == "no_permit"
