@@ -239,3 +239,13 @@ def test_the_digest_is_of_what_is_signed() -> None:
     assert plan_digest(one) == plan_digest(same)
     others = [WeightPlan(78, Block(100), {1: 0.5, 2: 0.24}, {}, 0), WeightPlan(78, Block(100), one.weights, {}, 1)]
     assert plan_digest(one) not in {plan_digest(other) for other in others}
+
+
+def test_what_failed_within_a_block_is_open_until_that_block_is_final() -> None:
+    refused = {"state": SubmissionState.REFUSED, "included_block": Block(103)}
+    assert [submission_row(seen_block=Block(seen), **refused).is_open for seen in (102, 103, 104)] == [
+        True,
+        True,
+        False,
+    ]
+    assert not submission_row(state=SubmissionState.REFUSED).is_open, "the pool refused it"
