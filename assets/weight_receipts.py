@@ -6,6 +6,7 @@ from assets.chain_alerts import told
 from assets.challenges import OWNERS
 from assets.weights import weights
 from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.chain.records import SubmissionState
 from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.weight_frames import NOT_OURS, RECYCLED, receipts_frame
@@ -17,10 +18,10 @@ NOTHING = "nothing was submitted yet"
 
 @dg.asset(
     description=(
-        "The chain's weight row of this validator, read back and compared with what was submitted: `observed`, "
-        "`committed` (to be revealed by the chain later), `unrevealed` when it was not, `missing`, `refused` by the "
-        "chain in the first place, `expired` when it never got there, or `unknown` while that is not certain. A weight "
-        "whose slot changed hands since is `recycled`."
+        "The chain's weight row of this validator, read back at its newest final block and compared with what was "
+        "submitted: `included` until that block is final, `observed`, `committed` (to be revealed by the chain later), "
+        "`unrevealed` when it was not, `missing`, `refused` by the chain in the first place, `expired` when it never "
+        "got there, or `unknown` while that is not certain. A weight whose slot changed hands since is `recycled`."
     ),
     deps=[weights],
     group_name="weights",
@@ -31,7 +32,8 @@ NOTHING = "nothing was submitted yet"
 def weight_receipts(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
 ) -> dg.MaterializeResult[None]:
-    rows = store.weight_ledger.recent(get_settings().netuid, chain.identity())
+    recent = store.weight_ledger.recent(get_settings().netuid, chain.identity())
+    rows = [row for row in recent if row.state is not SubmissionState.NOT_DUE]  # of that the chain holds nothing
     if not rows:
         return dg.MaterializeResult(metadata={"state": NOTHING})
     try:
@@ -59,7 +61,8 @@ def weight_receipts(
 
 
 @dg.asset_check(
-    asset=weight_receipts, description="The weights that were submitted are on the chain, or committed to it."
+    asset=weight_receipts,
+    description="The weights that were submitted are on the chain, committed to it, or in a block that will be final.",
 )
 def weights_on_chain(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.AssetCheckResult:
     return told(store, chain, "receipts")

@@ -14,10 +14,8 @@ from loosh_pipeline.policy.checks import unmet
 from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.weight_frames import weights_frame
-from loosh_pipeline.weight_setting import set_weights, utc_now
+from loosh_pipeline.weight_setting import RATE_LIMITED, set_weights, utc_now
 from resources.store import Store, preview, written
-
-RATE_LIMITED = "rate_limited"
 
 
 @dg.asset(
@@ -65,9 +63,9 @@ def _skipped(context: dg.AssetExecutionContext, not_yet: NotYet) -> dg.Materiali
 
 def _told(context: dg.AssetExecutionContext, store: Store, row: SubmissionRow) -> dg.MaterializeResult[None]:
     table, plan = store.save_submission(row), row.plan
+    if row.state is SubmissionState.NOT_DUE:
+        return _skipped(context, NotYet(RATE_LIMITED, row.reason))
     if row.state is SubmissionState.REFUSED:
-        if row.error_code == RATE_LIMITED:
-            return _skipped(context, NotYet(RATE_LIMITED, row.reason))
         raise dg.Failure(
             f"the chain refused the weights: {row.reason}",
             metadata=written(table),

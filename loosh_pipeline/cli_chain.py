@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -71,9 +72,16 @@ def serve(
 ) -> None:
     """Announce on chain where this validator is reached; to be repeated when address or port change."""
     from loosh_pipeline.chain.process import ProcessChain
+    from loosh_pipeline.store.inbox import Inbox
+    from loosh_pipeline.store.leases import Leases
+    from loosh_pipeline.store.submissions import LEASE
+    from loosh_pipeline.weight_setting import lease_length, utc_now
 
     settings = get_settings()
-    announce(ProcessChain(settings), settings, ip, port or settings.api_port)
+    leases = Leases(Inbox.open(settings.inbox_url).engine)
+    # Signed at the same time, this and weights would have the same nonce, and one of the two be refused.
+    with leases.held(LEASE, f"loosh chain serve ({os.getpid()})", lease_length(settings), utc_now):
+        announce(ProcessChain(settings), settings, ip, port or settings.api_port)
 
 
 def announce(chain: Chain, settings: Settings, ip: str, port: int) -> None:

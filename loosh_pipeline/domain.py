@@ -143,6 +143,9 @@ class Metagraph:
     """Stake below which a validator may not set weights."""
     block_time: datetime | None = None
     """When the block was made, by the chain's own clock; None where it was not read."""
+    owner_hotkey: Hotkey | None = None
+    owner_coldkey: Coldkey | None = None
+    """The subnet owner's keys, whose neurons need no validator permit; None where they were not read."""
 
     def by_hotkey(self) -> dict[Hotkey, Neuron]:
         return {neuron.hotkey: neuron for neuron in self.neurons}
@@ -338,7 +341,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class ObservedWeights:
-    """The weight row of one validator as the chain holds it at `block`. Shares sum to 1 unless empty.
+    """The weight row of one validator as the chain holds it at `block`, which is final. Shares sum to 1 unless empty.
 
     `hotkeys` and `registered`: who holds each slot of the subnet at that block, and since when; empty for one that is
     not registered itself.
@@ -350,7 +353,9 @@ class ObservedWeights:
     last_update: Block
     weights: Mapping[Uid, float]
     epoch: int = 0
-    last_epoch_block: Block = Block(0)
-    commits: tuple[Commit, ...] = ()
+    reveal_period_epochs: int = 0
+    """Epochs after which a commit is revealed, now; 0 where that was not read."""
+    commits: tuple[Commit, ...] | None = ()
+    """What waits to be revealed; None where the chain's runtime does not say."""
     hotkeys: Mapping[Uid, Hotkey] = field(default_factory=dict)
     registered: Mapping[Uid, Block] = field(default_factory=dict)

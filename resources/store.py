@@ -50,7 +50,7 @@ from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 from loosh_pipeline.store.weighing import view_at
 from loosh_pipeline.store.weight_frames import write_submission
-from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, utc_now
+from loosh_pipeline.weight_setting import Desk, lease_length, utc_now
 
 INLINE_CHARS = 1000
 """Markdown longer than this is not shown in place by the Dagster UI."""
@@ -154,12 +154,8 @@ class Store:
     @contextmanager
     def desk(self, chain: Chain, holder: str) -> Iterator[Desk]:
         """The right to set weights and to record what became of them. Raises `NotTheWriter` while another has it."""
-        leases = Leases(self.inbox.engine)
-        lease = leases.take(LEASE, holder, utc_now(), LEASE_LENGTH)
-        try:
+        with Leases(self.inbox.engine).held(LEASE, holder, lease_length(self._settings), utc_now) as lease:
             yield Desk(chain, self.weight_ledger, lease, self.save_submission)
-        finally:
-            leases.release(lease, utc_now())
 
     def save_submission(self, row: SubmissionRow) -> WrittenTable:
         return write_submission(self.tables, row)

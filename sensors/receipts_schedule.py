@@ -14,6 +14,8 @@ from sensors.jobs import held_up, read_receipts, set_weights
 
 PAUSE_AFTER_FAILURE = timedelta(minutes=5)
 """A chain that is away for hours must not fill the history with failed runs."""
+FIRST_LOOK = timedelta(seconds=45)
+"""A block is final after that, and what broke off is on the chain or not."""
 BETWEEN_LOOKS = timedelta(minutes=2)
 WHILE_COMMITTED = timedelta(minutes=10)
 """A commit is revealed an epoch later, 72 minutes at the usual tempo."""
@@ -21,9 +23,9 @@ WHILE_COMMITTED = timedelta(minutes=10)
 
 @dg.schedule(
     job=read_receipts,
-    cron_schedule="*/3 * * * *",
+    cron_schedule="* * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every three minutes: reads the newest submission back from the chain while it is not decided.",
+    description="Every minute: reads submissions back from the chain when one is undecided and due to be looked at.",
 )
 def receipts_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
@@ -47,7 +49,9 @@ def receipts_schedule(
 def _nothing_to_read(row: SubmissionRow) -> str | None:
     if not row.is_open:
         return f"the weights of block {row.plan.block} are {row.state}: {row.reason}"
-    pause = WHILE_COMMITTED if row.state is SubmissionState.COMMITTED else BETWEEN_LOOKS
+    pause = FIRST_LOOK if row.seen_at == row.changed_at else BETWEEN_LOOKS
+    if row.state is SubmissionState.COMMITTED:
+        pause = WHILE_COMMITTED
     ago = utc_now() - row.seen_at
     if ago >= pause:
         return None

@@ -24,7 +24,7 @@ from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.spec_versions import SpecVersions
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables
-from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, set_weights
+from loosh_pipeline.weight_setting import Desk, lease_length, set_weights
 from tests.builders import metagraph, neuron
 
 
@@ -86,7 +86,7 @@ def test_the_status_says_how_the_validator_stands(chain: FakeChain, own: Hotkey)
 def test_and_shows_it_to_people_with_what_to_do(chain: FakeChain, own: Hotkey, settings: Settings) -> None:
     engine = Inbox.open(get_settings().inbox_url).engine
     now = datetime.now(UTC)
-    lease = Leases(engine).take(LEASE, "test", now, LEASE_LENGTH)
+    lease = Leases(engine).take(LEASE, "test", now, lease_length(settings))
     desk = Desk(chain, Submissions(engine), lease, keep=lambda _row: None)
     proposal = Proposal(now, Block(100), Mode.NORMAL, "robust", "lookback", 1, {Hotkey("hotkey-1"): 1.0})
     chain.refuse("not_authorized", "no permit [bold]here[/]")
@@ -186,3 +186,21 @@ def test_who_is_not_registered_or_refused_is_told(chain: FakeChain) -> None:
     chain.metagraph = replace(chain.metagraph, neurons=chain.metagraph.neurons[1:])
     with pytest.raises(ConfigError, match=r"is not registered on subnet 78; register it with `btcli` first"):
         announced(chain, "9.9.9.9")
+
+
+def test_beside_a_submission_of_weights_nothing_is_announced(chain: FakeChain, settings: Settings) -> None:
+    """Both would be signed with the same nonce."""
+    engine = Inbox.open(get_settings().inbox_url).engine
+    with Leases(engine).held(LEASE, "run 7", lease_length(settings), lambda: datetime.now(UTC)):
+        result = run("serve", "--ip", "9.9.9.9")
+    assert result.exit_code != 0
+    assert "run 7 writes weights until" in result.output
+    assert chain.calls == []
+    assert run("serve", "--ip", "9.9.9.9").exit_code == 0
+    engine.dispose()
+
+
+def test_the_lease_is_longer_than_everything_done_under_it() -> None:
+    usual, patient = (lease_length(Settings(_env_file=None, chain_timeout_s=s)) for s in (30.0, 150.0))
+    assert usual.total_seconds() == 3 * 30 + 30 + 6 * 30 + 60
+    assert patient.total_seconds() == 3 * 40 + 150 + 6 * 30 + 60

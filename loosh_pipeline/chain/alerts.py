@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from loosh_pipeline.chain.records import SpecChange, SubmissionRow, SubmissionState
+from loosh_pipeline.chain.readiness import has_permit
+from loosh_pipeline.chain.records import OPEN, SpecChange, SubmissionRow, SubmissionState
 from loosh_pipeline.domain import Coldkey, Hotkey, Metagraph, Mode, Neuron
 from loosh_pipeline.policy.modes import mode_of
 
@@ -132,7 +133,7 @@ def _of_the_neuron(standing: Standing) -> Iterator[Alert]:
             "register the hotkey with `btcli`, from the machine that holds the coldkey",
         )
         return
-    if not own.validator_permit:
+    if not has_permit(subnet, own):
         yield Alert(
             "no_permit",
             "chain",
@@ -169,8 +170,14 @@ def _of_weights(standing: Standing) -> Iterator[Alert]:
             f"no weights for {since} blocks; WEIGHTS_INTERVAL_BLOCKS is {standing.interval_blocks}",
             "the skip reason of weights_schedule and the newest run of set_weights say what holds them up",
         )
-    newest = standing.rows[0] if standing.rows else None
-    if newest is None or newest.state is not SubmissionState.OBSERVED or newest.commit_reveal:
+    yield from _of_others(standing, own)
+
+
+def _of_others(standing: Standing, own: Neuron) -> Iterator[Alert]:
+    """Under commit-reveal too: there `last_update` moves at commits alone."""
+    sent = (row for row in standing.rows if row.state is not SubmissionState.NOT_DUE)
+    newest = next(sent, None)
+    if newest is None or newest.state not in (SubmissionState.OBSERVED, SubmissionState.COMMITTED):
         return
     if newest.included_block is not None and own.last_update > newest.included_block:
         yield Alert(
@@ -181,6 +188,7 @@ def _of_weights(standing: Standing) -> Iterator[Alert]:
         )
 
 
+_UNDER_WAY = (OPEN - {SubmissionState.UNKNOWN}) | {SubmissionState.NOT_DUE}
 _ACTIONS = {
     SubmissionState.MISSING: "stop any other validator that uses this hotkey; the next weights follow at the interval",
     SubmissionState.REFUSED: "the text names the chain's rule that it broke; it is tried again by itself",
@@ -191,9 +199,8 @@ _ACTIONS = {
 
 
 def _of_the_newest(standing: Standing) -> Iterator[Alert]:
-    """Of the newest submission, or while that is only committed, of the newest that the chain has decided on."""
-    decided = (row for row in standing.rows if row.state is not SubmissionState.COMMITTED)
-    row = next(decided, None)
+    """Of the newest submission, or while that takes its course, of the newest that the chain has decided on."""
+    row = next((row for row in standing.rows if row.state not in _UNDER_WAY), None)
     if row is None or (action := _ACTIONS.get(row.state)) is None:
         return
     text = f"the weights of block {row.plan.block} are {row.state}: {row.reason}"

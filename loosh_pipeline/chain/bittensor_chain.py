@@ -34,6 +34,8 @@ T = TypeVar("T")
 RAO_PER_TAO = 10**9
 _POOL_REFUSALS = frozenset(range(1000, 1100)) - {1013}
 """JSON-RPC codes with which a node refuses a transaction; 1013 says that it holds the same one already."""
+_LOW_PRIORITY = 1014
+"""It holds another one of this nonce. The SDK calls that `rate_limited`, like what is not due yet."""
 _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
     "SubnetEpochConsensus": None,  # Yuma, the only consensus of runtimes without the choice
     "MaxWeightsLimit": None,  # no limit
@@ -275,10 +277,9 @@ async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submis
     except Exception as error:
         if not refused_by_pool(error):
             raise
-        refusal = bittensor.ChainError(str(error))
-        return Submission(
-            False, None, signed.extrinsic_hash, commit_reveal, refusal.code.value, str(error), reveal_round
-        )
+        of_priority = _node_code(error) == _LOW_PRIORITY
+        refusal = "low_priority" if of_priority else bittensor.ChainError(str(error)).code.value
+        return Submission(False, None, signed.extrinsic_hash, commit_reveal, refusal, str(error), reveal_round)
     code, message = (None, None) if report.is_success else _dispatch_error(report.error_message)
     return Submission(
         success=bool(report.is_success),
@@ -293,9 +294,15 @@ async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submis
 
 def refused_by_pool(error: Exception) -> bool:
     """Whether a node answered that it did not take the transaction, so that it is certainly not submitted."""
+    return _node_code(error) in _POOL_REFUSALS
+
+
+def _node_code(error: Exception) -> int | None:
+    """The JSON-RPC code of a node's answer; None for an error that is none."""
     payload = getattr(error, "payload", None)
     answer = payload.get("error") if isinstance(payload, dict) else None
-    return isinstance(answer, dict) and answer.get("code") in _POOL_REFUSALS
+    code = answer.get("code") if isinstance(answer, dict) else None
+    return code if isinstance(code, int) else None
 
 
 def _dispatch_error(error: Any) -> tuple[str, str]:

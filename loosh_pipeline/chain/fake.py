@@ -25,7 +25,8 @@ class FakeChain:
 
     A successful submission moves `last_update` and shows in `observe`; with commit-reveal it shows after `reveal`.
     `fail("snapshot", error)` makes the next call of that operation raise (`fail("sending", error)`: only once it was
-    signed); `refuse(code, message)` makes the next submission come back refused. `epoch` and `sealed` may be set.
+    signed); `refuse(code, message)` makes the next submission come back refused. `epoch` and `sealed`, the
+    commits that wait, may be set.
     """
 
     def __init__(self, metagraph: Metagraph, hotkey: Hotkey) -> None:
@@ -37,7 +38,7 @@ class FakeChain:
         self._refusals: deque[tuple[str, str]] = deque()
         self._rows: dict[Hotkey, WeightPlan] = {}
         self.epoch = 0
-        self.sealed: tuple[WeightPlan, Commit] | None = None
+        self.sealed: list[tuple[WeightPlan, Commit]] = []
 
     def fail(self, operation: str, error: Exception) -> None:
         if operation != "sending" and not hasattr(self, operation):
@@ -52,10 +53,10 @@ class FakeChain:
         self.metagraph = replace(self.metagraph, block=Block(self.metagraph.block + blocks))
 
     def reveal(self) -> None:
-        """Open the last commit, as the chain does when its round has come."""
-        if self.sealed is None:
+        """Open every commit in turn, as the chain does when their rounds have come."""
+        if not self.sealed:
             raise ValueError("there is no commit to reveal")
-        (self._rows[self.hotkey], _), self.sealed = self.sealed, None
+        (self._rows[self.hotkey], _), self.sealed = self.sealed[-1], []
 
     def snapshot(self, netuid: int) -> Metagraph:
         self._enter("snapshot", netuid)
@@ -79,7 +80,7 @@ class FakeChain:
         """Put weights into the next block, whoever sent them."""
         self.advance(1)
         block = self.metagraph.block
-        self.sealed = plan, Commit(self.epoch, block, reveal_round or 0)
+        self.sealed.append((plan, Commit(self.epoch, block, reveal_round or 0)))
         if not self.metagraph.commit_reveal:
             self.reveal()
         neurons = tuple(
@@ -102,7 +103,7 @@ class FakeChain:
             last_update=Block(0) if neuron is None else neuron.last_update,
             weights={uid: value / total for uid, value in row.items()},
             epoch=self.epoch,
-            commits=() if self.sealed is None else (self.sealed[1],),
+            commits=tuple(commit for _, commit in self.sealed),
             hotkeys={each.uid: each.hotkey for each in self.metagraph.neurons},
             registered={each.uid: each.registered_block for each in self.metagraph.neurons},
         )

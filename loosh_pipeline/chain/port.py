@@ -34,7 +34,7 @@ class Chain(Protocol):
         ...
 
     def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
-        """The weight row of a validator as the chain holds it now, what it committed to, and who holds which slot."""
+        """The weight row of a validator, what it committed to, and who holds which slot, at the newest final block."""
         ...
 
     def serve_axon(self, netuid: int, ip: str, port: int) -> Submission:

@@ -50,7 +50,7 @@ class ProcessChain:
         return metagraph
 
     def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
-        request = replace(self._request(plan.netuid), plan=plan)
+        request = replace(self._request(plan.netuid), plan=replace(plan, dropped={}))
         submission: Submission = self._run("submit_weights", request, before_sending)
         return submission
 

@@ -39,7 +39,7 @@ def not_ready(
     where = f"subnet {subnet.netuid} at block {subnet.block}"
     if own is None:
         return NotYet("not_registered", f"{own_hotkey} is not registered on {where}")
-    if not own.validator_permit:
+    if not has_permit(subnet, own):
         return NotYet("no_permit", f"{own_hotkey} (uid {own.uid}) has no validator permit on {where}")
     if own.stake < subnet.stake_threshold:
         return NotYet(
@@ -47,8 +47,15 @@ def not_ready(
             f"{own_hotkey} (uid {own.uid}) has a stake of {own.stake:.9g} on {where}; {subnet.stake_threshold:.9g} is "
             "the least with which weights may be set",
         )
+    rows = [row for row in rows if row.state is not SubmissionState.NOT_DUE]
     interval = interval_blocks if mode is Mode.NORMAL else 0
     return _may_still_land(subnet, own, rows) or _too_soon(subnet, own, interval, rows) or _paused(subnet, rows)
+
+
+def has_permit(subnet: Metagraph, own: Neuron) -> bool:
+    """Whether a neuron may set weights as validators do: with a permit, or as the subnet's owner."""
+    is_owners = own.hotkey == subnet.owner_hotkey or own.coldkey == subnet.owner_coldkey
+    return own.validator_permit or is_owners
 
 
 def is_dead(row: SubmissionRow, block: Block) -> bool:

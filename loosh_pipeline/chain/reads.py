@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,10 @@ from loosh_pipeline.errors import ChainError, StaleChain
 
 RAO_PER_TAO = 10**9
 PALLET = "SubtensorModule"
+_SKEW = (ValueError, LookupError, TypeError)
+"""What comes of storage that this runtime has not, or has in another shape."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ async def read_subnet(at: Head, netuid: int) -> Metagraph:
         max_weight_share=int(graph["max_weights_limit"]) / U16_MAX,
         stake_threshold=int(threshold) / RAO_PER_TAO,
         block_time=at.made_at,
+        owner_hotkey=Hotkey(str(graph["owner_hotkey"])),
+        owner_coldkey=Coldkey(str(graph["owner_coldkey"])),
     )
 
 
@@ -123,18 +130,23 @@ def axon_ip(axon: Mapping[str, Any]) -> str | None:
         return None  # anybody may announce anything; one bad entry must not hide the others
 
 
-async def read_weights(at: Head, netuid: int, hotkey: Hotkey) -> ObservedWeights:
+async def finalized(at: Head) -> Head:
+    """The newest final block of the node: no reorganisation takes back what is concluded there."""
+    return replace(at, block_hash=await at.substrate.block_hash(await at.substrate.finalized_block_number()))
+
+
+async def read_weights(head: Head, netuid: int, hotkey: Hotkey) -> ObservedWeights:
+    at = await finalized(head)
     number, uid = await asyncio.gather(at.number(), at.read("Uids", netuid, hotkey))
     if uid is None:
         return ObservedWeights(hotkey, None, number, Block(0), {})
-    row, last_update, count, epoch_block = await asyncio.gather(
+    row, last_update, count = await asyncio.gather(
         at.read("Weights", netuid, uid),
         at.read("LastUpdate", netuid),
         at.read("SubnetworkN", netuid),
-        at.read("LastEpochBlock", netuid),
     )
     slots = [Uid(slot) for slot in range(int(count))]
-    keys, registered, (epoch, commits) = await asyncio.gather(
+    keys, registered, (epoch, period, commits) = await asyncio.gather(
         at.read_each("Keys", [[netuid, slot] for slot in slots]),
         at.read_each("BlockAtRegistration", [[netuid, slot] for slot in slots]),
         _commits(at, netuid, hotkey),
@@ -147,21 +159,32 @@ async def read_weights(at: Head, netuid: int, hotkey: Hotkey) -> ObservedWeights
         last_update=Block(int(last_update[uid])),
         weights={Uid(int(dest)): int(weight) / total for dest, weight in row if weight},
         epoch=epoch,
-        last_epoch_block=Block(int(epoch_block)),
+        reveal_period_epochs=period,
         commits=commits,
         hotkeys={slot: Hotkey(str(key)) for slot, key in zip(slots, keys, strict=True)},
         registered={slot: Block(int(block or 0)) for slot, block in zip(slots, registered, strict=True)},
     )
 
 
-async def _commits(at: Head, netuid: int, hotkey: Hotkey) -> tuple[int, tuple[Commit, ...]]:
-    """The epoch, and what a hotkey committed to and the chain lists as not revealed yet."""
-    epoch, period = await asyncio.gather(at.read("SubnetEpochIndex", netuid), at.read("RevealPeriodEpochs", netuid))
-    epochs = range(max(0, int(epoch) - int(period) - 1), int(epoch) + 1)
-    found = await at.read_each("TimelockedWeightCommits", [[netuid, each] for each in epochs])
-    return int(epoch), tuple(
-        Commit(each, Block(int(block)), int(reveal_round))
-        for each, listed in zip(epochs, found, strict=True)
-        for committer, block, _, reveal_round in listed or ()
-        if committer == hotkey
-    )
+async def _commits(at: Head, netuid: int, hotkey: Hotkey) -> tuple[int, int, tuple[Commit, ...] | None]:
+    """The epoch, the reveal period, and what a hotkey committed to and the chain lists as not revealed yet.
+
+    Zeros and None on a runtime that keeps them otherwise: that must not keep plain weights from being read.
+    """
+    try:
+        epoch, period = await asyncio.gather(at.read("SubnetEpochIndex", netuid), at.read("RevealPeriodEpochs", netuid))
+        epochs = range(max(0, int(epoch) - int(period) - 1), int(epoch) + 1)
+        found = await at.read_each("TimelockedWeightCommits", [[netuid, each] for each in epochs])
+        return (
+            int(epoch),
+            int(period),
+            tuple(
+                Commit(each, Block(int(block)), int(reveal_round))
+                for each, listed in zip(epochs, found, strict=True)
+                for committer, block, _, reveal_round in listed or ()
+                if committer == hotkey
+            ),
+        )
+    except _SKEW as skew:  # what a node's troubles raise is of other kinds
+        log.warning("commits to weights cannot be read from this runtime (%s: %s)", type(skew).__name__, skew)
+        return 0, 0, None

@@ -4,7 +4,7 @@ planned ─▶ sending ─▶ included ─▶ observed                       pla
    │          │  │        └─────▶ committed ─▶ observed          commit-reveal
    │          │  └▶ unknown ─▶ (any of these, when the chain has been read)
    ▼          ▼
-expired    refused                    and, from where it went wrong: missing, expired, unrevealed
+expired    refused, not_due           and, from where it went wrong: missing, expired, unrevealed, unregistered
 """
 
 from __future__ import annotations
@@ -34,12 +34,16 @@ class SubmissionState(StrEnum):
     MISSING = "missing"
     """It was included, and the row is another."""
     REFUSED = "refused"
+    NOT_DUE = "not_due"
+    """The chain's rate limit had not passed, by its own word: nothing was included, and nothing went wrong."""
     EXPIRED = "expired"
     """It was not included and never can be."""
     UNREVEALED = "unrevealed"
     """The epoch in which the chain was to reveal the commit is over, and the row does not show it."""
     SUPERSEDED = "superseded"
-    """A later commit of ours was revealed as well, so that the row says nothing of this one."""
+    """The row shows later weights of ours, so that it says nothing of these."""
+    UNREGISTERED = "unregistered"
+    """Its hotkey lost its slot, and the row went with it."""
 
 
 OPEN = frozenset(
@@ -52,17 +56,21 @@ OPEN = frozenset(
     }
 )
 """States that the chain has yet to decide."""
+NEVER_IN = frozenset(
+    {SubmissionState.PLANNED, SubmissionState.REFUSED, SubmissionState.NOT_DUE, SubmissionState.EXPIRED}
+)
+"""States of what is in no block."""
+_NOT_INCLUDED = frozenset({SubmissionState.REFUSED, SubmissionState.EXPIRED})
 FAILED = frozenset(
     {SubmissionState.MISSING, SubmissionState.REFUSED, SubmissionState.EXPIRED, SubmissionState.UNREVEALED}
 )
-_NOT_INCLUDED = frozenset({SubmissionState.REFUSED, SubmissionState.EXPIRED})
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionRow:
     """One submission. `dies_at`: from that block on it cannot be included; None when nothing was signed.
 
-    `seen_block` is the chain's head when the state was last changed or confirmed, `reason` what was seen.
+    `seen_block` is the block at which the state was last changed or confirmed, `reason` what was seen.
     """
 
     id: int
@@ -87,7 +95,9 @@ class SubmissionRow:
 
     @property
     def is_open(self) -> bool:
-        return self.state in OPEN
+        """Whether the chain has yet to decide; what failed within a block is decided once that block is final."""
+        failed_in = self.included_block if self.state is SubmissionState.REFUSED else None
+        return self.state in OPEN or (failed_in is not None and self.seen_block <= failed_in)
 
     def submission(self) -> Submission:
         """What the chain said to it, as far as it is known."""

@@ -107,11 +107,12 @@ def matches(plan: WeightPlan, observed: ObservedWeights, ignoring: frozenset[Uid
 
     The chain may rescale a row once more, which moves each of its n entries by at most 1 in a row whose sum S is at
     least 65535; a share s then moves by at most (1 + n s) / S. That is the tolerance. Without the uids `ignoring`,
-    whose weights the chain took out when their slots changed hands, S is that of the others.
+    whose weights the chain took out when their slots changed hands, S is that of the others; without all, nothing is
+    left to go by.
     """
     expected = {uid: value for uid, value in quantize(plan.weights).items() if uid not in ignoring}
     shown = {uid: share for uid, share in observed.weights.items() if uid not in ignoring}
-    if expected.keys() != shown.keys():
+    if not expected or expected.keys() != shown.keys():
         return False
     total, count, seen = sum(expected.values()), len(expected), math.fsum(shown.values())
     least = U16_MAX if total >= U16_MAX else max(total - count, 1)

@@ -79,6 +79,8 @@ METAGRAPH: Mapping[str, Any] = {
     "max_weight_share": pl.Float64,
     "stake_threshold": pl.Float64,
     "block_time": UTC_MS,
+    "owner_hotkey": pl.String,
+    "owner_coldkey": pl.String,
 }
 
 NETWORK_VIEW: Mapping[str, Any] = {

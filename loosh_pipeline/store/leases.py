@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.store.schema import leases
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,21 @@ class Leases:
                     "if it was killed, the next one takes over then"
                 )
         return Lease(name, holder, int(fence), until)
+
+    @contextmanager
+    def held(self, name: str, holder: str, length: timedelta, clock: Callable[[], datetime]) -> Iterator[Lease]:
+        """Take it, and give it back at the end. Raises `NotTheWriter` while somebody else holds it."""
+        lease = self.take(name, holder, clock(), length)
+        try:
+            yield lease
+        except BaseException:
+            # What went wrong is told, not that the lease could not be given back: it expires by itself.
+            try:
+                self.release(lease, clock())
+            except SQLAlchemyError:
+                log.exception("the lease %s could not be given back; it expires at %s", name, lease.expires_at)
+            raise
+        self.release(lease, clock())
 
     def release(self, lease: Lease, now: datetime) -> None:
         """Give it back; nothing when somebody has taken it over."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, insert, select, update
 
-from loosh_pipeline.chain.records import SubmissionRow, SubmissionState, plan_digest
+from loosh_pipeline.chain.records import OPEN, SubmissionRow, SubmissionState, plan_digest
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, Uid, WeightPlan
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.leases import Lease, still_ours
@@ -61,13 +61,12 @@ class Submissions:
             return _row(connection.execute(statement).one())
 
     def recent(self, netuid: int, hotkey: Hotkey, limit: int = 10) -> Sequence[SubmissionRow]:
-        """What this hotkey submitted last, newest first."""
-        query = (
-            select(submissions)
-            .where(submissions.c.netuid == netuid, submissions.c.hotkey == hotkey)
-            .order_by(submissions.c.id.desc())
-            .limit(limit)
-        )
+        """What this hotkey submitted last, and whatever is undecided of what it submitted before; newest first."""
+        own = submissions.c.netuid == netuid, submissions.c.hotkey == hotkey
+        newest_first = submissions.c.id.desc()
+        last = select(submissions.c.id).where(*own).order_by(newest_first).limit(limit)
+        chosen = submissions.c.id.in_(last) | submissions.c.state.in_(OPEN)
+        query = select(submissions).where(*own, chosen).order_by(newest_first)
         with reading(self._engine) as connection:
             return [_row(row) for row in connection.execute(query)]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.readiness import FIRST_RETRY_BLOCKS, REORG_BLOCKS
-from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.chain.weights import matches
 from loosh_pipeline.domain import Block, Emission, Hotkey, Outcome, RuleAct
 from loosh_pipeline.errors import ChainError, ConfigError, NotSubmitted
@@ -18,6 +19,8 @@ from loosh_pipeline.policy.checks import CHECKS
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_of
+from loosh_pipeline.store.leases import Lease, Leases
+from loosh_pipeline.store.submissions import LEASE, Submissions
 from tests.world import World, failure_of, metadata_of
 
 
@@ -217,6 +220,88 @@ def test_the_chains_own_word_on_the_rate_limit_is_a_skip(world: World) -> None:
     result = world.set_weights()
     assert result.success
     assert metadata_of(result, "weights")["code"] == "rate_limited"
+    assert metadata_of(result, "weight_receipts")["state"] == "nothing was submitted yet"
+    assert checks_of(result)["weights_on_chain"] is True, "it is no alert"
+    assert newest(world).state == "not_due"
+    assert metadata_of(world.set_weights(), "weight_receipts")["state"] == "observed", "and no failure to wait after"
+
+
+@pytest.mark.parametrize("cut_off", [ERA_BLOCKS + REORG_BLOCKS, ERA_BLOCKS])
+def test_a_row_that_can_never_be_read_holds_weights_up_only_while_it_may_still_land(world: World, cut_off: int) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.fail("sending", ChainError("lost"))
+    world.set_weights(raise_on_error=False)
+    world.chain.advance(cut_off)
+    world.chain.fail("observe", ChainError("there is no storage Weights"))
+    dead = cut_off > ERA_BLOCKS
+    result = world.set_weights(raise_on_error=False)
+    assert result.success is dead
+    assert newest(world).state == ("expired" if dead else "unknown")
+    if dead:
+        assert metadata_of(result, "weights")["code"] == "retry_later"
+        world.chain.advance(FIRST_RETRY_BLOCKS)
+        assert metadata_of(world.set_weights(), "weight_receipts")["state"] == "observed"
+
+
+def test_weights_that_landed_and_can_never_be_read_hold_nothing_up(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.fail("observe", ChainError("there is no storage Weights"))
+    world.set_weights(raise_on_error=False)
+    assert newest(world).state == "included"
+    world.chain.advance(ERA_BLOCKS + REORG_BLOCKS)
+    world.chain.fail("observe", ChainError("there is no storage Weights"))
+    assert world.set_weights().success
+    assert len(world.chain.submitted) == 2
+    rows = world.store.weight_ledger.recent(78, world.chain.hotkey)
+    assert [row.state for row in rows] == ["observed", "observed"]
+
+
+def overtaken_at(world: World, monkeypatch: pytest.MonkeyPatch, state: SubmissionState) -> None:
+    """Let another writer take the lease just before a submission is recorded as in this state."""
+    move = Submissions.move
+
+    def after_another(
+        self: Submissions, lease: Lease, row: SubmissionRow, to: SubmissionState, *args: Any, **facts: Any
+    ) -> SubmissionRow:
+        if to is state:
+            later = datetime.now(UTC) + timedelta(days=1)
+            Leases(world.store.inbox.engine).take(LEASE, "another", later, timedelta(minutes=5))
+        return move(self, lease, row, to, *args, **facts)
+
+    monkeypatch.setattr(Submissions, "move", after_another)
+
+
+def test_who_is_overtaken_after_sending_says_that_weights_were_sent_w_25(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    overtaken_at(world, monkeypatch, SubmissionState.INCLUDED)
+    said = failure_of(world.set_weights(raise_on_error=False))
+    assert "weights were sent (0x" in said
+    assert "was overtaken" in said
+    assert newest(world).state == "sending"
+    assert world.store.tables.latest("weights") is None, "the record is another's now"
+
+
+def test_who_is_overtaken_before_sending_sends_nothing_w_25(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    overtaken_at(world, monkeypatch, SubmissionState.SENDING)
+    assert metadata_of(world.set_weights(), "weights")["code"] == "another_writer"
+    assert world.chain.submitted == []
+    assert newest(world).state == "planned"
+
+
+@pytest.mark.parametrize("state", [SubmissionState.UNKNOWN, None])
+def test_what_goes_wrong_afterwards_does_not_hide_why_sending_broke_off(
+    world: World, monkeypatch: pytest.MonkeyPatch, state: SubmissionState | None
+) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.fail("sending", ChainError("the node is gone"))
+    if state is None:
+        monkeypatch.setattr("resources.store.write_submission", lambda *_: 1 / 0)
+    else:
+        overtaken_at(world, monkeypatch, state)
+    assert "the node is gone" in failure_of(world.set_weights(raise_on_error=False))
 
 
 def test_another_writer_is_waited_for_w_25(world: World) -> None:
@@ -300,12 +385,30 @@ def test_a_commit_that_is_not_revealed_is_an_alert_and_is_tried_again(world: Wor
 
 def test_commits_may_overlap_and_each_is_followed_to_its_end(world: World) -> None:
     world.chain.metagraph = replace(world.chain.metagraph, commit_reveal=True)
-    world.store_round("c-1", {"hotkey-1": True})
+    world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True})
     world.set_weights()
     world.chain.advance(10)
+    world.store_round("c-2", {"hotkey-1": True, "hotkey-2": True, "hotkey-3": True})
     world.set_weights()
-    rows = world.store.weight_ledger.recent(78, world.chain.hotkey)
-    assert [row.state for row in rows] == ["committed", "superseded"], "the chain in memory lists the newest only"
+    assert states(world) == ["committed", "committed"]
+    world.chain.reveal()
+    world.set_weights("weight_receipts")
+    assert states(world) == ["observed", "superseded"]
+
+
+def test_commits_that_overlap_and_are_never_revealed_are_told_one_by_one(world: World) -> None:
+    world.chain.metagraph = replace(world.chain.metagraph, commit_reveal=True, reveal_period_epochs=3)
+    world.store_round("c-1", {"hotkey-1": True})
+    for world.chain.epoch in range(5):
+        world.chain.sealed = [each for each in world.chain.sealed if each[1].epoch >= world.chain.epoch - 3]
+        result = world.set_weights()
+        world.chain.advance(10)
+    assert states(world) == ["committed"] * 4 + ["unrevealed"]
+    assert warnings_of(result, "weights_on_chain") == {"weights_unrevealed"}
+
+
+def states(world: World) -> list[str]:
+    return [row.state.value for row in world.store.weight_ledger.recent(78, world.chain.hotkey)]
 
 
 def test_the_same_weights_as_before_are_not_taken_for_revealed(world: World) -> None:

@@ -22,7 +22,7 @@ from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.weight_frames import write_submission
-from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, review, set_weights
+from loosh_pipeline.weight_setting import Desk, lease_length, review, set_weights
 
 
 class Clock:
@@ -74,11 +74,13 @@ class Bench:
     def desk(self) -> Iterator[Desk]:
         """The next writer's, once the lease of the killed one has expired."""
 
+        length = lease_length(self.settings)
+
         def later() -> datetime:
-            return datetime.now(UTC) + 2 * LEASE_LENGTH
+            return datetime.now(UTC) + 2 * length
 
         engine = Inbox.open(self.settings.inbox_url).engine
-        lease = Leases(engine).take(LEASE, "the next", later(), LEASE_LENGTH)
+        lease = Leases(engine).take(LEASE, "the next", later(), length)
         yield Desk(self.chain, Submissions(engine), lease, lambda row: write_submission(self.tables, row), later)
         engine.dispose()
 

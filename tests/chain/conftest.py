@@ -119,9 +119,29 @@ def ticking(serve_devnet: Callable[..., Any]) -> Iterator[tuple[ServedChain, Clo
             clock.end()
 
 
+@pytest.fixture(scope="module")
+def ticking_late(serve_devnet: Callable[..., Any]) -> Iterator[tuple[ServedChain, Clock]]:
+    """Blocks are final when eight more are made."""
+    with serve_devnet(block_time_s=0, rate_limit_blocks=0, finality_lag_blocks=8) as served:
+        served.chain.tick(9)
+        clock = Clock(served.chain.tick)
+        try:
+            yield served, clock
+        finally:
+            clock.end()
+
+
+@pytest.fixture
+def late_bench(ticking_late: tuple[ServedChain, Clock], tmp_path: Path) -> Bench:
+    return benched(*ticking_late, tmp_path)
+
+
 @pytest.fixture
 def bench(ticking: tuple[ServedChain, Clock], tmp_path: Path) -> Bench:
-    served, clock = ticking
+    return benched(*ticking, tmp_path)
+
+
+def benched(served: ServedChain, clock: Clock, tmp_path: Path) -> Bench:
     clock.running.set()
     settings = served.settings(loosh_home=tmp_path / "loosh")
     Inbox.open(settings.inbox_url).engine.dispose()

@@ -24,7 +24,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.submissions import LEASE, Submissions
-from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, review, set_weights, utc_now
+from loosh_pipeline.weight_setting import Desk, lease_length, review, set_weights, utc_now
 from tests.chain.conftest import ServedChain
 
 FAST = {"block_time_s": 0.05, "rate_limit_blocks": 0}
@@ -112,6 +112,35 @@ def test_the_slots_of_everybody_are_read(served: ServedChain) -> None:
     assert recycled(plan, observed) == frozenset()
 
 
+def test_the_owner_of_the_subnet_is_read(served: ServedChain) -> None:
+    chain = adapter(served.settings())
+    subnet = chain.snapshot(78)
+    own = subnet.by_hotkey()[chain.identity()]
+    assert (subnet.owner_hotkey, subnet.owner_coldkey) == (own.hotkey, own.coldkey)
+
+
+@pytest.mark.parametrize("strange", [StorageFunctionNotFound("SubtensorModule"), None])
+def test_a_runtime_that_keeps_commits_otherwise_is_read_all_the_same(
+    served: ServedChain, monkeypatch: pytest.MonkeyPatch, strange: Exception | None
+) -> None:
+    query = SubstrateConnection.query_batch
+
+    async def otherwise(self: SubstrateConnection, module: str, name: str, *args: Any, **named: Any) -> Any:
+        if name != "TimelockedWeightCommits":
+            return await query(self, module, name, *args, **named)
+        if strange is not None:
+            raise strange
+        return [[("only", "two")]]
+
+    chain = adapter(served.settings())
+    plan = plan_of(chain)
+    assert chain.submit_weights(plan).success
+    monkeypatch.setattr(SubstrateConnection, "query_batch", otherwise)
+    observed = chain.observe(78, chain.identity())
+    assert matches(plan, observed)
+    assert observed.commits is None
+
+
 def test_nothing_is_sent_when_whoever_is_told_of_it_objects(served: ServedChain) -> None:
     chain = adapter(served.settings())
     plan, last = plan_of(chain), chain.observe(78, chain.identity()).last_update
@@ -175,7 +204,7 @@ def test_rate_limited_is_skipped_not_failed_w_23(serve_devnet: Callable[..., Any
         chain = adapter(settings)
         engine = Inbox.open(settings.inbox_url).engine
         ledger = Submissions(engine)
-        lease = Leases(engine).take(LEASE, "test", utc_now(), LEASE_LENGTH)
+        lease = Leases(engine).take(LEASE, "test", utc_now(), lease_length(settings))
         desk = Desk(chain, ledger, lease, keep=lambda _row: None)
 
         def once(subnet: Metagraph) -> SubmissionRow | NotYet:

@@ -47,6 +47,13 @@ def test_a_validator_in_order_has_none() -> None:
             "foreign_weights",
         ),
         *(
+            (
+                standing(rows=[submission_row(state=state, included_block=Block(980), commit_reveal=True)]),
+                "foreign_weights",
+            )
+            for state in (SubmissionState.OBSERVED, SubmissionState.COMMITTED)
+        ),
+        *(
             (standing(rows=[submission_row(state=state, reason="why")]), f"weights_{state}")
             for state in ("missing", "refused", "expired", "unrevealed", "unknown")
         ),
@@ -62,8 +69,16 @@ def test_each_trouble_is_one_alert_with_figures_and_something_to_do(found: Stand
 def test_while_the_next_commit_waits_the_one_that_was_not_revealed_is_still_told() -> None:
     rows = [submission_row(state=SubmissionState.COMMITTED), submission_row(state=SubmissionState.UNREVEALED)]
     assert codes(standing(rows=rows)) == ["weights_unrevealed"]
+    for state in (SubmissionState.INCLUDED, SubmissionState.SENDING, SubmissionState.NOT_DUE):
+        assert codes(standing(rows=[submission_row(state=state), *rows])) == ["weights_unrevealed"]
     rows = [submission_row(state=SubmissionState.COMMITTED), submission_row(state=SubmissionState.OBSERVED)]
     assert codes(standing(rows=rows)) == []
+
+
+def test_the_owner_of_the_subnet_needs_no_permit() -> None:
+    owner = {"validator_permit": False, "hotkey": OWN}
+    assert codes(standing(own=owner)) == ["no_permit"]
+    assert codes(standing(own=owner, subnet={"owner_hotkey": OWN})) == []
 
 
 def test_what_was_never_seen_is_said() -> None:

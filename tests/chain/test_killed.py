@@ -60,7 +60,7 @@ elif step == "before the table":
 settings = Settings()
 chain, engine, now = ProcessChain(settings), Inbox.open(settings.inbox_url).engine, datetime.now(UTC)
 subnet, own = chain.snapshot(settings.netuid), chain.identity()
-lease = Leases(engine).take(LEASE, "the one that is killed", now, setting.LEASE_LENGTH)
+lease = Leases(engine).take(LEASE, "the one that is killed", now, setting.lease_length(settings))
 tables = Tables(settings.tables_root)
 desk = setting.Desk(chain, Submissions(engine), lease, lambda row: write_submission(tables, row))
 shares = {subnet.neurons[2].hotkey: 0.25, subnet.neurons[3].hotkey: 0.75}

@@ -4,7 +4,7 @@ import pytest
 
 from loosh_pipeline.chain.readiness import REORG_BLOCKS, not_ready
 from loosh_pipeline.chain.records import SubmissionState
-from loosh_pipeline.domain import Block, Hotkey, Metagraph, Mode
+from loosh_pipeline.domain import Block, Coldkey, Hotkey, Metagraph, Mode
 from tests.builders import metagraph, neuron, submission_row
 
 OWN = Hotkey("hotkey-0")
@@ -95,3 +95,21 @@ def test_pauses_after_failures_grow_to_minutes_and_stand_in_the_ledger_w_23(fail
 def test_what_was_not_revealed_does_not_wait_for_the_interval() -> None:
     row = submission_row(state=SubmissionState.UNREVEALED, included_block=Block(101), seen_block=Block(200))
     assert not_ready(subnet(block=210, last_update=101), OWN, 360, [row]) is None
+
+
+def test_what_was_not_due_is_no_failure_and_hides_none() -> None:
+    early = submission_row(state=SubmissionState.NOT_DUE, dies_at=None, seen_block=Block(200))
+    assert not_ready(subnet(block=200), OWN, rows=[early]) is None
+    refused = submission_row(state=SubmissionState.REFUSED, seen_block=Block(200))
+    found = not_ready(subnet(block=205), OWN, rows=[early, refused])
+    assert found is not None
+    assert (found.code, found.due_block) == ("retry_later", 210)
+
+
+def test_the_owner_of_the_subnet_needs_no_permit() -> None:
+    own = neuron(0, validator_permit=False)
+    for owner in ({"owner_hotkey": OWN}, {"owner_coldkey": own.coldkey}):
+        assert not_ready(metagraph((own,), **owner), OWN) is None
+    found = not_ready(metagraph((own,), owner_hotkey=Hotkey("another"), owner_coldkey=Coldkey("another")), OWN)
+    assert found is not None
+    assert found.code == "no_permit"

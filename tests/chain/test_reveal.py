@@ -19,7 +19,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.submissions import LEASE, Submissions
-from loosh_pipeline.weight_setting import LEASE_LENGTH, Desk, review, set_weights
+from loosh_pipeline.weight_setting import Desk, lease_length, review, set_weights
 from tests.chain.conftest import serve_in_thread
 
 pytest.importorskip("loosh_pipeline.devnet.chain.reveal")
@@ -76,7 +76,7 @@ def test_a_commit_is_committed_until_its_epoch_and_then_observed_or_unrevealed(
             chain_timeout_s=30.0,
         )
         validator, engine, now = ProcessChain(settings), Inbox.open(settings.inbox_url).engine, datetime.now(UTC)
-        lease = Leases(engine).take(LEASE, "test", now, LEASE_LENGTH)
+        lease = Leases(engine).take(LEASE, "test", now, lease_length(settings))
         desk = Desk(validator, Submissions(engine), lease, keep=lambda _row: None)
         subnet = validator.snapshot(settings.netuid)
         shares = dict(zip(miners, (0.5, 0.3, 0.2), strict=True))

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loosh_pipeline.chain.messages import ChainRequest
+from loosh_pipeline.chain.process import ProcessChain
 from loosh_pipeline.chain.weights import U16_MAX, matches, plan_weights, quantize
 from loosh_pipeline.domain import Block, Hotkey, ObservedWeights, Uid
 from loosh_pipeline.errors import ChainError, ScoringError
+from loosh_pipeline.settings import Settings
 from tests.builders import metagraph, neuron, shares
 
 OWN = Hotkey("hotkey-0")
@@ -117,3 +120,13 @@ def test_more_than_the_subnet_allows_is_refused_before_the_sdk_would_make_all_al
     with pytest.raises(ChainError, match=r"hotkey-1 would have 75.0% of all weight, and subnet 78 allows 60.0%"):
         plan_weights(shares(hotkey_1=0.75, hotkey_2=0.25), subnet, OWN)
     assert plan_weights(shares(hotkey_1=0.6, hotkey_2=0.4), subnet, OWN).weights == {1: 0.6, 2: 0.4}
+
+
+def test_who_is_left_out_stays_in_the_ledger_and_does_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_weights(shares(hotkey_1=0.5, stranger=0.5), metagraph(), OWN)
+    asked: list[ChainRequest] = []
+    monkeypatch.setattr(ProcessChain, "_run", lambda _, operation, request, before_sending: asked.append(request))
+    ProcessChain(Settings(_env_file=None)).submit_weights(plan)
+    (request,) = asked
+    assert plan.dropped
+    assert request.plan == replace(plan, dropped={})

@@ -40,18 +40,25 @@ def test_what_is_decided_is_not_read_again(world: World) -> None:
     assert "the weights of block 100 are observed: the chain's row of block 101" in skipped(tick(world))
 
 
-def test_a_lost_outcome_is_read_after_two_minutes_and_a_commit_after_ten(
+def test_a_lost_outcome_is_read_within_two_minutes_and_then_every_two_minutes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.store_round("c-1", {"hotkey-1": True})
     world.chain.fail("sending", ChainError("lost"))
     world.set_weights(raise_on_error=False)
     without_runs(world)
-    assert "the next look is 0:02:00 after that" in skipped(tick(world))
-    later(monkeypatch, 2)
+    assert "the next look is 0:00:45 after that" in skipped(tick(world))
+    later(monkeypatch, 1)
     asked = len(world.chain.calls)
     assert isinstance(tick(world), dg.RunRequest)
     assert world.chain.calls[asked:] == ["identity"], "a tick reads the ledger, not the chain"
+    monkeypatch.undo()
+    world.set_weights("weight_receipts")
+    without_runs(world)
+    later(monkeypatch, 1)
+    assert "the next look is 0:02:00 after that" in skipped(tick(world))
+    later(monkeypatch, 2)
+    assert isinstance(tick(world), dg.RunRequest)
 
 
 def test_a_commit_is_looked_at_every_ten_minutes_until_it_is_revealed(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from loosh_pipeline.domain import (
     Block,
+    Coldkey,
     Hotkey,
     Metagraph,
     Mode,
@@ -112,6 +113,7 @@ def test_a_round_nobody_was_asked_in_has_every_column() -> None:
             weights_rate_limit_blocks=NEVER,
             spec_version=2**32 - 1,
         ),
+        metagraph(owner_hotkey=Hotkey("hotkey-9"), owner_coldkey=Coldkey("coldkey-9")),
         metagraph(weights_version_key=2**64 - 1, commit_reveal=True, taken_at=NOON + timedelta(milliseconds=7)),
     ],
 )

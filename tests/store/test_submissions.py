@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from loosh_pipeline.chain.records import SubmissionState
 from loosh_pipeline.domain import Block, Hotkey, WeightPlan
-from loosh_pipeline.errors import NotTheWriter
+from loosh_pipeline.errors import ChainError, NotTheWriter
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Lease, Leases
 from loosh_pipeline.store.spec_versions import SpecVersions
@@ -47,8 +48,15 @@ def test_each_hotkey_and_subnet_has_its_own_newest_first(inbox: Inbox) -> None:
     second = ledger.plan(lease, PLAN, metagraph(), OWN, NOON)
     ledger.plan(lease, PLAN, metagraph(), Hotkey("another"), NOON)
     assert [row.id for row in ledger.recent(78, OWN)] == [second.id, first.id]
-    assert ledger.recent(78, OWN, limit=1) == [second]
     assert ledger.recent(79, OWN) == []
+
+
+def test_what_is_undecided_is_found_however_much_followed_it(inbox: Inbox) -> None:
+    ledger, lease = Submissions(inbox.engine), taken(inbox)
+    rows = [ledger.plan(lease, PLAN, metagraph(), OWN, NOON) for _ in range(5)]
+    first = ledger.move(lease, rows[0], SubmissionState.COMMITTED, "", NOON)
+    rows[1:] = [ledger.move(lease, row, SubmissionState.OBSERVED, "", NOON) for row in rows[1:]]
+    assert ledger.recent(78, OWN, limit=2) == [rows[4], rows[3], first]
 
 
 def test_one_holds_a_lease_until_it_is_given_back_or_expires(inbox: Inbox) -> None:
@@ -64,6 +72,25 @@ def test_one_holds_a_lease_until_it_is_given_back_or_expires(inbox: Inbox) -> No
     with pytest.raises(NotTheWriter, match="run 3"):
         taken(inbox, "run 4", 7)
     assert taken(inbox, "run 3", 7).fence == 4, "whoever holds it may take it anew"
+
+
+def test_a_lease_that_cannot_be_given_back_does_not_hide_what_went_wrong(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = Leases(inbox.engine)
+    with leases.held(LEASE, "a", MINUTE, lambda: NOON):
+        pass
+    assert taken(inbox, "b").fence == 2, "it was given back"
+
+    def locked(*_: object) -> None:
+        raise OperationalError("UPDATE leases", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(Leases, "release", locked)
+    with (
+        pytest.raises(ChainError, match="the node is gone"),
+        leases.held(LEASE, "b", MINUTE, lambda: NOON),
+    ):
+        raise ChainError("the node is gone")
 
 
 def test_whoever_was_overtaken_writes_nothing_any_more_w_25(inbox: Inbox) -> None:
