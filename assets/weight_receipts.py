@@ -31,7 +31,7 @@ NOTHING = "nothing was submitted yet"
 def weight_receipts(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
 ) -> dg.MaterializeResult[None]:
-    rows = store.weight_ledger.recent(get_settings().netuid, chain.identity())
+    rows = store.submitted(get_settings().netuid, chain.identity())
     if not rows:
         return dg.MaterializeResult(metadata={"state": NOTHING})
     try:

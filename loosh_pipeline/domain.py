@@ -143,6 +143,8 @@ class Metagraph:
     """Stake below which a validator may not set weights."""
     block_time: datetime | None = None
     """When the block was made, by the chain's own clock; None where it was not read."""
+    genesis_hash: str | None = None
+    """Of block 0, which tells one chain from another; None in what was stored before it was read."""
 
     def by_hotkey(self) -> dict[Hotkey, Neuron]:
         return {neuron.hotkey: neuron for neuron in self.neurons}
@@ -319,12 +321,16 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class SignedExtrinsic:
-    """What is about to be sent. From block `dies_at` on, no block can hold it any more."""
+    """What is about to be sent. From block `dies_at` on, no block can hold it any more.
+
+    `composed_here`: why its call was not composed by the SDK; None when it was.
+    """
 
     hash: str
     dies_at: Block
     commit_reveal: bool = False
     reveal_round: int | None = None
+    composed_here: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ METAGRAPH: Mapping[str, Any] = {
     "max_weight_share": pl.Float64,
     "stake_threshold": pl.Float64,
     "block_time": UTC_MS,
+    "genesis_hash": pl.String,
 }
 
 NETWORK_VIEW: Mapping[str, Any] = {

@@ -39,10 +39,10 @@ def stop(*_args, **_named):
     print("here", flush=True)
     sys.stdin.read()
 
-def say(talk, line, said=Conversation.say):
+def say(talk, line, within_s, said=Conversation.say):
     if line == GO and step == "signed":
         stop()
-    said(talk, line)
+    said(talk, line, within_s)
     if line == GO and step == "sending":
         print("here", flush=True)
 
@@ -166,8 +166,8 @@ def test_when_only_the_chains_process_is_killed_the_outcome_is_open_and_then_kno
         bench.clock.running.clear()
         return submit(raw)
 
-    def say_and_kill(talk: Conversation, line: bytes) -> None:
-        say(talk, line)
+    def say_and_kill(talk: Conversation, line: bytes, within_s: float) -> None:
+        say(talk, line, within_s)
         if line == GO:
             wait_for(bench.served.chain.pool)
             talk._process.kill()

@@ -86,7 +86,7 @@ def test_a_change_of_the_runtime_stands_until_it_is_acknowledged_or_taken_back(i
     versions.note(463, NOON + 2 * MINUTE)
     change = versions.change()
     assert change is not None
-    assert (change.before, change.after, change.at) == (461, 463, NOON + MINUTE)
+    assert (change.before, change.after, change.at) == (461, 463, NOON + 2 * MINUTE)
     versions.note(461, NOON + 3 * MINUTE)
     assert versions.change() is None
     versions.note(464, NOON + 4 * MINUTE)
