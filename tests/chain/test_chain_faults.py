@@ -12,12 +12,11 @@ from loosh_pipeline.chain.process import ProcessChain
 from loosh_pipeline.chain.readiness import NotYet
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.devnet.chain import NeuronSpec
+from loosh_pipeline.devnet.chain.faults import ChainFault
 from loosh_pipeline.domain import Uid
 from loosh_pipeline.errors import ChainError
 from loosh_pipeline.store.submissions import Submissions
 from tests.chain.bench import Bench
-
-faults = pytest.importorskip("loosh_pipeline.devnet.chain.faults")
 
 PROMPT = ("drop_before_submit", "drop_after_submit", "refuse_connections", "requests_limited")
 POOL = ("pool_full", "outdated", "banned", "low_priority")
@@ -37,7 +36,7 @@ def strike(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
         def move_and_strike(self: Submissions, lease: Any, row: Any, state: Any, *args: Any, **named: Any) -> Any:
             moved = move(self, lease, row, state, *args, **named)
             sending = state is SubmissionState.SENDING
-            switches.switch(faults.ChainFault(fault), on=sending)
+            switches.switch(ChainFault(fault), on=sending)
             if not sending:
                 monkeypatch.setattr(Submissions, "move", move)
             return moved
