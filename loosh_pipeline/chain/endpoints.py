@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -111,18 +111,25 @@ def shown(address: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
-def hushed(text: str, address: str) -> str:
-    """What was said of an endpoint, without what `shown` leaves out, in whatever form it is quoted."""
-    text = text.replace(address, shown(address))
+def hushed(text: str, *addresses: str) -> str:
+    """What was said of endpoints, without what `shown` leaves out, in whatever form it is quoted."""
+    for address in sorted(addresses, key=len, reverse=True):
+        text = text.replace(address, shown(address))
+    pieces = {piece for address in addresses for piece in _pieces(address)}
+    for piece in sorted(pieces, key=len, reverse=True):
+        text = text.replace(piece, "…")
+    return text
+
+
+def _pieces(address: str) -> Iterator[str]:
+    """What may be a key, as it stands in the address and as it is meant."""
     try:
         parts = urlsplit(address)
     except ValueError:
-        return text
-    pieces = {parts.username or "", parts.password or "", *re.split(r"[/?&=;]", parts.path + "?" + parts.query)}
-    for piece in sorted({form for each in pieces for form in (each, unquote(each))}, key=len, reverse=True):
-        if len(piece) >= _SHORTEST_SECRET:
-            text = text.replace(piece, "…")
-    return text
+        return
+    words = re.split(r"[/?&=;]", f"{parts.path}?{parts.query}")
+    for word in (parts.username or "", parts.password or "", *words):
+        yield from (form for form in (word, unquote(word)) if len(form) >= _SHORTEST_SECRET)
 
 
 def _write(file: Path, text: str) -> None:

@@ -134,9 +134,9 @@ class ProcessChain:
                 before_sending(answer.signed)
                 answer = self._exchange(process, GO, operation, request.endpoint, inclusion_s)
             if notes := process.notes():
-                log.debug("%s said: %s", operation, hushed(notes, request.endpoint))
+                log.debug("%s said: %s", operation, self._hushed(notes))
         if answer.error_type is not None:
-            raise _error(answer, request.endpoint)
+            raise _error(answer.error_type, self._hushed(answer.error))
         return RESULTS[operation].validate_python(answer.result)
 
     def _exchange(
@@ -157,8 +157,11 @@ class ProcessChain:
             return ANSWER.validate_json(line)
         except ValidationError as error:
             text = f"the chain process for {where} ended with status {process.status} before it answered {operation}"
-            notes = hushed(process.notes(), endpoint) or "it said nothing"
+            notes = self._hushed(process.notes()) or "it said nothing"
             raise (NotSubmitted if certain else ChainError)(f"{text}: {notes}{suffix}") from error
+
+    def _hushed(self, text: str) -> str:
+        return hushed(text, *self._settings.chain_endpoints)
 
     def _environment(self, endpoint: str) -> dict[str, str]:
         # The SDK caches runtime metadata by genesis and version; by endpoint too, no two chains share a cache.
@@ -166,12 +169,11 @@ class ProcessChain:
         return os.environ | {"BITTENSOR_RUNTIME_CACHE_DIR": str(cache)}
 
 
-def _error(answer: Answer, endpoint: str) -> LooshError:
-    said = hushed(answer.error, endpoint)
-    kind = getattr(errors, answer.error_type or "", None)
+def _error(name: str, said: str) -> LooshError:
+    kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, LooshError):
         return kind(said)
-    return ChainError(f"{answer.error_type}: {said}")
+    return ChainError(f"{name}: {said}")
 
 
 def _together(failures: Sequence[ChainError]) -> ChainError:
