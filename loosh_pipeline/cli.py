@@ -37,8 +37,16 @@ out = Console()
 err = Console(stderr=True)
 
 P = ParamSpec("P")
-SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "CHALLENGE_PUSH_API_KEY", "EMBEDDING_API_KEY", "LLM_API_KEY"}
-"""Settings whose value is never shown."""
+SECRETS = {
+    "DATABASE_URL",
+    "CHALLENGE_API_KEY",
+    "CHALLENGE_PUSH_API_KEY",
+    "EMBEDDING_API_KEY",
+    "LLM_API_KEY",
+    "SUBTENSOR_ADDRESS",
+    "SUBTENSOR_FALLBACKS",
+}
+"""Settings whose value is never shown; endpoints of the chain may hold keys."""
 
 
 def _told(command: Callable[P, None]) -> Callable[P, None]:
