@@ -42,7 +42,9 @@ _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
 """Storage the SDK reads before setting weights that not every runtime has, and what its absence means."""
 
 
-_SKEW = re.compile(r"not found|missing call param")
+_SKEW = re.compile(
+    r"^'?((call|pallet|storage function|constant|Type|Runtime API Call) .* not found|missing call param)"
+)
 """What the SDK says, in a ValueError or KeyError, of a call, type or storage that the runtime has not."""
 _COMMIT_REVEAL_VERSION = 4
 _TCP_LIKE = 4
@@ -180,7 +182,8 @@ async def _submit_weights(
     except (ValueError, LookupError) as error:
         if not is_skew(error):
             raise
-        composed_here = f"the SDK does not know this runtime ({type(error).__name__}: {error})"
+        said = hushed(f"{type(error).__name__}: {error}", at.endpoint)
+        composed_here = f"the SDK does not know this runtime ({said})"
         call, reveal_round = await _composed_here(at, plan, signer, commit_reveal)
     return await _signed_and_sent(at, call, signer, reveal_round, before_sending, composed_here)
 
@@ -302,7 +305,7 @@ async def _signed_and_sent(
     # In a thread: whoever is told may take its time, and the connection must be kept alive meanwhile.
     await asyncio.to_thread(before_sending, about)
     try:
-        return await _send(at.substrate, signed, reveal_round)
+        return await _send(at, signed, reveal_round)
     except Exception as error:
         # From here on no error means that nothing happened, whatever it is.
         raise ChainError(
@@ -312,20 +315,18 @@ async def _signed_and_sent(
         ) from error
 
 
-async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submission:
+async def _send(at: Head, signed: Any, reveal_round: int | None) -> Submission:
     """Submit and wait for inclusion."""
     import bittensor
 
     commit_reveal = reveal_round is not None
     try:
-        report = await substrate.raw.submit_extrinsic(signed, wait_for_inclusion=True)
+        report = await at.substrate.raw.submit_extrinsic(signed, wait_for_inclusion=True)
     except Exception as error:
         if not refused_by_pool(error):
             raise
-        refusal = bittensor.ChainError(str(error))
-        return Submission(
-            False, None, signed.extrinsic_hash, commit_reveal, refusal.code.value, str(error), reveal_round
-        )
+        refused, said = bittensor.ChainError(str(error)).code.value, hushed(str(error), at.endpoint)
+        return Submission(False, None, signed.extrinsic_hash, commit_reveal, refused, said, reveal_round)
     code, message = (None, None) if report.is_success else _dispatch_error(report.error_message)
     return Submission(
         success=bool(report.is_success),

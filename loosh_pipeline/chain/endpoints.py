@@ -55,8 +55,11 @@ class Endpoints:
 
     def serves(self, address: str, genesis_hash: str) -> None:
         """The first endpoint says by this which chain is meant; what another one serves says nothing."""
-        if address != self._addresses[0] or genesis_hash == self._first_serves():
+        before = self._first_serves()
+        if address != self._addresses[0] or genesis_hash == before:
             return
+        if before is not None:
+            log.warning("%s serves another chain: block 0 is %s, and was %s", shown(address), genesis_hash, before)
         try:
             _write(self._genesis_file, genesis_hash)
         except OSError as error:
