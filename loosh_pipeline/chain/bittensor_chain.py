@@ -43,7 +43,7 @@ _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
 
 
 _SKEW = re.compile(
-    r"^'?((call|pallet|storage function|constant|Type|Runtime API Call) .* not found|missing call param)"
+    r"^'?((call|pallet|storage function|constant|type|Runtime API Call) .* not found|missing call param)"
 )
 """What the SDK says, in a ValueError or KeyError, of a call, type or storage that the runtime has not."""
 _COMMIT_REVEAL_VERSION = 4
