@@ -42,9 +42,7 @@ _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
 """Storage the SDK reads before setting weights that not every runtime has, and what its absence means."""
 
 
-_SKEW = re.compile(
-    r"^'?((call|pallet|storage function|constant|type|Runtime API Call) .* not found|missing call param)"
-)
+_SKEW = re.compile(r"^'?((call|pallet|storage function|constant|Type|Runtime API Call) .* not found|missing call )")
 """What the SDK says, in a ValueError or KeyError, of a call, type or storage that the runtime has not."""
 _COMMIT_REVEAL_VERSION = 4
 _TCP_LIKE = 4
