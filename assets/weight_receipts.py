@@ -32,8 +32,8 @@ NOTHING = "nothing was submitted yet"
 def weight_receipts(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
 ) -> dg.MaterializeResult[None]:
-    recent = store.weight_ledger.recent(get_settings().netuid, chain.identity())
-    rows = [row for row in recent if row.state is not SubmissionState.NOT_DUE]  # of that the chain holds nothing
+    submitted = store.submitted(get_settings().netuid, chain.identity())
+    rows = [row for row in submitted if row.state is not SubmissionState.NOT_DUE]  # of that the chain holds nothing
     if not rows:
         return dg.MaterializeResult(metadata={"state": NOTHING})
     try:

@@ -10,7 +10,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from loosh_pipeline.chain.alerts import Alert, Standing, alerts
-from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints
+from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints, shown
 from loosh_pipeline.chain.readiness import not_ready
 from loosh_pipeline.chain.records import SubmissionRow, plan_digest
 from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
@@ -35,14 +35,15 @@ def stored_standing(
         frame = Tables(settings.tables_root).latest("metagraph")
         subnet = None if frame is None else metagraph_of(frame)
     ledger = Submissions(engine)
+    genesis_hash = None if subnet is None else subnet.genesis_hash
     return Standing(
         now=now,
         own_hotkey=own_hotkey,
         subnet=subnet,
-        rows=() if own_hotkey is None else ledger.recent(settings.netuid, own_hotkey),
+        rows=() if own_hotkey is None else ledger.recent(settings.netuid, own_hotkey, genesis_hash=genesis_hash),
         spec_change=SpecVersions(engine).change(),
         coldkey=coldkey_of(settings.wallet_path, settings.wallet_name),
-        signers=ledger.signers(settings.netuid),
+        signers=ledger.signers(settings.netuid, genesis_hash),
         interval_blocks=settings.weights_interval_blocks,
         degraded_at=settings.weights_degraded_at,
         emergency_at=settings.weights_emergency_at,
@@ -54,7 +55,7 @@ def facts(standing: Standing, settings: Settings) -> dict[str, Any]:
     """Everything as plain values, None for what is not known."""
     return {
         "netuid": settings.netuid,
-        "endpoint": endpoints(settings, standing.now)[0],
+        "endpoint": shown(endpoints(settings, standing.now)[0]),
         "hotkey": standing.own_hotkey,
         **_of_the_subnet(standing),
         **_due(standing),
@@ -77,6 +78,7 @@ def _of_the_subnet(standing: Standing) -> dict[str, Any]:
         "block": subnet.block,
         "block_age_s": round((standing.now - made_at).total_seconds(), 1),
         "spec_version": subnet.spec_version,
+        "genesis_hash": subnet.genesis_hash,
         "registered": own is not None,
         "activity_cutoff_blocks": subnet.activity_cutoff_blocks,
         "rate_limit_blocks": subnet.weights_rate_limit_blocks,
@@ -116,6 +118,7 @@ def _of_a_submission(row: SubmissionRow) -> dict[str, Any]:
         "block": row.plan.block,
         "state": row.state.value,
         "reason": row.reason,
+        "composed_here": row.composed_here,
         "weights": len(row.plan.weights),
         "dropped": len(row.plan.dropped),
         "digest": plan_digest(row.plan),

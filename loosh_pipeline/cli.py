@@ -37,8 +37,16 @@ out = Console()
 err = Console(stderr=True)
 
 P = ParamSpec("P")
-SECRETS = {"DATABASE_URL", "CHALLENGE_API_KEY", "CHALLENGE_PUSH_API_KEY", "EMBEDDING_API_KEY", "LLM_API_KEY"}
-"""Settings whose value is never shown."""
+SECRETS = {
+    "DATABASE_URL",
+    "CHALLENGE_API_KEY",
+    "CHALLENGE_PUSH_API_KEY",
+    "EMBEDDING_API_KEY",
+    "LLM_API_KEY",
+    "SUBTENSOR_ADDRESS",
+    "SUBTENSOR_FALLBACKS",
+}
+"""Settings whose value is never shown; endpoints of the chain may hold keys."""
 
 
 def _told(command: Callable[P, None]) -> Callable[P, None]:
@@ -117,31 +125,23 @@ def devnet(
 ) -> None:
     """Serve a subnet on this machine: chain, miners of several behaviours, and a Challenge API."""
     from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS
-    from loosh_pipeline.devnet.chain import ChainConfig
-    from loosh_pipeline.devnet.chain.faults import chain_faults_named
-    from loosh_pipeline.devnet.faults import faults_named
-    from loosh_pipeline.devnet.subnet import DevnetConfig, DevnetInfo, run_subnet
+    from loosh_pipeline.devnet.subnet import DevnetInfo, devnet_config, run_subnet
 
-    settings = get_settings()
-    config = DevnetConfig(
-        wallet_path=settings.home / "devnet" / "wallets",  # never among real wallets
-        chain=ChainConfig(
-            netuid=settings.netuid, block_time_s=block_time_s, tempo_blocks=tempo, commit_reveal=commit_reveal
-        ),
+    config = devnet_config(
+        get_settings(),
+        {"block_time_s": block_time_s, "tempo_blocks": tempo, "commit_reveal": commit_reveal},
+        fault or (),
+        chain_fault or (),
         chain_port=chain_port,
         challenge_api_port=challenge_api_port,
         miner_port=miner_port,
         miners=miners,
         answers=answers or SHIPPED_ANSWERS,
-        faults=faults_named(fault or ()),
-        chain_faults=chain_faults_named(chain_fault or ()),
     )
 
     def started(info: DevnetInfo) -> None:
         if info_file is not None:
-            temporary = info_file.with_name(f".{info_file.name}.tmp")
-            temporary.write_text(info.to_json())
-            temporary.replace(info_file)
+            info.write(info_file)
         _print_devnet(info)
 
     asyncio.run(run_subnet(config, started, push_to=push_to, every_s=every_s))

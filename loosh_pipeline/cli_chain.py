@@ -102,8 +102,7 @@ def announce(chain: Chain, settings: Settings, ip: str, port: int) -> None:
     said = chain.serve_axon(settings.netuid, address.host, address.port)
     if not said.success:
         raise ChainError(f"the chain refused the address: {said.error_code}: {said.error}")
-    after = _own(chain, settings)
-    out.print(f"uid {after.uid} served at {before}, now at {after.ip}:{after.port} (block {said.included_block})")
+    out.print(f"uid {own.uid} served at {before}, now at {address.authority} (block {said.included_block})")
 
 
 def _own(chain: Chain, settings: Settings) -> Neuron:

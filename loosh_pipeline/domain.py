@@ -146,6 +146,8 @@ class Metagraph:
     owner_hotkey: Hotkey | None = None
     owner_coldkey: Coldkey | None = None
     """The subnet owner's keys, whose neurons need no validator permit; None where they were not read."""
+    genesis_hash: str | None = None
+    """Of block 0, which tells one chain from another; None in what was stored before it was read."""
 
     def by_hotkey(self) -> dict[Hotkey, Neuron]:
         return {neuron.hotkey: neuron for neuron in self.neurons}
@@ -322,12 +324,16 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class SignedExtrinsic:
-    """What is about to be sent. From block `dies_at` on, no block can hold it any more."""
+    """What is about to be sent. From block `dies_at` on, no block can hold it any more.
+
+    `composed_here`: why its call was not composed by the SDK; None when it was.
+    """
 
     hash: str
     dies_at: Block
     commit_reveal: bool = False
     reveal_round: int | None = None
+    composed_here: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@
     │   └── CryptoError        a key, signature or token was refused
     ├── ChainError             the chain could not be read or written
     │   ├── ChainTimeout       it did not answer within its deadline
-    │   ├── StaleChain         its newest block is old
+    │   ├── StaleChain         its newest block is old, or ahead of this machine's clock
+    │   ├── WrongChain         it is another chain than was meant
+    │   ├── ChainRefusal       it cannot be had of this chain at all
     │   └── NotSubmitted       nothing was sent, for certain
     └── DevnetError            the subnet on one machine could not start
 
@@ -82,6 +84,14 @@ class ChainTimeout(ChainError):
 
 class StaleChain(ChainError):
     """The newest block that a node knows is old: what it says is no longer so."""
+
+
+class WrongChain(ChainError):
+    """A node serves another chain than the one that was meant: its genesis block is another."""
+
+
+class ChainRefusal(ChainError):
+    """What was asked for cannot be had of this chain, whichever node is asked; nothing was sent."""
 
 
 class NotSubmitted(ChainError):

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from loosh_pipeline.chain.endpoints import shown
 from loosh_pipeline.errors import CryptoError
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import PROFILES
@@ -192,7 +193,7 @@ class Settings(BaseSettings):
         for address in (given,) if isinstance(given, str) else given:
             if not address.startswith(("ws://", "wss://")):
                 raise ValueError(
-                    f"{address!r}: a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945"
+                    f"{shown(address)!r}: a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945"
                 )
         return given
 

@@ -65,10 +65,10 @@ def set_weights(
 
     `proposed` is asked last, and may raise. Raises `ChainError` like `submit`.
     """
-    rows = desk.ledger.recent(subnet.netuid, own_hotkey)
+    rows = desk.ledger.recent(subnet.netuid, own_hotkey, genesis_hash=subnet.genesis_hash)
     if any(row.is_open for row in rows):  # after whatever broke off, the chain is read first
         _settle(desk, subnet, rows)
-        rows = desk.ledger.recent(subnet.netuid, own_hotkey)
+        rows = desk.ledger.recent(subnet.netuid, own_hotkey, genesis_hash=subnet.genesis_hash)
     # The interval is the schedule's concern; the chain's own rules hold for whoever asks.
     if (not_yet := not_ready(subnet, own_hotkey, rows=rows)) is not None:
         return not_yet
@@ -93,9 +93,9 @@ def _settle(desk: Desk, subnet: Metagraph, rows: Sequence[SubmissionRow]) -> Non
 def review(desk: Desk, rows: Sequence[SubmissionRow]) -> tuple[SubmissionRow, ObservedWeights]:
     """Read the chain, and record what became of the newest submission, and of those before it that are undecided.
 
-    `rows`: of one hotkey, newest first, at least one. Returns the newest and what was read.
+    `rows`: of one hotkey on one chain, newest first, at least one. Returns the newest and what was read.
     """
-    observed = desk.chain.observe(rows[0].plan.netuid, rows[0].hotkey)
+    observed = desk.chain.observe(rows[0].plan.netuid, rows[0].hotkey, rows[0].genesis_hash)
     settled: list[SubmissionRow] = []
     for row in rows:
         if row.is_open or not settled:
@@ -140,10 +140,11 @@ def submit(desk: Desk, subnet: Metagraph, own_hotkey: Hotkey, proposal: Proposal
             dies_at=signed.dies_at,
             commit_reveal=signed.commit_reveal,
             reveal_round=signed.reveal_round,
+            composed_here=signed.composed_here,
         )
 
     try:
-        said = desk.chain.submit_weights(plan, before_sending)
+        said = desk.chain.submit_weights(plan, before_sending, subnet.genesis_hash)
     except NotTheWriter:
         raise  # nothing was sent, and the record is another's now
     except LooshError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -142,6 +142,12 @@ class Store:
     def weight_ledger(self) -> Submissions:
         """What was submitted as weights (the asset `submissions` is what the Challenge API is told)."""
         return Submissions(self.inbox.engine)
+
+    def submitted(self, netuid: int, hotkey: Hotkey) -> Sequence[SubmissionRow]:
+        """What this hotkey submitted last, newest first, to the chain that was seen last."""
+        seen = self.newest_metagraph()
+        genesis_hash = None if seen is None else seen.genesis_hash
+        return self.weight_ledger.recent(netuid, hotkey, genesis_hash=genesis_hash)
 
     @cached_property
     def spec_versions(self) -> SpecVersions:

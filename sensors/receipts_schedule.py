@@ -35,7 +35,7 @@ def receipts_schedule(
     except ConfigError as error:
         return dg.SkipReason(str(error))
     # The chain itself is not asked: whether there is anything to ask for stands in the ledger.
-    rows = store.weight_ledger.recent(get_settings().netuid, own_hotkey)
+    rows = store.submitted(get_settings().netuid, own_hotkey)
     if not rows:
         return dg.SkipReason("nothing was submitted yet")
     if reason := _nothing_to_read(next((row for row in rows if row.is_open), rows[0])):

@@ -34,7 +34,7 @@ def weights_schedule(
         subnet, own_hotkey = chain.snapshot(settings.netuid), chain.identity()
     except LooshError as error:  # a chain that is away for hours must not fill the history with failed ticks
         return dg.SkipReason(f"the chain could not be read: {error}")
-    rows = store.weight_ledger.recent(settings.netuid, own_hotkey)
+    rows = store.weight_ledger.recent(settings.netuid, own_hotkey, genesis_hash=subnet.genesis_hash)
     mode = mode_of(subnet, own_hotkey, settings.weights_degraded_at, settings.weights_emergency_at)
     not_yet = not_ready(subnet, own_hotkey, settings.weights_interval_blocks, rows, mode)
     if not_yet is not None:

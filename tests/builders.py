@@ -24,6 +24,8 @@ from loosh_pipeline.scoring.pairs import PairEvidence
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
 
+GENESIS = "0x" + "9e" * 32
+"""Block 0 of the chain that every snapshot is of."""
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
@@ -69,6 +71,7 @@ def metagraph(neurons: tuple[Neuron, ...] | None = None, **fields: Any) -> Metag
         "min_allowed_weights": 1,
         "weights_version_key": 0,
         "commit_reveal": False,
+        "genesis_hash": GENESIS,
         "neurons": neurons if neurons is not None else tuple(neuron(uid) for uid in range(4)),
     }
     return Metagraph(**(defaults | fields))

@@ -155,6 +155,7 @@ def test_an_address_is_announced_once(chain: FakeChain, capsys: pytest.CaptureFi
     announced(chain, "9.9.9.9")
     assert "serves at 9.9.9.9:8000 already; nothing to do" in capsys.readouterr().out
     assert chain.calls.count("serve_axon") == 1
+    assert chain.calls.count("snapshot") == 2, "a node that lags would show the address before"
     announced(chain, "2620:fe::fe")
     assert chain.metagraph.neurons[0].ip == "2620:fe::fe"
 

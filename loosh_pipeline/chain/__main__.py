@@ -26,15 +26,16 @@ def perform(operation: Operation, request: ChainRequest, before_sending: BeforeS
     chain = BittensorChain(
         request.endpoint, request.wallet_path, request.wallet_name, request.hotkey_name, request.stale_after_s
     )
+    genesis = request.expected_genesis
     match operation:
         case "snapshot":
-            return chain.snapshot(request.netuid)
+            return chain.snapshot(request.netuid, genesis)
         case "observe" if request.hotkey is not None:
-            return chain.observe(request.netuid, request.hotkey)
+            return chain.observe(request.netuid, request.hotkey, genesis)
         case "submit_weights" if request.plan is not None:
-            return chain.submit_weights(request.plan, before_sending)
+            return chain.submit_weights(request.plan, before_sending, genesis)
         case "serve_axon" if request.ip is not None:
-            return chain.serve_axon(request.netuid, request.ip, request.port, before_sending)
+            return chain.serve_axon(request.netuid, request.ip, request.port, before_sending, genesis)
     raise ValueError(f"{operation} misses its argument")
 
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 from loosh_pipeline.chain.readiness import has_permit
-from loosh_pipeline.chain.records import OPEN, SpecChange, SubmissionRow, SubmissionState
+from loosh_pipeline.chain.records import OPEN, SPEC_CHANGE_SHOWN, SpecChange, SubmissionRow, SubmissionState
 from loosh_pipeline.domain import Coldkey, Hotkey, Metagraph, Mode, Neuron
 from loosh_pipeline.policy.modes import mode_of
 
-SPEC_CHANGE_SHOWN = timedelta(days=7)
-"""How long a change of the runtime is told when nobody acknowledges it."""
 LATE_AFTER_INTERVALS = 3
 
 Topic = Literal["chain", "weights", "receipts"]
@@ -68,6 +66,7 @@ def alerts(standing: Standing) -> list[Alert]:
         *_of_the_neuron(standing),
         *_of_weights(standing),
         *_of_the_newest(standing),
+        *_of_the_call(standing),
     ]
 
 
@@ -205,3 +204,14 @@ def _of_the_newest(standing: Standing) -> Iterator[Alert]:
         return
     text = f"the weights of block {row.plan.block} are {row.state}: {row.reason}"
     yield Alert(f"weights_{row.state}", "receipts", text, action)
+
+
+def _of_the_call(standing: Standing) -> Iterator[Alert]:
+    row = standing.rows[0] if standing.rows else None
+    if row is not None and row.composed_here is not None:
+        yield Alert(
+            "composed_here",
+            "weights",
+            f"the weights of block {row.plan.block} were composed here, without the SDK's checks: {row.composed_here}",
+            "see that they are observed, and look for a new release: the chain's runtime is another than the SDK knows",
+        )

@@ -14,24 +14,25 @@ import asyncio
 import importlib.util
 import ipaddress
 import logging
+import re
 import sys
 import types
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from loosh_pipeline.chain.endpoints import hushed, shown
 from loosh_pipeline.chain.port import ERA_BLOCKS, BeforeSending, send_at_once
 from loosh_pipeline.chain.reads import PALLET, Head, newest_block, read_subnet, read_weights
 from loosh_pipeline.chain.wallet import HotkeySigner, load_signer
 from loosh_pipeline.chain.weights import quantize
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
-from loosh_pipeline.errors import ChainError, LooshError, NotSubmitted
+from loosh_pipeline.errors import ChainError, ChainRefusal, LooshError, NotSubmitted
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-RAO_PER_TAO = 10**9
 _POOL_REFUSALS = frozenset(range(1000, 1100)) - {1013}
 """JSON-RPC codes with which a node refuses a transaction; 1013 says that it holds the same one already."""
 _LOW_PRIORITY = 1014
@@ -43,8 +44,8 @@ _MEANING_WHEN_ABSENT: Mapping[str, Any] = {
 """Storage the SDK reads before setting weights that not every runtime has, and what its absence means."""
 
 
-_SKEW = (ValueError, LookupError, TypeError, AttributeError)
-"""What the SDK raises when the runtime has not what it takes for granted; its trouble with nodes is of other kinds."""
+_SKEW = re.compile(r"^'?((call|pallet|storage function|constant|Type|Runtime API Call) .* not found|missing call )")
+"""What the SDK says, in a ValueError or KeyError, of a call, type or storage that the runtime has not."""
 _COMMIT_REVEAL_VERSION = 4
 _TCP_LIKE = 4
 """The protocol that the network's validators announce."""
@@ -70,43 +71,67 @@ class BittensorChain:
         self._wallet = (wallet_path, wallet_name, hotkey_name)
         self._stale_after_s = stale_after_s
 
-    def snapshot(self, netuid: int) -> Metagraph:
-        return self._connected(f"reading subnet {netuid}", ChainError, lambda at: read_subnet(at, netuid))
+    def snapshot(self, netuid: int, expected_genesis: str | None = None) -> Metagraph:
+        return self._connected(
+            f"reading subnet {netuid}", ChainError, lambda at: read_subnet(at, netuid), expected_genesis
+        )
 
-    def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
+    def submit_weights(
+        self, plan: WeightPlan, before_sending: BeforeSending = send_at_once, expected_genesis: str | None = None
+    ) -> Submission:
         signer = load_signer(*self._wallet)
         return self._connected(
             "preparing weights (nothing was submitted)",
             NotSubmitted,
             lambda at: _submit_weights(at, plan, signer, before_sending),
+            expected_genesis,
         )
 
-    def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
+    def observe(self, netuid: int, hotkey: Hotkey, expected_genesis: str | None = None) -> ObservedWeights:
         return self._connected(
-            f"reading the weights of {hotkey}", ChainError, lambda at: read_weights(at, netuid, hotkey)
+            f"reading the weights of {hotkey}",
+            ChainError,
+            lambda at: read_weights(at, netuid, hotkey),
+            expected_genesis,
         )
 
-    def serve_axon(self, netuid: int, ip: str, port: int, before_sending: BeforeSending = send_at_once) -> Submission:
+    def serve_axon(
+        self,
+        netuid: int,
+        ip: str,
+        port: int,
+        before_sending: BeforeSending = send_at_once,
+        expected_genesis: str | None = None,
+    ) -> Submission:
         signer = load_signer(*self._wallet)
         return self._connected(
             "preparing the address (nothing was submitted)",
             NotSubmitted,
             lambda at: _serve_axon(at, netuid, ip, port, signer, before_sending),
+            expected_genesis,
         )
 
     def identity(self) -> Hotkey:
         return Hotkey(load_signer(*self._wallet).ss58_address)
 
-    def _connected(self, what: str, failure: type[ChainError], operation: Callable[[Head], Awaitable[T]]) -> T:
+    def _connected(
+        self,
+        what: str,
+        failure: type[ChainError],
+        operation: Callable[[Head], Awaitable[T]],
+        expected_genesis: str | None,
+    ) -> T:
         async def run() -> T:
             substrate = _tolerant_substrate(self._endpoint)
             try:
                 await substrate.connect()
-                return await operation(await newest_block(substrate, self._endpoint, self._stale_after_s))
+                at = await newest_block(substrate, self._endpoint, self._stale_after_s, expected_genesis)
+                return await operation(at)
             except LooshError:
                 raise
             except Exception as error:
-                raise failure(f"{what} at {self._endpoint} failed: {type(error).__name__}: {error}") from error
+                said = hushed(f"{type(error).__name__}: {error}", self._endpoint)
+                raise failure(f"{what} at {shown(self._endpoint)} failed: {said}") from error
             finally:
                 await substrate.close()
 
@@ -143,18 +168,32 @@ async def _submit_weights(
     import bittensor
 
     commit_reveal = bool(await at.read("CommitRevealWeightsEnabled", plan.netuid))
+    composed_here = None
     try:
         call, reveal_round = await _composed_by_sdk(at, plan, signer)
     except bittensor.ChainError as refusal:
         if refusal.code.value == "unknown":
             raise
         return Submission(False, None, None, commit_reveal, refusal.code.value, refusal.message)
-    except bittensor.BittensorError:
+    except (bittensor.RpcConnectionError, bittensor.ConnectionNotReady):
         raise
-    except _SKEW as skew:
-        log.warning("the SDK does not know this runtime (%s: %s); the call is composed here", type(skew).__name__, skew)
+    except bittensor.BittensorError as refusal:  # of the weights themselves
+        raise ChainRefusal(f"the SDK refuses to submit these weights: {refusal}") from refusal
+    except (ValueError, LookupError) as error:
+        if not is_skew(error):
+            raise
+        said = hushed(f"{type(error).__name__}: {error}", at.endpoint)
+        composed_here = f"the SDK does not know this runtime ({said})"
         call, reveal_round = await _composed_here(at, plan, signer, commit_reveal)
-    return await _signed_and_sent(at, call, signer, reveal_round, before_sending)
+    return await _signed_and_sent(at, call, signer, reveal_round, before_sending, composed_here)
+
+
+def is_skew(error: Exception) -> bool:
+    """Whether the SDK failed for what the runtime has not, which is no reason to doubt the weights."""
+    from bittensor._transport.errors import StorageFunctionNotFound
+
+    said_so = isinstance(error, ValueError | LookupError) and _SKEW.search(str(error)) is not None
+    return said_so or isinstance(error, StorageFunctionNotFound)
 
 
 async def _composed_by_sdk(at: Head, plan: WeightPlan, signer: HotkeySigner) -> tuple[Any, int | None]:
@@ -167,7 +206,7 @@ async def _composed_by_sdk(at: Head, plan: WeightPlan, signer: HotkeySigner) -> 
     client = bittensor.Client(at.endpoint, substrate=at.substrate)
     prepared = await client.plan(intent, signer.keypair)
     if prepared.violations:
-        raise NotSubmitted(f"the SDK refuses to submit these weights: {'; '.join(prepared.violations)}")
+        raise ChainRefusal(f"the SDK refuses to submit these weights: {'; '.join(prepared.violations)}")
     return prepared.call, prepared.extras.get("reveal_round")
 
 
@@ -195,7 +234,9 @@ async def _compose(at: Head, function: str, older: str, params: Mapping[str, Any
     """The call for the first mechanism of a subnet; on a runtime without mechanisms, the one it had before."""
     try:
         return await at.substrate.raw.compose_call(PALLET, function, {**params, "mecid": 0})
-    except _SKEW as unknown:
+    except ValueError as unknown:
+        if not is_skew(unknown):
+            raise
         log.warning("%s cannot be composed (%s); %s is", function, unknown, older)
         return await at.substrate.raw.compose_call(PALLET, older, dict(params))
 
@@ -248,38 +289,46 @@ async def _serve_axon(
 
 
 async def _signed_and_sent(
-    at: Head, call: Any, signer: HotkeySigner, reveal_round: int | None, before_sending: BeforeSending
+    at: Head,
+    call: Any,
+    signer: HotkeySigner,
+    reveal_round: int | None,
+    before_sending: BeforeSending,
+    composed_here: str | None = None,
 ) -> Submission:
     raw = at.substrate.raw
     birth = int(await at.substrate.finalized_block_number())
     era = {"period": ERA_BLOCKS, "current": birth}
     signed = await raw.create_signed_extrinsic(call, signer.keypair, era=era)
-    about = SignedExtrinsic(signed.extrinsic_hash, Block(birth + ERA_BLOCKS), reveal_round is not None, reveal_round)
+    dies_at, commit_reveal = Block(birth + ERA_BLOCKS), reveal_round is not None
+    about = SignedExtrinsic(signed.extrinsic_hash, dies_at, commit_reveal, reveal_round, composed_here)
     # In a thread: whoever is told may take its time, and the connection must be kept alive meanwhile.
     await asyncio.to_thread(before_sending, about)
     try:
-        return await _send(at.substrate, signed, reveal_round)
+        return await _send(at, signed, reveal_round)
     except Exception as error:
         # From here on no error means that nothing happened, whatever it is.
         raise ChainError(
-            f"whether {signed.extrinsic_hash} was included is unknown ({type(error).__name__}: {error}); it can be for "
-            f"{ERA_BLOCKS} blocks: read last_update from the chain before submitting again"
+            f"whether {signed.extrinsic_hash} was included is unknown ("
+            f"{hushed(f'{type(error).__name__}: {error}', at.endpoint)}); it can be for {ERA_BLOCKS} blocks: read "
+            "last_update from the chain before submitting again"
         ) from error
 
 
-async def _send(substrate: Any, signed: Any, reveal_round: int | None) -> Submission:
+async def _send(at: Head, signed: Any, reveal_round: int | None) -> Submission:
     """Submit and wait for inclusion."""
     import bittensor
 
     commit_reveal = reveal_round is not None
     try:
-        report = await substrate.raw.submit_extrinsic(signed, wait_for_inclusion=True)
+        report = await at.substrate.raw.submit_extrinsic(signed, wait_for_inclusion=True)
     except Exception as error:
         if not refused_by_pool(error):
             raise
         of_priority = _node_code(error) == _LOW_PRIORITY
-        refusal = "low_priority" if of_priority else bittensor.ChainError(str(error)).code.value
-        return Submission(False, None, signed.extrinsic_hash, commit_reveal, refusal, str(error), reveal_round)
+        refused = "low_priority" if of_priority else bittensor.ChainError(str(error)).code.value
+        said = hushed(str(error), at.endpoint)
+        return Submission(False, None, signed.extrinsic_hash, commit_reveal, refused, said, reveal_round)
     code, message = (None, None) if report.is_success else _dispatch_error(report.error_message)
     return Submission(
         success=bool(report.is_success),

@@ -16,7 +16,7 @@ _NOTES_TAIL = 2000
 
 
 class Conversation:
-    """`with Conversation(command, environment) as process: process.say(line); process.hear(10.0)`.
+    """`with Conversation(command, environment) as process: process.say(line, 10.0); process.hear(10.0)`.
 
     On leaving, the process and whatever it started are killed, unless it has ended by itself.
     """
@@ -49,12 +49,18 @@ class Conversation:
                 with suppress(BrokenPipeError):
                     stream.close()
 
-    def say(self, line: bytes) -> None:
-        """Send a line. That nobody reads it shows when an answer is awaited."""
+    def say(self, line: bytes, within_s: float) -> None:
+        """Send a line. That nobody is left to read it shows when an answer is awaited. Raises `TimeoutError`."""
+        until = time.monotonic() + within_s
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
+        pipe = self._process.stdin.fileno()
+        os.set_blocking(pipe, False)
+        with selectors.DefaultSelector() as selector, suppress(BrokenPipeError):
+            selector.register(pipe, selectors.EVENT_WRITE)
+            while line:
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    raise TimeoutError(f"nothing was read within {within_s:g} s")
+                line = line[os.write(pipe, line) :]
 
     def hear(self, within_s: float) -> bytes:
         """The next line; what was left unfinished when the process has ended. Raises `TimeoutError`."""
@@ -79,7 +85,8 @@ class Conversation:
         return self._process.poll()
 
     def notes(self) -> str:
-        """The end of what it wrote to stderr."""
+        """The end of what it wrote to stderr, from the beginning of a word on."""
         size = os.fstat(self._stderr.fileno()).st_size
         wanted = min(size, _NOTES_TAIL)
-        return os.pread(self._stderr.fileno(), wanted, size - wanted).decode(errors="replace").strip()
+        text = os.pread(self._stderr.fileno(), wanted, size - wanted).decode(errors="replace")
+        return (text if wanted == size else text.lstrip().partition(" ")[2]).strip()

@@ -17,7 +17,7 @@ from loosh_pipeline.domain import (
     Submission,
     WeightPlan,
 )
-from loosh_pipeline.errors import ChainError
+from loosh_pipeline.errors import ChainError, WrongChain
 
 
 class FakeChain:
@@ -62,8 +62,10 @@ class FakeChain:
         self._enter("snapshot", netuid)
         return self.metagraph
 
-    def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
-        self._enter("submit_weights", plan.netuid)
+    def submit_weights(
+        self, plan: WeightPlan, before_sending: BeforeSending = send_at_once, expected_genesis: str | None = None
+    ) -> Submission:
+        self._enter("submit_weights", plan.netuid, expected_genesis)
         commit_reveal = self.metagraph.commit_reveal
         reveal_round = 1000 + len(self.submitted) if commit_reveal else None
         extrinsic_hash = f"0x{len(self.submitted) + 1:064x}"
@@ -91,8 +93,8 @@ class FakeChain:
         extrinsic_hash = f"0x{len(self.submitted):064x}"
         return Submission(True, block, extrinsic_hash, self.metagraph.commit_reveal, reveal_round=reveal_round)
 
-    def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
-        self._enter("observe", netuid)
+    def observe(self, netuid: int, hotkey: Hotkey, expected_genesis: str | None = None) -> ObservedWeights:
+        self._enter("observe", netuid, expected_genesis)
         neuron = self.metagraph.by_hotkey().get(hotkey)
         row = quantize(self._rows[hotkey].weights) if hotkey in self._rows else {}
         total = sum(row.values())
@@ -125,9 +127,11 @@ class FakeChain:
         self._enter("identity", self.metagraph.netuid)
         return self.hotkey
 
-    def _enter(self, operation: str, netuid: int) -> None:
+    def _enter(self, operation: str, netuid: int, expected_genesis: str | None = None) -> None:
         self.calls.append(operation)
         self._raise_scripted(operation)
+        if expected_genesis not in (None, self.metagraph.genesis_hash):
+            raise WrongChain(f"this is the chain of block 0 {self.metagraph.genesis_hash}, not of {expected_genesis}")
         if netuid != self.metagraph.netuid:
             raise ChainError(f"subnet {netuid} does not exist; this chain has {self.metagraph.netuid}")
 

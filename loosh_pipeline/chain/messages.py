@@ -35,6 +35,7 @@ class ChainRequest:
     plan: WeightPlan | None = None
     ip: str | None = None
     port: int = 0
+    expected_genesis: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

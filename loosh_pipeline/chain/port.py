@@ -22,18 +22,21 @@ class Chain(Protocol):
     """Access to one subnet's chain as one hotkey. Every operation may raise `ChainError`.
 
     `NotSubmitted` says that nothing was sent. Any other `ChainError` of an operation that sends may have left it done
-    all the same: read the chain (`observe`) before trying again.
+    all the same: read the chain (`observe`) before trying again. With `expected_genesis`, the hash of the chain's
+    block 0 from a snapshot, no other chain is read or written: `WrongChain`.
     """
 
     def snapshot(self, netuid: int) -> Metagraph:
         """The subnet at the head of the chain, everything read at one block."""
         ...
 
-    def submit_weights(self, plan: WeightPlan, before_sending: BeforeSending = send_at_once) -> Submission:
+    def submit_weights(
+        self, plan: WeightPlan, before_sending: BeforeSending = send_at_once, expected_genesis: str | None = None
+    ) -> Submission:
         """Sign, tell `before_sending`, send; returns once included in a block, or refused (`success` False)."""
         ...
 
-    def observe(self, netuid: int, hotkey: Hotkey) -> ObservedWeights:
+    def observe(self, netuid: int, hotkey: Hotkey, expected_genesis: str | None = None) -> ObservedWeights:
         """The weight row of a validator, what it committed to, and who holds which slot, at the newest final block."""
         ...
 

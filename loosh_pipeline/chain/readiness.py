@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.records import FAILED, SubmissionRow, SubmissionState
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, Mode, Neuron
 
 REORG_BLOCKS = 4
 """Blocks by which the chain may still change its mind: so long after a signature died, nothing is concluded."""
 FIRST_RETRY_BLOCKS = 10
+LAGGING_BLOCKS = 300
+"""Blocks by which a node that is not refused as stale may be behind the one that something was signed at."""
 LONGEST_RETRY_BLOCKS = 50
 """Two minutes at 12 s a block, doubling with each failure up to ten."""
 
@@ -59,8 +62,12 @@ def has_permit(subnet: Metagraph, own: Neuron) -> bool:
 
 
 def is_dead(row: SubmissionRow, block: Block) -> bool:
-    """Whether no block from `block` on can hold what was signed."""
-    return row.dies_at is None or block >= row.dies_at + REORG_BLOCKS
+    """Whether no block from `block` on can hold what was signed. What dies later than anything signed here can was
+    signed on a chain that was started anew since.
+    """
+    if row.dies_at is None or block >= row.dies_at + REORG_BLOCKS:
+        return True
+    return row.dies_at > block + ERA_BLOCKS + LAGGING_BLOCKS
 
 
 def _may_still_land(subnet: Metagraph, own: Neuron, rows: Sequence[SubmissionRow]) -> NotYet | None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from loosh_pipeline.chain.endpoints import shown
 from loosh_pipeline.chain.weights import U16_MAX
 from loosh_pipeline.domain import Block, Coldkey, Commit, Hotkey, Metagraph, Neuron, ObservedWeights, Uid
-from loosh_pipeline.errors import ChainError, StaleChain
+from loosh_pipeline.errors import ChainRefusal, StaleChain, WrongChain
 
 RAO_PER_TAO = 10**9
 PALLET = "SubtensorModule"
@@ -20,6 +21,8 @@ _SKEW = (ValueError, LookupError, TypeError)
 """What comes of storage that this runtime has not, or has in another shape."""
 
 log = logging.getLogger(__name__)
+AHEAD_S = 30.0
+"""Most by which a block may be ahead of this machine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Head:
 
     substrate: Any
     endpoint: str
+    genesis_hash: str
     block_hash: str
     made_at: datetime | None
 
@@ -43,21 +47,41 @@ class Head:
         return Block(int(await self.read("Number", pallet="System")))
 
 
-async def newest_block(substrate: Any, endpoint: str, stale_after_s: float) -> Head:
-    """The block that everything is read at. Raises `StaleChain` for one that is older than that."""
+async def newest_block(
+    substrate: Any, endpoint: str, stale_after_s: float, expected_genesis: str | None = None
+) -> Head:
+    """The block that everything is read at. Raises `WrongChain` for one of another chain, `StaleChain` for one that is
+    older than that, or made after what this machine's clock says.
+    """
+    genesis_hash = str(await substrate.raw.rpc_request("chain_getBlockHash", [0]))
+    if expected_genesis not in (None, genesis_hash):
+        raise WrongChain(
+            f"{shown(endpoint)} serves the chain with block 0 {genesis_hash}; the one of {expected_genesis} is meant. "
+            "SUBTENSOR_ADDRESS and every one of SUBTENSOR_FALLBACKS must be of one network"
+        )
     block_hash = await substrate.block_hash()
     now_ms = int(await substrate.query("Timestamp", "Now", [], block_hash=block_hash))
     if not now_ms:  # block 0 has no time
-        return Head(substrate, endpoint, block_hash, None)
+        return Head(substrate, endpoint, genesis_hash, block_hash, None)
     made_at = datetime.fromtimestamp(now_ms / 1000, UTC)
+    _check_time(shown(endpoint), made_at, stale_after_s)
+    return Head(substrate, endpoint, genesis_hash, block_hash, made_at)
+
+
+def _check_time(where: str, made_at: datetime, stale_after_s: float) -> None:
     age_s = (datetime.now(UTC) - made_at).total_seconds()
     if age_s > stale_after_s:
         raise StaleChain(
-            f"the newest block of {endpoint} is {age_s:.0f} s old, of {made_at:%Y-%m-%d %H:%M:%S} UTC; more than "
+            f"the newest block of {where} is {age_s:.0f} s old, of {made_at:%Y-%m-%d %H:%M:%S} UTC; more than "
             f"CHAIN_STALE_AFTER_S ({stale_after_s:g}). The node lags, the chain stands still, or this machine's clock "
             "is wrong"
         )
-    return Head(substrate, endpoint, block_hash, made_at)
+    if age_s < -AHEAD_S:
+        raise StaleChain(
+            f"the newest block of {where}, of {made_at:%Y-%m-%d %H:%M:%S} UTC, is {-age_s:.0f} s ahead of this "
+            f"machine's clock; {AHEAD_S:g} at most. Set the clock by NTP: by a slow one a node that lags looks fresh, "
+            "and commits are sealed for a time that is past"
+        )
 
 
 async def read_subnet(at: Head, netuid: int) -> Metagraph:
@@ -68,7 +92,7 @@ async def read_subnet(at: Head, netuid: int) -> Metagraph:
         at.read("StakeThreshold"),
     )
     if graph is None:
-        raise ChainError(f"subnet {netuid} does not exist on this chain; check NETUID and SUBTENSOR_ADDRESS")
+        raise ChainRefusal(f"subnet {netuid} does not exist on this chain; check NETUID and SUBTENSOR_ADDRESS")
     return Metagraph(
         netuid=netuid,
         block=Block(int(graph["block"])),
@@ -88,6 +112,7 @@ async def read_subnet(at: Head, netuid: int) -> Metagraph:
         block_time=at.made_at,
         owner_hotkey=Hotkey(str(graph["owner_hotkey"])),
         owner_coldkey=Coldkey(str(graph["owner_coldkey"])),
+        genesis_hash=at.genesis_hash,
     )
 
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from loosh_pipeline.chain.weights import quantize
 from loosh_pipeline.domain import Block, Hotkey, Submission, WeightPlan
+
+SPEC_CHANGE_SHOWN = timedelta(days=7)
+"""How long a change of the runtime is told when nobody acknowledges it."""
 
 
 class SubmissionState(StrEnum):
@@ -71,6 +74,7 @@ class SubmissionRow:
     """One submission. `dies_at`: from that block on it cannot be included; None when nothing was signed.
 
     `seen_block` is the block at which the state was last changed or confirmed, `reason` what was seen.
+    `genesis_hash`: of the chain it went to. `composed_here`: why its call was not composed by the SDK.
     """
 
     id: int
@@ -92,6 +96,8 @@ class SubmissionRow:
     reveal_round: int | None = None
     reveal_epoch: int | None = None
     error_code: str | None = None
+    genesis_hash: str | None = None
+    composed_here: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -115,7 +121,7 @@ class SubmissionRow:
 
 @dataclass(frozen=True, slots=True)
 class SpecChange:
-    """The chain's runtime became another one, and no operator has said yet that this is fine."""
+    """The chain's runtime became another one, last at `at`, and no operator has said yet that this is fine."""
 
     before: int
     after: int

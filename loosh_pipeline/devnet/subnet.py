@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,13 +19,15 @@ from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
 from loosh_pipeline.devnet.api_endpoints import ApiSays
 from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
 from loosh_pipeline.devnet.chain import ChainConfig, ChainFault, DevnetChain, NeuronSpec, serve_chain
+from loosh_pipeline.devnet.chain.faults import chain_faults_named
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
-from loosh_pipeline.devnet.faults import Fault
+from loosh_pipeline.devnet.faults import Fault, faults_named
 from loosh_pipeline.devnet.miner_app import create_miner_app
 from loosh_pipeline.devnet.servers import HOST, Served, serve_apps
 from loosh_pipeline.domain import Coldkey, Hotkey
 from loosh_pipeline.errors import DevnetError
 from loosh_pipeline.sending import challenges, push_all
+from loosh_pipeline.settings import Settings
 from loosh_pipeline.wire.pushing import PlainSender
 
 VALIDATOR_STAKE_TAO = 10_000.0
@@ -49,6 +52,19 @@ class DevnetConfig:
     """One more miner for each, good but for this fault."""
     chain_faults: tuple[ChainFault, ...] = ()
     """What the chain does from the start."""
+
+
+def devnet_config(
+    settings: Settings, chain: Mapping[str, Any], faults: Iterable[str], chain_faults: Iterable[str], **fields: Any
+) -> DevnetConfig:
+    """The subnet that these settings are for. Raises DevnetError for a fault that there is not."""
+    return DevnetConfig(
+        wallet_path=settings.home / "devnet" / "wallets",  # never among real wallets
+        chain=ChainConfig(netuid=settings.netuid, **chain),
+        faults=faults_named(faults),
+        chain_faults=chain_faults_named(chain_faults),
+        **fields,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,12 @@ class DevnetInfo:
             "MAX_MINERS": str(len(self.miners)),
         }
 
+    def write(self, file: Path) -> None:
+        """For other processes, who see the whole or nothing."""
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_text(self.to_json())
+        temporary.replace(file)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -120,8 +142,10 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
     says = ApiSays(validators=[{"hotkey_ss58": validator, "validator_permit": True, "metadata": {}}])
     api = Served(create_challenge_api_app(says=says), config.challenge_api_port)
     async with serve_apps([api, *wanted]) as (api_port, *ports):
+        # Another chain each time: what a validator has on record of the one before is not of this one.
+        salted = replace(config.chain, salt=config.chain.salt or os.urandom(16))
         coldkey = coldkey_of(config.wallet_path, config.wallet_name)
-        chain = DevnetChain(config.chain, _neurons(validator, coldkey, hotkeys, ports))
+        chain = DevnetChain(salted, _neurons(validator, coldkey, hotkeys, ports))
         for fault in config.chain_faults:
             chain.faults.switch(fault)
         async with serve_chain(chain, HOST, config.chain_port) as chain_port:

@@ -81,6 +81,7 @@ METAGRAPH: Mapping[str, Any] = {
     "block_time": UTC_MS,
     "owner_hotkey": pl.String,
     "owner_coldkey": pl.String,
+    "genesis_hash": pl.String,
 }
 
 NETWORK_VIEW: Mapping[str, Any] = {

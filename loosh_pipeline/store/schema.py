@@ -158,6 +158,8 @@ submissions = Table(
     Column("id", Integer, primary_key=True),
     Column("netuid", Integer, nullable=False),
     Column("hotkey", String(64), nullable=False),
+    # The chain it went to, by its block 0; NULL where a snapshot did not say.
+    Column("genesis_hash", String(66)),
     # Of the snapshot that uids were looked up in.
     Column("block", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
@@ -174,6 +176,8 @@ submissions = Table(
     Column("reveal_round", BigInteger),
     Column("reveal_epoch", BigInteger),
     Column("error_code", String(64)),
+    # Why the call was not composed by the SDK.
+    Column("composed_here", Text),
     Column("fence", BigInteger, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, delete, select
 
-from loosh_pipeline.chain.records import SpecChange
+from loosh_pipeline.chain.records import SPEC_CHANGE_SHOWN, SpecChange
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.inbox import set_flag
 from loosh_pipeline.store.schema import flags
@@ -22,26 +22,29 @@ class SpecVersions:
         self._engine = engine
 
     def note(self, version: int, now: datetime) -> None:
-        """The chain was seen to run this version. Of several changes, the first version is remembered."""
+        """The chain was seen to run this version. Of several changes that are all still told, the version before the
+        first is remembered.
+        """
         with reading(self._engine) as connection:
             if self._known(connection).get(CURRENT, ("", now))[0] == str(version):
                 return
         with self._engine.begin() as connection:
             known = self._known(connection)
-            if CURRENT in known and BEFORE not in known:
+            told = BEFORE in known and now - known[CURRENT][1] < SPEC_CHANGE_SHOWN
+            if CURRENT in known and not told:
                 set_flag(connection, BEFORE, known[CURRENT][0], now)
             elif BEFORE in known and known[BEFORE][0] == str(version):  # taken back, or one node is behind
                 connection.execute(delete(flags).where(flags.c.name == BEFORE))
             set_flag(connection, CURRENT, str(version), now)
 
     def change(self) -> SpecChange | None:
-        """What nobody has acknowledged yet."""
+        """What nobody has acknowledged yet, and when the last of it was seen."""
         with reading(self._engine) as connection:
             known = self._known(connection)
         if BEFORE not in known:
             return None
-        before, at = known[BEFORE]
-        return SpecChange(int(before), int(known[CURRENT][0]), at)
+        after, at = known[CURRENT]
+        return SpecChange(int(known[BEFORE][0]), int(after), at)
 
     def _known(self, connection: Connection) -> dict[str, tuple[str, datetime]]:
         query = select(flags.c.name, flags.c.value, flags.c.changed_at).where(flags.c.name.in_((CURRENT, BEFORE)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select, update
+from sqlalchemy import ColumnElement, Engine, Row, insert, select, true, update
 
 from loosh_pipeline.chain.records import OPEN, SubmissionRow, SubmissionState, plan_digest
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, Uid, WeightPlan
@@ -29,6 +29,7 @@ class Submissions:
         values: dict[str, Any] = {
             "netuid": plan.netuid,
             "hotkey": hotkey,
+            "genesis_hash": subnet.genesis_hash,
             "block": plan.block,
             "digest": plan_digest(plan),
             "plan": _as_json(plan),
@@ -60,9 +61,15 @@ class Submissions:
             still_ours(connection, lease)
             return _row(connection.execute(statement).one())
 
-    def recent(self, netuid: int, hotkey: Hotkey, limit: int = 10) -> Sequence[SubmissionRow]:
-        """What this hotkey submitted last, and whatever is undecided of what it submitted before; newest first."""
-        own = submissions.c.netuid == netuid, submissions.c.hotkey == hotkey
+    def recent(
+        self, netuid: int, hotkey: Hotkey, limit: int = 10, *, genesis_hash: str | None = None
+    ) -> Sequence[SubmissionRow]:
+        """What this hotkey submitted last to the chain with this block 0 (None: to any), and whatever is undecided of
+        what it submitted before; newest first.
+
+        Whoever decides by it names the chain: heights of one say nothing on another.
+        """
+        own = submissions.c.netuid == netuid, submissions.c.hotkey == hotkey, _of_chain(genesis_hash)
         newest_first = submissions.c.id.desc()
         last = select(submissions.c.id).where(*own).order_by(newest_first).limit(limit)
         chosen = submissions.c.id.in_(last) | submissions.c.state.in_(OPEN)
@@ -70,11 +77,15 @@ class Submissions:
         with reading(self._engine) as connection:
             return [_row(row) for row in connection.execute(query)]
 
-    def signers(self, netuid: int) -> frozenset[Hotkey]:
+    def signers(self, netuid: int, genesis_hash: str | None = None) -> frozenset[Hotkey]:
         """Every hotkey that weights of this subnet were submitted with from here."""
-        query = select(submissions.c.hotkey).where(submissions.c.netuid == netuid).distinct()
+        query = select(submissions.c.hotkey).where(submissions.c.netuid == netuid, _of_chain(genesis_hash)).distinct()
         with reading(self._engine) as connection:
             return frozenset(Hotkey(hotkey) for hotkey in connection.execute(query).scalars())
+
+
+def _of_chain(genesis_hash: str | None) -> ColumnElement[bool]:
+    return true() if genesis_hash is None else submissions.c.genesis_hash == genesis_hash
 
 
 def _as_json(plan: WeightPlan) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Bench:
     """A chain, a validator's settings with a database of their own, and what the next writer sees."""
 
     served: Any
-    clock: Clock
+    clock: Clock | None
     settings: Settings
     first: int
     """The first block that may hold what is sent from here."""

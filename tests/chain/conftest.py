@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,20 @@ def devnet_chain(serve_devnet: Callable[..., Any]) -> Iterator[ServedChain]:
 
 
 @pytest.fixture(scope="module")
-def ticking(serve_devnet: Callable[..., Any]) -> Iterator[tuple[ServedChain, Clock]]:
-    with serve_devnet(block_time_s=0, rate_limit_blocks=0) as served:
-        served.chain.tick()
-        clock = Clock(served.chain.tick)
-        try:
-            yield served, clock
-        finally:
-            clock.end()
+def ticking(serve_devnet: Callable[..., Any]) -> Iterator[Callable[[bool], tuple[ServedChain, Clock]]]:
+    """A chain whose blocks can be held, and one with commit-reveal where nothing is revealed for long; each once."""
+    with ExitStack() as stack:
+
+        @cache
+        def started(commit_reveal: bool) -> tuple[ServedChain, Clock]:
+            config = {"block_time_s": 0, "rate_limit_blocks": 0, "tempo_blocks": 60_000 if commit_reveal else 1000}
+            served = stack.enter_context(serve_devnet(commit_reveal=commit_reveal, **config))
+            served.chain.tick()
+            clock = Clock(served.chain.tick)
+            stack.callback(clock.end)
+            return served, clock
+
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -133,16 +140,25 @@ def ticking_late(serve_devnet: Callable[..., Any]) -> Iterator[tuple[ServedChain
 
 @pytest.fixture
 def late_bench(ticking_late: tuple[ServedChain, Clock], tmp_path: Path) -> Bench:
-    return benched(*ticking_late, tmp_path)
+    return bench_of(*ticking_late, tmp_path)
 
 
 @pytest.fixture
-def bench(ticking: tuple[ServedChain, Clock], tmp_path: Path) -> Bench:
-    return benched(*ticking, tmp_path)
+def commit_reveal() -> bool:
+    """To be parametrized where it makes a difference."""
+    return False
 
 
-def benched(served: ServedChain, clock: Clock, tmp_path: Path) -> Bench:
+@pytest.fixture
+def bench(ticking: Callable[[bool], tuple[ServedChain, Clock]], commit_reveal: bool, tmp_path: Path) -> Iterator[Bench]:
+    served, clock = ticking(commit_reveal)
     clock.running.set()
+    yield bench_of(served, clock, tmp_path)
+    clock.running.clear()
+
+
+def bench_of(served: ServedChain, clock: Clock | None, tmp_path: Path) -> Bench:
+    """Beside a served chain; without a clock, one that makes its blocks by itself."""
     settings = served.settings(loosh_home=tmp_path / "loosh")
     Inbox.open(settings.inbox_url).engine.dispose()
     return Bench(served, clock, settings, served.chain.head.number + 1)

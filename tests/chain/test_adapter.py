@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +13,7 @@ from bittensor._transport.errors import StorageFunctionNotFound
 from bittensor._transport.interface import SubstrateConnection
 from bittensor_core import Keypair
 
+from loosh_pipeline.chain.alerts import Standing, alerts
 from loosh_pipeline.chain.bittensor_chain import BittensorChain
 from loosh_pipeline.chain.readiness import NotYet
 from loosh_pipeline.chain.records import SubmissionRow
@@ -19,13 +22,13 @@ from loosh_pipeline.chain.weights import matches, plan_weights
 from loosh_pipeline.devnet.chain import NeuronSpec
 from loosh_pipeline.devnet.chain.runtime import RuntimeName
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, Mode, Proposal, SignedExtrinsic, Uid, WeightPlan
-from loosh_pipeline.errors import ChainError, NotSubmitted, StaleChain
+from loosh_pipeline.errors import ChainError, ChainRefusal, NotSubmitted, StaleChain
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.weight_setting import Desk, lease_length, review, set_weights, utc_now
-from tests.chain.conftest import ServedChain
+from tests.chain.conftest import ServedChain, bench_of
 
 FAST = {"block_time_s": 0.05, "rate_limit_blocks": 0}
 
@@ -56,8 +59,8 @@ def test_weights_are_set_on_every_runtime(
         check_both_ways(served, commit_reveal)
 
 
-def check_both_ways(served: ServedChain, commit_reveal: bool) -> None:
-    """Set weights, and find them, or the commit to them, on the chain."""
+def check_both_ways(served: ServedChain, commit_reveal: bool) -> list[SignedExtrinsic]:
+    """Set weights, and find them, or the commit to them, on the chain. Returns what was signed."""
     chain, signed = adapter(served.settings()), list[SignedExtrinsic]()
     plan = plan_of(chain)
     said = chain.submit_weights(plan, signed.append)
@@ -69,10 +72,11 @@ def check_both_ways(served: ServedChain, commit_reveal: bool) -> None:
     assert said.commit_reveal == signed[0].commit_reveal == commit_reveal
     if not commit_reveal:
         assert matches(plan, observed)
-        return
+        return signed
     (commit,) = observed.commits[-1:]
     assert (commit.block, commit.reveal_round) == (said.included_block, said.reveal_round)
     assert commit.epoch == observed.epoch
+    return signed
 
 
 @pytest.mark.parametrize("commit_reveal", [False, True])
@@ -86,7 +90,45 @@ def test_whatever_storage_the_sdk_misses_the_call_is_composed_here(
 
     monkeypatch.setattr("bittensor.intents.weights._preflight", misses)
     with serve_devnet(commit_reveal=commit_reveal, **FAST) as served:
-        check_both_ways(served, commit_reveal)
+        (signed,) = check_both_ways(served, commit_reveal)
+    assert signed.composed_here == (
+        "the SDK does not know this runtime (StorageFunctionNotFound: SubtensorModule.SomethingNew)"
+    )
+
+
+def test_why_a_call_was_composed_here_stays_on_record_and_is_an_alert(
+    served: ServedChain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def misses(*_args: object) -> None:
+        raise ValueError("Type 'WeightsTlockPayload' not found in this runtime's registry")
+
+    bench = bench_of(served, None, tmp_path)
+    assert isinstance(bench.set_weights(), SubmissionRow)
+    monkeypatch.setattr("bittensor.intents.weights._preflight", misses)
+    assert isinstance(bench.set_weights(), SubmissionRow)
+    assert bench.settle().state == "observed"
+    newest, before = bench.rows()
+    assert before.composed_here is None
+    assert "not found in this runtime's registry" in str(newest.composed_here)
+    told = alerts(Standing(utc_now(), bench.chain.identity(), bench.snapshot(), [newest, before]))
+    assert "composed_here" in [alert.code for alert in told]
+
+
+@pytest.mark.parametrize(
+    "bug", [TypeError("unexpected keyword argument 'netuid'"), ValueError('expected an integer, got "x"'), KeyError(3)]
+)
+def test_a_bug_is_no_runtime_that_the_sdk_does_not_know(
+    served: ServedChain, monkeypatch: pytest.MonkeyPatch, bug: Exception
+) -> None:
+    async def fails(*_args: object) -> None:
+        raise bug
+
+    chain, signed = adapter(served.settings()), list[SignedExtrinsic]()
+    plan = plan_of(chain)
+    monkeypatch.setattr("bittensor.intents.weights._preflight", fails)
+    with pytest.raises(NotSubmitted, match=type(bug).__name__):
+        chain.submit_weights(plan, signed.append)
+    assert signed == []
 
 
 def test_on_a_runtime_without_mechanisms_the_older_call_is_made(
@@ -179,6 +221,24 @@ def test_a_node_whose_newest_block_is_old_is_refused_before_anything_is_signed_w
         chain.submit_weights(WeightPlan(78, Block(1), {Uid(2): 1.0}, {}, 0))
 
 
+@pytest.mark.parametrize(("slow_s", "is_refused"), [(20, False), (45, True)])
+def test_a_clock_that_is_slow_is_told_before_anything_is_sealed_for_a_time_that_is_past(
+    served: ServedChain, monkeypatch: pytest.MonkeyPatch, slow_s: int, is_refused: bool
+) -> None:
+    class Slow(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) - timedelta(seconds=slow_s)
+
+    monkeypatch.setattr("loosh_pipeline.chain.reads.datetime", Slow)
+    chain = adapter(served.settings())
+    if not is_refused:
+        assert chain.snapshot(78).netuid == 78
+        return
+    with pytest.raises(StaleChain, match=r"is 4\d s ahead of this machine's clock; 30 at most. Set the clock by NTP"):
+        chain.submit_weights(WeightPlan(78, Block(1), {Uid(2): 1.0}, {}, 0))
+
+
 def test_256_neurons_are_read_set_and_read_back_in_well_under_five_seconds(
     serve_devnet: Callable[..., Any],
 ) -> None:
@@ -226,5 +286,5 @@ def test_rate_limited_is_skipped_not_failed_w_23(serve_devnet: Callable[..., Any
 
 
 def test_a_subnet_that_does_not_exist_is_named(served: ServedChain) -> None:
-    with pytest.raises(ChainError, match=r"subnet 3 does not exist.*NETUID"):
+    with pytest.raises(ChainRefusal, match=r"subnet 3 does not exist.*NETUID"):
         adapter(served.settings()).snapshot(3)

@@ -43,6 +43,10 @@ def test_a_validator_in_order_has_none() -> None:
         (standing(own={"last_update": 1000 - 95}, subnet={"activity_cutoff_blocks": 100}), "mode_emergency"),
         (standing(interval_blocks=3), "weights_late"),
         (
+            standing(rows=[submission_row(state=SubmissionState.COMMITTED, composed_here="not found")]),
+            "composed_here",
+        ),
+        (
             standing(rows=[submission_row(state=SubmissionState.OBSERVED, included_block=Block(980))]),
             "foreign_weights",
         ),

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from bittensor._transport.errors import SubstrateRequestException
+from bittensor._transport.errors import StorageFunctionNotFound, SubstrateRequestException
 
-from loosh_pipeline.chain.bittensor_chain import refused_by_pool
+from loosh_pipeline.chain.bittensor_chain import is_skew, refused_by_pool
 from loosh_pipeline.chain.reads import axon_ip
 
 
@@ -39,6 +39,26 @@ def test_the_address_a_neuron_announced(ip: int, ip_type: int, address: str | No
 )
 def test_only_a_refusal_of_the_pool_is_certain_not_to_be_submitted(error: Exception, is_refused: bool) -> None:
     assert refused_by_pool(error) == is_refused
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_the_runtime"),
+    [
+        (StorageFunctionNotFound("SubtensorModule.SubnetEpochConsensus"), True),
+        (KeyError("storage function SubtensorModule.Nope not found"), True),
+        (ValueError("call SubtensorModule.set_mechanism_weights not found"), True),
+        (ValueError("Runtime API Call 'X.y' not found in registry"), True),
+        (ValueError('missing call param "mecid" for SubtensorModule.set_weights'), True),
+        (ValueError('expected an integer, got "x"'), False),
+        (ValueError("HTTP 404 not found"), False),
+        (KeyError("weights"), False),
+        (TypeError("call x not found"), False),
+    ],
+)
+def test_only_what_the_runtime_lacks_is_a_runtime_that_the_sdk_does_not_know(
+    error: Exception, is_of_the_runtime: bool
+) -> None:
+    assert is_skew(error) is is_of_the_runtime
 
 
 def test_the_sdk_is_imported_by_nobody_who_does_not_use_it() -> None:

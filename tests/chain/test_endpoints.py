@@ -25,6 +25,19 @@ def test_what_failed_lately_is_asked_last_and_remembered_across_processes(tmp_pa
     assert "secret" not in file.read_text()
 
 
+def test_the_first_endpoint_says_which_chain_is_meant(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    endpoints = Endpoints([A, B], tmp_path / "chain" / "e.json")
+    endpoints.serves(B, "0xb")
+    assert [endpoints.meant_by(each) for each in (A, B)] == [None, None], "a fallback settles nothing"
+    endpoints.serves(A, "0xa")
+    later = Endpoints([A, B], tmp_path / "chain" / "e.json")
+    assert [later.meant_by(each) for each in (A, B)] == [None, "0xa"]
+    later.serves(A, "0xc")
+    assert later.meant_by(B) == "0xc", "pointed at another network, the first one counts"
+    assert "wss://a serves another chain: block 0 is 0xc, and was 0xa" in caplog.text
+    assert Endpoints([C, B], tmp_path / "chain" / "e.json").meant_by(B) is None, "what another one served says nothing"
+
+
 def test_a_clock_that_was_ahead_banishes_nothing(tmp_path: Path) -> None:
     endpoints = Endpoints([A, B], tmp_path / "e.json")
     endpoints.failed(A, NOON + timedelta(days=9))

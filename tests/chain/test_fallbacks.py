@@ -13,7 +13,15 @@ from loosh_pipeline.chain.messages import Operation
 from loosh_pipeline.chain.process import READ_WITHIN_S, ProcessChain
 from loosh_pipeline.chain.weights import matches, plan_weights
 from loosh_pipeline.domain import Block, Metagraph, SignedExtrinsic, Submission, Uid, WeightPlan
-from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError, NotSubmitted, StaleChain
+from loosh_pipeline.errors import (
+    ChainError,
+    ChainRefusal,
+    ChainTimeout,
+    ConfigError,
+    NotSubmitted,
+    StaleChain,
+    WrongChain,
+)
 from loosh_pipeline.settings import Settings
 from tests.builders import metagraph
 from tests.chain.conftest import ServedChain
@@ -101,7 +109,7 @@ def test_every_endpoint_has_its_share_and_all_together_less_than_a_tick() -> Non
     assert [each for each, _ in chain.asked] == ["ws://c"]
 
 
-@pytest.mark.parametrize("not_sent", [NotSubmitted("refused"), StaleChain("old")])
+@pytest.mark.parametrize("not_sent", [NotSubmitted("refused"), StaleChain("old"), WrongChain("another")])
 def test_a_submission_goes_on_while_nothing_was_sent(not_sent: ChainError) -> None:
     chain = scripted(not_sent, DONE, DONE)
     assert chain.submit_weights(PLAN) == DONE
@@ -130,8 +138,10 @@ def test_when_none_serves_every_reason_is_told(failures: tuple[ChainError, ...],
     assert all(str(failure) in str(caught.value) for failure in failures)
 
 
-def test_what_no_endpoint_can_help_is_told_at_once() -> None:
-    chain = scripted(ConfigError("no hotkey"), SEEN, SEEN)
-    with pytest.raises(ConfigError, match="no hotkey"):
-        chain.snapshot(78)
-    assert len(chain.asked) == 1
+@pytest.mark.parametrize("refusal", [ConfigError("no hotkey"), ChainRefusal("subnet 78 does not exist")])
+def test_what_no_endpoint_can_help_is_told_at_once_and_is_no_endpoints_fault(refusal: Exception) -> None:
+    chain = scripted(refusal, SEEN, SEEN)
+    for operation in (lambda: chain.snapshot(78), lambda: chain.submit_weights(PLAN)):
+        with pytest.raises(type(refusal), match=str(refusal)):
+            operation()
+    assert [each for each, _ in chain.asked] == ["ws://a", "ws://a"]

@@ -39,10 +39,10 @@ def stop(*_args, **_named):
     print("here", flush=True)
     sys.stdin.read()
 
-def say(talk, line, said=Conversation.say):
+def say(talk, line, within_s, said=Conversation.say):
     if line == GO and step == "signed":
         stop()
-    said(talk, line)
+    said(talk, line, within_s)
     if line == GO and step == "sending":
         print("here", flush=True)
 
@@ -107,6 +107,7 @@ def test_after_the_row_nothing_was_signed_and_the_next_tries_again(bench: Bench)
     assert bench.included() == 1
 
 
+@pytest.mark.parametrize("commit_reveal", [False, True])
 def test_signed_and_not_yet_told_to_send_it_is_never_sent_w_25(bench: Bench) -> None:
     killed_at(bench, "signed")
     (row,) = bench.rows()
@@ -121,7 +122,10 @@ def test_signed_and_not_yet_told_to_send_it_is_never_sent_w_25(bench: Bench) -> 
     assert bench.included() == 0
 
 
-def test_while_it_is_sent_it_is_included_all_the_same_and_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("commit_reveal", [False, True])
+def test_while_it_is_sent_it_is_included_all_the_same_and_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, commit_reveal: bool
+) -> None:
     submit = bench.served.chain.submit
 
     def take_and_wait(raw: bytes) -> Any:
@@ -137,23 +141,27 @@ def test_while_it_is_sent_it_is_included_all_the_same_and_found(bench: Bench, mo
     bench.clock.running.set()
     wait_for(lambda: not bench.served.chain.pool())
     row = bench.settle()
-    assert row.state == "observed"
+    assert row.state == ("committed" if commit_reveal else "observed")
+    assert row.included_block is not None
     assert row.extrinsic_hash in bench.served.chain.block_at(row.included_block).included
     assert bench.included() == 1
 
 
-@pytest.mark.parametrize("step", ["after inclusion", "before the table"])
-def test_after_inclusion_the_chain_says_so_and_the_table_is_written(bench: Bench, step: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "commit_reveal"), [("after inclusion", False), ("before the table", False), ("after inclusion", True)]
+)
+def test_after_inclusion_the_chain_says_so_and_the_table_is_written(
+    bench: Bench, step: str, commit_reveal: bool
+) -> None:
+    settled = "committed" if commit_reveal else "observed"
     killed_at(bench, step)
     (row,) = bench.rows()
     assert row.state == ("sending" if step == "after inclusion" else "included")
     assert bench.tables.latest("weights") is None
-    assert bench.settle().state == "observed"
+    assert bench.settle().state == settled
     table = bench.tables.latest("weights")
     assert table is not None
-    assert table.select("state", "success", "extrinsic_hash").unique().rows() == [
-        ("observed", True, row.extrinsic_hash)
-    ]
+    assert table.select("state", "success", "extrinsic_hash").unique().rows() == [(settled, True, row.extrinsic_hash)]
     assert bench.included() == 1
 
 
@@ -166,8 +174,8 @@ def test_when_only_the_chains_process_is_killed_the_outcome_is_open_and_then_kno
         bench.clock.running.clear()
         return submit(raw)
 
-    def say_and_kill(talk: Conversation, line: bytes) -> None:
-        say(talk, line)
+    def say_and_kill(talk: Conversation, line: bytes, within_s: float) -> None:
+        say(talk, line, within_s)
         if line == GO:
             wait_for(bench.served.chain.pool)
             talk._process.kill()

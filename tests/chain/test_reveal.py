@@ -22,8 +22,6 @@ from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.weight_setting import Desk, lease_length, review, set_weights
 from tests.chain.conftest import serve_in_thread
 
-pytest.importorskip("loosh_pipeline.devnet.chain.reveal")
-
 ROUND = 1000
 WHEN = "2023-08-23 15:59:24"
 """When the submitter seals for that round, at this tempo."""
@@ -37,6 +35,12 @@ class SealingAtOnce(DevnetChain):
         extrinsic = super().submit(raw)
         self.tick()
         return extrinsic
+
+    stands_at_ms: int | None = None
+    """Where its clock stands still, as that of the child processes does; None: it goes."""
+
+    def now_ms(self) -> int:
+        return super().now_ms() if self.stands_at_ms is None else self.stands_at_ms
 
 
 def faked_clock(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
@@ -64,6 +68,8 @@ def test_a_commit_is_committed_until_its_epoch_and_then_observed_or_unrevealed(
         block_time_s=0.0, tempo_blocks=TEMPO, rate_limit_blocks=0, commit_reveal=True, weights_version_key=7
     )
     chain = SealingAtOnce(config, neurons)
+    if revealed:
+        chain.stands_at_ms = round(datetime.fromisoformat(f"{WHEN}+00:00").timestamp() * 1000)
     chain.tick()
     with serve_in_thread(chain) as address:
         settings = Settings(
@@ -78,13 +84,15 @@ def test_a_commit_is_committed_until_its_epoch_and_then_observed_or_unrevealed(
         validator, engine, now = ProcessChain(settings), Inbox.open(settings.inbox_url).engine, datetime.now(UTC)
         lease = Leases(engine).take(LEASE, "test", now, lease_length(settings))
         desk = Desk(validator, Submissions(engine), lease, keep=lambda _row: None)
-        subnet = validator.snapshot(settings.netuid)
         shares = dict(zip(miners, (0.5, 0.3, 0.2), strict=True))
         proposal = Proposal(now, Block(1), Mode.NORMAL, "robust", "lookback", 1, shares)
         with monkeypatch.context() as then:
             if revealed:
                 faked_clock(then, WHEN)
+            subnet = validator.snapshot(settings.netuid)
             row = set_weights(desk, subnet, wallet.hotkey, lambda: proposal)
+        chain.stands_at_ms = None
+        chain.tick()
         assert isinstance(row, SubmissionRow)
         assert (row.state, row.plan.version_key) == ("included", 7)
         assert (row.reveal_round == ROUND) is revealed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,8 @@ def test_the_real_submitter_commits_and_what_it_sealed_is_read_back(
     ]
     config = ChainConfig(block_time_s=0.0, tempo_blocks=TEMPO, commit_reveal=True, weights_version_key=7)
     chain = SealingAtOnce(config, neurons)
+    when = "2023-08-23 15:59:24"
+    monkeypatch.setattr(chain, "now_ms", lambda: round(datetime.fromisoformat(f"{when}+00:00").timestamp() * 1000))
     chain.tick()
     plan = WeightPlan(NETUID, Block(1), {Uid(1): 0.5, Uid(2): 0.3, Uid(3): 0.2}, {}, 7)
     with serve_in_thread(chain) as address:
@@ -218,8 +221,9 @@ def test_the_real_submitter_commits_and_what_it_sealed_is_read_back(
         )
         validator = ProcessChain(settings)
         with monkeypatch.context() as then:
-            faked_clock(then, "2023-08-23 15:59:24")
+            faked_clock(then, when)
             submission = validator.submit_weights(plan)
+        monkeypatch.undo()
         assert (submission.success, submission.commit_reveal, submission.reveal_round) == (True, True, ROUND)
         to_block(chain, TEMPO)
         observed = validator.observe(NETUID, wallet.hotkey)

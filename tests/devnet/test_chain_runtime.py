@@ -17,6 +17,7 @@ def test_the_recorded_runtime_lacks_what_the_current_one_has() -> None:
 def test_another_runtime_is_another_chain() -> None:
     assert new_chain(runtime="recorded").genesis.hash != new_chain().genesis.hash
     assert new_chain().genesis.hash == new_chain().genesis.hash
+    assert new_chain(salt=b"another").genesis.hash != new_chain().genesis.hash
 
 
 def test_each_runtime_answers_its_own_version_and_is_another_chain() -> None:

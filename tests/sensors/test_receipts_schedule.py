@@ -40,6 +40,16 @@ def test_what_is_decided_is_not_read_again(world: World) -> None:
     assert "the weights of block 100 are observed: the chain's row of block 101" in skipped(tick(world))
 
 
+def test_what_was_sent_to_another_chain_is_not_read_from_the_one_that_was_seen_last(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    world.chain.fail("sending", ChainError("lost"))
+    world.set_weights(raise_on_error=False)
+    without_runs(world)
+    world.chain.metagraph = replace(world.chain.metagraph, genesis_hash="0x" + "7e" * 32)
+    world.store.save_metagraph(replace(world.chain.metagraph, taken_at=utc_now()))
+    assert skipped(tick(world)) == "nothing was submitted yet"
+
+
 def test_a_lost_outcome_is_read_within_two_minutes_and_then_every_two_minutes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

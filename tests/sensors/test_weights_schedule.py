@@ -120,6 +120,8 @@ def test_while_a_submission_may_still_land_nothing_else_is_sent(world: World) ->
     for run in world.instance.get_runs():
         world.instance.delete_run(run.run_id)
     assert "nothing else is submitted until then" in reason(world)
+    world.chain.metagraph = replace(world.chain.metagraph, genesis_hash="0x" + "7e" * 32)
+    assert isinstance(tick(world), dg.RunRequest), "another chain has its own"
 
 
 @pytest.mark.parametrize("status", UNFINISHED_RUNS)

@@ -14,7 +14,7 @@ from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Lease, Leases
 from loosh_pipeline.store.spec_versions import SpecVersions
 from loosh_pipeline.store.submissions import LEASE, Submissions
-from tests.builders import NOON, metagraph
+from tests.builders import GENESIS, NOON, metagraph
 
 OWN = Hotkey("hotkey-0")
 PLAN = WeightPlan(
@@ -113,7 +113,7 @@ def test_a_change_of_the_runtime_stands_until_it_is_acknowledged_or_taken_back(i
     versions.note(463, NOON + 2 * MINUTE)
     change = versions.change()
     assert change is not None
-    assert (change.before, change.after, change.at) == (461, 463, NOON + MINUTE)
+    assert (change.before, change.after, change.at) == (461, 463, NOON + 2 * MINUTE)
     versions.note(461, NOON + 3 * MINUTE)
     assert versions.change() is None
     versions.note(464, NOON + 4 * MINUTE)
@@ -121,3 +121,29 @@ def test_a_change_of_the_runtime_stands_until_it_is_acknowledged_or_taken_back(i
     assert versions.change() is None
     versions.note(464, NOON + 5 * MINUTE)
     assert versions.change() is None
+
+
+def test_a_change_that_nobody_acknowledged_hides_no_later_one(inbox: Inbox) -> None:
+    versions = SpecVersions(inbox.engine)
+    versions.note(461, NOON - timedelta(days=300))
+    versions.note(462, NOON - timedelta(days=30))
+    versions.note(463, NOON)
+    change = versions.change()
+    assert change is not None
+    assert (change.before, change.after, change.at) == (462, 463, NOON)
+    versions.note(464, NOON + timedelta(days=6))
+    versions.note(462, NOON + timedelta(days=40))
+    change = versions.change()
+    assert change is not None, "what is not told any more cannot be taken back"
+    assert (change.before, change.after, change.at) == (464, 462, NOON + timedelta(days=40))
+
+
+def test_a_chain_is_asked_for_by_its_first_block(inbox: Inbox) -> None:
+    ledger, lease, other = Submissions(inbox.engine), taken(inbox), "0x" + "7e" * 32
+    here = ledger.plan(lease, PLAN, metagraph(), OWN, NOON)
+    there = ledger.plan(lease, PLAN, metagraph(genesis_hash=other), Hotkey("another"), NOON)
+    assert here.genesis_hash == GENESIS
+    assert ledger.recent(78, OWN, genesis_hash=GENESIS) == [here]
+    assert ledger.recent(78, OWN, genesis_hash=other) == []
+    assert ledger.recent(78, there.hotkey, genesis_hash=other) == [there]
+    assert ledger.signers(78, GENESIS) == {OWN}

@@ -13,6 +13,7 @@ from loosh_pipeline.devnet.chain.state import MutableState
 from loosh_pipeline.errors import DevnetError
 
 CODE_KEY = b":code"
+_SALT_KEY = b":devnet-salt"
 ACTIVITY_CUTOFF_FACTOR_MILLI = 13_889
 """Default of the runtime: the cutoff is this many thousandths of a tempo (5000 blocks at tempo 360)."""
 
@@ -25,7 +26,7 @@ class ChainConfig:
     blocks and states are discarded, as a pruning node does. A block is final `finality_lag_blocks` after it was made.
     `runtime="recorded"` and `"recorded439"` serve runtimes older than the SDK expects. `pulses` are the rounds of the
     drand beacon the chain holds from the start. `pool_validates`: the pool refuses what newer runtimes check before a
-    transaction gets into a block (`validity`).
+    transaction gets into a block (`validity`). `salt` makes a chain another than one of the same parameters.
     """
 
     netuid: int = 78
@@ -45,6 +46,7 @@ class ChainConfig:
     finality_lag_blocks: int = 0
     pulses: tuple[Pulse, ...] = field(default_factory=known_pulses)
     pool_validates: bool = False
+    salt: bytes = b""
 
     def __post_init__(self) -> None:
         if self.block_time_s < 0:
@@ -63,6 +65,8 @@ def write_genesis(state: MutableState, config: ChainConfig, neurons: Sequence[Ne
     # Nodes tell runtimes apart by their code; here the metadata stands for it, so that another runtime
     # is another chain, with another genesis hash, to every client cache.
     state.overlay.set_raw(CODE_KEY, state.runtime.code_hash)
+    if config.salt:
+        state.overlay.set_raw(_SALT_KEY, config.salt)
     netuid, count = config.netuid, len(neurons)
     state.put("NetworksAdded", netuid, True)
     put_parameters(state, netuid, {name: getattr(config, name) for name in HYPERPARAMETERS})

@@ -214,10 +214,14 @@ class Node:
                     self._pool.add(extrinsic, self.state().nonce(extrinsic.address))
         return [*made, self._produce()]
 
+    def now_ms(self) -> int:
+        """What the chain takes for the time."""
+        return time.time_ns() // 1_000_000
+
     def _produce(self) -> Block:
         number, overlay, runtime = self.head.number + 1, self._ledger.overlay(), self.runtime
         state = MutableState(runtime, overlay)
-        now_ms = max(time.time_ns() // 1_000_000, state.get("Now", pallet="Timestamp") + 1)
+        now_ms = max(self.now_ms(), state.get("Now", pallet="Timestamp") + 1)
         state.put("Now", now_ms, pallet="Timestamp")
         state.put("Number", number, pallet="System")
         events = [_recorded("Initialization", event) for event in self._initialise(state, number)]
