@@ -48,6 +48,11 @@ def why_validator(neuron: Neuron, listed: frozenset[Hotkey] | None) -> str:
     return ""
 
 
+def serving_miners(subnet: Metagraph, own: Hotkey, listed: frozenset[Hotkey] | None) -> list[Neuron]:
+    """Who may be asked and paid: whoever serves an address, but for this validator and others."""
+    return [each for each in subnet.neurons if each.serves and each.hotkey != own and not why_validator(each, listed)]
+
+
 def no_validators(shares: Shares, subnet: Metagraph, listed: frozenset[Hotkey] | None) -> Ruled:
     """Validators judge; they are not paid for answers."""
     there = subnet.by_hotkey()

@@ -10,12 +10,12 @@ from loosh_pipeline.scoring.network.profile import NetworkPay
 def mode_of(metagraph: Metagraph, own_hotkey: Hotkey, degraded_at: float = 0.8, emergency_at: float = 0.9) -> Mode:
     """The mode at the block of a snapshot, by the part of the activity cutoff since the last weights.
 
-    NORMAL for who never set any, is not registered, or has no cutoff: there is nothing to lose. Raises ValueError for
-    parts that are not from 0 to 1, or in the wrong order.
+    NORMAL for who never set any (registration counts as an update on the chain), is not registered, or has no cutoff:
+    there is nothing to lose. Raises ValueError for parts that are not from 0 to 1, or in the wrong order.
     """
     pay = NetworkPay(degraded_at=degraded_at, emergency_at=emergency_at)
     own = metagraph.by_hotkey().get(own_hotkey)
-    if own is None or own.last_update == 0 or metagraph.activity_cutoff_blocks == 0:
+    if own is None or own.last_update <= own.registered_block or metagraph.activity_cutoff_blocks == 0:
         return Mode.NORMAL
     return mode_for(metagraph.block - own.last_update, metagraph.activity_cutoff_blocks, pay)
 

@@ -18,7 +18,7 @@ from loosh_pipeline.policy.filters import (
     not_own,
     registered,
     serving,
-    why_validator,
+    serving_miners,
 )
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.minimum import padded, required
@@ -145,11 +145,7 @@ def _candidates(inputs: Inputs, basis: Basis) -> list[Hotkey]:
 def serving_miners_of(inputs: Inputs) -> set[Hotkey]:
     """Whom rules leave, whatever they earned: registered, serving, neither this validator nor another."""
     listed = listed_validators(inputs.view, inputs.at)
-    return {
-        each.hotkey
-        for each in inputs.subnet.neurons
-        if each.serves and each.hotkey != inputs.own and not why_validator(each, listed)
-    }
+    return {each.hotkey for each in serving_miners(inputs.subnet, inputs.own, listed)}
 
 
 def _scores(inputs: Inputs) -> dict[Hotkey, float]:
