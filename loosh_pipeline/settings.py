@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     weights_burn_share: float = Field(0.0, ge=0, le=1, description="part of all that goes to WEIGHTS_BURN_HOTKEY")
     weights_emergency_uniform: bool = Field(False, description="all known miners alike, when nothing else is left")
     weights_min_miners: int = Field(1, ge=1, description="miners that weights must be for, at least")
-    weights_max_flagged_share: float = Field(0.5, ge=0, le=1, description="of earning miners, below this")
+    weights_max_flagged_share: float = Field(0.5, ge=0, le=1, description="of earning miners, at most")
     weights_max_change: float = Field(0.5, gt=0, le=1, description="against the last weights, below this")
     weights_mixed_scorers: bool = Field(False, description="take rounds of several scorer versions together")
 

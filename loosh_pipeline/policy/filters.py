@@ -9,6 +9,7 @@ from loosh_pipeline.policy.ruled import Ruled, Shares, without
 from loosh_pipeline.scoring.network.profile import NetworkPay
 
 REGISTERED, OWN, VALIDATORS, SERVING, EVIDENCE = "registered", "own_hotkey", "validators", "serving", "min_evidence"
+FILTERS = frozenset({REGISTERED, OWN, VALIDATORS, SERVING, EVIDENCE})
 VIEW_LASTS = timedelta(days=1)
 """Age from which what the Challenge API said of hotkeys is not believed any more."""
 VALIDATOR_STAKE = NetworkPay().max_stake
