@@ -43,6 +43,7 @@ def seen(name: str, proposal: Proposal, made_of: Any) -> Any:
 
 BAD: list[tuple[str, Any, str]] = [
     ("finite", case({"a": math.nan, "b": 0.5}), "not finite: a"),
+    ("finite", case({"b": 0.5, "a": math.nan}), "not finite: a"),
     ("no_negative", case({"a": 1.5, "b": -0.5}), "negative: b -0.5"),
     ("sums_to_one", case({"a": 0.5, "b": 0.4}), "shares sum to 0.9"),
     (

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loosh_pipeline.chain.weights import plan_weights
 from loosh_pipeline.domain import Mode
 from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.policy.checks import unmet
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.policy.sybil import penalised
 from tests.builders import NOON, emission, network_view
@@ -203,7 +205,12 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
         rules |= {"burn_hotkey": "m13", "burn_share": draw(st.floats(0.01, 1.0))}
     return {
         "emissions": emissions,
-        "subnet": subnet(*neurons, blocks_since=blocks, min_allowed_weights=draw(st.integers(1, 8))),
+        "subnet": subnet(
+            *neurons,
+            blocks_since=blocks,
+            min_allowed_weights=draw(st.integers(1, 8)),
+            max_weight_share=draw(st.sampled_from([1.0, 0.5, 0.2])),
+        ),
         "earned": earned(emissions, sources=sources),
         "scores": scores or None,
         "known": frozenset(draw(st.lists(st.sampled_from(NAMES)))),
@@ -235,6 +242,16 @@ def test_what_always_holds(world: dict[str, Any]) -> None:
     assert len(penalised(a for a in proposal.acts if a.after > 0)) <= max(1, int(0.33 * len(there)))
     if proposal.mode is not Mode.EMERGENCY:
         assert proposal.basis in ("lookback", "nothing")
+
+
+@UNHURRIED
+@given(worlds())
+def test_what_passes_every_check_can_be_set(world: dict[str, Any]) -> None:
+    """No proposal fails for the first time where weights are planned, in any mode."""
+    made_of = inputs(**world)
+    proposal = propose(made_of)
+    if not unmet(proposal, made_of):
+        plan_weights(proposal.shares, made_of.subnet, OWN)
 
 
 @UNHURRIED
