@@ -52,7 +52,8 @@ def emissions(
     duckdb: DuckDBResource,
     signer: dg.ResourceParam[Signer],
 ) -> dg.MaterializeResult[None]:
-    settings, now, key = get_settings(), datetime.now(UTC), run_key(datetime.now(UTC), context.run.run_id)
+    settings, now = get_settings(), datetime.now(UTC)
+    key = run_key(now, context.run.run_id)
     inputs = _inputs(store, Hotkey(signer.ss58_address), settings, now)
     mode = Mode.NORMAL if inputs is None else inputs.mode
     found = _worth_paying(context, store, duckdb, settings, now, inputs)

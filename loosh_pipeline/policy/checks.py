@@ -131,14 +131,9 @@ def _change(proposal: Proposal, inputs: Inputs) -> Verdict:
     last, limit = inputs.last, inputs.policy.max_change
     if last is None:
         return Verdict(True, "no weights were set before, so there is nothing to compare with")
-    age_h = (inputs.at - last.set_at).total_seconds() / 3600
-    if age_h > inputs.policy.lookback_h:
-        return Verdict(True, f"the last weights are {age_h:.0f} h old; no round of theirs counts any more")
-    if last.basis is not None and last.basis not in EARNED:
-        return Verdict(True, f"the last weights were of the basis {last.basis}; no round stood behind them")
-    if last.rounds is not None and 2 * last.rounds < proposal.rounds:
-        return Verdict(True, f"the last weights rested on {last.rounds} rounds and these on {proposal.rounds}: too few")
-    before = _still_there(last, proposal, inputs)
+    before, age_h = _still_there(last, proposal, inputs), (inputs.at - last.set_at).total_seconds() / 3600
+    if reason := _incomparable(last, age_h, proposal, inputs):
+        return Verdict(True, reason)
     if not before:
         return Verdict(True, "nobody whom the last weights were for may be paid any more")
     change, gone = total_variation(proposal.shares, before), 1 - math.fsum(last.shares[h] for h in before)
@@ -152,6 +147,17 @@ def _change(proposal: Proposal, inputs: Inputs) -> Verdict:
         f"{found}, and WEIGHTS_MAX_CHANGE is {limit:.0%}; most: {_moved(proposal.shares, before)}. Compare "
         "emissions with what miners answered; if it is right, waive change for one run",
     )
+
+
+def _incomparable(last: LastVector, age_h: float, proposal: Proposal, inputs: Inputs) -> str:
+    """Why the last weights are nothing to hold others to; empty when they are."""
+    if age_h > inputs.policy.lookback_h:
+        return f"the last weights are {age_h:.0f} h old; no round of theirs counts any more"
+    if last.basis is not None and last.basis not in EARNED:
+        return f"the last weights were of the basis {last.basis}; no round stood behind them"
+    if last.rounds is not None and 2 * last.rounds < proposal.rounds:
+        return f"the last weights rested on {last.rounds} rounds and these on {proposal.rounds}: too few to be held to"
+    return ""
 
 
 def _still_there(last: LastVector, proposal: Proposal, inputs: Inputs) -> dict[Hotkey, float]:
