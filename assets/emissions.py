@@ -1,6 +1,8 @@
 """What each miner earned over the lookback."""
 
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -10,17 +12,21 @@ from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
-from loosh_pipeline.emissions import EmissionRule, emissions_from
+from loosh_pipeline.emissions import DEFAULT_PAY, EmissionRule, emissions_from
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of
-from loosh_pipeline.policy.bases import unsound
-from loosh_pipeline.policy.modes import lookbacks_h, mode_of
+from loosh_pipeline.policy.bases import suffices, unsound
+from loosh_pipeline.policy.inputs import Earned, Inputs
+from loosh_pipeline.policy.modes import lookbacks_h
 from loosh_pipeline.presence import LOOKS, coverage_of
+from loosh_pipeline.proposing import policy_of
 from loosh_pipeline.scorers import model_warning, paying_profile
+from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
+from loosh_pipeline.store.weighing import last_vector
 from loosh_pipeline.store.window_cache import WindowCache
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
@@ -32,7 +38,7 @@ from resources.store import Store, preview, run_key, written
         "together: identities worded alike round after round are one source with one vote and one pay, and votes "
         "weigh by track record. Pay is a mean that newer rounds count more in and every failed ask counts 0 in, times "
         "a ramp for newcomers, times how much of the time a miner was there. The next longer lookback is taken only "
-        "when nobody earned and weights are pressing."
+        "when weights are pressing and this one pays less than half as many miners as the last weights did."
     ),
     deps=[consensus_scores, miner_availability],
     group_name="weights",
@@ -47,43 +53,88 @@ def emissions(
     signer: dg.ResourceParam[Signer],
 ) -> dg.MaterializeResult[None]:
     settings, now = get_settings(), datetime.now(UTC)
-    profile, key = paying_profile(settings), run_key(now, context.run.run_id)
-    mode = _mode(store, Hotkey(signer.ss58_address), settings)
-    for lookback_h in lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h):
+    key = run_key(now, context.run.run_id)
+    inputs = _inputs(store, Hotkey(signer.ss58_address), settings, now)
+    mode = Mode.NORMAL if inputs is None else inputs.mode
+    found = _worth_paying(context, store, duckdb, settings, now, inputs)
+    if found.payouts.settled is not None:
+        store.tables.write("settled_scores", key, found.payouts.settled)
+    store.tables.write("sources", key, sources_frame(_sources(found.payouts)))
+    frame = _frame(found, paying_profile(settings), now)
+    table, warning = store.tables.write("emissions", key, frame), model_warning(settings)
+    if warning is not None:
+        context.log.warning(warning)
+    shown = preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:10]])
+    about = {"mode": mode.value, "warning": warning or "none", "emissions": shown}
+    return dg.MaterializeResult(metadata={**about, **_said(found, settings, now), **written(table)})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one lookback says."""
+
+    lookback_h: float
+    payouts: Payouts
+    paid: tuple[Emission, ...]
+
+    @property
+    def rounds(self) -> int:
+        return sum(self.payouts.rounds.values())
+
+
+def _worth_paying(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    duckdb: DuckDBResource,
+    settings: Settings,
+    now: datetime,
+    inputs: Inputs | None,
+) -> Found:
+    """The shortest lookback that the mode allows and that pays enough miners; the longest, where none does."""
+    profile, mode = paying_profile(settings), Mode.NORMAL if inputs is None else inputs.mode
+    hours = lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h)
+    found = Found(hours[0], NOTHING_PAID, ())
+    for lookback_h in hours:
         try:
-            payouts, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
+            found = Found(lookback_h, *paid_over(store, duckdb, profile, settings, now, lookback_h, mode))
         except Exception as error:
             if mode is not Mode.EMERGENCY:
                 raise
             # One broken table must not cost the validator its place: the last weights are still known.
             context.log.exception("nothing can be said of the last %g h: %s", lookback_h, error)
-            payouts, paid = NOTHING_PAID, ()
-        if _anybody(paid, store):
+        if inputs is None or suffices(replace(inputs, earned=Earned(emissions=found.paid))):
             break
-    if payouts.settled is not None:
-        store.tables.write("settled_scores", key, payouts.settled)
-    store.tables.write("sources", key, sources_frame(_sources(payouts)))
-    if (warning := model_warning(settings)) is not None:
-        context.log.warning(warning)
-    rounds, about = sum(payouts.rounds.values()), {"made_at": now, "lookback_h": lookback_h}
-    frame = emissions_frame(paid, profile.name, rounds, versions=payouts.rounds, **about)
-    table = store.tables.write("emissions", key, frame)
-    return dg.MaterializeResult(
-        metadata={
-            "mode": mode.value,
-            "since": dg.MetadataValue.timestamp(now - timedelta(hours=lookback_h)),
-            "lookback_h": lookback_h,
-            "profile": profile.name,
-            "scorer_versions": ", ".join(payouts.rounds) or "no round",
-            "rounds": rounds,
-            "miners": len(paid),
-            "earning": sum(each.weight > 0 for each in paid),
-            "one_source": _named(payouts),
-            "warning": warning or "none",
-            "emissions": preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:10]]),
-            **written(table),
-        }
-    )
+    return found
+
+
+def _inputs(store: Store, own: Hotkey, settings: Settings, now: datetime) -> Inputs | None:
+    """What lengthens a lookback, as of the stored snapshot, minutes old; None before there is any.
+
+    The proposal looks again, and takes no more than it may.
+    """
+    subnet = store.newest_metagraph()
+    if subnet is None:
+        return None
+    view, last = store.newest_network_view(), last_vector(store.tables)
+    return Inputs(now, settings.pay_profile, subnet, own, view=view, last=last, policy=policy_of(settings))
+
+
+def _frame(found: Found, profile: ScoringProfile, now: datetime) -> pl.DataFrame:
+    about = {"made_at": now, "lookback_h": found.lookback_h, "versions": found.payouts.rounds}
+    return emissions_frame(found.paid, profile.name, found.rounds, **about)
+
+
+def _said(found: Found, settings: Settings, now: datetime) -> dict[str, Any]:
+    return {
+        "since": dg.MetadataValue.timestamp(now - timedelta(hours=found.lookback_h)),
+        "lookback_h": found.lookback_h,
+        "profile": settings.pay_profile,
+        "scorer_versions": ", ".join(found.payouts.rounds) or "no round",
+        "rounds": found.rounds,
+        "miners": len(found.paid),
+        "earning": sum(each.weight > 0 for each in found.paid),
+        "one_source": _named(found.payouts),
+    }
 
 
 def paid_over(
@@ -95,7 +146,12 @@ def paid_over(
     lookback_h: float,
     mode: Mode,
 ) -> tuple[Payouts, tuple[Emission, ...]]:
-    """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile."""
+    """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile.
+
+    The network's method always looks at its 24 h, or its averages would begin elsewhere than those of others.
+    """
+    if isinstance(profile, NetworkProfile):
+        lookback_h = max(lookback_h, DEFAULT_PAY.lookback_hours)
     since = now - timedelta(hours=lookback_h)
     with duckdb.get_connection() as connection:
         payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
@@ -106,21 +162,6 @@ def paid_over(
     if mode is Mode.EMERGENCY and (wrong := unsound(paid)):
         raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
     return payouts, paid
-
-
-def _mode(store: Store, own: Hotkey, settings: Settings) -> Mode:
-    """The mode as of the stored snapshot, minutes old: the proposal looks again, and takes no more than it may."""
-    subnet = store.newest_metagraph()
-    if subnet is None:
-        return Mode.NORMAL
-    return mode_of(subnet, own, settings.weights_degraded_at, settings.weights_emergency_at)
-
-
-def _anybody(found: tuple[Emission, ...], store: Store) -> bool:
-    """Whether anybody earned who is still there to be paid."""
-    subnet = store.newest_metagraph()
-    there = None if subnet is None else {neuron.hotkey for neuron in subnet.neurons if neuron.serves}
-    return any(each.emission > 0 and (there is None or each.hotkey in there) for each in found)
 
 
 def _sources(payouts: Payouts) -> list[OneSource]:

@@ -120,6 +120,7 @@ def _selected(partition: Partition, store: Store, subnet: Metagraph, own_hotkey:
         subnet,
         own_hotkey,
         partition.row.id,
+        at=datetime.now(UTC),
         minimum=settings.min_miners,
         maximum=settings.max_miners,
         view=store.newest_network_view(),

@@ -36,7 +36,7 @@ class Waivers(dg.Config):
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
-    code_version="2",
+    code_version="3",
 )
 def weight_proposal(
     context: dg.AssetExecutionContext,

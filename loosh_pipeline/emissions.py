@@ -6,7 +6,8 @@ first; then, with d = 0.5 ** (age / half-life) of every ask,
 
     mean     = sum(d * payout) / sum(d)            a failed ask is a payout of 0
     evidence = sum(d) ** 2 / sum(d ** 2)           how many rounds of equal age they are worth (Kish)
-    ramp     = min(1, evidence / full evidence)    a newcomer starts small; from there on luck in the draw costs nothing
+    full     = min(setting, upper quartile of evidence)    what the window makes attainable: `policy.evidence`
+    ramp     = min(1, evidence / full)             a newcomer starts small; from there on luck in the draw costs nothing
     emission = mean * ramp * coverage              coverage: how much of the time it was there (`presence`)
 """
 
@@ -23,6 +24,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode
+from loosh_pipeline.policy.evidence import full_evidence
 from loosh_pipeline.scoring.network.pay import EmissionRow, fresh_averages, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -71,9 +73,10 @@ def aggregate(
     paid: pl.DataFrame, coverage: Mapping[Hotkey, float], rule: EmissionRule = DEFAULT_RULE
 ) -> tuple[Emission, ...]:
     """Emissions of a `PAID` table, sorted by hotkey; their weights sum to 1, or are all 0 when nobody earned."""
-    found = []
-    for record in _records(paid, rule):
-        covered, ramp = coverage.get(record.hotkey, 1.0), min(1.0, record.evidence / rule.full_evidence_rounds)
+    found, records = [], list(_records(paid, rule))
+    full = full_evidence(rule.full_evidence_rounds, [each.evidence for each in records])
+    for record in records:
+        covered, ramp = coverage.get(record.hotkey, 1.0), min(1.0, record.evidence / full)
         found.append(replace(record, ramp=ramp, coverage=covered, emission=record.mean_payout * ramp * covered))
     return _weighed(found)
 

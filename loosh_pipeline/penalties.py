@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
+from loosh_pipeline.domain import Metagraph, Proposal
 from loosh_pipeline.policy.sybil import SYBIL
 from loosh_pipeline.store.frames import proposal_of
 from loosh_pipeline.store.tables import Tables
-from loosh_pipeline.store.weighing import last_set, view_at
+from loosh_pipeline.store.weighing import last_set, proposal_behind, view_at
 from loosh_pipeline.wire.reports import Penalty
 
 
@@ -28,11 +28,11 @@ def last_set_proposal(tables: Tables) -> SetProposal | None:
     if found is None:
         return None
     submitted, rows = found
-    for key in tables.newest_first("weight_proposals", submitted.day):
-        if key.name <= submitted.name:
-            proposal = proposal_of(tables.read("weight_proposals", key), tables.read("policy_acts", key))
-            return SetProposal(key.name, proposal, rows["submitted_at"][0])
-    return None
+    key = proposal_behind(tables, submitted)
+    if key is None:
+        return None
+    proposal = proposal_of(tables.read("weight_proposals", key), tables.read("policy_acts", key))
+    return SetProposal(key.name, proposal, rows["submitted_at"][0])
 
 
 def penalties_of(proposal: Proposal, subnet: Metagraph | None, tables: Tables) -> list[Penalty]:
@@ -47,5 +47,5 @@ def penalties_of(proposal: Proposal, subnet: Metagraph | None, tables: Tables) -
             type="graduated" if struck[hotkey].after > 0 else "zeroed",
             sybil_score=min(scores.get(hotkey, 0.0), 1.0),
         )
-        for hotkey in sorted(struck, key=Hotkey)
+        for hotkey in sorted(struck)
     ]

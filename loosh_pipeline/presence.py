@@ -20,14 +20,16 @@ LOOKS: Mapping[str, Any] = {"taken_at": UTC_MS, "hotkey": pl.String, "available"
 PRIOR_LOOKS = 1.0
 """Looks that everybody is taken to have passed before the first: one lost packet, right after a validator's start, must
 not cost a miner all of its pay. Beside the looks of a day it is nothing."""
+CUT_OFF = 0.5
+"""Part of the median number of found miners below which it is our own line that failed."""
 MS_PER_H = 3_600_000.0
 
 
 def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
     """The decayed share of looks in which each hotkey was available, since the first that it is in; in [0, 1].
 
-    Who is missing from a later look was not there. A look that found nobody at all says that we were cut off, and is
-    left out. Bit for bit the same in any order of the rows.
+    Who is missing from a later look was not there. A look that found fewer than half as many as looks do (their median)
+    says that we were cut off, and not who was there: it is left out. Bit for bit the same in any order of the rows.
     """
     names = looks["hotkey"].unique().sort()
     times, look = np.unique(looks["taken_at"].dt.epoch("ms").to_numpy(), return_inverse=True)
@@ -37,9 +39,10 @@ def coverage_of(looks: pl.DataFrame, half_life_h: float) -> dict[Hotkey, float]:
     seen[miner, look] = True
     available = looks["available"].to_numpy()
     there[miner[available], look[available]] = True
-    connected = there.any(axis=0)
-    if not connected.any():
+    found = there.sum(axis=0)
+    if not found.any():
         return {}
+    connected = found >= max(1.0, CUT_OFF * np.median(found[found > 0]))
     times, seen, there = times[connected], seen[:, connected], there[:, connected]
     decay = 0.5 ** ((times[-1] - times) / (half_life_h * MS_PER_H))
     since = np.cumsum(decay[::-1])[::-1][seen.argmax(axis=1)]

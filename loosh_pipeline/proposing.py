@@ -14,7 +14,7 @@ from loosh_pipeline.domain import Hotkey, Metagraph
 from loosh_pipeline.policy.inputs import Inputs, Policy
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.tables import Tables
-from loosh_pipeline.store.weighing import ever_answered, last_vector, newest_earned, view_at
+from loosh_pipeline.store.weighing import answered_at, ever_answered, last_vector, newest_earned, view_at
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -58,6 +58,7 @@ def gathered(
         view=view_at(tables, at),
         last=last_vector(tables),
         known=ever_answered(inbox),
+        answered_at=answered_at(inbox),
         waived=tuple(waived),
         policy=policy_of(settings),
     )

@@ -33,6 +33,7 @@ from loosh_pipeline.domain import (
 )
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.inclusion import inclusion_probabilities
+from loosh_pipeline.policy.filters import listed_validators, serving_miners
 from loosh_pipeline.wire.addresses import canonical_ip
 
 UNKNOWN_WEIGHT = 1.0
@@ -84,33 +85,24 @@ class Draw:
         return tuple(one for one in self.candidates if one.selected)
 
 
-def serving_miners(
-    metagraph: Metagraph, own_hotkey: Hotkey, validators: frozenset[Hotkey] = frozenset()
-) -> list[Neuron]:
-    """Registered neurons that serve an address, without this validator and without other validators.
-
-    Those are validators that the chain permits to be, or that the Challenge API names (`validators`).
-    """
-    others = {own_hotkey, *validators}
-    return [n for n in metagraph.neurons if n.serves and n.hotkey not in others and not n.validator_permit]
-
-
 def draw_miners(
     metagraph: Metagraph,
     own_hotkey: Hotkey,
     challenge_id: ChallengeId,
     *,
+    at: datetime,
     minimum: int,
     maximum: int,
     view: NetworkView | None = None,
     availability: AvailabilityTable | None = None,
 ) -> Draw:
-    """Up to `maximum` of the miners that are there, weighted by what the Challenge API says of them.
+    """Up to `maximum` of the miners that are there at a time, weighted by what the Challenge API says of them.
 
+    Who is a validator is told as the policy of pay tells it: whoever may be paid may be asked.
     Without `availability` (none was taken lately) all serving miners count as there, and so does one that was not
     looked for at its present address. Raises TooFewMiners below `minimum`.
     """
-    serving = serving_miners(metagraph, own_hotkey, view.validators if view else frozenset())
+    serving = serving_miners(metagraph, own_hotkey, listed_validators(view, at))
     seed = _seed(challenge_id, metagraph.block_hash)
     candidates = _candidates(sorted(serving, key=lambda neuron: neuron.uid), seed, view, availability)
     here = sum(one.available is not False for one in candidates)

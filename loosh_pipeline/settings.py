@@ -155,11 +155,13 @@ class Settings(BaseSettings):
     emissions_half_life_h: float = Field(
         12.0, gt=0, description="age at which a round counts half as much as a new one"
     )
-    emissions_full_evidence_rounds: float = Field(10.0, ge=1, description="effective rounds from which pay is full")
+    emissions_full_evidence_rounds: float = Field(
+        10.0, ge=1, description="effective rounds from which pay is full, at most"
+    )
     emissions_emergency_lookback_h: float = Field(168.0, gt=0, description="the longest lookback, in an emergency")
     weights_degraded_at: float = Field(0.8, gt=0, le=1, description="part of the activity cutoff that has passed")
     weights_emergency_at: float = Field(0.9, gt=0, le=1, description="part of the activity cutoff that has passed")
-    weights_min_evidence_rounds: int = Field(3, ge=1, description="times a miner must have been asked to be paid")
+    weights_min_evidence_rounds: int = Field(3, ge=1, description="times a miner must have been asked, at most")
     weights_sybil_evidence: bool = Field(True, description="penalise only whom our own evidence speaks against too")
     weights_max_penalised_share: float = Field(0.33, ge=0, le=1, description="of serving miners, at most")
     weights_entity_cap: float = Field(0.25, gt=0, le=1, description="most that one coldkey or address gets of all")
@@ -168,7 +170,7 @@ class Settings(BaseSettings):
     weights_burn_share: float = Field(0.0, ge=0, le=1, description="part of all that goes to WEIGHTS_BURN_HOTKEY")
     weights_emergency_uniform: bool = Field(False, description="all known miners alike, when nothing else is left")
     weights_min_miners: int = Field(1, ge=1, description="miners that weights must be for, at least")
-    weights_max_flagged_share: float = Field(0.5, ge=0, le=1, description="of earning miners, below this")
+    weights_max_flagged_share: float = Field(0.5, ge=0, le=1, description="of earning miners, at most")
     weights_max_change: float = Field(0.5, gt=0, le=1, description="against the last weights, below this")
     weights_mixed_scorers: bool = Field(False, description="take rounds of several scorer versions together")
 

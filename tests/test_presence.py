@@ -48,6 +48,17 @@ def test_a_look_that_found_nobody_says_nothing_about_miners() -> None:
     assert coverage_of(looks(*cut_off), 12.0) == {"a": 1.0, "b": 1.0}
 
 
+def test_a_partial_outage_of_our_own_fines_nobody() -> None:
+    """Only a neighbour, on the same network as this validator, was in reach for a third of the time."""
+    reach = [{name: i % 3 != 0 or name == "neighbour" for name in ("a", "b", "neighbour")} for i in range(30)]
+    assert coverage_of(looks(*reach), 12.0) == {"a": 1.0, "b": 1.0, "neighbour": 1.0}
+
+
+def test_half_of_the_usual_number_is_a_look_like_others() -> None:
+    found = coverage_of(looks(*[{"a": True, "b": True}] * 3, {"a": True, "b": False}), FOR_EVER_H)
+    assert found == pytest.approx({"a": 1.0, "b": (PRIOR_LOOKS + 3) / (PRIOR_LOOKS + 4)})
+
+
 def test_one_lost_packet_right_after_the_start_costs_half_and_not_all() -> None:
     assert coverage_of(looks({"a": True, "b": False}), 12.0) == {"a": 1.0, "b": 0.5}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from random import Random
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import Availability, AvailabilityTable, ChallengeId, Hotkey, NetworkView
-from loosh_pipeline.selection import Candidate, Draw, TooFewMiners, draw_miners, repeat_draw, serving_miners
+from loosh_pipeline.policy.filters import serving_miners
+from loosh_pipeline.selection import Candidate, Draw, TooFewMiners, draw_miners, repeat_draw
 from loosh_pipeline.store.asking_frames import selected_hotkeys, selections_frame
 from tests.builders import NOON, metagraph, neuron
 
@@ -39,7 +41,7 @@ def looked(said: Mapping[int, bool], **fields: Any) -> AvailabilityTable:
 
 
 def draw(challenge_id: str = "c-1", maximum: int = 7, subnet: Any = MANY, minimum: int = 1, **said: Any) -> Draw:
-    return draw_miners(subnet, OWN, ChallengeId(challenge_id), minimum=minimum, maximum=maximum, **said)
+    return draw_miners(subnet, OWN, ChallengeId(challenge_id), at=NOON, minimum=minimum, maximum=maximum, **said)
 
 
 def drawn(challenge_id: str = "c-1", maximum: int = 7, **how: Any) -> list[int]:
@@ -56,7 +58,7 @@ def test_only_those_who_serve_answers_are_asked() -> None:
         (
             neuron(0),
             neuron(1),
-            neuron(2, validator_permit=True),
+            neuron(2, validator_permit=True, stake=5000.0),
             neuron(3, ip=None),
             neuron(4, ip="0.0.0.0"),
             neuron(5, ip="0"),
@@ -65,9 +67,33 @@ def test_only_those_who_serve_answers_are_asked() -> None:
             neuron(8),
         )
     )
-    assert [n.uid for n in serving_miners(subnet, OWN)] == [1, 7, 8]
+    assert [n.uid for n in serving_miners(subnet, OWN, None)] == [1, 7, 8]
     assert drawn(subnet=subnet) == [1, 7, 8]
-    assert drawn(subnet=subnet, view=view(validators=[8])) == [1, 7]
+    assert drawn(subnet=subnet, view=view(validators=[2, 8])) == [1, 7]
+
+
+@pytest.mark.parametrize(
+    ("said", "out"),
+    [
+        (view(validators=[9]), {9}),
+        (None, {2}),
+        (view(), {2}),
+        (replace(view(validators=[9]), taken_at=NOON - timedelta(hours=25)), {2}),
+    ],
+    ids=["listed", "there never was a list", "the list is empty", "the list is old"],
+)
+def test_a_permit_alone_keeps_nobody_out_of_the_draw(said: NetworkView | None, out: set[int]) -> None:
+    """A good miner gathers stake and gets a permit for it: it must be asked like whoever else may be paid."""
+    subnet = metagraph(
+        (
+            neuron(0),
+            neuron(1, validator_permit=True, stake=998.0),
+            neuron(2, validator_permit=True, stake=999.0),
+            neuron(3, stake=5000.0),
+            neuron(9),
+        )
+    )
+    assert set(drawn(subnet=subnet, view=said)) == {1, 2, 3, 9} - out
 
 
 def test_the_draw_is_the_one_of_this_challenge_and_block_for_ever() -> None:

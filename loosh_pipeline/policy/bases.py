@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode
 from loosh_pipeline.policy.inputs import Inputs
+from loosh_pipeline.policy.miners import payable
+from loosh_pipeline.policy.minimum import SMALLEST
 from loosh_pipeline.policy.modes import lookbacks_h
 from loosh_pipeline.scoring.network.pay import shares as network_shares
 from loosh_pipeline.scoring.network.profile import NetworkPay
@@ -43,16 +45,42 @@ def starts(inputs: Inputs, mode: Mode) -> Iterator[Start]:
     """What a mode allows to start from, the best first. The next one is for when rules leave nobody of the one before.
 
     "Nothing is known" becomes weights only in an emergency: those that were set last and, only if the operator
-    consents, all alike.
+    consents, all alike. Then those that were set last also come before what a few miners earned since an outage.
     """
+    if mode is not Mode.EMERGENCY:
+        yield from _earned(inputs, mode)
+        return
+    found = [*_earned(inputs, mode), *_last(inputs)]
+    yield from found if suffices(inputs) else reversed(found)
+    if inputs.policy.emergency_uniform:
+        yield Start(Basis.UNIFORM, network_shares(sorted(inputs.known), {}, mode, NetworkPay()) or {})
+
+
+def suffices(inputs: Inputs) -> bool:
+    """Whether what was earned pays somebody, and half as many miners as the last weights, of those who are there still.
+
+    The first rounds after an outage know a few miners only, who would have everything.
+    """
+    there = payable(inputs)
+    paid = sum(each.emission > 0 and each.hotkey in there for each in inputs.earned.emissions)
+    return 2 * paid >= max(len(there & _weighed(inputs)), 1)
+
+
+def _weighed(inputs: Inputs) -> set[Hotkey]:
+    """Who had a weight last time, but for what was burnt and weights that only made up a number."""
+    shares = {} if inputs.last is None else inputs.last.shares
+    least = 1.5 * SMALLEST * max(shares.values(), default=0.0)
+    return {hotkey for hotkey, share in shares.items() if share > least and hotkey != inputs.policy.burn_hotkey}
+
+
+def _earned(inputs: Inputs, mode: Mode) -> Iterator[Start]:
     policy, earned = inputs.policy, inputs.earned
     if earned.lookback_h <= lookbacks_h(mode, policy.lookback_h, policy.emergency_lookback_h)[-1]:
         basis = Basis.LOOKBACK if earned.lookback_h <= policy.lookback_h else Basis.LONGER_LOOKBACK
         yield Start(basis, {each.hotkey: each.emission for each in earned.emissions})
-    if mode is not Mode.EMERGENCY:
-        return
+
+
+def _last(inputs: Inputs) -> Iterator[Start]:
     if inputs.last is not None:
-        others = {h: share for h, share in inputs.last.shares.items() if h != policy.burn_hotkey}
+        others = {h: share for h, share in inputs.last.shares.items() if h != inputs.policy.burn_hotkey}
         yield Start(Basis.LAST_VECTOR, others)
-    if policy.emergency_uniform:
-        yield Start(Basis.UNIFORM, network_shares(sorted(inputs.known), {}, mode, NetworkPay()) or {})

@@ -17,8 +17,10 @@ def why_not_burnt(hotkey: Hotkey, subnet: Metagraph, own: Hotkey) -> str:
     return ""
 
 
-def burn(shares: Shares, hotkey: Hotkey, part: float, subnet: Metagraph, own: Hotkey) -> Ruled:
+def burn(shares: Shares, hotkey: Hotkey, part: float, subnet: Metagraph, own: Hotkey, most: float = 1.0) -> Ruled:
     """Give `part` of all to a hotkey, whatever filters and caps say of it, and the rest to the others.
+
+    Less where it would have more than `most` of all.
 
     Where it cannot be given anything, the others have all, on record: the check `burn_registered` says whether that
     may be set. Of nothing, nothing is given.
@@ -29,6 +31,8 @@ def burn(shares: Shares, hotkey: Hotkey, part: float, subnet: Metagraph, own: Ho
     before = shares.get(hotkey, 0.0)
     if reason := why_not_burnt(hotkey, subnet, own):
         return Ruled(shares, (RuleAct(BURN, hotkey, before, before, f"nothing is burnt: {reason}"),))
-    after = {each: share * (1 - part) for each, share in shares.items()}
-    after[hotkey] = after.get(hotkey, 0.0) + part
-    return Ruled(after, (RuleAct(BURN, hotkey, before, after[hotkey], f"WEIGHTS_BURN_SHARE is {part:.1%}"),))
+    given = max(min(part, (most - before) / (1 - before)), 0.0) if before < 1 else part
+    after = {each: share * (1 - given) for each, share in shares.items()}
+    after[hotkey] = after.get(hotkey, 0.0) + given
+    cut = f", cut to {given:.1%}: {most:.1%} is the most that the chain lets one have" if given < part else ""
+    return Ruled(after, (RuleAct(BURN, hotkey, before, after[hotkey], f"WEIGHTS_BURN_SHARE is {part:.1%}{cut}"),))

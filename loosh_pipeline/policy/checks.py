@@ -11,9 +11,12 @@ from loosh_pipeline.domain import Hotkey, Mode, Proposal
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.policy.bases import EARNED
 from loosh_pipeline.policy.burn import why_not_burnt
-from loosh_pipeline.policy.inputs import Inputs
-from loosh_pipeline.policy.minimum import PADDING, held, required
+from loosh_pipeline.policy.filters import FILTERS
+from loosh_pipeline.policy.inputs import Inputs, LastVector
+from loosh_pipeline.policy.miners import miners_of
+from loosh_pipeline.policy.minimum import PADDING, SMALLEST, held, required, to_share
 from loosh_pipeline.policy.modes import only_warns
+from loosh_pipeline.policy.ruled import normalised
 from loosh_pipeline.policy.sybil import one_source, penalised
 
 SUM_TOLERANCE = 1e-9
@@ -53,7 +56,9 @@ def _no_negative(proposal: Proposal, _: Inputs) -> Verdict:
 
 
 def _sums_to_one(proposal: Proposal, _: Inputs) -> Verdict:
-    """The shares are parts of one whole."""
+    """The shares are parts of one whole. That nobody has any is not said here."""
+    if not any(proposal.shares.values()):
+        return Verdict(True, "there are none, see not_all_zero")
     total = math.fsum(proposal.shares.values())
     return Verdict(abs(total - 1.0) <= SUM_TOLERANCE, f"shares sum to {total!r}")
 
@@ -73,9 +78,9 @@ def _not_all_zero(proposal: Proposal, inputs: Inputs) -> Verdict:
 
 
 def _enough_miners(proposal: Proposal, inputs: Inputs) -> Verdict:
-    """There are as many weights as the chain takes at least, and as many miners as WEIGHTS_MIN_MINERS."""
+    """There are as many weights as the chain takes at least and, padding aside, miners as WEIGHTS_MIN_MINERS."""
     there, wanted = held(proposal.shares), required(inputs.subnet)
-    miners = [h for h in there if h != inputs.policy.burn_hotkey]
+    miners = {*there} - _padded(proposal) - {inputs.policy.burn_hotkey}
     least = 0 if inputs.policy.burn_share >= 1 else inputs.policy.min_miners
     found = f"{len(there)} weights, and the chain asks for {wanted}; for {len(miners)} miners, of {least} at least"
     if len(there) >= wanted and len(miners) >= least:
@@ -83,7 +88,26 @@ def _enough_miners(proposal: Proposal, inputs: Inputs) -> Verdict:
     return Verdict(
         False,
         f"{found} (WEIGHTS_MIN_MINERS). More miners must earn: see availability and MAX_MINERS, or lengthen "
-        f"EMISSIONS_LOOKBACK_H. From mode {Mode.DEGRADED} on, the chain's number is made up with the smallest weights",
+        "EMISSIONS_LOOKBACK_H. The chain's number is made up with the smallest weights, for serving miners that ever "
+        "answered and are not suspected; there were no more",
+    )
+
+
+def _within_chain_limit(proposal: Proposal, inputs: Inputs) -> Verdict:
+    """No weight is more of all than the chain lets one be. In an emergency, burn and number of miners give way."""
+    most, burnt = inputs.subnet.max_weight_share, inputs.policy.burn_hotkey
+    shares = normalised({hotkey: proposal.shares[hotkey] for hotkey in held(proposal.shares)})
+    over = [f"{hotkey} {share:.1%}" for hotkey, share in sorted(shares.items()) if share > most + SMALLEST]
+    if not over:
+        return Verdict(True, f"the largest is {max(shares.values(), default=0.0):.1%}, and {most:.1%} is allowed")
+    found = f"the chain lets one weight be {most:.1%} of all: {_named(over)}"
+    if burnt is not None and shares.get(burnt, 0.0) > most:
+        return Verdict(False, f"{found}. Lower WEIGHTS_BURN_SHARE; in an emergency it is cut to that")
+    takes = f"It takes {to_share(most)} weights, and there are {len(shares)}" if most > 0 else "That allows none"
+    return Verdict(
+        False,
+        f"{found}. {takes}: more miners must earn, see availability and MAX_MINERS. In an emergency the number is made "
+        "up of serving miners that ever answered and are not suspected, as far as there are any",
     )
 
 
@@ -93,7 +117,7 @@ def _flagged_share(proposal: Proposal, inputs: Inputs) -> Verdict:
     flagged = sorted(paid & (one_source(inputs.earned.sources).keys() | penalised(proposal.acts)))
     limit, share = inputs.policy.max_flagged_share, len(flagged) / len(paid) if paid else 0.0
     found = f"{len(flagged)} of {len(paid)} miners ({share:.0%}) are taken for copies or penalised"
-    if share < limit or limit >= 1:
+    if share <= limit:
         return Verdict(True, found)
     return Verdict(
         False,
@@ -107,18 +131,40 @@ def _change(proposal: Proposal, inputs: Inputs) -> Verdict:
     last, limit = inputs.last, inputs.policy.max_change
     if last is None:
         return Verdict(True, "no weights were set before, so there is nothing to compare with")
-    age_h = (inputs.at - last.set_at).total_seconds() / 3600
-    if age_h > inputs.policy.lookback_h:
-        return Verdict(True, f"the last weights are {age_h:.0f} h old; no round of theirs counts any more")
-    change = total_variation(proposal.shares, last.shares)
+    before, age_h = _still_there(last, proposal, inputs), (inputs.at - last.set_at).total_seconds() / 3600
+    if reason := _incomparable(last, age_h, proposal, inputs):
+        return Verdict(True, reason)
+    if not before:
+        return Verdict(True, "nobody whom the last weights were for may be paid any more")
+    change, gone = total_variation(proposal.shares, before), 1 - math.fsum(last.shares[h] for h in before)
     found = f"{change:.0%} of the weight goes to others than {age_h:.1f} h ago"
+    if gone > SUM_TOLERANCE:
+        found += f", without the {gone:.0%} of who may not be paid any more"
     if change < limit or limit >= 1:
         return Verdict(True, found)
     return Verdict(
         False,
-        f"{found}, and WEIGHTS_MAX_CHANGE is {limit:.0%}; most: {_moved(proposal.shares, last.shares)}. Compare "
+        f"{found}, and WEIGHTS_MAX_CHANGE is {limit:.0%}; most: {_moved(proposal.shares, before)}. Compare "
         "emissions with what miners answered; if it is right, waive change for one run",
     )
+
+
+def _incomparable(last: LastVector, age_h: float, proposal: Proposal, inputs: Inputs) -> str:
+    """Why the last weights are nothing to hold others to; empty when they are."""
+    if age_h > inputs.policy.lookback_h:
+        return f"the last weights are {age_h:.0f} h old; no round of theirs counts any more"
+    if last.basis is not None and last.basis not in EARNED:
+        return f"the last weights were of the basis {last.basis}; no round stood behind them"
+    if last.rounds is not None and 2 * last.rounds < proposal.rounds:
+        return f"the last weights rested on {last.rounds} rounds and these on {proposal.rounds}: too few to be held to"
+    return ""
+
+
+def _still_there(last: LastVector, proposal: Proposal, inputs: Inputs) -> dict[Hotkey, float]:
+    """The last weights as shares of those who may still be paid: leaving the subnet is no change of opinion."""
+    out = {act.hotkey for act in proposal.acts if act.rule in FILTERS}
+    there = (miners_of(inputs) - out) | ({inputs.policy.burn_hotkey} & inputs.subnet.by_hotkey().keys())
+    return normalised({hotkey: share for hotkey, share in last.shares.items() if share > 0 and hotkey in there})
 
 
 def _one_scorer_version(proposal: Proposal, inputs: Inputs) -> Verdict:
@@ -140,8 +186,7 @@ def _evidence(proposal: Proposal, inputs: Inputs) -> Verdict:
     paid, earned = _paid(proposal, inputs), inputs.earned.by_hotkey()
     if proposal.basis not in EARNED:
         return Verdict(True, f"the basis is {proposal.basis}: no round stands behind {len(paid)} weights")
-    padded = {act.hotkey for act in proposal.acts if act.rule == PADDING}
-    wrong = sorted(h for h in paid - padded if h not in earned or earned[h].paid < 1)
+    wrong = sorted(h for h in paid - _padded(proposal) if h not in earned or earned[h].paid < 1)
     return Verdict(not wrong, f"a weight without a paid round: {_named(wrong)}" if wrong else "a round behind each")
 
 
@@ -153,15 +198,15 @@ def _burn_registered(proposal: Proposal, inputs: Inputs) -> Verdict:
     reason = why_not_burnt(policy.burn_hotkey, inputs.subnet, inputs.own)
     if not reason:
         return Verdict(True, f"{policy.burn_hotkey} gets {policy.burn_share:.1%}")
-    said = "left out for this emergency" if proposal.mode is Mode.EMERGENCY else "correct it, or unset both settings"
-    return Verdict(proposal.mode is Mode.EMERGENCY, f"{reason}; {said}")
+    said = "left out for this emergency" if inputs.mode is Mode.EMERGENCY else "correct it, or unset both settings"
+    return Verdict(inputs.mode is Mode.EMERGENCY, f"{reason}; {said}")
 
 
 def _recent(proposal: Proposal, inputs: Inputs) -> Verdict:
     """Proposal and emissions are of the last hour. If not, materialize emissions and weight_proposal again."""
     times = {"proposal": proposal.made_at, "emissions": inputs.earned.at}
-    old = [f"the {what} of {at:%Y-%m-%d %H:%M} UTC" for what, at in times.items() if at and inputs.at - at > LASTS]
-    return Verdict(not old, f"too old to be set: {' and '.join(old)}; run the job set_weights" if old else "recent")
+    old = [f"the {what} of {at:%Y-%m-%d %H:%M} UTC" for what, at in times.items() if at and abs(inputs.at - at) > LASTS]
+    return Verdict(not old, f"not of this hour: {' and '.join(old)}; run the job set_weights" if old else "recent")
 
 
 CHECKS: Mapping[str, Callable[[Proposal, Inputs], Verdict]] = {
@@ -170,6 +215,7 @@ CHECKS: Mapping[str, Callable[[Proposal, Inputs], Verdict]] = {
     "sums_to_one": _sums_to_one,
     "not_all_zero": _not_all_zero,
     "enough_miners": _enough_miners,
+    "within_chain_limit": _within_chain_limit,
     "flagged_share": _flagged_share,
     "change": _change,
     "one_scorer_version": _one_scorer_version,
@@ -180,12 +226,14 @@ CHECKS: Mapping[str, Callable[[Proposal, Inputs], Verdict]] = {
 
 
 def judged(proposal: Proposal, inputs: Inputs) -> list[Judged]:
-    """What every check finds. Of `inputs` those of the moment count, not those that the proposal was made of."""
+    """What every check finds. Of `inputs` those of the moment count, not those that the proposal was made of: so does
+    the mode, for weights may have been set since.
+    """
     found = []
     for name, check in CHECKS.items():
         verdict = check(proposal, inputs)
         waived = name in proposal.overrides
-        lenient = name in WAIVABLE and (waived or only_warns(proposal.mode))
+        lenient = name in WAIVABLE and (waived or only_warns(inputs.mode))
         why = f"waived for this run: {verdict.reason}" if waived else verdict.reason
         found.append(Judged(name, verdict.passed, not (verdict.passed or lenient), why))
     return found
@@ -216,6 +264,11 @@ def _changes(now: Mapping[Hotkey, float], before: Mapping[Hotkey, float]) -> lis
 def _moved(now: Mapping[Hotkey, float], before: Mapping[Hotkey, float]) -> str:
     largest = sorted(_changes(now, before), key=lambda each: (-abs(each[1]), each[0]))[:NAMED]
     return ", ".join(f"{hotkey} {before.get(hotkey, 0.0):.1%} → {now.get(hotkey, 0.0):.1%}" for hotkey, _ in largest)
+
+
+def _padded(proposal: Proposal) -> set[Hotkey]:
+    """Whose weight is there for the sake of a number."""
+    return {act.hotkey for act in proposal.acts if act.rule == PADDING}
 
 
 def _paid(proposal: Proposal, inputs: Inputs) -> set[Hotkey]:

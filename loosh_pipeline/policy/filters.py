@@ -9,6 +9,7 @@ from loosh_pipeline.policy.ruled import Ruled, Shares, without
 from loosh_pipeline.scoring.network.profile import NetworkPay
 
 REGISTERED, OWN, VALIDATORS, SERVING, EVIDENCE = "registered", "own_hotkey", "validators", "serving", "min_evidence"
+FILTERS = frozenset({REGISTERED, OWN, VALIDATORS, SERVING, EVIDENCE})
 VIEW_LASTS = timedelta(days=1)
 """Age from which what the Challenge API said of hotkeys is not believed any more."""
 VALIDATOR_STAKE = NetworkPay().max_stake
@@ -46,6 +47,11 @@ def why_validator(neuron: Neuron, listed: frozenset[Hotkey] | None) -> str:
             "Challenge API has told no list of validators in the last day"
         )
     return ""
+
+
+def serving_miners(subnet: Metagraph, own: Hotkey, listed: frozenset[Hotkey] | None) -> list[Neuron]:
+    """Who may be asked and paid: whoever serves an address, but for this validator and others."""
+    return [each for each in subnet.neurons if each.serves and each.hotkey != own and not why_validator(each, listed)]
 
 
 def no_validators(shares: Shares, subnet: Metagraph, listed: frozenset[Hotkey] | None) -> Ruled:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from loosh_pipeline.domain import Emission, Hotkey, Metagraph, NetworkView, OneSource, ScorerVersion
+from loosh_pipeline.domain import Emission, Hotkey, Metagraph, Mode, NetworkView, OneSource, ScorerVersion
+from loosh_pipeline.policy.modes import mode_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +52,24 @@ class Earned:
 
 @dataclass(frozen=True, slots=True)
 class LastVector:
-    """The weights that were set last, by hotkey; they sum to 1."""
+    """The weights that were set last, by hotkey; they sum to 1.
+
+    `rounds` and `basis`: what they were made of, of the proposal behind them; None where it is not known.
+    """
 
     set_at: datetime
     shares: Mapping[Hotkey, float]
+    rounds: int | None = None
+    basis: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything that a proposal hangs on, as it was at one time.
 
-    `subnet`: the snapshot. `view`: what the Challenge API said last. `known`: who ever answered a challenge. `waived`:
-    checks that the operator waives for this one run.
+    `subnet`: the snapshot. `view`: what the Challenge API said last. `known`: who ever answered a challenge.
+    `answered_at`: the address of whoever answered when it was asked last. `waived`: checks that the operator waives
+    for this one run.
     """
 
     at: datetime
@@ -73,5 +80,17 @@ class Inputs:
     view: NetworkView | None = None
     last: LastVector | None = None
     known: frozenset[Hotkey] = frozenset()
+    answered_at: Mapping[Hotkey, str] = field(default_factory=dict)
     waived: tuple[str, ...] = ()
     policy: Policy = Policy()
+
+    @property
+    def mode(self) -> Mode:
+        """How pressing it is at the block of the snapshot."""
+        return mode_of(self.subnet, self.own, self.policy.degraded_at, self.policy.emergency_at)
+
+    @property
+    def proved(self) -> dict[Hotkey, str]:
+        """Addresses that count as evidence: of who was paid in the lookback, and answered there when asked last."""
+        paid = {each.hotkey for each in self.earned.emissions if each.paid > 0}
+        return {hotkey: ip for hotkey, ip in self.answered_at.items() if hotkey in paid}

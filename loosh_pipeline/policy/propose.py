@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import partial
 
 from loosh_pipeline.domain import Hotkey, Mode, Proposal, RuleAct
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.policy.bases import EARNED, Basis, Start, starts, unsound
-from loosh_pipeline.policy.burn import burn
+from loosh_pipeline.policy.burn import burn, why_not_burnt
 from loosh_pipeline.policy.caps import entity_cap, max_share
 from loosh_pipeline.policy.entities import entities_of
 from loosh_pipeline.policy.filters import (
@@ -18,14 +20,14 @@ from loosh_pipeline.policy.filters import (
     not_own,
     registered,
     serving,
-    why_validator,
 )
 from loosh_pipeline.policy.inputs import Inputs
-from loosh_pipeline.policy.minimum import padded, required
-from loosh_pipeline.policy.modes import min_evidence_rounds, mode_of, pads
+from loosh_pipeline.policy.miners import miners_of, payable
+from loosh_pipeline.policy.minimum import padded, required, to_share
+from loosh_pipeline.policy.modes import min_evidence_rounds
 from loosh_pipeline.policy.network import network_rules
 from loosh_pipeline.policy.ruled import Rule, Ruled, Shares, chained, normalised
-from loosh_pipeline.policy.sybil import evidence_against, sybil_penalty, unaccused
+from loosh_pipeline.policy.sybil import evidence_against, sybil_penalty, unsuspected
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 
 
@@ -37,8 +39,8 @@ def propose(inputs: Inputs) -> Proposal:
     """
     if wrong := unsound(inputs.earned.emissions):
         raise ScoringError(f"no shares can be made of the emissions {', '.join(wrong[:5])}; see settled_scores")
-    policy, subnet = inputs.policy, inputs.subnet
-    mode = mode_of(subnet, inputs.own, policy.degraded_at, policy.emergency_at)
+    subnet = inputs.subnet
+    mode = inputs.mode
     basis, shares, acts = Basis.NOTHING, dict[Hotkey, float](), list[RuleAct]()
     considered = {each.hotkey for each in inputs.earned.emissions}
     for start in starts(inputs, mode):
@@ -71,7 +73,7 @@ def _ruled(start: Start, inputs: Inputs, mode: Mode) -> Ruled:
     else:
         who = [*_filters(inputs, mode, start.basis), _sybils(inputs, start.basis)]
     cap = 1.0 if network else inputs.policy.entity_cap  # its method knows no entities
-    return chained(shares, [*who, *_limits(inputs, mode, start.basis, cap)])
+    return chained(shares, [*who, *_limits(inputs, mode, cap)])
 
 
 def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
@@ -83,23 +85,26 @@ def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:
         partial(serving, subnet=inputs.subnet),
     ]
     if basis in EARNED:
-        rounds = min_evidence_rounds(mode, inputs.policy.min_evidence_rounds)
+        asked = [each.asked for each in inputs.earned.emissions]
+        rounds = min_evidence_rounds(mode, inputs.policy.min_evidence_rounds, asked)
         rules.append(partial(enough_evidence, earned=inputs.earned.by_hotkey(), rounds=rounds))
     return rules
 
 
 def _sybils(inputs: Inputs, basis: Basis) -> Rule:
     """A part of their pay, or all of it where nothing was earned."""
-    policy, scores, evidence = inputs.policy, _scores(inputs), _evidence(inputs, basis)
     if basis not in EARNED:
-        return partial(unaccused, scores=scores, evidence=evidence, needs_evidence=policy.sybil_evidence)
+        return partial(unsuspected, scores={} if inputs.view is None else inputs.view.sybil_scores)
+    policy, scores = inputs.policy, _believed_scores(inputs)
+    asked = {each.hotkey for each in inputs.earned.emissions}
+    evidence = evidence_against(asked, inputs.earned.sources, inputs.subnet, inputs.proved)
 
     def penalty(shares: Shares) -> Ruled:
         return sybil_penalty(
             normalised(shares),
             scores,
             evidence,
-            len(serving_miners_of(inputs)),
+            len(miners_of(inputs)),
             needs_evidence=policy.sybil_evidence,
             most=policy.max_penalised_share,
         )
@@ -108,11 +113,12 @@ def _sybils(inputs: Inputs, basis: Basis) -> Rule:
 
 
 def _joined(shares: Shares, inputs: Inputs) -> dict[Hotkey, Hotkey]:
-    """The entities of hotkeys that earn: it costs nobody anything to announce the address of another."""
-    return entities_of(each for each in inputs.subnet.neurons if shares.get(each.hotkey, 0.0) > 0)
+    """The entities of hotkeys that earn."""
+    earning = (each for each in inputs.subnet.neurons if shares.get(each.hotkey, 0.0) > 0)
+    return entities_of(earning, inputs.proved)
 
 
-def _limits(inputs: Inputs, mode: Mode, basis: Basis, cap: float) -> list[Rule]:
+def _limits(inputs: Inputs, mode: Mode, cap: float) -> list[Rule]:
     """How much whom, once it is clear who is paid."""
     policy, subnet = inputs.policy, inputs.subnet
     most = min(policy.max_share, subnet.max_weight_share)
@@ -123,43 +129,41 @@ def _limits(inputs: Inputs, mode: Mode, basis: Basis, cap: float) -> list[Rule]:
     def of_miners(shares: Shares) -> Ruled:
         return max_share(shares, _joined(shares, inputs), cap, most)
 
-    rules: list[Rule] = [of_entities, of_miners]
+    candidates = _candidates(inputs)
+    rules: list[Rule] = [of_entities, *_spread(inputs, mode, candidates), of_miners]
     if policy.burn_hotkey is not None:
-        rules.append(partial(burn, hotkey=policy.burn_hotkey, part=policy.burn_share, subnet=subnet, own=inputs.own))
-    if pads(mode):
-        rules.append(partial(padded, candidates=_candidates(inputs, basis), wanted=required(subnet)))
-    return rules
+        limit = subnet.max_weight_share if mode is Mode.EMERGENCY else 1.0
+        burnt = partial(burn, hotkey=policy.burn_hotkey, part=policy.burn_share, most=limit)
+        rules.append(partial(burnt, subnet=subnet, own=inputs.own))
+    return [*rules, partial(padded, candidates=candidates, wanted=required(subnet))]
 
 
-def _candidates(inputs: Inputs, basis: Basis) -> list[Hotkey]:
-    """Who may be given the smallest weight: serving miners that answered and are not suspected, the best first."""
-    earned = inputs.earned.by_hotkey()
-    answered, there = {h for h, each in earned.items() if each.answered}, serving_miners_of(inputs)
-    answered |= set() if basis in EARNED else inputs.known
-    rank = {h: (-earned[h].emission, -earned[h].mean_payout) if h in earned else (0.0, 0.0) for h in answered}
-    found = {h: 1.0 for h in sorted(answered & there, key=lambda h: (rank[h], h))}
-    scores, evidence = _scores(inputs), _evidence(inputs, basis)
-    return list(unaccused(found, scores, evidence, needs_evidence=inputs.policy.sybil_evidence).shares)
+def _spread(inputs: Inputs, mode: Mode, candidates: Sequence[Hotkey]) -> list[Rule]:
+    """In an emergency, miners enough to share what is not burnt under the chain's limit; `max_share` then does it."""
+    policy, limit = inputs.policy, inputs.subnet.max_weight_share
+    if mode is not Mode.EMERGENCY or limit <= 0:
+        return []
+    burnt = 0.0
+    if policy.burn_hotkey is not None and not why_not_burnt(policy.burn_hotkey, inputs.subnet, inputs.own):
+        burnt = min(policy.burn_share, limit)
+    why = f"the chain lets one have {limit:.1%} at most, so that it takes {{}}"
+    return [partial(padded, candidates=candidates, wanted=to_share(limit, 1 - burnt), why=why)]
 
 
-def serving_miners_of(inputs: Inputs) -> set[Hotkey]:
-    """Whom rules leave, whatever they earned: registered, serving, neither this validator nor another."""
-    listed = listed_validators(inputs.view, inputs.at)
-    return {
-        each.hotkey
-        for each in inputs.subnet.neurons
-        if each.serves and each.hotkey != inputs.own and not why_validator(each, listed)
+def _candidates(inputs: Inputs) -> list[Hotkey]:
+    """Who may be given the smallest weight: serving miners that ever answered and are not suspected.
+
+    Those who answered in the lookback come first, the best before the others.
+    """
+    earned = {hotkey: each for hotkey, each in inputs.earned.by_hotkey().items() if each.answered}
+    last = (math.inf, math.inf)
+    rank = {
+        h: (-earned[h].emission, -earned[h].mean_payout) if h in earned else last for h in inputs.known | earned.keys()
     }
+    return sorted(rank.keys() & payable(inputs), key=lambda h: (rank[h], h))
 
 
-def _scores(inputs: Inputs) -> dict[Hotkey, float]:
+def _believed_scores(inputs: Inputs) -> dict[Hotkey, float]:
     """The Challenge API's sybil scores, as long as they are believed."""
     view = inputs.view
     return {} if view is None or inputs.at - view.taken_at > VIEW_LASTS else dict(view.sybil_scores)
-
-
-def _evidence(inputs: Inputs, basis: Basis) -> dict[Hotkey, str]:
-    asked = {each.hotkey for each in inputs.earned.emissions}
-    if basis not in EARNED:  # nobody may have been asked lately
-        asked |= inputs.known | (set() if inputs.last is None else inputs.last.shares.keys())
-    return evidence_against(asked, inputs.earned.sources, inputs.subnet)

@@ -26,13 +26,18 @@ def one_source(sources: Iterable[OneSource]) -> dict[Hotkey, OneSource]:
     return found
 
 
-def evidence_against(asked: Collection[Hotkey], sources: Iterable[OneSource], subnet: Metagraph) -> dict[Hotkey, str]:
-    """What our own records say against hotkeys of the lookback: answers of one source, a shared address or coldkey."""
+def evidence_against(
+    asked: Collection[Hotkey], sources: Iterable[OneSource], subnet: Metagraph, proved: Mapping[Hotkey, str]
+) -> dict[Hotkey, str]:
+    """What our own records say against hotkeys of the lookback: answers of one source, a shared coldkey or address.
+
+    `proved`: addresses that count, see `Inputs.proved`.
+    """
     evidence = {hotkey: _worded(hotkey, pair) for hotkey, pair in one_source(sources).items()}
     holders: dict[str, list[Hotkey]] = {}
     for neuron in sorted(subnet.neurons, key=lambda neuron: neuron.hotkey):
         if neuron.hotkey in asked:
-            for mark in marks_of(neuron):
+            for mark in marks_of(neuron, proved):
                 holders.setdefault(mark, []).append(neuron.hotkey)
     for mark, hotkeys in sorted(holders.items()):
         for hotkey in hotkeys:
@@ -58,11 +63,12 @@ def sybil_penalty(
 ) -> Ruled:
     """Take from each suspected miner the part that its score says, from the worst ones first.
 
-    Spared, on record: those against whom nothing of our own speaks, and whoever is beyond max(1, ⌊most · serving⌋).
+    Spared, on record: those against whom nothing of our own speaks, and whoever is beyond max(1, ⌊most · serving⌋);
+    everybody where `most` is 0.
     """
     accused = [hotkey for hotkey in shares if shares[hotkey] > 0 and scores.get(hotkey, 0.0) >= THRESHOLD]
     accused.sort(key=lambda hotkey: (-scores[hotkey], hotkey))
-    limit = max(1, math.floor(most * serving))
+    limit = max(1, math.floor(most * serving)) if most > 0 else 0
     after, acts, struck = dict(shares), [], 0
     for hotkey in accused:
         said = f"the Challenge API's sybil score is {scores[hotkey]:.2f}"
@@ -78,16 +84,15 @@ def sybil_penalty(
     return Ruled(after, tuple(acts))
 
 
-def unaccused(
-    shares: Shares, scores: Mapping[Hotkey, float], evidence: Mapping[Hotkey, str], *, needs_evidence: bool = True
-) -> Ruled:
-    """Without whom a penalty is due to: what is paid for want of anything better is never paid to them."""
-    reasons = {
-        hotkey: f"its sybil score is {scores[hotkey]:.2f}; {evidence.get(hotkey, 'no evidence is asked for')}"
-        for hotkey in shares
-        if scores.get(hotkey, 0.0) >= THRESHOLD and (hotkey in evidence or not needs_evidence)
-    }
-    return without(shares, SYBIL, reasons)
+def suspected(scores: Mapping[Hotkey, float]) -> set[Hotkey]:
+    """Whom the Challenge API's word alone, however old, keeps from what was not earned."""
+    return {hotkey for hotkey, score in scores.items() if score >= THRESHOLD}
+
+
+def unsuspected(shares: Shares, scores: Mapping[Hotkey, float]) -> Ruled:
+    """Without the suspected: what is paid for want of anything better is never paid to them."""
+    said = "its sybil score is {:.2f}, and nothing that it earned is paid here"
+    return without(shares, SYBIL, {h: said.format(scores[h]) for h in suspected(scores) & shares.keys()})
 
 
 def penalised(acts: Iterable[RuleAct]) -> set[Hotkey]:

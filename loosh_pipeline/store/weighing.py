@@ -9,12 +9,13 @@ import polars as pl
 from sqlalchemy import Engine, select
 
 from loosh_pipeline.chain.records import FAILED
-from loosh_pipeline.domain import Hotkey, NetworkView
+from loosh_pipeline.domain import Hotkey, NetworkView, Outcome
 from loosh_pipeline.policy.inputs import Earned, LastVector
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.frames import SOURCES, earned_of, network_view_of
 from loosh_pipeline.store.schema import miners
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.wire.addresses import canonical_ip
 
 MOST_ATTEMPTS = 1000
 """Submissions that are looked through for one that succeeded: weeks of nothing but failures."""
@@ -30,13 +31,25 @@ def newest_earned(tables: Tables) -> Earned:
 
 
 def last_vector(tables: Tables) -> LastVector | None:
-    """The weights that the chain took last; None when it never took any."""
+    """The weights that the chain took last, and what they rested on; None when it never took any."""
     found = last_set(tables)
     if found is None:
         return None
-    _, rows = found
+    submitted, rows = found
     shares = {Hotkey(hotkey): weight for hotkey, weight in rows.select("hotkey", "weight").iter_rows()}
-    return LastVector(rows["submitted_at"][0], shares)
+    key = proposal_behind(tables, submitted)
+    about = None if key is None else tables.read("weight_proposals", key)
+    if about is None or about.is_empty():
+        return LastVector(rows["submitted_at"][0], shares)
+    return LastVector(rows["submitted_at"][0], shares, rounds=about["rounds"][0], basis=about["basis"][0])
+
+
+def proposal_behind(tables: Tables, submitted: TableKey) -> TableKey | None:
+    """The newest proposal that was there when weights were submitted; `submitted`: their table."""
+    for key in tables.newest_first("weight_proposals", submitted.day):
+        if key.name <= submitted.name:
+            return key
+    return None
 
 
 def last_set(tables: Tables) -> tuple[TableKey, pl.DataFrame] | None:
@@ -53,6 +66,14 @@ def ever_answered(engine: Engine) -> frozenset[Hotkey]:
     query = select(miners.c.hotkey).where(miners.c.answered > 0)
     with reading(engine) as connection:
         return frozenset(map(Hotkey, connection.execute(query).scalars()))
+
+
+def answered_at(engine: Engine) -> dict[Hotkey, str]:
+    """The address, in canonical form, of each miner that answered when it was asked last."""
+    query = select(miners.c.hotkey, miners.c.ip).where(miners.c.last_outcome == Outcome.ANSWERED)
+    with reading(engine) as connection:
+        found = {Hotkey(hotkey): canonical_ip(ip) for hotkey, ip in connection.execute(query)}
+    return {hotkey: ip for hotkey, ip in found.items() if ip is not None}
 
 
 def view_at(tables: Tables, at: datetime) -> NetworkView | None:

@@ -13,11 +13,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from assets.emissions import paid_over
 from loosh_pipeline.domain import (
     Availability,
     AvailabilityTable,
     Block,
+    ChallengeId,
     DeliveryKind,
+    Mode,
     NetworkView,
     Outcome,
     Proposal,
@@ -25,10 +28,14 @@ from loosh_pipeline.domain import (
 from loosh_pipeline.errors import ChainTimeout
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.proposing import gathered
+from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.tables import TableKey
+from loosh_pipeline.store.weighing import answered_at, last_vector
+from resources.duckdb import tables_duckdb
 from resources.store import Store
-from tests.builders import neuron
+from tests.builders import neuron, neutral_round, response
 from tests.world import World, failure_of, metadata_of
 
 CUTOFF = 5000
@@ -128,6 +135,72 @@ def test_in_need_the_lookback_grows_until_somebody_earned(world: World) -> None:
     assert (proposal_of(world).basis, proposal_of(world).shares) == ("longer_lookback", {"hotkey-1": 1.0})
 
 
+@pytest.mark.parametrize(("answering", "lookback_h"), [(1, 48.0), (2, 24.0)])
+def test_after_an_outage_one_fresh_round_does_not_take_everything(
+    world: World, answering: int, lookback_h: float
+) -> None:
+    """Four were paid; weights are pressing; what is enough is half of them."""
+    world.store_round("c-1", dict.fromkeys((f"hotkey-{uid}" for uid in (1, 2, 3, 4)), True), age=timedelta(hours=23.99))
+    assert world.set_weights().success
+    for table in ("consensus_scores", "pair_evidence"):
+        shutil.rmtree(Path(world.settings.tables_root) / table)
+    world.store_round("c-2", dict.fromkeys((f"hotkey-{uid}" for uid in (1, 2, 3, 4)), True), age=timedelta(hours=40))
+    world.store_round("c-3", {f"hotkey-{uid}": uid <= answering for uid in (1, 2, 3, 4)})
+    blocks_pass(world, 4000)
+    found = metadata_of(world.set_weights("emissions", "weight_proposal"), "emissions")
+    assert (found["mode"], found["lookback_h"]) == ("degraded", lookback_h)
+
+
+def test_own_weight_and_the_suspected_are_nobody_to_be_paid(world: World) -> None:
+    """A lookback that only they earned in is none to take."""
+    world.store_round("c-1", {"hotkey-1": True})
+    world.store_round("c-2", {"hotkey-1": True, "hotkey-2": True}, age=timedelta(hours=40))
+    suspected(world, hotkey_1=0.5)
+    blocks_pass(world, 4000)
+    assert metadata_of(world.set_weights("emissions"), "emissions")["lookback_h"] == 48.0
+
+
+def test_the_networks_method_looks_at_its_own_day(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Averages that begin elsewhere than those of the other validators are others."""
+    set_rules(monkeypatch, emissions_lookback_h=12)
+    profile, now = NetworkProfile(), datetime.now(UTC)
+    for hours in (20, 25):
+        came, name = now - timedelta(hours=hours), ChallengeId(f"c-{hours}")
+        made = neutral_round({"hotkey-1": True}, challenge_id=name, profile=profile.name)
+        world.store.score_tables.write(TableKey.of(name, came), made, profile, "", came)
+    payouts, paid = paid_over(world.store, tables_duckdb(), profile, get_settings(), now, 12.0, Mode.NORMAL)
+    assert sum(payouts.rounds.values()) == 1
+    assert [each.asked for each in paid] == [1]
+
+
+def test_what_the_last_weights_rested_on_is_kept(world: World) -> None:
+    assert last_vector(world.store.tables) is None
+    for i in range(3):
+        world.store_round(f"c-{i}", {"hotkey-1": True, "hotkey-2": True})
+    assert world.set_weights().success
+    world.store_round("c-4", {"hotkey-1": True, "hotkey-2": True})
+    world.set_weights("emissions", "weight_proposal")
+    last = last_vector(world.store.tables)
+    assert last is not None
+    assert (last.rounds, last.basis) == (3, "lookback"), "of the proposal that was set, and not of a newer one"
+    shutil.rmtree(Path(world.settings.tables_root) / "weight_proposals")
+    again = last_vector(world.store.tables)
+    assert again is not None
+    assert (again.rounds, again.basis, again.shares) == (None, None, last.shares)
+
+
+def test_an_address_is_proved_by_the_newest_answer(world: World) -> None:
+    """Who announces another afterwards, or does not answer there, has proved nothing."""
+    proofs = [("c-1", "8.8.8.8", Outcome.ANSWERED), ("c-2", "2001:4860:0:0::8", Outcome.ANSWERED)]
+    for name, ip, outcome in proofs:
+        answer = response("hotkey-1", challenge_id=world.accept(name), ip=ip, outcome=outcome)
+        world.store.inbox.collected(answer.challenge_id, [answer], datetime.now(UTC))
+    assert answered_at(world.store.inbox.engine) == {"hotkey-1": "2001:4860::8"}
+    silent = response("hotkey-1", challenge_id=world.accept("c-3"), ip="9.9.9.9", outcome=Outcome.TIMEOUT, text=None)
+    world.store.inbox.collected(silent.challenge_id, [silent], datetime.now(UTC))
+    assert answered_at(world.store.inbox.engine) == {}
+
+
 def test_w_24_an_emergency_without_any_round_sets_the_last_weights_again(world: World) -> None:
     world.store_round("c-1", {"hotkey-1": True, "hotkey-2": True}, age=timedelta(hours=23, minutes=59))
     assert world.set_weights().success
@@ -202,7 +275,7 @@ def test_the_very_proposal_that_is_submitted_is_judged(world: World) -> None:
     old = replace(proposal_of(world), made_at=datetime.now(UTC) - timedelta(hours=2))
     world.store.save_proposal(old, replace_key(world))
     result = world.set_weights("weights", raise_on_error=False)
-    assert "recent: too old to be set: the proposal of" in failure_of(result)
+    assert "recent: not of this hour: the proposal of" in failure_of(result)
     assert world.chain.submitted == []
 
 

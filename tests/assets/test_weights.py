@@ -41,9 +41,9 @@ def test_payouts_become_the_weights_worked_out_by_hand(world: World) -> None:
 
     assert result.success
     emissions = emissions_by_hotkey(world)
-    # mean payout · rounds / 10: 1 · .2, 1/2 · .2, 0 and 1 · .1; together .4
+    # mean payout · rounds / 2, the most that a quarter of them have: 1 · 1, 1/2 · 1, 0 and 1 · 1/2; together 2
     assert {h: e.emission for h, e in emissions.items()} == pytest.approx(
-        {"hotkey-1": 0.2, "hotkey-2": 0.1, "hotkey-3": 0.0, "hotkey-4": 0.1}
+        {"hotkey-1": 1.0, "hotkey-2": 0.5, "hotkey-3": 0.0, "hotkey-4": 0.5}, rel=1e-5
     )
     assert {h: e.weight for h, e in emissions.items()} == pytest.approx(
         {"hotkey-1": 1 / 2, "hotkey-2": 1 / 4, "hotkey-3": 0.0, "hotkey-4": 1 / 4}
@@ -320,7 +320,7 @@ def test_an_old_proposal_is_not_submitted(world: World, monkeypatch: pytest.Monk
     world.set_weights("emissions", "weight_proposal")
     monkeypatch.setattr("assets.weights.utc_now", lambda: datetime.now(UTC) + timedelta(hours=2))
     result = world.set_weights("weights", raise_on_error=False)
-    assert "recent: too old to be set: the proposal of" in failure_of(result)
+    assert "recent: not of this hour: the proposal of" in failure_of(result)
     assert world.chain.submitted == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from loosh_pipeline.domain import Emission, Hotkey, Metagraph, Neuron, OneSource, Proposal
@@ -44,14 +44,18 @@ def earned(emissions: Mapping[str, float | Emission], **fields: Any) -> Earned:
 def inputs(emissions: Mapping[str, float | Emission], **fields: Any) -> Inputs:
     """Miners that earned this much on a subnet that has all of them. `rules` are fields of the policy, `scores` the
     Challenge API's sybil scores.
+
+    They answered where they announce to be, unless given.
     """
     scores, rules = fields.pop("scores", None), fields.pop("rules", {})
     blocks_since = fields.pop("blocks_since", 100)
     neurons = [miner(name, uid) for uid, name in enumerate(emissions, start=1)]
+    there = fields.pop("subnet", None) or subnet(*neurons, blocks_since=blocks_since)
     about: dict[str, Any] = {
         "at": NOON,
         "profile": "robust",
-        "subnet": subnet(*neurons, blocks_since=blocks_since),
+        "subnet": there,
+        "answered_at": {each.hotkey: each.ip for each in there.neurons if each.ip},
         "own": OWN,
         "earned": earned(emissions),
         "view": None if scores is None else network_view(sybil_scores=scores),
@@ -66,7 +70,11 @@ def proposed(emissions: Mapping[str, float | Emission], **fields: Any) -> Propos
 
 
 def last(ago_h: float = 2.0, **shares: float) -> LastVector:
-    return LastVector(NOON - timedelta(hours=ago_h), {Hotkey(name): share for name, share in shares.items()})
+    return last_of(shares, NOON - timedelta(hours=ago_h))
+
+
+def last_of(shares: Mapping[str, float], set_at: datetime = NOON - timedelta(hours=2), **fields: Any) -> LastVector:
+    return LastVector(set_at, {Hotkey(name): share for name, share in shares.items()}, **fields)
 
 
 def same_source(first: str, second: str, degree: float = 0.8, **fields: Any) -> OneSource:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loosh_pipeline.chain.weights import plan_weights
 from loosh_pipeline.domain import Mode, Proposal
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.policy.checks import CHECKS, WAIVABLE, judged, total_variation, unmet, waivers
 from loosh_pipeline.policy.propose import propose
 from tests.builders import NOON, emission
-from tests.policy.cases import earned, inputs, last, miner, same_source, subnet
+from tests.policy.cases import OWN, SET_AT, earned, inputs, last, last_of, miner, same_source, subnet
 
 UNHURRIED = settings(deadline=None, max_examples=80)
 
@@ -30,14 +31,31 @@ def case(shares: dict[str, float] | None = None, **fields: Any) -> tuple[Proposa
     return (proposal if shares is None else replace(proposal, shares=shares)), made_of
 
 
+def limited(share: float, blocks_since: int = 100, extra: str = "") -> Any:
+    """The subnet of those who earn, and others, whose chain lets one weight be no more than a share."""
+    there = (miner(name, i) for i, name in enumerate([*EARNINGS, *extra], 1))
+    return subnet(*there, blocks_since=blocks_since, max_weight_share=share)
+
+
 def seen(name: str, proposal: Proposal, made_of: Any) -> Any:
     return next(each for each in judged(proposal, made_of) if each.name == name)
 
 
 BAD: list[tuple[str, Any, str]] = [
     ("finite", case({"a": math.nan, "b": 0.5}), "not finite: a"),
+    ("finite", case({"b": 0.5, "a": math.nan}), "not finite: a"),
     ("no_negative", case({"a": 1.5, "b": -0.5}), "negative: b -0.5"),
     ("sums_to_one", case({"a": 0.5, "b": 0.4}), "shares sum to 0.9"),
+    (
+        "within_chain_limit",
+        case(rules={"burn_hotkey": "d", "burn_share": 0.9}, subnet=limited(0.5)),
+        "the chain lets one weight be 50.0% of all: d 91.0%. Lower WEIGHTS_BURN_SHARE",
+    ),
+    (
+        "within_chain_limit",
+        case(subnet=limited(0.2)),
+        "a 25.0%, b 25.0%, c 25.0%, d 25.0%. It takes 5 weights, and there are 4: more miners must earn",
+    ),
     ("not_all_zero", case(earnings=dict.fromkeys("ab", 0.0)), "0 of 2 miners earned anything in 10 rounds"),
     ("not_all_zero", case(earnings={}), "nobody is left to be paid"),
     (
@@ -48,15 +66,15 @@ BAD: list[tuple[str, Any, str]] = [
     ("enough_miners", case({"a": 1.0, "b": 1e-7}, rules={"min_miners": 2}), "for 1 miners, of 2 at least"),
     (
         "flagged_share",
-        case(earned=earned(EARNINGS, sources=(same_source("a", "b"),))),
-        "2 of 4 miners (50%) are taken for copies or penalised, and WEIGHTS_MAX_FLAGGED_SHARE is 50%: a, b",
+        case(earned=earned(EARNINGS, sources=(same_source("a", "b"),)), rules={"max_flagged_share": 0.4}),
+        "2 of 4 miners (50%) are taken for copies or penalised, and WEIGHTS_MAX_FLAGGED_SHARE is 40%: a, b",
     ),
     (
         "flagged_share",
-        case(scores={"a": 0.2, "b": 0.2}, rules={"sybil_evidence": False, "max_penalised_share": 1.0}),
-        "2 of 4 miners (50%)",
+        case(scores=dict.fromkeys("abc", 0.2), rules={"sybil_evidence": False, "max_penalised_share": 1.0}),
+        "3 of 4 miners (75%)",
     ),
-    ("change", case(last=last(e=0.9, a=0.1)), "90% of the weight goes to others than 2.0 h ago"),
+    ("change", case(last=last(d=0.9, c=0.1)), "80% of the weight goes to others than 2.0 h ago"),
     (
         "one_scorer_version",
         case(earned=earned(EARNINGS, versions={"new": 3, "old": 7})),
@@ -69,6 +87,7 @@ BAD: list[tuple[str, Any, str]] = [
     ),
     ("burn_registered", case(rules={"burn_hotkey": "owner", "burn_share": 0.1}), "owner is not registered on subnet"),
     ("recent", case(earned=earned(EARNINGS, at=NOON - timedelta(hours=2))), "the emissions of 2026-01-02 10:00 UTC"),
+    ("recent", case(earned=earned(EARNINGS, at=NOON + timedelta(hours=2))), "the emissions of 2026-01-02 14:00 UTC"),
 ]
 
 
@@ -110,8 +129,11 @@ def test_an_operator_may_waive_a_check_for_one_run_on_record(name: str, bad: tup
 @pytest.mark.parametrize("mode", [Mode.DEGRADED, Mode.EMERGENCY])
 @pytest.mark.parametrize(("name", "bad"), WAIVED)
 def test_in_need_they_only_warn(mode: Mode, name: str, bad: tuple[Proposal, Any]) -> None:
+    """In the need of the moment, not in that of when it was proposed: weights may have been set since."""
     proposal, made_of = bad
-    assert unmet(replace(proposal, mode=mode), made_of) == []
+    assert unmet(replace(proposal, mode=mode), made_of) != []
+    need = replace(made_of.subnet, block=SET_AT + {Mode.DEGRADED: 4000, Mode.EMERGENCY: 4500}[mode])
+    assert unmet(proposal, replace(made_of, subnet=need)) == []
 
 
 def test_what_is_not_of_judgement_cannot_be_waived() -> None:
@@ -122,9 +144,89 @@ def test_what_is_not_of_judgement_cannot_be_waived() -> None:
 
 def test_a_first_vector_has_nothing_to_be_compared_with() -> None:
     assert "no weights were set before" in seen("change", *case()).reason
-    old = case(last=last(ago_h=25.0, e=1.0))
+    old = case(last=last(ago_h=25.0, d=1.0))
     assert seen("change", *old).passed
     assert "25 h old" in seen("change", *old).reason
+
+
+def test_last_weights_of_too_few_rounds_or_of_none_are_nothing_to_be_compared_with() -> None:
+    """The first vector knows few miners; held to it, all later ones would be blocked for half a day."""
+    few, enough, none = (
+        case(last=last_of({"d": 1.0}, rounds=rounds, basis=basis))
+        for rounds, basis in ((4, "lookback"), (5, "lookback"), (0, "last_vector"))
+    )
+    assert seen("change", *few).passed
+    assert "rested on 4 rounds and these on 10" in seen("change", *few).reason
+    assert not seen("change", *enough).passed
+    assert "of the basis last_vector; no round stood behind them" in seen("change", *none).reason
+
+
+def test_who_leaves_changes_no_opinion_of_the_others() -> None:
+    """The best miner with more than half of all is deregistered, or stops serving, or turns validator."""
+    before = {name: share * 0.45 for name, share in EARNINGS.items()} | {"best": 0.55}
+    left = case(last=last_of(before))
+    assert seen("change", *left).passed
+    assert seen("change", *left).reason == (
+        "0% of the weight goes to others than 2.0 h ago, without the 55% of who may not be paid any more"
+    )
+    silent = subnet(*limited(1.0).neurons[1:], miner("best", 9, ip=None, port=0))
+    assert seen("change", *case(earnings=EARNINGS | {"best": 1.0}, subnet=silent, last=last_of(before))).passed
+    nobody = case(last=last_of({"best": 1.0}))
+    assert "nobody whom the last weights were for may be paid" in seen("change", *nobody).reason
+
+
+def test_what_was_burnt_counts_as_change_too() -> None:
+    rules = {"burn_hotkey": "d", "burn_share": 0.9}
+    unburnt = case(rules=rules, last=last_of(EARNINGS))
+    assert not seen("change", *unburnt).passed
+    burnt = case(rules=rules, last=last_of(unburnt[0].shares))
+    assert seen("change", *burnt).reason.startswith("0% of the weight")
+
+
+def test_limits_of_nothing_mean_what_they_say() -> None:
+    """A share of 0 lets nobody be flagged, and nobody be penalised; it does not block what flags nobody."""
+    rules = {"max_flagged_share": 0.0, "max_penalised_share": 0.0, "sybil_evidence": False}
+    proposal, made_of = case(rules=rules, scores={"a": 1.0})
+    assert proposal.shares["a"] == pytest.approx(0.4)
+    assert seen("flagged_share", proposal, made_of).passed
+    half = case(earned=earned(EARNINGS, sources=(same_source("a", "b"),)))
+    assert seen("flagged_share", *half).passed, "as many as WEIGHTS_MAX_FLAGGED_SHARE says are allowed"
+
+
+def test_nobody_paid_is_said_once() -> None:
+    assert [line.partition(":")[0] for line in unmet(*case(earnings={"a": 0.0}))] == ["not_all_zero", "enough_miners"]
+
+
+def test_in_an_emergency_the_burn_is_cut_to_what_the_chain_allows() -> None:
+    there = limited(0.5, blocks_since=4500)
+    proposal, made_of = case(rules={"burn_hotkey": "d", "burn_share": 0.9}, subnet=there)
+    assert unmet(proposal, made_of) == []
+    assert proposal.shares["d"] == pytest.approx(0.5)
+    (act,) = (act for act in proposal.acts if act.rule == "burn")
+    assert "cut to 44.4%: 50.0% is the most that the chain lets one have" in act.reason
+    plan_weights(proposal.shares, there, OWN)
+
+
+@pytest.mark.parametrize("burnt", [0.0, 0.9])
+def test_in_an_emergency_miners_are_added_until_the_chains_limit_can_hold(burnt: float) -> None:
+    """Three earn, and none may have more than a fifth: who answered once makes up the number."""
+    earnings = {"a": 0.6, "b": 0.3, "c": 0.1}
+    rules = {"burn_hotkey": "f", "burn_share": burnt} if burnt else {}
+    there = limited(0.2, blocks_since=4500, extra="efg")
+    proposal, made_of = case(
+        earnings=earnings, subnet=there, known=frozenset("de"), rules=rules, last=last_of(earnings)
+    )
+    assert unmet(proposal, made_of) == []
+    paid = {hotkey: share for hotkey, share in proposal.shares.items() if share}
+    assert paid == pytest.approx(dict.fromkeys("abcdf" if burnt else "abcde", 0.2))
+    assert "the chain lets one have 20.0% at most, so that it takes" in proposal.acts[0].reason
+    plan_weights(proposal.shares, there, OWN)
+
+
+def test_where_there_is_nobody_to_be_added_it_is_said_and_nothing_is_set() -> None:
+    found = case(earnings={"a": 0.6, "b": 0.4}, subnet=limited(0.2, blocks_since=4500))
+    assert [line.partition(":")[0] for line in unmet(*found)] == ["within_chain_limit"]
+    assert "It takes 5 weights, and there are 2" in seen("within_chain_limit", *found).reason
 
 
 def test_an_emergency_burns_nothing_rather_than_wait() -> None:
@@ -160,7 +262,7 @@ def test_all_may_be_burnt() -> None:
 def test_checks_that_are_set_to_one_are_off() -> None:
     rules = {"max_change": 1.0, "max_flagged_share": 1.0, "mixed_scorers": True}
     what = earned(EARNINGS, sources=(same_source("a", "b"), same_source("c", "d")), versions={"x": 1, "y": 1})
-    proposal, made_of = case(earned=what, last=last(e=1.0), rules=rules)
+    proposal, made_of = case(earned=what, last=last(d=1.0), rules=rules)
     assert unmet(proposal, made_of) == []
 
 

@@ -36,6 +36,15 @@ def test_who_never_set_weights_has_nothing_to_lose_yet() -> None:
     assert mode_of(there, Hotkey("stranger")) is Mode.NORMAL
 
 
+def test_registration_is_no_setting_of_weights() -> None:
+    """The chain takes it for an update: a validator that waits for its first rounds must not run into an emergency."""
+    there = subnet(miner("a"), blocks_since=4900)
+    registered = replace(there.neurons[0], registered_block=there.neurons[0].last_update)
+    assert mode_of(replace(there, neurons=(registered, *there.neurons[1:])), OWN) is Mode.NORMAL
+    since = replace(registered, last_update=registered.last_update + 1)
+    assert mode_of(replace(there, neurons=(since, *there.neurons[1:])), OWN) is Mode.EMERGENCY
+
+
 def test_the_operator_may_be_more_careful() -> None:
     there = subnet(miner("a"), blocks_since=2600)
     assert mode_of(there, OWN, degraded_at=0.3, emergency_at=0.5) is Mode.EMERGENCY

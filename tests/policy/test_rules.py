@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from loosh_pipeline.domain import RuleAct
+from loosh_pipeline.policy.entities import address_of
 from loosh_pipeline.policy.inputs import Policy
 from loosh_pipeline.proposing import policy_of
 from tests.builders import NOON, emission, network_view
@@ -69,9 +70,23 @@ def test_who_serves_nowhere_is_out() -> None:
 
 
 def test_who_was_asked_twice_could_have_been_lucky() -> None:
-    proposal = proposed({"a": emission("a", asked=3), "b": emission("b", asked=2)})
-    assert proposal.shares == {"a": 1.0, "b": 0.0}
+    proposal = proposed({"a": emission("a", asked=10), "b": emission("b", asked=3), "c": emission("c", asked=2)})
+    assert proposal.shares == {"a": 0.5, "b": 0.5, "c": 0.0}
     assert proposal.acts[0].reason == "asked 2 times in the lookback; it takes 3"
+
+
+@pytest.mark.parametrize(("often", "out"), [(3, set()), (4, {"c"}), (5, {"c"}), (6, {"b", "c"})])
+def test_where_nobody_could_be_asked_as_often_half_of_what_others_were_is_enough(often: int, out: set[str]) -> None:
+    names = {name: emission(name, asked=often) for name in "xyz"}
+    proposal = proposed(names | {"b": emission("b", asked=2), "c": emission("c", asked=1)})
+    assert {name for name, share in proposal.shares.items() if not share} == out
+
+
+def test_fresh_identities_by_the_dozen_do_not_make_little_evidence_enough() -> None:
+    old, fresh = [f"m{i}" for i in range(10)], [f"new{i}" for i in range(25)]
+    names = {name: emission(name, asked=10) for name in old} | {name: emission(name, asked=1) for name in fresh}
+    proposal = proposed(names)
+    assert {name for name, share in proposal.shares.items() if share} == set(old)
 
 
 def test_a_suspected_sybil_loses_what_its_score_says_when_our_own_records_agree() -> None:
@@ -115,7 +130,7 @@ def test_the_operator_may_believe_the_api_alone() -> None:
     ],
 )
 def test_a_shared_owner_is_evidence_and_a_private_address_is_none(fields: dict[str, str], evidence: str | None) -> None:
-    others = {"ip": "2606:4700:1:3::1"} if fields.get("ip", "").startswith("2606") else fields
+    others = {"ip": "2606:4700:2:3::1"} if fields.get("ip", "").startswith("2606") else fields
     there = subnet(miner("a", 1, **fields), miner("b", 2, **others), miner("c", 3))
     proposal = proposed({"a": 0.4, "b": 0.4, "c": 0.2}, subnet=there, scores={"a": 0.5})
     assert (proposal.acts[0].after < 0.4) == (evidence is not None)
@@ -129,7 +144,9 @@ def test_only_hotkeys_that_were_asked_are_evidence() -> None:
     assert proposal.shares == {"victim": 0.5, "b": 0.5}
 
 
-@pytest.mark.parametrize(("most", "struck"), [(0.0, ["e"]), (0.33, ["e"]), (0.5, ["d", "e"]), (1.0, list("abcde"))])
+@pytest.mark.parametrize(
+    ("most", "struck"), [(0.0, []), (0.01, ["e"]), (0.33, ["e"]), (0.5, ["d", "e"]), (1.0, list("abcde"))]
+)
 def test_no_more_than_a_part_of_the_serving_are_penalised_the_worst_first(most: float, struck: list[str]) -> None:
     scores = {name: 0.1 * (i + 1) for i, name in enumerate("abcde")}
     proposal = proposed(
@@ -163,10 +180,67 @@ def test_s16_who_is_joined_through_another_is_one_entity() -> None:
     assert sum(proposal.shares[name] for name in "abc") == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("scores", [{}, {"victim": 0.5}])
+def test_announcing_the_address_of_another_frames_nobody(scores: dict[str, float]) -> None:
+    """The framer was asked and paid once, at an address of its own, and then announces that of the victim."""
+    names = {"victim": 0.45, **{f"m{i}": 0.05 for i in range(9)}, "framer": 1e-6}
+    there = subnet(*(miner(name, i) for i, name in enumerate(names, 1)))
+    moved = replace(there.neurons[-1], ip=miner("victim", 1).ip)
+    proposal = proposed(
+        names,
+        subnet=replace(there, neurons=(*there.neurons[:-1], moved)),
+        answered_at={each.hotkey: each.ip for each in there.neurons if each.ip},
+        scores=scores,
+        rules={"entity_cap": 0.5},
+    )
+    assert proposal.shares["victim"] == pytest.approx(0.5, abs=1e-5)
+    assert "nothing of our own speaks against it" in proposal.acts[0].reason if scores else not proposal.acts
+
+
+def test_one_owner_that_earns_next_to_nothing_bridges_no_strangers() -> None:
+    """Ten hotkeys of one coldkey, at the addresses of the ten best miners just before weights are made."""
+    best = [f"m{i}" for i in range(10)]
+    evil = [f"evil-{i}" for i in range(10)]
+    names = dict.fromkeys(best, 1.0) | dict.fromkeys(evil, 1e-6)
+    before = subnet(*(miner(name, i, coldkey="evil" if i > 10 else name) for i, name in enumerate(names, 1)))
+    moved = tuple(
+        replace(each, ip=before.neurons[each.uid - 10].ip) if each.uid > 10 else each for each in before.neurons
+    )
+    proposal = proposed(
+        names,
+        subnet=replace(before, neurons=moved),
+        answered_at={each.hotkey: each.ip for each in before.neurons if each.ip},
+        rules={"entity_cap": 0.25},
+    )
+    assert {name: proposal.shares[name] for name in best} == pytest.approx(dict.fromkeys(best, 0.1), rel=1e-4)
+    assert proposal.acts == ()
+
+
+def test_an_address_counts_when_both_answered_there_and_were_paid() -> None:
+    names = {"a": 3.0, "b": emission("b", emission=1.0, paid=0), **{f"m{i}": 0.5 for i in range(8)}}
+    at = {name: "8.8.4.4" for name in "ab"}
+    unpaid = proposed(names, answered_at=at, rules={"entity_cap": 0.25})
+    assert [act.hotkey for act in unpaid.acts] == ["a"], "alone"
+    both = proposed(names | {"b": 1.0}, answered_at=at, rules={"entity_cap": 0.25})
+    assert [act.hotkey for act in both.acts] == ["a", "b"]
+    one = proposed(names | {"b": 1.0}, answered_at={"a": "8.8.4.4"}, rules={"entity_cap": 0.25})
+    assert [act.hotkey for act in one.acts] == ["a"]
+
+
+@pytest.mark.parametrize("ip", ["2002:808:404::1", "64:ff9b::808:404", "::ffff:8.8.4.4"])
+def test_ipv4_within_ipv6_is_that_address(ip: str) -> None:
+    assert address_of(ip) == address_of("8.8.4.4") == "8.8.4.4"
+
+
+@pytest.mark.parametrize("ip", [None, "", "x", LOOPBACK, "::1", "fc00::1", "2002:7f00:1::1", "64:ff9b::a00:1"])
+def test_what_is_not_public_says_nothing(ip: str | None) -> None:
+    assert address_of(ip) is None
+
+
 def test_an_address_of_ipv6_is_its_network() -> None:
     there = subnet(
         miner("a", 1, ip="2606:4700:1:2::1"),
-        miner("b", 2, ip="2606:4700:1:2:ffff::9"),
+        miner("b", 2, ip="2606:4700:1:ffff::9"),
         *(miner(f"m{i}", 10 + i) for i in range(8)),
     )
     names = ["a", "b", *(f"m{i}" for i in range(8))]
@@ -246,12 +320,8 @@ def padding_case(blocks_since: int):
     return proposed(names, subnet=subnet_, scores={"sybil": 0.9})
 
 
-def test_too_few_weights_stay_too_few_while_there_is_time() -> None:
-    assert {h for h, share in padding_case(100).shares.items() if share} == {"a", "b"}
-
-
-@pytest.mark.parametrize("blocks_since", [4000, 4500])
-def test_w_24_in_need_the_chains_number_is_made_up_of_miners_that_answered(blocks_since: int) -> None:
+@pytest.mark.parametrize("blocks_since", [100, 4000, 4500])
+def test_w_24_the_chains_number_is_made_up_of_miners_that_answered(blocks_since: int) -> None:
     """The smallest weight there is; never for the suspected, the silent, or who was never asked."""
     proposal = padding_case(blocks_since)
     assert {h for h, share in proposal.shares.items() if share} == {"a", "b", "answered"}
