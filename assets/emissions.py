@@ -1,6 +1,6 @@
 """What each miner earned over the lookback."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -12,16 +12,17 @@ from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
 from loosh_pipeline.emissions import EmissionRule, emissions_from
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of
+from loosh_pipeline.payouts import MAX_LEFT_OUT, NOTHING_PAID, Payouts, payouts_of, settles
 from loosh_pipeline.policy.bases import unsound
-from loosh_pipeline.policy.modes import lookbacks_h, mode_of
+from loosh_pipeline.policy.modes import lookbacks_h, mode_of, only_warns
 from loosh_pipeline.presence import LOOKS, coverage_of
 from loosh_pipeline.scorers import model_warning, paying_profile
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
-from loosh_pipeline.store.window_cache import WindowCache
+from loosh_pipeline.store.score_frames import left_out_frame
+from loosh_pipeline.store.window_cache import WindowCache, forget_before
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
 
@@ -49,6 +50,7 @@ def emissions(
     settings, now = get_settings(), datetime.now(UTC)
     profile, key = paying_profile(settings), run_key(now, context.run.run_id)
     mode = _mode(store, Hotkey(signer.ss58_address), settings)
+    forget_before(store.tables, _first_day(settings, now))
     for lookback_h in lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h):
         try:
             payouts, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
@@ -63,6 +65,10 @@ def emissions(
     if payouts.settled is not None:
         store.tables.write("settled_scores", key, payouts.settled)
     store.tables.write("sources", key, sources_frame(_sources(payouts)))
+    lost = left_out_frame(payouts.left_out, sum(payouts.rounds.values()) + len(payouts.left_out), mode)
+    store.tables.write("rounds_left_out", key, lost)
+    if payouts.left_out:
+        context.log.warning(_said_of(lost))
     if (warning := model_warning(settings)) is not None:
         context.log.warning(warning)
     rounds, about = sum(payouts.rounds.values()), {"made_at": now, "lookback_h": lookback_h}
@@ -76,6 +82,7 @@ def emissions(
             "profile": profile.name,
             "scorer_versions": ", ".join(payouts.rounds) or "no round",
             "rounds": rounds,
+            "left_out": _said_of(lost),
             "miners": len(paid),
             "earning": sum(each.weight > 0 for each in paid),
             "one_source": _named(payouts),
@@ -98,7 +105,8 @@ def paid_over(
     """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile."""
     since = now - timedelta(hours=lookback_h)
     with duckdb.get_connection() as connection:
-        payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
+        rows = store.score_tables.window_rows(connection, profile, since, pairs=settles(profile))
+    payouts = payouts_of(rows, profile)
     rule = EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
     looks = WindowCache(store.tables, "miner_availability", LOOKS).rows(since.date())
     coverage = coverage_of(looks.filter(pl.col("taken_at") >= since), rule.half_life_h)
@@ -106,6 +114,23 @@ def paid_over(
     if mode is Mode.EMERGENCY and (wrong := unsound(paid)):
         raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
     return payouts, paid
+
+
+def _first_day(settings: Settings, now: datetime) -> date:
+    """Of the longest lookback that any mode takes; a day more, as another run may have begun before midnight."""
+    longest_h = lookbacks_h(Mode.EMERGENCY, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h)[-1]
+    return (now - timedelta(hours=longest_h, days=1)).date()
+
+
+def _said_of(left_out: pl.DataFrame) -> str:
+    """Which rounds are left out, of how many, and what to do about it."""
+    if left_out.is_empty():
+        return "none"
+    named = ", ".join(left_out["challenge_id"][:20]) + (" …" if left_out.height > 20 else "")
+    return (
+        f"{left_out.height} of {left_out['of_rounds'][0]} rounds have not all pairs of their compared answers in "
+        f"pair_evidence, or others, and are left out: backfill consensus_scores for {named} (all: rounds_left_out)"
+    )
 
 
 def _mode(store: Store, own: Hotkey, settings: Settings) -> Mode:
@@ -146,8 +171,18 @@ def newest_emissions(store: Store) -> tuple[Emission, ...]:
 @dg.asset_check(
     asset=emissions,
     blocking=True,
-    description="Every emission is a number from 0 on; the proposal could not name who spoiled it. Rescore that round.",
+    description=(
+        "Every emission is a number from 0 on; the proposal could not name who spoiled it. Rescore that round. And no "
+        f"more than {MAX_LEFT_OUT:.0%} of the rounds were left out for want of pairs; in need that only warns."
+    ),
 )
 def sound(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
-    wrong = unsound(newest_emissions(store))
+    wrong, lost = unsound(newest_emissions(store)), store.tables.latest("rounds_left_out")
+    if not wrong and lost is not None and not lost.is_empty() and lost.height > MAX_LEFT_OUT * lost["of_rounds"][0]:
+        lenient = only_warns(Mode(lost["mode"][0]))
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN if lenient else dg.AssetCheckSeverity.ERROR,
+            metadata={"reason": _said_of(lost)},
+        )
     return dg.AssetCheckResult(passed=not wrong, metadata={"reason": ", ".join(wrong) or "all are numbers from 0 on"})

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.payouts import window_columns
+from loosh_pipeline.payouts import PairedRows, paired_rows
 from loosh_pipeline.scoring.accusations import Accusation, accuse, network_report
 from loosh_pipeline.scoring.pairs import Pair, PairHistory, histories_of
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -28,15 +28,18 @@ class CopyEvidence:
 
 
 def copy_evidence(tables: Tables, rows: WindowRows, validator: Hotkey) -> CopyEvidence:
-    """What a window says of copying. The texts told are those of the round in which an accused pair was most alike."""
-    columns = window_columns(rows.scores, rows.pairs)
-    pairs = histories_of(columns.pairs, columns.hotkeys, RobustProfile()).by_pair()
+    """What a window says of copying. The texts told are those of the round in which an accused pair was most alike.
+
+    Rounds that settling leaves out say nothing here either: nobody is accused twice by one round.
+    """
+    paired = paired_rows(rows)
+    pairs = histories_of(paired.columns.pairs, paired.columns.hotkeys, RobustProfile()).by_pair()
     accusations = accuse(pairs)
-    texts = _texts(tables, rows, [each.pair for each in accusations])
+    texts = _texts(tables, paired, [each.pair for each in accusations])
     return CopyEvidence(pairs, accusations, network_report(validator, accusations, pairs, texts=texts))
 
 
-def _texts(tables: Tables, rows: WindowRows, accused: Sequence[Pair]) -> dict[Pair, tuple[str, str]]:
+def _texts(tables: Tables, rows: PairedRows, accused: Sequence[Pair]) -> dict[Pair, tuple[str, str]]:
     of_accused = pl.DataFrame(accused, schema={"first": pl.String, "second": pl.String}, orient="row")
     met = rows.pairs.join(of_accused, on=["first", "second"], how="semi").sort("wording", "challenge_id")
     most = met.group_by("first", "second").agg(pl.col("challenge_id").last())

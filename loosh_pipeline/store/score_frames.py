@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
+from loosh_pipeline.domain import ChallengeId, Hotkey, Mode, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring.accusations import Accusation
 from loosh_pipeline.scoring.columns import WindowColumns
@@ -75,6 +74,8 @@ SETTLED_FROM: Mapping[str, Any] = {
 """The columns of scores that a window is settled and paid from."""
 PAIRED_FROM: Mapping[str, Any] = {name: kind for name, kind in PAIRS.items() if name not in RECEIVED}
 SETTLED: Mapping[str, Any] = _schema(_names(SettledScore))
+LEFT_OUT: Mapping[str, Any] = {"challenge_id": pl.String, "of_rounds": pl.Int64, "mode": pl.String}
+"""`of_rounds`: how many the lookback has, with those left out."""
 ACCUSATIONS: Mapping[str, Any] = _schema(_names(Accusation)) | {"rounds": pl.Int64, "report": pl.String}
 CONTEXT: Mapping[str, Any] = {
     "rounds": pl.Int64,
@@ -116,32 +117,15 @@ def scores_of(scores: pl.DataFrame, pairs: pl.DataFrame) -> RoundScores:
     """The scores of one round. Raises StoreError for an empty table."""
     if scores.is_empty():
         raise StoreError("the score table of this challenge is empty: nobody was asked; materialize consensus_scores")
-    return _round(scores.to_dicts(), pairs.to_dicts())
-
-
-def rounds_of(scores: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> list[RoundScores]:
-    """Many rounds, from rows of one version each, sorted by challenge."""
-    of_round: dict[str, list[Mapping[str, Any]]] = {}
-    for pair in pairs:
-        of_round.setdefault(pair["challenge_id"], []).append(pair)
-    grouped = groupby(sorted(scores, key=_challenge), key=_challenge)
-    return [_round(list(rows), of_round.get(challenge_id, [])) for challenge_id, rows in grouped]
-
-
-def _challenge(row: Mapping[str, Any]) -> str:
-    return str(row["challenge_id"])
-
-
-def _round(scores: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> RoundScores:
-    first = scores[0]
+    first = scores.row(0, named=True)
     found = first["consensus_score"] is not None
     return RoundScores(
         challenge_id=ChallengeId(first["challenge_id"]),
         profile=first["profile"],
         scorer_version=ScorerVersion(first["scorer_version"]),
         context_digest=first["context_digest"],
-        scores=tuple(_score(row) for row in scores),
-        pairs=tuple(PairEvidence(**{name: row[name] for name in _names(PairEvidence)}) for row in pairs),
+        scores=tuple(_score(row) for row in scores.to_dicts()),
+        pairs=tuple(PairEvidence(**row) for row in pairs.select(_names(PairEvidence)).to_dicts()),
         measure=RoundMeasure(**{name: first[name] for name in _names(RoundMeasure)}) if found else None,
         typical_score=first["typical_score"],
     )
@@ -179,6 +163,12 @@ def _lists(of: Ints, values: pl.Series, count: int) -> pl.Series:
     lists = rows.group_by("of", maintain_order=True).agg("values")
     every = pl.DataFrame({"of": np.arange(count)}).join(lists, on="of", how="left", maintain_order="left")
     return every["values"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
+
+
+def left_out_frame(left_out: Sequence[ChallengeId], of_rounds: int, mode: Mode) -> pl.DataFrame:
+    """One row for every round of a lookback that settling had to leave out."""
+    rows = [(challenge_id, of_rounds, mode.value) for challenge_id in left_out]
+    return pl.DataFrame(rows, schema=LEFT_OUT, orient="row")
 
 
 def accusations_frame(accusations: Sequence[Accusation], report: str | None) -> pl.DataFrame:
