@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.domain import ChallengeId, Hotkey
 from loosh_pipeline.payouts import PairedRows, paired_rows
 from loosh_pipeline.scoring.accusations import Accusation, accuse, network_report
 from loosh_pipeline.scoring.pairs import Pair, PairHistory, histories_of
@@ -20,23 +20,25 @@ from loosh_pipeline.store.tables import TableKey, Tables
 
 @dataclass(frozen=True, slots=True)
 class CopyEvidence:
-    """The history of every pair that met, who is accused, and the record for the network; None when nobody is."""
+    """The history of every pair that met, who is accused, and the record for the network; None when nobody is.
+
+    `left_out`: the rounds that say nothing of it, as `paired_rows` says.
+    """
 
     pairs: Mapping[Pair, PairHistory]
     accusations: tuple[Accusation, ...]
     report: dict[str, Any] | None
+    left_out: tuple[ChallengeId, ...]
 
 
 def copy_evidence(tables: Tables, rows: WindowRows, validator: Hotkey) -> CopyEvidence:
-    """What a window says of copying. The texts told are those of the round in which an accused pair was most alike.
-
-    Rounds that settling leaves out say nothing here either: nobody is accused twice by one round.
-    """
+    """What a window says of copying. The texts told are those of the round in which an accused pair was most alike."""
     paired = paired_rows(rows)
     pairs = histories_of(paired.columns.pairs, paired.columns.hotkeys, RobustProfile()).by_pair()
     accusations = accuse(pairs)
     texts = _texts(tables, paired, [each.pair for each in accusations])
-    return CopyEvidence(pairs, accusations, network_report(validator, accusations, pairs, texts=texts))
+    report = network_report(validator, accusations, pairs, texts=texts)
+    return CopyEvidence(pairs, accusations, report, paired.left_out)
 
 
 def _texts(tables: Tables, rows: PairedRows, accused: Sequence[Pair]) -> dict[Pair, tuple[str, str]]:

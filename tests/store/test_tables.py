@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -63,22 +62,6 @@ HOSTILE = [
     "day=2026-01-02",
     "\ud800",
 ]
-
-
-@pytest.fixture(params=["local", "memory"])
-def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
-    """The same on a disk and on a stand-in for an object store."""
-    if request.param == "local":
-        yield Tables(str(tmp_path / "tables"))
-        return
-    root = f"memory://{uuid.uuid4().hex}/tables"
-    yield Tables(root)
-    fsspec.filesystem("memory").rm("/" + root.removeprefix("memory://").split("/")[0], recursive=True)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Tables:
-    return Tables(str(tmp_path / "tables"))
 
 
 def frame(*values: int) -> pl.DataFrame:
