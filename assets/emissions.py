@@ -1,6 +1,6 @@
 """What each miner earned over the lookback."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -50,8 +50,9 @@ def emissions(
     settings, now = get_settings(), datetime.now(UTC)
     profile, key = paying_profile(settings), run_key(now, context.run.run_id)
     mode = _mode(store, Hotkey(signer.ss58_address), settings)
-    forget_before(store.tables, _first_day(settings, now))
-    for lookback_h in lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h):
+    allowed_h = settings.emissions_lookback_h, settings.emissions_emergency_lookback_h
+    forget_before(store.tables, now, lookbacks_h(Mode.EMERGENCY, *allowed_h)[-1])
+    for lookback_h in lookbacks_h(mode, *allowed_h):
         try:
             payouts, paid = paid_over(store, duckdb, profile, settings, now, lookback_h, mode)
         except Exception as error:
@@ -114,12 +115,6 @@ def paid_over(
     if mode is Mode.EMERGENCY and (wrong := unsound(paid)):
         raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
     return payouts, paid
-
-
-def _first_day(settings: Settings, now: datetime) -> date:
-    """Of the longest lookback that any mode takes; a day more, as another run may have begun before midnight."""
-    longest_h = lookbacks_h(Mode.EMERGENCY, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h)[-1]
-    return (now - timedelta(hours=longest_h, days=1)).date()
 
 
 def _said_of(left_out: pl.DataFrame) -> str:

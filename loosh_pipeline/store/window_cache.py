@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -27,14 +27,18 @@ FILE: Mapping[str, Any] = {"file": pl.String, "stamp": pl.String, "hour": pl.Int
 log = logging.getLogger(__name__)
 
 
-def forget_before(tables: Tables, since: date) -> None:
-    """Delete what is kept of the days before. That it cannot be is a warning: it takes space and nothing else."""
+def forget_before(tables: Tables, now: datetime, lookback_h: float) -> None:
+    """Delete what is kept of days that such a lookback does not reach, nor one that began before midnight.
+
+    That it cannot be deleted is a warning: it takes space and nothing else.
+    """
     try:
+        since = (now - timedelta(hours=lookback_h, days=1)).date()
         for day in tables.days(CACHE):
             if day < since:
                 tables.remove_day(CACHE, day)
     except Exception as error:  # object stores raise their clients' errors, which have no base in common
-        log.warning("copies of rows of days before %s cannot be deleted: %s", since, error)
+        log.warning("copies of rows from before the last %g h cannot be deleted: %s", lookback_h, error)
 
 
 class WindowCache:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import fsspec
@@ -105,11 +105,13 @@ def test_w_18_days_before_the_window_are_not_read_and_what_is_kept_of_them_stays
 
 
 def test_what_is_kept_of_days_that_no_lookback_reaches_is_deleted(tables: Tables) -> None:
-    forget_before(tables, TODAY)
+    forget_before(tables, NOON, 24)
     for day in (BEFORE, YESTERDAY, TODAY):
         keep(tables, "c-1", 1.0, day=day)
     read(tables)
-    forget_before(tables, YESTERDAY)
+    forget_before(tables, NOON, 24)
+    assert tables.days(CACHE) == [BEFORE, YESTERDAY, TODAY], "a run that began before midnight still reads it"
+    forget_before(tables, NOON + timedelta(hours=13), 24)
     assert tables.days(CACHE) == [YESTERDAY, TODAY]
     assert tables.days(ROUNDS) == [BEFORE, YESTERDAY, TODAY]
 

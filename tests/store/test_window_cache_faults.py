@@ -21,9 +21,11 @@ def test_days_that_cannot_be_deleted_are_a_warning(
     keep(tables, "c-1", 1.0, day=BEFORE)
     read(tables)
     monkeypatch.setattr(Tables, "remove_day", failing(PermissionError("not yours")))
-    forget_before(tables, TODAY)
+    forget_before(tables, NOON, 1)
+    forget_before(tables, NOON, 1e9)
     assert [each.getMessage() for each in caplog.records] == [
-        f"copies of rows of days before {TODAY} cannot be deleted: not yours"
+        "copies of rows from before the last 1 h cannot be deleted: not yours",
+        "copies of rows from before the last 1e+09 h cannot be deleted: date value out of range",
     ]
 
 
