@@ -11,7 +11,7 @@ import polars as pl
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.scoring.columns import WindowColumns, mispaired
+from loosh_pipeline.scoring.columns import WindowColumns
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.pairs import Pair, PairColumns, PairHistory
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -102,14 +102,14 @@ class PairedRows:
 
 
 def paired_rows(rows: WindowRows) -> PairedRows:
-    """Leave out the rounds whose pairs are not exactly those of their compared answers (`columns.mispaired`).
+    """Leave out the rounds whose pairs are not exactly those of their compared answers (`WindowColumns.mispaired`).
 
     A file of `pair_evidence` that was lost would otherwise make copies independent, and honest answers alone. Raises
     StoreError for pairs of a challenge without scores.
     """
     scores, pairs = rows.scores.sort("challenge_id", "hotkey"), rows.pairs
     columns = window_columns(scores, pairs)
-    left_out = tuple(columns.challenges[place] for place in mispaired(columns))
+    left_out = tuple(columns.challenges[place] for place in columns.mispaired)
     if left_out:
         scores, pairs = (each.filter(~pl.col("challenge_id").is_in(left_out)) for each in (scores, pairs))
         columns = window_columns(scores, pairs)
