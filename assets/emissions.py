@@ -12,7 +12,8 @@ from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
 from loosh_pipeline.emissions import EmissionRule, emissions_from
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.payouts import MAX_LEFT_OUT, NOTHING_PAID, Payouts, payouts_of, settles
+from loosh_pipeline.left_out import MAX_LEFT_OUT, left_out_frame, said_of, too_many
+from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of, settles
 from loosh_pipeline.policy.bases import unsound
 from loosh_pipeline.policy.modes import lookbacks_h, mode_of, only_warns
 from loosh_pipeline.presence import LOOKS, coverage_of
@@ -21,7 +22,6 @@ from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
-from loosh_pipeline.store.score_frames import left_out_frame
 from loosh_pipeline.store.window_cache import WindowCache, forget_before
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
@@ -66,10 +66,10 @@ def emissions(
     if payouts.settled is not None:
         store.tables.write("settled_scores", key, payouts.settled)
     store.tables.write("sources", key, sources_frame(_sources(payouts)))
-    lost = left_out_frame(payouts.left_out, sum(payouts.rounds.values()) + len(payouts.left_out), mode)
+    lost = left_out_frame(payouts, mode)
     store.tables.write("rounds_left_out", key, lost)
     if payouts.left_out:
-        context.log.warning(_said_of(lost))
+        context.log.warning(said_of(lost))
     if (warning := model_warning(settings)) is not None:
         context.log.warning(warning)
     rounds, about = sum(payouts.rounds.values()), {"made_at": now, "lookback_h": lookback_h}
@@ -83,7 +83,7 @@ def emissions(
             "profile": profile.name,
             "scorer_versions": ", ".join(payouts.rounds) or "no round",
             "rounds": rounds,
-            "left_out": _said_of(lost),
+            "left_out": said_of(lost),
             "miners": len(paid),
             "earning": sum(each.weight > 0 for each in paid),
             "one_source": _named(payouts),
@@ -115,17 +115,6 @@ def paid_over(
     if mode is Mode.EMERGENCY and (wrong := unsound(paid)):
         raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
     return payouts, paid
-
-
-def _said_of(left_out: pl.DataFrame) -> str:
-    """Which rounds are left out, of how many, and what to do about it."""
-    if left_out.is_empty():
-        return "none"
-    named = ", ".join(left_out["challenge_id"][:20]) + (" …" if left_out.height > 20 else "")
-    return (
-        f"{left_out.height} of {left_out['of_rounds'][0]} rounds have not all pairs of their compared answers in "
-        f"pair_evidence, or others, and are left out: backfill consensus_scores for {named} (all: rounds_left_out)"
-    )
 
 
 def _mode(store: Store, own: Hotkey, settings: Settings) -> Mode:
@@ -173,11 +162,7 @@ def newest_emissions(store: Store) -> tuple[Emission, ...]:
 )
 def sound(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
     wrong, lost = unsound(newest_emissions(store)), store.tables.latest("rounds_left_out")
-    if not wrong and lost is not None and not lost.is_empty() and lost.height > MAX_LEFT_OUT * lost["of_rounds"][0]:
-        lenient = only_warns(Mode(lost["mode"][0]))
-        return dg.AssetCheckResult(
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN if lenient else dg.AssetCheckSeverity.ERROR,
-            metadata={"reason": _said_of(lost)},
-        )
+    if not wrong and lost is not None and (mode := too_many(lost)) is not None:
+        severity = dg.AssetCheckSeverity.WARN if only_warns(mode) else dg.AssetCheckSeverity.ERROR
+        return dg.AssetCheckResult(passed=False, severity=severity, metadata={"reason": said_of(lost)})
     return dg.AssetCheckResult(passed=not wrong, metadata={"reason": ", ".join(wrong) or "all are numbers from 0 on"})

@@ -48,8 +48,6 @@ class Payouts:
     left_out: tuple[ChallengeId, ...] = ()
 
 
-MAX_LEFT_OUT = 0.05
-"""Part of the rounds of a lookback that may be left out; by more, somebody could choose who is paid."""
 NOTHING_PAID = Payouts(pl.DataFrame(schema=PAID), None, {}, {})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from loosh_pipeline.domain import ChallengeId, Hotkey, Mode, Outcome, ScorerVersion
+from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring.accusations import Accusation
 from loosh_pipeline.scoring.columns import WindowColumns
@@ -74,8 +74,6 @@ SETTLED_FROM: Mapping[str, Any] = {
 """The columns of scores that a window is settled and paid from."""
 PAIRED_FROM: Mapping[str, Any] = {name: kind for name, kind in PAIRS.items() if name not in RECEIVED}
 SETTLED: Mapping[str, Any] = _schema(_names(SettledScore))
-LEFT_OUT: Mapping[str, Any] = {"challenge_id": pl.String, "of_rounds": pl.Int64, "mode": pl.String}
-"""`of_rounds`: how many the lookback has, with those left out."""
 ACCUSATIONS: Mapping[str, Any] = _schema(_names(Accusation)) | {"rounds": pl.Int64, "report": pl.String}
 CONTEXT: Mapping[str, Any] = {
     "rounds": pl.Int64,
@@ -163,12 +161,6 @@ def _lists(of: Ints, values: pl.Series, count: int) -> pl.Series:
     lists = rows.group_by("of", maintain_order=True).agg("values")
     every = pl.DataFrame({"of": np.arange(count)}).join(lists, on="of", how="left", maintain_order="left")
     return every["values"].fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
-
-
-def left_out_frame(left_out: Sequence[ChallengeId], of_rounds: int, mode: Mode) -> pl.DataFrame:
-    """One row for every round of a lookback that settling had to leave out."""
-    rows = [(challenge_id, of_rounds, mode.value) for challenge_id in left_out]
-    return pl.DataFrame(rows, schema=LEFT_OUT, orient="row")
 
 
 def accusations_frame(accusations: Sequence[Accusation], report: str | None) -> pl.DataFrame:
