@@ -52,7 +52,8 @@ def accusations(
     new = store.outbox.keep_reports(DeliveryKind.SYBIL_REPORT, told, now) if told else 0
     return dg.MaterializeResult(
         metadata={
-            "rounds": window.scores["challenge_id"].n_unique(),
+            "rounds": window.scores["challenge_id"].n_unique() - len(found.left_out),
+            "left_out": len(found.left_out),
             "pairs": len(found.pairs),
             "accused": len(found.accusations),
             "reports_to_tell": new,

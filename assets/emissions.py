@@ -14,10 +14,11 @@ from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
 from loosh_pipeline.emissions import DEFAULT_PAY, EmissionRule, emissions_from
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of
+from loosh_pipeline.left_out import MAX_LEFT_OUT, left_out_frame, said_of, too_many
+from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of, settles
 from loosh_pipeline.policy.bases import suffices, unsound
 from loosh_pipeline.policy.inputs import Earned, Inputs
-from loosh_pipeline.policy.modes import lookbacks_h
+from loosh_pipeline.policy.modes import lookbacks_h, only_warns
 from loosh_pipeline.presence import LOOKS, coverage_of
 from loosh_pipeline.proposing import policy_of
 from loosh_pipeline.scorers import model_warning, paying_profile
@@ -27,7 +28,7 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
 from loosh_pipeline.store.weighing import last_vector
-from loosh_pipeline.store.window_cache import WindowCache
+from loosh_pipeline.store.window_cache import WindowCache, forget_before
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
 
@@ -57,6 +58,10 @@ def emissions(
     inputs = _inputs(store, Hotkey(signer.ss58_address), settings, now)
     mode = Mode.NORMAL if inputs is None else inputs.mode
     found = _worth_paying(context, store, duckdb, settings, now, inputs)
+    lost = left_out_frame(found.payouts, mode)
+    store.tables.write("rounds_left_out", key, lost)
+    if found.payouts.left_out:
+        context.log.warning(said_of(lost))
     if found.payouts.settled is not None:
         store.tables.write("settled_scores", key, found.payouts.settled)
     store.tables.write("sources", key, sources_frame(_sources(found.payouts)))
@@ -65,7 +70,7 @@ def emissions(
     if warning is not None:
         context.log.warning(warning)
     shown = preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:10]])
-    about = {"mode": mode.value, "warning": warning or "none", "emissions": shown}
+    about = {"mode": mode.value, "left_out": said_of(lost), "warning": warning or "none", "emissions": shown}
     return dg.MaterializeResult(metadata={**about, **_said(found, settings, now), **written(table)})
 
 
@@ -92,7 +97,9 @@ def _worth_paying(
 ) -> Found:
     """The shortest lookback that the mode allows and that pays enough miners; the longest, where none does."""
     profile, mode = paying_profile(settings), Mode.NORMAL if inputs is None else inputs.mode
-    hours = lookbacks_h(mode, settings.emissions_lookback_h, settings.emissions_emergency_lookback_h)
+    allowed_h = settings.emissions_lookback_h, settings.emissions_emergency_lookback_h
+    forget_before(store.tables, now, lookbacks_h(Mode.EMERGENCY, *allowed_h)[-1])
+    hours = lookbacks_h(mode, *allowed_h)
     found = Found(hours[0], NOTHING_PAID, ())
     for lookback_h in hours:
         try:
@@ -154,7 +161,8 @@ def paid_over(
         lookback_h = max(lookback_h, DEFAULT_PAY.lookback_hours)
     since = now - timedelta(hours=lookback_h)
     with duckdb.get_connection() as connection:
-        payouts = payouts_of(store.score_tables.window_rows(connection, profile, since), profile)
+        rows = store.score_tables.window_rows(connection, profile, since, pairs=settles(profile))
+    payouts = payouts_of(rows, profile)
     rule = EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
     looks = WindowCache(store.tables, "miner_availability", LOOKS).rows(since.date())
     coverage = coverage_of(looks.filter(pl.col("taken_at") >= since), rule.half_life_h)
@@ -187,8 +195,14 @@ def newest_emissions(store: Store) -> tuple[Emission, ...]:
 @dg.asset_check(
     asset=emissions,
     blocking=True,
-    description="Every emission is a number from 0 on; the proposal could not name who spoiled it. Rescore that round.",
+    description=(
+        "Every emission is a number from 0 on; the proposal could not name who spoiled it. Rescore that round. And no "
+        f"more than {MAX_LEFT_OUT:.0%} of the rounds were left out for want of pairs; in need that only warns."
+    ),
 )
 def sound(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
-    wrong = unsound(newest_emissions(store))
+    wrong, lost = unsound(newest_emissions(store)), store.tables.latest("rounds_left_out")
+    if not wrong and lost is not None and (mode := too_many(lost)) is not None:
+        severity = dg.AssetCheckSeverity.WARN if only_warns(mode) else dg.AssetCheckSeverity.ERROR
+        return dg.AssetCheckResult(passed=False, severity=severity, metadata={"reason": said_of(lost)})
     return dg.AssetCheckResult(passed=not wrong, metadata={"reason": ", ".join(wrong) or "all are numbers from 0 on"})

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.payouts import window_columns
+from loosh_pipeline.domain import ChallengeId, Hotkey
+from loosh_pipeline.payouts import PairedRows, paired_rows
 from loosh_pipeline.scoring.accusations import Accusation, accuse, network_report
 from loosh_pipeline.scoring.pairs import Pair, PairHistory, histories_of
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -20,23 +20,28 @@ from loosh_pipeline.store.tables import TableKey, Tables
 
 @dataclass(frozen=True, slots=True)
 class CopyEvidence:
-    """The history of every pair that met, who is accused, and the record for the network; None when nobody is."""
+    """The history of every pair that met, who is accused, and the record for the network; None when nobody is.
+
+    `left_out`: the rounds that say nothing of it, as `paired_rows` says.
+    """
 
     pairs: Mapping[Pair, PairHistory]
     accusations: tuple[Accusation, ...]
     report: dict[str, Any] | None
+    left_out: tuple[ChallengeId, ...]
 
 
 def copy_evidence(tables: Tables, rows: WindowRows, validator: Hotkey) -> CopyEvidence:
     """What a window says of copying. The texts told are those of the round in which an accused pair was most alike."""
-    columns = window_columns(rows.scores, rows.pairs)
-    pairs = histories_of(columns.pairs, columns.hotkeys, RobustProfile()).by_pair()
+    paired = paired_rows(rows)
+    pairs = histories_of(paired.columns.pairs, paired.columns.hotkeys, RobustProfile()).by_pair()
     accusations = accuse(pairs)
-    texts = _texts(tables, rows, [each.pair for each in accusations])
-    return CopyEvidence(pairs, accusations, network_report(validator, accusations, pairs, texts=texts))
+    texts = _texts(tables, paired, [each.pair for each in accusations])
+    report = network_report(validator, accusations, pairs, texts=texts)
+    return CopyEvidence(pairs, accusations, report, paired.left_out)
 
 
-def _texts(tables: Tables, rows: WindowRows, accused: Sequence[Pair]) -> dict[Pair, tuple[str, str]]:
+def _texts(tables: Tables, rows: PairedRows, accused: Sequence[Pair]) -> dict[Pair, tuple[str, str]]:
     of_accused = pl.DataFrame(accused, schema={"first": pl.String, "second": pl.String}, orient="row")
     met = rows.pairs.join(of_accused, on=["first", "second"], how="semi").sort("wording", "challenge_id")
     most = met.group_by("first", "second").agg(pl.col("challenge_id").last())

@@ -38,34 +38,44 @@ class Payouts:
 
     `paid`: a `PAID` table, by challenge and hotkey. `settled`: the table of `settled_scores`, and `sources`, the pairs
     taken for one source to any degree; of a profile that settles nothing None and empty. `rounds`: how many each scorer
-    version scored.
+    version scored. `left_out`: the rounds that `paired_rows` left out, sorted; they are in nothing else.
     """
 
     paid: pl.DataFrame
     settled: pl.DataFrame | None
     sources: Mapping[Pair, PairHistory]
     rounds: Mapping[ScorerVersion, int]
+    left_out: tuple[ChallengeId, ...] = ()
 
 
 NOTHING_PAID = Payouts(pl.DataFrame(schema=PAID), None, {}, {})
 
 
+def settles(profile: ScoringProfile) -> bool:
+    """Whether a profile pays by the whole window, for which it needs the pairs of the rounds."""
+    return not isinstance(profile, NetworkProfile)
+
+
 def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
     """Pay the rounds of a window: the robust profile settles them first, the network's pays what each says.
 
-    Raises ValueError for rows that are no rounds, as `columns.groups_of` says.
+    Raises ValueError for a round that has a miner twice.
     """
-    scores = rows.scores.sort("challenge_id", "hotkey")
-    per_version = scores.group_by("scorer_version").agg(pl.col("challenge_id").n_unique()).sort("scorer_version")
-    rounds = {ScorerVersion(version): count for version, count in per_version.iter_rows()}
     if isinstance(profile, NetworkProfile):
-        return Payouts(_paid(scores, scores["payout"].to_numpy()), None, {}, rounds)
-    columns = window_columns(scores, rows.pairs)
+        scores = rows.scores.sort("challenge_id", "hotkey")
+        return Payouts(_paid(scores, scores["payout"].to_numpy()), None, {}, _rounds(scores))
+    paired = paired_rows(rows)
+    scores, columns = paired.scores, paired.columns
     settled = settle_columns(columns, profile)
     payout = np.zeros(scores.height)
     payout[settled.rows] = settled.payout
-    frame = settled_frame(columns, settled)
-    return Payouts(_paid(scores, payout), frame, settled.histories.sources(), rounds)
+    frame, sources = settled_frame(columns, settled), settled.histories.sources()
+    return Payouts(_paid(scores, payout), frame, sources, _rounds(scores), paired.left_out)
+
+
+def _rounds(scores: pl.DataFrame) -> dict[ScorerVersion, int]:
+    per_version = scores.group_by("scorer_version").agg(pl.col("challenge_id").n_unique()).sort("scorer_version")
+    return {ScorerVersion(version): count for version, count in per_version.iter_rows()}
 
 
 def _paid(scores: pl.DataFrame, payout: Floats) -> pl.DataFrame:
@@ -79,10 +89,38 @@ def _paid(scores: pl.DataFrame, payout: Floats) -> pl.DataFrame:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class PairedRows:
+    """The rounds of a window that can be judged, as rows by challenge and hotkey and as columns, and the others."""
+
+    scores: pl.DataFrame
+    pairs: pl.DataFrame
+    columns: WindowColumns
+    left_out: tuple[ChallengeId, ...]
+
+
+def paired_rows(rows: WindowRows) -> PairedRows:
+    """Leave out the rounds whose pairs are not exactly those of their compared answers (`WindowColumns.mispaired`).
+
+    A file of `pair_evidence` that was lost would otherwise make copies independent, and honest answers alone. Raises
+    StoreError for pairs of a challenge without scores.
+    """
+    scores, pairs = rows.scores.sort("challenge_id", "hotkey"), rows.pairs
+    columns = window_columns(scores, pairs)
+    left_out = tuple(columns.challenges[place] for place in columns.mispaired)
+    if left_out:
+        scores, pairs = (each.filter(~pl.col("challenge_id").is_in(left_out)) for each in (scores, pairs))
+        columns = window_columns(scores, pairs)
+    return PairedRows(scores, pairs, columns, left_out)
+
+
 def window_columns(scores: pl.DataFrame, pairs: pl.DataFrame) -> WindowColumns:
-    """Stored rows as settling takes them. Raises StoreError for pairs of a round or a hotkey without a score."""
-    challenges = scores["challenge_id"].unique().sort()
-    hotkeys = scores["hotkey"].unique().sort()
+    """Stored rows as settling takes them; a pair that lacks a figure is none. Raises StoreError like `paired_rows`."""
+    challenges, hotkeys = (scores[name].unique().sort() for name in ("challenge_id", "hotkey"))
+    pairs = pairs.drop_nulls()
+    of_round = _places(pairs["challenge_id"], challenges)
+    if len(strange := pairs["challenge_id"].filter(pl.Series(of_round < 0))):
+        raise StoreError(f"pair_evidence names challenge {strange[0]}, which has no scores; score it again")
     return WindowColumns(
         challenges=tuple(map(ChallengeId, challenges)),
         hotkeys=tuple(map(Hotkey, hotkeys)),
@@ -94,27 +132,24 @@ def window_columns(scores: pl.DataFrame, pairs: pl.DataFrame) -> WindowColumns:
         relevance=_floats(scores["relevance"]),
         baseline=_floats(scores["baseline"]),
         pairs=PairColumns(
-            round=_places(pairs["challenge_id"], challenges),
+            round=of_round,
             first=_places(pairs["first"], hotkeys),
             second=_places(pairs["second"], hotkeys),
-            **{name: _floats(pairs[name]) for name in _MEASURED},
-            same_address=pairs["same_address"].to_numpy(),
-            same_coldkey=pairs["same_coldkey"].to_numpy(),
+            **{name: pairs[name].to_numpy() for name in _MEASURED},
         ),
     )
 
 
-_MEASURED = ("similarity", "meaning", "coverage", "coverage_back", "wording", "evidence")
+_MEASURED = (
+    *("similarity", "meaning", "coverage", "coverage_back", "wording", "evidence"),
+    *("same_address", "same_coldkey"),
+)
 
 
 def _places(values: pl.Series, among: pl.Series) -> Ints:
-    """The place of each value in a sorted list."""
-    places = values.cast(pl.Enum(among), strict=False)
-    if places.null_count():
-        unknown = values.filter(places.is_null())[0]
-        raise StoreError(f"pair_evidence names {unknown} in a round without scores of it; score the round again")
-    found: Ints = places.to_physical().cast(pl.Int64).to_numpy()
-    return found
+    """The place of each value in a sorted list; -1 for one that is not in it."""
+    places: Ints = values.cast(pl.Enum(among), strict=False).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+    return places
 
 
 def _floats(values: pl.Series) -> Floats:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
+
+import polars as pl
 
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.domain import (
@@ -23,6 +25,8 @@ from loosh_pipeline.domain import (
 from loosh_pipeline.scoring.pairs import PairEvidence
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, RoundScores, Score
+from loosh_pipeline.store.score_frames import PAIRED_FROM, PAIRS, SCORES, SETTLED_FROM, pairs_frame, scores_frame
+from loosh_pipeline.store.score_tables import WindowRows
 
 GENESIS = "0x" + "9e" * 32
 """Block 0 of the chain that every snapshot is of."""
@@ -255,3 +259,13 @@ def neutral_round(answers: Mapping[str, bool | Outcome], **fields: Any) -> Round
     compared = sorted(hotkey for hotkey, what in answers.items() if not isinstance(what, Outcome))
     pairs = tuple(pair(first, second, **likeness) for first, second in combinations(compared, 2))
     return round_scores(scores, **{"pairs": pairs} | fields)
+
+
+def window_rows(*rounds: RoundScores, came: Sequence[datetime] | None = None) -> WindowRows:
+    """The rows of rounds that came a minute apart from noon on, or at the times given."""
+    times = came or [NOON + timedelta(minutes=i) for i in range(len(rounds))]
+    at = list(zip(rounds, times, strict=True))
+    return WindowRows(
+        pl.concat([pl.DataFrame(schema=SCORES), *(scores_frame(*each) for each in at)]).select(*SETTLED_FROM),
+        pl.concat([pl.DataFrame(schema=PAIRS), *(pairs_frame(*each) for each in at)]).select(*PAIRED_FROM),
+    )

@@ -20,8 +20,7 @@ from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
-from loosh_pipeline.store.score_tables import Window, WindowRows
-from tests.builders import NOON, measure, neutral_round, round_scores, score
+from tests.builders import NOON, measure, neutral_round, round_scores, score, window_rows
 
 UNHURRIED = settings(deadline=None, max_examples=80)
 
@@ -159,8 +158,7 @@ def test_a_broken_payout_is_not_hidden(payout: float) -> None:
 def paid_for(profile: ScoringProfile, *rounds: RoundScores, hours_apart: float = 1.0) -> Payouts:
     """Payouts of rounds whose challenges came one after the other, the last as long before noon as they are apart."""
     came = [NOON - timedelta(hours=hours_apart * (len(rounds) - i)) for i in range(len(rounds))]
-    window = Window(rounds, {each.challenge_id: at for each, at in zip(rounds, came, strict=True)})
-    return payouts_of(WindowRows.of(window), profile)
+    return payouts_of(window_rows(*rounds, came=came), profile)
 
 
 def network_round(name: str, emissions: Mapping[str, float | None]) -> RoundScores:

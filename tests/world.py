@@ -118,6 +118,7 @@ class World:
 
     def __init__(self, instance: dg.DagsterInstance, answers: Mapping[str, str | Outcome] = ANSWERS) -> None:
         self.instance = instance
+        self.began_at = datetime.now(UTC)
         self.settings = get_settings()
         self.store = Store(self.settings)
         self.signer = Keypair.create_from_uri("//loosh-test//validator")
@@ -181,8 +182,11 @@ class World:
         profile: RobustProfile | None = None,
         age: timedelta = timedelta(hours=1),
     ) -> None:
-        """Store the scores of one challenge that nobody ran: see `neutral_round`."""
-        profile, received_at = profile or RobustProfile(), datetime.now(UTC) - age
+        """Store the scores of one challenge that nobody ran: see `neutral_round`.
+
+        Its age is that when the world began: rounds of the same age count alike, however long storing them takes.
+        """
+        profile, received_at = profile or RobustProfile(), self.began_at - age
         version = scorer_version(profile, MODEL_DIGEST)
         result = neutral_round(answers, challenge_id=ChallengeId(challenge_id), scorer_version=version)
         key = TableKey.of(challenge_id, received_at)

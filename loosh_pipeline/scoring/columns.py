@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,6 +33,24 @@ class WindowColumns:
     relevance: Floats
     baseline: Floats
     pairs: PairColumns
+
+    @cached_property
+    def mispaired(self) -> Ints:
+        """The places of the rounds that have not every two of their compared answers as a pair, once, and no other.
+
+        Such a round cannot be judged: of who has no pair it would say that nobody agrees with it, nor copies it.
+        """
+        count, of_pair = len(self.challenges), self.pairs
+        compared = np.sort(_key(self, self.round[self.compared], self.miner[self.compared]))
+        first, second = (_key(self, of_pair.round, miner) for miner in (of_pair.first, of_pair.second))
+        ordered = (of_pair.first >= 0) & (of_pair.first < of_pair.second)
+        right = ordered & _among(first, compared) & _among(second, compared)
+        keys = np.sort(first[right] * len(self.hotkeys) + of_pair.second[right])
+        distinct = keys[np.diff(keys, prepend=-1) > 0]  # `np.unique` takes ten times as long
+        found = np.bincount(distinct // max(1, len(self.hotkeys) ** 2), minlength=count)
+        sizes = np.bincount(self.round[self.compared], minlength=count)
+        expected = sizes * (sizes - 1) // 2
+        return np.flatnonzero((found != expected) | (np.bincount(of_pair.round, minlength=count) != expected))
 
 
 def columns_of(rounds: Sequence[RoundScores]) -> WindowColumns:
@@ -109,18 +128,21 @@ class Group:
 def groups_of(columns: WindowColumns) -> list[Group]:
     """The rounds by their number of compared answers, the fewest first; of no rounds, one empty group.
 
-    Raises ValueError for a miner that is twice in a round, and for pairs that are not of compared answers, each once.
+    Raises ValueError for a miner that is twice in a round, and for rounds that are `mispaired`.
     """
     rows = np.lexsort((columns.miner, columns.round))
     keys = _key(columns, columns.round[rows], columns.miner[rows])
     _refuse(columns, columns.round[rows[1:]][keys[1:] == keys[:-1]], "has a miner twice")
+    _refuse(columns, columns.mispaired, "has other pairs than its compared answers, each two once")
     compared = columns.compared[rows]
     rows, keys, of_pair = rows[compared], keys[compared], columns.pairs
     rounds = columns.round[rows]
     sizes = np.bincount(rounds, minlength=len(columns.challenges))
     starts = np.cumsum(sizes) - sizes
-    places = [_places(columns, keys, miner) - starts[of_pair.round] for miner in (of_pair.first, of_pair.second)]
-    _refuse(columns, np.flatnonzero(_pairs_of_each(columns) > sizes * (sizes - 1) // 2), "has a pair twice")
+    places = [
+        np.searchsorted(keys, _key(columns, of_pair.round, miner)) - starts[of_pair.round]
+        for miner in (of_pair.first, of_pair.second)
+    ]
     groups, among = [], np.zeros(len(columns.challenges), dtype=np.int64)
     for n in np.unique(sizes).tolist() or [0]:
         members = np.flatnonzero(sizes == n)
@@ -137,18 +159,11 @@ def _key(columns: WindowColumns, rounds: Ints, miners: Ints) -> Ints:
     return key
 
 
-def _places(columns: WindowColumns, keys: Ints, miners: Ints) -> Ints:
-    """(p,) where these miners' answers in the rounds of the pairs stand among all that were compared."""
-    wanted = _key(columns, columns.pairs.round, miners)
-    at = np.searchsorted(keys, wanted)
-    known = at < len(keys)
-    known[known] = keys[at[known]] == wanted[known]
-    _refuse(columns, columns.pairs.round[~known], "has a pair of an answer that was not compared")
-    return at
-
-
-def _pairs_of_each(columns: WindowColumns) -> Ints:
-    return np.bincount(columns.pairs.round, minlength=len(columns.challenges))
+def _among(keys: Ints, ordered: Ints) -> Flags:
+    at = np.searchsorted(ordered, keys)
+    found = at < len(ordered)
+    found[found] = ordered[at[found]] == keys[found]
+    return found
 
 
 def _refuse(columns: WindowColumns, rounds: Ints, what: str) -> None:

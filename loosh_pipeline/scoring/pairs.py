@@ -96,7 +96,7 @@ def pair_evidence(
 class PairColumns:
     """p pairs of many rounds as arrays (p,), fields as in `PairEvidence`.
 
-    `round` is a place in a list of rounds, `first` and `second` are places in a sorted list of hotkeys.
+    `round` is a place in a list of rounds, `first` and `second` are places in a sorted list of hotkeys; -1 is none.
     """
 
     round: Ints
@@ -170,7 +170,7 @@ def pair_histories(pairs: Iterable[PairEvidence], profile: RobustProfile) -> dic
 
 
 def pair_columns(pairs: Sequence[PairEvidence], rounds: Sequence[int], at: Mapping[Hotkey, int]) -> PairColumns:
-    """Pairs as arrays. `rounds`: the place of the round of each; `at`: the place of every hotkey."""
+    """Pairs as arrays. `rounds`: the place of the round of each; `at`: the place of every hotkey, else -1."""
 
     def column(name: str, kind: type) -> Any:
         return np.array([getattr(each, name) for each in pairs], dtype=kind)
@@ -178,8 +178,8 @@ def pair_columns(pairs: Sequence[PairEvidence], rounds: Sequence[int], at: Mappi
     measured = ("similarity", "meaning", "coverage", "coverage_back", "wording", "evidence")
     return PairColumns(
         round=np.array(rounds, dtype=np.int64),
-        first=np.array([at[each.first] for each in pairs], dtype=np.int64),
-        second=np.array([at[each.second] for each in pairs], dtype=np.int64),
+        first=np.array([at.get(each.first, -1) for each in pairs], dtype=np.int64),
+        second=np.array([at.get(each.second, -1) for each in pairs], dtype=np.int64),
         **{name: column(name, float) for name in measured},
         **{name: column(name, bool) for name in ("same_address", "same_coldkey")},
     )

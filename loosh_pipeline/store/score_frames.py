@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -116,32 +115,15 @@ def scores_of(scores: pl.DataFrame, pairs: pl.DataFrame) -> RoundScores:
     """The scores of one round. Raises StoreError for an empty table."""
     if scores.is_empty():
         raise StoreError("the score table of this challenge is empty: nobody was asked; materialize consensus_scores")
-    return _round(scores.to_dicts(), pairs.to_dicts())
-
-
-def rounds_of(scores: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> list[RoundScores]:
-    """Many rounds, from rows of one version each, sorted by challenge."""
-    of_round: dict[str, list[Mapping[str, Any]]] = {}
-    for pair in pairs:
-        of_round.setdefault(pair["challenge_id"], []).append(pair)
-    grouped = groupby(sorted(scores, key=_challenge), key=_challenge)
-    return [_round(list(rows), of_round.get(challenge_id, [])) for challenge_id, rows in grouped]
-
-
-def _challenge(row: Mapping[str, Any]) -> str:
-    return str(row["challenge_id"])
-
-
-def _round(scores: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> RoundScores:
-    first = scores[0]
+    first = scores.row(0, named=True)
     found = first["consensus_score"] is not None
     return RoundScores(
         challenge_id=ChallengeId(first["challenge_id"]),
         profile=first["profile"],
         scorer_version=ScorerVersion(first["scorer_version"]),
         context_digest=first["context_digest"],
-        scores=tuple(_score(row) for row in scores),
-        pairs=tuple(PairEvidence(**{name: row[name] for name in _names(PairEvidence)}) for row in pairs),
+        scores=tuple(_score(row) for row in scores.to_dicts()),
+        pairs=tuple(PairEvidence(**row) for row in pairs.select(_names(PairEvidence)).to_dicts()),
         measure=RoundMeasure(**{name: first[name] for name in _names(RoundMeasure)}) if found else None,
         typical_score=first["typical_score"],
     )

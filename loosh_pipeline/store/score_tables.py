@@ -13,12 +13,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 import polars as pl
 from duckdb import DuckDBPyConnection
 
-from loosh_pipeline.domain import ChallengeId, ScorerVersion
+from loosh_pipeline.domain import ScorerVersion
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of, scorer_version
 from loosh_pipeline.scoring.result import RoundScores
@@ -29,12 +29,9 @@ from loosh_pipeline.store.score_frames import (
     context_frame,
     context_of,
     pairs_frame,
-    rounds_of,
     scores_frame,
     scores_of,
 )
-from loosh_pipeline.store.score_frames import PAIRS as PAIR_COLUMNS
-from loosh_pipeline.store.score_frames import SCORES as SCORE_COLUMNS
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
 from loosh_pipeline.store.window_cache import WindowCache
 
@@ -55,11 +52,6 @@ SCORER_SCHEMA: Mapping[str, Any] = {
 
 # One version of each round: that of the given parameters where it exists, else the one that came into use last.
 CHOSEN_SQL = """
-CREATE OR REPLACE TEMP TABLE chosen AS
-WITH known AS (
-    SELECT DISTINCT challenge_id, scorer_version FROM consensus_scores
-    WHERE received_at >= $since AND profile = $profile
-)
 SELECT challenge_id, scorer_version FROM known LEFT JOIN scorers USING (scorer_version)
 QUALIFY row_number() OVER (
     PARTITION BY challenge_id
@@ -70,32 +62,15 @@ QUALIFY row_number() OVER (
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """The rounds of one profile over a lookback, one version of each, and when their challenges came."""
-
-    rounds: tuple[RoundScores, ...]
-    received_at: Mapping[ChallengeId, datetime]
-
-
-@dataclass(frozen=True, slots=True)
 class WindowRows:
-    """The same as rows: those of scores, one for every miner asked in every round, and those of pairs.
+    """The rounds of one profile over a lookback, one version of each, as rows.
 
-    They have the columns that settling and paying need, `SETTLED_FROM` and `PAIRED_FROM`.
+    `scores` has one for every miner asked in every round, `pairs` one for every two answers compared; they have the
+    columns that settling and paying need, `SETTLED_FROM` and `PAIRED_FROM`.
     """
 
     scores: pl.DataFrame
     pairs: pl.DataFrame
-
-    @classmethod
-    def of(cls, window: Window) -> Self:
-        """The rows of a window at hand."""
-        scores = [scores_frame(each, window.received_at[each.challenge_id]) for each in window.rounds]
-        pairs = [pairs_frame(each, window.received_at[each.challenge_id]) for each in window.rounds]
-        return cls(
-            pl.concat([pl.DataFrame(schema=SCORE_COLUMNS), *scores]).select(*SETTLED_FROM),
-            pl.concat([pl.DataFrame(schema=PAIR_COLUMNS), *pairs]).select(*PAIRED_FROM),
-        )
 
 
 class ScoreTables:
@@ -140,59 +115,37 @@ class ScoreTables:
     def newest_context(self) -> pl.DataFrame | None:
         return self._tables.latest(CONTEXTS)
 
-    def window(self, connection: DuckDBPyConnection, profile: Profile, since: datetime) -> Window:
-        """Every round scored under a profile whose challenge came since then.
+    def window_rows(
+        self, connection: DuckDBPyConnection, profile: Profile, since: datetime, *, pairs: bool = True
+    ) -> WindowRows:
+        """Every round scored under a profile whose challenge came since then, from a copy that holds many a file.
 
         A round scored more than once is read in the version of today's parameters and code, or else in the one that
-        came into use last.
+        came into use last. `pairs`: whether those of the rounds are read too.
         """
-        if len(self._tables.register_views(connection, [SCORES, PAIRS], since.date())) < 2:
-            return Window((), {})
-        self._tables.register_views(connection, [SCORERS])
-        connection.execute(CHOSEN_SQL, _about(profile, since))
-        scores = _rows(connection, SCORES)
-        received = {ChallengeId(row["challenge_id"]): row["received_at"].astimezone(UTC) for row in scores}
-        return Window(tuple(rounds_of(scores, _rows(connection, PAIRS))), received)
-
-    def window_rows(self, connection: DuckDBPyConnection, profile: Profile, since: datetime) -> WindowRows:
-        """The rounds of `window` as rows, from a copy that holds many rounds a file."""
         # Scores before pairs, which are written first: a round that has scores has its pairs.
         scores = WindowCache(self._tables, SCORES, SETTLED_FROM).rows(since.date())
-        pairs = WindowCache(self._tables, PAIRS, PAIRED_FROM).rows(since.date())
-        chosen = self._chosen(connection, scores, profile, since)
+        scores = scores.filter(pl.col("profile") == profile.name, pl.col("received_at") >= since)
+        chosen = self._chosen(connection, scores, profile)
+        compared = pl.DataFrame(schema=PAIRED_FROM)
+        if pairs:
+            compared = WindowCache(self._tables, PAIRS, PAIRED_FROM).rows(since.date())
         by = ["challenge_id", "scorer_version"]
-        return WindowRows(scores.join(chosen, on=by, how="semi"), pairs.join(chosen, on=by, how="semi"))
+        return WindowRows(scores.join(chosen, on=by, how="semi"), compared.join(chosen, on=by, how="semi"))
 
-    def _chosen(
-        self, connection: DuckDBPyConnection, scores: pl.DataFrame, profile: Profile, since: datetime
-    ) -> pl.DataFrame:
+    def _chosen(self, connection: DuckDBPyConnection, scores: pl.DataFrame, profile: Profile) -> pl.DataFrame:
         """Which version of each round counts."""
-        if scores.is_empty():
-            return scores.select("challenge_id", "scorer_version")
+        known = scores.select("challenge_id", "scorer_version").unique()
+        if known.is_empty():
+            return known
         self._tables.register_views(connection, [SCORERS])
-        connection.register(SCORES, scores.select("challenge_id", "scorer_version", "profile", "received_at").unique())
+        connection.register("known", known)
         try:
-            connection.execute(CHOSEN_SQL, _about(profile, since))
+            about = {"parameters": _parameters(profile), "code_version": CODE_VERSION}
+            found = connection.execute(CHOSEN_SQL, about).fetchall()
         finally:
-            connection.unregister(SCORES)
-        found = connection.execute("SELECT challenge_id, scorer_version FROM chosen").fetchall()
-        return pl.DataFrame(found, schema={"challenge_id": pl.String, "scorer_version": pl.String}, orient="row")
-
-
-def _rows(connection: DuckDBPyConnection, table: str) -> list[dict[str, Any]]:
-    found = connection.execute(f"SELECT * FROM {table} JOIN chosen USING (challenge_id, scorer_version)")
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def _about(profile: Profile, since: datetime) -> dict[str, Any]:
-    """The parameters of `CHOSEN_SQL`."""
-    return {
-        "since": since,
-        "profile": profile.name,
-        "parameters": _parameters(profile),
-        "code_version": CODE_VERSION,
-    }
+            connection.unregister("known")
+        return pl.DataFrame(found, schema=known.schema, orient="row")
 
 
 def _parameters(profile: Profile) -> str:

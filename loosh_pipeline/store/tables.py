@@ -8,6 +8,7 @@ from it is a pure function of its inputs, so writing it again writes the same ro
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -31,6 +32,8 @@ by time."""
 DAY = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 GLOB_CHARACTERS = "*?["
 SECONDS_PER_H = 3600
+OBJECTS_AT_ONCE = 256
+"""How many files of an object store are held in memory at once, with all their columns."""
 VERSION_FIELDS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
 """By which fsspec's file systems tell one version of an object from the next."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -171,12 +174,13 @@ class Tables:
     def files(self, asset: str, day: date) -> list[TableFile]:
         """The files of an asset's day, in one look at the directory."""
         directory = self._directory(asset, day)
-        if not self._fs.exists(directory):
+        try:
+            if self._local:
+                return list(_local_files(directory))
+            listed = map(_remote_file, self._fs.ls(directory, detail=True))
+            return [each for each in listed if each.name.endswith(".parquet")]
+        except FileNotFoundError:
             return []
-        if self._local:
-            return list(_local_files(directory))
-        listed = map(_remote_file, self._fs.ls(directory, detail=True))
-        return [each for each in listed if each.name.endswith(".parquet")]
 
     def read_files(self, asset: str, day: date, names: Sequence[str], schema: Mapping[str, Any]) -> pl.DataFrame:
         """Some columns of many files at once, and before them the `file` of each row; null is what a file lacks.
@@ -193,14 +197,21 @@ class Tables:
 
     def _scan(self, paths: Mapping[str, str], how: Any) -> pl.DataFrame:
         columns = ["file", *how["schema"]]
+        if not paths:
+            return pl.DataFrame(schema={"file": pl.String, **how["schema"]})
         if self._local:
             rows = pl.scan_parquet(list(paths), glob=False, include_file_paths="path", **how).collect()
             of_path = pl.DataFrame(list(paths.items()), schema={"path": pl.String, "file": pl.String}, orient="row")
             return rows.join(of_path, on="path", how="left").select(columns)
+        items = list(paths.items())
+        parts = (dict(items[at : at + OBJECTS_AT_ONCE]) for at in range(0, len(items), OBJECTS_AT_ONCE))
+        return pl.concat([self._scan_objects(each, how) for each in parts]).select(columns)
+
+    def _scan_objects(self, paths: Mapping[str, str], how: Any) -> pl.DataFrame:
         contents = self._fs.cat(list(paths))
         frames = (pl.scan_parquet(io.BytesIO(contents[path]), **how) for path in paths)
         named = [frame.with_columns(file=pl.lit(name)) for frame, name in zip(frames, paths.values(), strict=True)]
-        return pl.concat(named).select(columns).collect()
+        return pl.concat(named).collect()
 
     def remove(self, asset: str, key: TableKey) -> None:
         """Delete a table that can be made again; one that is not there is no error."""
@@ -208,9 +219,14 @@ class Tables:
             self._fs.rm_file(self.path(asset, key))
 
     def remove_day(self, asset: str, day: date) -> None:
-        """The same for all tables of a day."""
-        with suppress(FileNotFoundError):
+        """The same for all tables of a day, but for those that are written meanwhile."""
+        try:
             self._fs.rm(self._directory(asset, day), recursive=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
 
     def _directory(self, asset: str, day: date) -> str:
         return f"{self._root}/{asset}/day={day.isoformat()}"

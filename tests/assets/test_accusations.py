@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+import polars as pl
 import pytest
 
-from loosh_pipeline.domain import DeliveryKind
+from loosh_pipeline.domain import ChallengeId, DeliveryKind
 from loosh_pipeline.store.outbox import OutboxState
 from tests.test_scoring_adapter import COPIED, COPYING, MINERS, QUESTIONS, answers
 from tests.world import World, metadata_of
@@ -56,6 +57,18 @@ def test_who_copies_round_after_round_is_accused_with_the_one_who_is_copied(worl
     assert row.challenge_id is None
     again = metadata_of(world.set_weights("accusations"), "accusations")
     assert again["reports_to_tell"] == 0, "the same words are told once"
+
+
+def test_a_round_whose_pairs_are_stored_twice_accuses_nobody_twice(world: World) -> None:
+    evaluate(world, 8, copying=True)
+    key = world.scores_key(ChallengeId("c-7"))
+    pairs = world.store.tables.read("pair_evidence", key)
+    world.store.tables.write("pair_evidence", key, pl.concat([pairs, pairs]))
+    said = metadata_of(world.set_weights("accusations"), "accusations")
+    assert (said["rounds"], said["left_out"], said["accused"]) == (7, 1, 1)
+    table = world.store.tables.latest("accusations")
+    assert table is not None
+    assert table["rounds"].to_list() == [7]
 
 
 def test_independent_answers_accuse_nobody(world: World) -> None:

@@ -155,21 +155,30 @@ def test_signals_come_back_from_rows() -> None:
     assert math.isnan(unknown.elapsed_ms[0])
 
 
+AB, BA = pair("a", "b"), pair("b", "a")
+OTHER_PAIRS = "challenge c-1 has other pairs than its compared answers, each two once; score it again"
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"scores": (score("a"), score("b"), score("a"))}, "challenge c-1 has a miner twice"),
         ({"scores": (score("a"), score("b"), *[score("c", outcome=Outcome.EMPTY)] * 2)}, "has a miner twice"),
-        ({"pairs": (pair("a", "b"), pair("a", "b"))}, "challenge c-1 has a pair twice"),
-        (
-            {"scores": (score("a"), score("b", outcome=Outcome.TIMEOUT))},
-            "has a pair of an answer that was not compared",
-        ),
-        ({"scores": (score("a", outcome=Outcome.EMPTY), score("b", outcome=Outcome.EMPTY))}, "was not compared"),
+        ({"pairs": (AB, AB)}, OTHER_PAIRS),
+        ({"pairs": (AB, BA)}, OTHER_PAIRS),
+        ({"pairs": (BA,)}, OTHER_PAIRS),
+        ({"pairs": ()}, OTHER_PAIRS),
+        ({"pairs": (AB, pair("a", "stranger"))}, OTHER_PAIRS),
+        ({"pairs": (pair("stranger", "b"),)}, OTHER_PAIRS),
+        ({"pairs": (pair("a", "a"),)}, OTHER_PAIRS),
+        ({"scores": (score("a"), score("b"), score("c")), "pairs": (AB, AB, pair("a", "c"))}, OTHER_PAIRS),
+        ({"scores": (score("a"), score("b", outcome=Outcome.TIMEOUT))}, OTHER_PAIRS),
+        ({"scores": (score("a", outcome=Outcome.EMPTY), score("b", outcome=Outcome.EMPTY))}, OTHER_PAIRS),
     ],
 )
 def test_rows_that_are_no_round_are_refused(changed: dict[str, Any], message: str) -> None:
-    right = round_scores((score("a"), score("b")), pairs=(pair("a", "b"),))
-    assert len(settle([right], PROFILE).scores) == 2
+    right = round_scores((score("a"), score("b")), pairs=(AB,))
+    other = replace(right, challenge_id=ChallengeId("c-0"))
+    assert len(settle([other, right], PROFILE).scores) == 4
     with pytest.raises(ValueError, match=message):
-        settle([replace(right, **changed)], PROFILE)
+        settle([other, replace(right, **changed)], PROFILE)

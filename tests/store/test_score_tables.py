@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Outcome
 from loosh_pipeline.errors import StoreError
@@ -28,10 +26,11 @@ from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.robust import score_round
 from loosh_pipeline.scoring.window import SettledScore, settle, settle_columns
 from loosh_pipeline.store import score_tables as module
-from loosh_pipeline.store.score_frames import context_frame, context_of, scores_frame, scores_of, settled_frame
-from loosh_pipeline.store.score_tables import CONTEXTS, SCORERS, SCORES, ScoreTables, Window, WindowRows
+from loosh_pipeline.store.score_frames import scores_frame, scores_of, settled_frame
+from loosh_pipeline.store.score_tables import SCORERS, SCORES, ScoreTables, WindowRows
 from loosh_pipeline.store.tables import TableKey, Tables
-from tests.builders import NOON, measure, neutral_round, pair, round_scores, score
+from loosh_pipeline.store.window_cache import CACHE
+from tests.builders import NOON, measure, neutral_round, pair, round_scores, score, window_rows
 from tests.scoring.rounds import Said, drawn_round, windows
 
 MODEL = "ab" * 32
@@ -112,29 +111,25 @@ def keep_neutral(stored: ScoreTables, profile: ScoringProfile = TODAY, name: str
 
 def window(
     stored: ScoreTables, connection: duckdb.DuckDBPyConnection, profile: ScoringProfile = TODAY, **how: Any
-) -> Window:
-    """As objects; their rows, read in the other way, are the same."""
-    since = how.get("since", NOON - timedelta(hours=24))
-    found = stored.window(connection, profile, since)
-    for _ in range(2):
-        again, expected = stored.window_rows(connection, profile, since), WindowRows.of(found)
-        assert in_order(again.scores, "hotkey").equals(in_order(expected.scores, "hotkey"))
-        assert in_order(again.pairs, "first", "second").equals(in_order(expected.pairs, "first", "second"))
-    return found
+) -> WindowRows:
+    """Of the last day; the same when it is read again, from the copy that the first look left."""
+    first, second = (stored.window_rows(connection, profile, NOON - timedelta(hours=24), **how) for _ in range(2))
+    assert in_order(first) == in_order(second)
+    return first
 
 
-def in_order(rows: pl.DataFrame, *by: str) -> pl.DataFrame:
-    return rows.sort("challenge_id", *by)
+def in_order(rows: WindowRows) -> list[Any]:
+    return [sorted(frame.rows(), key=repr) for frame in (rows.scores, rows.pairs)]
 
 
-def versions(found: Window) -> dict[str, str]:
-    return {each.challenge_id: each.scorer_version for each in found.rounds}
+def versions(found: WindowRows) -> dict[str, str]:
+    return dict(found.scores.select("challenge_id", "scorer_version").unique().iter_rows())
 
 
 def test_a_round_comes_back_exactly(stored: ScoreTables, connection: duckdb.DuckDBPyConnection) -> None:
     result = keep(stored, full_round())
     assert stored.read(TableKey.of("c-1", NOON), result.scorer_version) == result
-    assert window(stored, connection) == Window((result,), {result.challenge_id: NOON})
+    assert in_order(window(stored, connection)) == in_order(window_rows(result))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +146,7 @@ def test_whatever_is_missing_from_a_round_is_missing_when_it_comes_back(
 ) -> None:
     result = keep(stored, replace(full_round(), **fields))
     assert stored.read(TableKey.of("c-1", NOON), result.scorer_version) == result
-    assert window(stored, connection).rounds == (result,)
+    assert in_order(window(stored, connection)) == in_order(window_rows(result))
 
 
 @given(windows(max_rounds=2))
@@ -300,9 +295,19 @@ def test_rounds_before_the_window_are_never_read(
 
 
 def test_a_window_without_rounds_is_empty(stored: ScoreTables, connection: duckdb.DuckDBPyConnection) -> None:
-    assert window(stored, connection) == Window((), {})
+    assert in_order(window(stored, connection)) == [[], []]
     keep_neutral(stored, NetworkProfile())
-    assert window(stored, connection) == Window((), {})
+    assert in_order(window(stored, connection)) == [[], []]
+
+
+def test_pairs_that_nobody_asks_for_are_neither_read_nor_kept(
+    stored: ScoreTables, connection: duckdb.DuckDBPyConnection, tables: Tables
+) -> None:
+    result = keep(stored, full_round())
+    found = window(stored, connection, pairs=False)
+    assert in_order(found) == [in_order(window_rows(result))[0], []]
+    assert {each.name.partition(".")[0] for each in tables.files(CACHE, NOON.date())} == {SCORES}
+    assert window(stored, connection).pairs.height == 1
 
 
 def test_times_of_a_window_are_in_utc_whatever_the_zone_of_the_machine(
@@ -310,15 +315,14 @@ def test_times_of_a_window_are_in_utc_whatever_the_zone_of_the_machine(
 ) -> None:
     keep_neutral(stored, at=NOON)
     connection.execute("SET TimeZone = 'Pacific/Auckland'")
-    (at,) = window(stored, connection).received_at.values()
-    assert (at, at.tzinfo) == (NOON, UTC)
+    (at,) = window(stored, connection).scores["received_at"].unique()
+    assert (at, at.utcoffset()) == (NOON, timedelta(0))
 
 
 def test_one_connection_serves_several_windows(stored: ScoreTables, connection: duckdb.DuckDBPyConnection) -> None:
     keep_neutral(stored, NetworkProfile())
-    assert len(window(stored, connection, NetworkProfile()).rounds) == 1
-    assert window(stored, connection, TODAY).rounds == ()
-    assert len(window(stored, connection, NetworkProfile()).rounds) == 1
+    found = [versions(window(stored, connection, each)) for each in (NetworkProfile(), TODAY, NetworkProfile())]
+    assert [len(each) for each in found] == [1, 0, 1]
 
 
 def test_settled_scores_are_columns_by_their_names() -> None:
@@ -336,83 +340,3 @@ def test_settled_scores_are_columns_by_their_names() -> None:
 
 def scored_drawn(rounds: Iterable[Any]) -> list[RoundScores]:
     return [score_round(each, ScoringContext.empty(24), TODAY) for each in rounds]
-
-
-CONTEXT = ScoringContext.of(30, {"air": 30, "blue": 7, "é \U0001f308": 2}, np.array([0.1, -1 / 3, 0.0]))
-
-
-def context(rounds: int) -> ScoringContext:
-    return ScoringContext.of(rounds, {"air": 2}, np.full(3, 0.25))
-
-
-@pytest.mark.parametrize("given_context", [CONTEXT, ScoringContext.empty(3), ScoringContext.of(2, {"a": 2}, None)])
-def test_a_context_comes_back_exactly(tables: Tables, stored: ScoreTables, given_context: ScoringContext) -> None:
-    stored.write_context(given_context, MODEL, NOON, "run-1")
-    back = stored.context_at(NOON + MINUTE, MODEL, 3)
-    assert (back.rounds, dict(back.document_frequency)) == (
-        given_context.rounds,
-        dict(given_context.document_frequency),
-    )
-    assert (back.background is None) == (given_context.background is None)
-    if back.background is not None and given_context.background is not None:
-        assert back.background.tobytes() == given_context.background.tobytes()
-    assert back.digest == given_context.digest
-    newest = stored.newest_context()
-    assert newest is not None
-    assert newest.select("rounds", "model_digest", "built_at").rows() == [(given_context.rounds, MODEL, NOON)]
-
-
-@given(
-    st.integers(0, 10**6),
-    st.dictionaries(st.text(max_size=8), st.integers(2, 10**6), max_size=6),
-    st.lists(st.floats(-1, 1), min_size=1, max_size=6),
-)
-def test_any_context_keeps_its_digest(rounds: int, frequency: dict[str, int], background: list[float]) -> None:
-    made = ScoringContext.of(rounds, frequency, np.array(background))
-    back = context_of(context_frame(made, MODEL, NOON))
-    assert back.digest == made.digest
-    assert dict(back.document_frequency) == frequency
-
-
-def test_a_context_that_is_not_what_its_digest_says_is_refused() -> None:
-    with pytest.raises(StoreError, match="a scoring context says its digest is"):
-        context_of(context_frame(CONTEXT, MODEL, NOON).with_columns(rounds=pl.lit(31, pl.Int64)))
-
-
-def test_contexts_are_never_overwritten(tables: Tables, stored: ScoreTables) -> None:
-    for run in ("run-1111", "run-2222"):
-        stored.write_context(CONTEXT, MODEL, NOON, run)
-    assert len(list(tables.newest_first(CONTEXTS))) == 2
-
-
-def test_a_challenge_is_given_the_newest_context_that_was_there_when_it_came(stored: ScoreTables) -> None:
-    for rounds, age in ((20, timedelta(days=2)), (40, timedelta(hours=1)), (80, -timedelta(hours=1))):
-        stored.write_context(context(rounds), MODEL, NOON - age, "run-1")
-    at = {
-        -timedelta(days=3): 0,
-        -timedelta(days=2): 0,
-        -timedelta(days=2) + MINUTE: 20,
-        timedelta(0): 40,
-        timedelta(hours=1): 40,
-        timedelta(hours=1, microseconds=1): 80,
-        timedelta(days=9): 80,
-    }
-    assert {age: stored.context_at(NOON + age, MODEL, 3).rounds for age in at} == at
-
-
-def test_a_later_context_changes_nothing_for_an_earlier_challenge(stored: ScoreTables) -> None:
-    stored.write_context(context(20), MODEL, NOON - MINUTE, "run-1")
-    before = stored.context_at(NOON, MODEL, 3).digest
-    stored.write_context(context(40), MODEL, NOON, "run-2")
-    assert stored.context_at(NOON, MODEL, 3).digest == before
-
-
-def test_the_context_of_another_embedding_model_is_never_given(stored: ScoreTables) -> None:
-    stored.write_context(context(20), MODEL, NOON - timedelta(days=5), "run-1")
-    stored.write_context(context(40), OTHER_MODEL, NOON - MINUTE, "run-2")
-    assert stored.context_at(NOON, MODEL, 3).rounds == 20
-    assert stored.context_at(NOON, OTHER_MODEL, 3).rounds == 40
-    none = stored.context_at(NOON, "ef" * 32, 5)
-    assert none.rounds == 0
-    assert none.background is not None
-    assert none.background.shape == (5,)

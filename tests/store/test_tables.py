@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import fsspec
@@ -62,22 +62,6 @@ HOSTILE = [
     "day=2026-01-02",
     "\ud800",
 ]
-
-
-@pytest.fixture(params=["local", "memory"])
-def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
-    """The same on a disk and on a stand-in for an object store."""
-    if request.param == "local":
-        yield Tables(str(tmp_path / "tables"))
-        return
-    root = f"memory://{uuid.uuid4().hex}/tables"
-    yield Tables(root)
-    fsspec.filesystem("memory").rm("/" + root.removeprefix("memory://").split("/")[0], recursive=True)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Tables:
-    return Tables(str(tmp_path / "tables"))
 
 
 def frame(*values: int) -> pl.DataFrame:
@@ -321,3 +305,49 @@ def test_an_empty_table_keeps_its_columns(tables: Tables) -> None:
     buffer = io.BytesIO()
     found.write_parquet(buffer, compression="zstd")
     assert tables.describe("scores", KEY).sha256 == hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def test_objects_are_held_in_memory_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, at_once = Tables(f"memory://{uuid.uuid4().hex}"), []
+    cat = type(tables._fs).cat
+
+    def counted(self: object, paths: list[str], **how: object) -> object:
+        at_once.append(len(paths))
+        return cat(self, paths, **how)
+
+    monkeypatch.setattr(type(tables._fs), "cat", counted)
+    monkeypatch.setattr(module, "OBJECTS_AT_ONCE", 3)
+    names = [tables.write("scores", TableKey(TODAY, f"c-{i}"), pl.DataFrame({"x": [i]})).path for i in range(7)]
+    files = [os.path.basename(name) for name in names]
+    found = tables.read_files("scores", TODAY, files, {"x": pl.Int64})
+    assert found.rows() == [(name, i) for i, name in enumerate(files)]
+    assert at_once == [3, 3, 1]
+    assert tables.read_files("scores", TODAY, [], {"x": pl.Int64}).columns == ["file", "x"]
+
+
+def test_a_day_into_which_somebody_writes_can_be_removed(local: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, rmdir = pl.DataFrame({"x": [1]}), os.rmdir
+    local.write("scores", KEY, frame)
+
+    def late(path: object, **how: Any) -> None:
+        monkeypatch.setattr(os, "rmdir", rmdir)
+        local.write("scores", TableKey(TODAY, "c-2"), frame)
+        rmdir(path, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rmdir", late)
+    local.remove_day("scores", TODAY)
+    assert [each.name for each in local.files("scores", TODAY)] == ["c-2.parquet"]
+    local.remove_day("scores", TODAY)
+    local.remove_day("scores", TODAY)
+    assert local.days("scores") == []
+
+
+def test_a_day_that_may_not_be_removed_says_so(local: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    local.write("scores", KEY, pl.DataFrame({"x": [1]}))
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(13, "not yours")
+
+    monkeypatch.setattr(local._fs, "rm", closed)
+    with pytest.raises(PermissionError):
+        local.remove_day("scores", TODAY)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -19,65 +17,10 @@ from hypothesis import strategies as st
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store import tables as tables_module
 from loosh_pipeline.store.tables import TableFile, TableKey, Tables
-from loosh_pipeline.store.window_cache import CACHE, WindowCache
+from loosh_pipeline.store.window_cache import CACHE, WindowCache, forget_before
 from tests.builders import NOON
 from tests.scoring.rounds import examples
-
-TODAY = NOON.date()
-YESTERDAY, BEFORE = TODAY - timedelta(days=1), TODAY - timedelta(days=2)
-SCHEMA = {"challenge_id": pl.String, "hotkey": pl.String, "payout": pl.Float64}
-ROUNDS = "rounds"
-
-Row = tuple[str, str, float | None]
-
-
-@pytest.fixture(params=["local", "memory"])
-def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tables]:
-    if request.param == "local":
-        yield Tables(str(tmp_path / "ta 'b'les%20#ü"))
-        return
-    root = f"memory://{uuid.uuid4().hex}/tables"
-    yield Tables(root)
-    fsspec.filesystem("memory").rm("/" + root.removeprefix("memory://").split("/")[0], recursive=True)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Tables:
-    return Tables(str(tmp_path / "tables"))
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files of rounds that were read."""
-    names: list[str] = []
-    read = Tables.read_files
-
-    def logged(self: Tables, asset: str, day: date, files: Sequence[str], schema: Any) -> pl.DataFrame:
-        names.extend(files)
-        return read(self, asset, day, files, schema)
-
-    monkeypatch.setattr(Tables, "read_files", logged)
-    return names
-
-
-def keep(tables: Tables, name: str, *payouts: float, day: date = TODAY) -> str:
-    """Write a round of miners 0, 1, …; returns where."""
-    rows = [(name, f"hotkey-{i}", payout) for i, payout in enumerate(payouts)]
-    return tables.write(ROUNDS, TableKey(day, name), pl.DataFrame(rows, schema=SCHEMA, orient="row")).path
-
-
-def read(tables: Tables, since: date = BEFORE) -> list[Row]:
-    frame = WindowCache(tables, ROUNDS, SCHEMA).rows(since)
-    assert frame.schema == pl.Schema(SCHEMA)
-    return sorted(frame.iter_rows())
-
-
-def kept(tables: Tables) -> list[str]:
-    return sorted(each.name for day in tables.days(CACHE) for each in tables.files(CACHE, day))
-
-
-def rows(name: str, *payouts: float) -> list[Row]:
-    return [(name, f"hotkey-{i}", payout) for i, payout in enumerate(payouts)]
+from tests.store.cached import BEFORE, ROUNDS, SCHEMA, TODAY, YESTERDAY, Row, keep, kept, read, rows
 
 
 def test_all_rows_are_read_and_files_once(tables: Tables, opened: list[str]) -> None:
@@ -145,15 +88,32 @@ def test_how_many_rounds_a_file_holds_is_indifferent(tables: Tables) -> None:
     assert read(tables) == read(tables) == expected
 
 
-def test_w_18_days_before_the_window_are_neither_read_nor_kept(tables: Tables, opened: list[str]) -> None:
+def test_w_18_days_before_the_window_are_not_read_and_what_is_kept_of_them_stays(
+    tables: Tables, opened: list[str]
+) -> None:
+    """In an emergency a short lookback and a long one are read in turns, run after run."""
     for number, day in enumerate((BEFORE, YESTERDAY, TODAY)):
         keep(tables, f"c-{number}", 1.0, day=day)
-    assert len(read(tables)) == 3
-    assert read(tables, YESTERDAY) == rows("c-1", 1.0) + rows("c-2", 1.0)
-    assert tables.days(CACHE) == [BEFORE, YESTERDAY, TODAY]
     assert read(tables, TODAY) == rows("c-2", 1.0)
-    assert tables.days(CACHE) == [YESTERDAY, TODAY]
+    assert opened == ["c-2.parquet"]
+    for _ in range(2):
+        assert len(read(tables)) == 3
+        assert read(tables, YESTERDAY) == rows("c-1", 1.0) + rows("c-2", 1.0)
+        assert read(tables, TODAY) == rows("c-2", 1.0)
+    assert tables.days(CACHE) == [BEFORE, YESTERDAY, TODAY]
     assert len(opened) == 3
+
+
+def test_what_is_kept_of_days_that_no_lookback_reaches_is_deleted(tables: Tables) -> None:
+    forget_before(tables, NOON, 24)
+    for day in (BEFORE, YESTERDAY, TODAY):
+        keep(tables, "c-1", 1.0, day=day)
+    read(tables)
+    forget_before(tables, NOON, 24)
+    assert tables.days(CACHE) == [BEFORE, YESTERDAY, TODAY], "a run that began before midnight still reads it"
+    forget_before(tables, NOON + timedelta(hours=13), 24)
+    assert tables.days(CACHE) == [YESTERDAY, TODAY]
+    assert tables.days(ROUNDS) == [BEFORE, YESTERDAY, TODAY]
 
 
 def test_files_are_kept_by_the_hour_in_which_they_were_written(local: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,28 +199,6 @@ def test_an_object_store_that_tells_no_versions_apart_is_read_each_time(
 def test_versions_of_objects_are_told_by_what_their_store_says(info: dict[str, Any], told: bool) -> None:
     found = tables_module._remote_file({"name": "bucket/x/c-1.parquet", "size": 7, "type": "file", **info})
     assert (found.name, bool(found.stamp)) == ("c-1.parquet", told)
-
-
-@pytest.mark.parametrize("written", [0, 1, 2])
-def test_whatever_write_of_a_copy_fails_no_row_is_lost_or_counted_twice(
-    local: Tables, monkeypatch: pytest.MonkeyPatch, written: int
-) -> None:
-    for number in range(3):
-        path = keep(local, f"c-{number}", 1.0)
-        os.utime(path, times=(NOON.timestamp(), NOON.timestamp() + 3600 * number))
-    write, left = Tables.write, iter(range(written))
-
-    def dying(self: Tables, asset: str, key: TableKey, frame: pl.DataFrame) -> Any:
-        if next(left, None) is None:
-            raise OSError("No space left on device")
-        return write(self, asset, key, frame)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Tables, "write", dying)
-        with pytest.raises(OSError, match="No space"):
-            read(local)
-    assert len(kept(local)) == written
-    assert read(local) == [row for number in range(3) for row in rows(f"c-{number}", 1.0)]
 
 
 def test_two_at_once_read_the_same(local: Tables) -> None:
