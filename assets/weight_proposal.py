@@ -19,6 +19,9 @@ from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import policy_acts_frame, proposal_frame
 from resources.store import Store, preview, run_key, written
 
+READABLE_CHARS = 160
+"""Room for a reason in full: of the acts of a policy that is what one comes for."""
+
 
 class Waivers(dg.Config):
     """What an operator waives for one run."""
@@ -62,7 +65,7 @@ def _shown(proposal: Proposal, subnet: Metagraph) -> dict[str, Any]:
         "rounds": proposal.rounds,
         "paid": sum(share > 0 for share in proposal.shares.values()),
         "waived": ", ".join(proposal.overrides) or "none",
-        "acts": preview(policy_acts_frame(proposal), ["rule", "hotkey", "before", "after", "reason"]),
+        "acts": preview(policy_acts_frame(proposal), ["rule", "hotkey", "before", "after", "reason"], READABLE_CHARS),
         "shares": preview(shares, ["hotkey", "share"]),
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,14 +14,18 @@ from sqlalchemy import Engine
 from loosh_pipeline.chain.alerts import Alert, Standing, alerts
 from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints, shown
 from loosh_pipeline.chain.readiness import not_ready
-from loosh_pipeline.chain.records import SubmissionRow, plan_digest
+from loosh_pipeline.chain.records import FAILED, SubmissionRow, plan_digest
 from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
-from loosh_pipeline.domain import Hotkey, Metagraph
+from loosh_pipeline.domain import Block, Hotkey, Metagraph
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.policy.checks import unmet
+from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import metagraph_of
 from loosh_pipeline.store.spec_versions import SpecVersions
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.store.weighing import newest_proposal
 
 BLOCK_S = 12
 """Seconds a block on the live network, for people."""
@@ -36,11 +42,17 @@ def stored_standing(
         subnet = None if frame is None else metagraph_of(frame)
     ledger = Submissions(engine)
     genesis_hash = None if subnet is None else subnet.genesis_hash
+    rows = () if own_hotkey is None else ledger.recent(settings.netuid, own_hotkey, genesis_hash=genesis_hash)
+    blocked: tuple[str, ...] = ()
+    if subnet is not None and own_hotkey is not None:
+        subnet = _brought_up(subnet, own_hotkey, rows)
+        blocked = _blocked(settings, engine, subnet, own_hotkey, rows, now)
     return Standing(
         now=now,
         own_hotkey=own_hotkey,
         subnet=subnet,
-        rows=() if own_hotkey is None else ledger.recent(settings.netuid, own_hotkey, genesis_hash=genesis_hash),
+        rows=rows,
+        blocked=blocked,
         spec_change=SpecVersions(engine).change(),
         coldkey=coldkey_of(settings.wallet_path, settings.wallet_name),
         signers=ledger.signers(settings.netuid, genesis_hash),
@@ -49,6 +61,39 @@ def stored_standing(
         emergency_at=settings.weights_emergency_at,
         seen_within_s=SEEN_WITHIN_REFRESHES * settings.metagraph_refresh_s,
     )
+
+
+def _brought_up(subnet: Metagraph, own_hotkey: Hotkey, rows: Sequence[SubmissionRow]) -> Metagraph:
+    """A snapshot with what was seen of our own weights since: it is minutes old where nobody asked the chain."""
+    seen = [row for row in rows if row.included_block is not None and row.state not in FAILED]
+    if not seen or seen[0].seen_block <= subnet.block:
+        return subnet
+    included = seen[0].included_block or Block(0)
+    neurons = tuple(
+        replace(each, last_update=max(each.last_update, included)) if each.hotkey == own_hotkey else each
+        for each in subnet.neurons
+    )
+    return replace(subnet, block=seen[0].seen_block, neurons=neurons)
+
+
+def _blocked(
+    settings: Settings,
+    engine: Engine,
+    subnet: Metagraph,
+    own_hotkey: Hotkey,
+    rows: Sequence[SubmissionRow],
+    now: datetime,
+) -> tuple[str, ...]:
+    """Why the newest proposal may not be set, if nothing was submitted since it was made."""
+    tables = Tables(settings.tables_root)
+    try:
+        proposal = newest_proposal(tables)
+        if proposal is None or (rows and rows[0].created_at >= proposal.made_at):
+            return ()
+        inputs = gathered(settings, tables, engine, subnet, own_hotkey, now)
+    except StoreError as error:
+        return (f"it cannot be judged: {error}",)
+    return tuple(line for line in unmet(proposal, inputs) if not line.startswith("recent:"))  # the next one is
 
 
 def facts(standing: Standing, settings: Settings) -> dict[str, Any]:
@@ -92,7 +137,7 @@ def _of_the_subnet(standing: Standing) -> dict[str, Any]:
         "validator_permit": own.validator_permit,
         "stake": own.stake,
         "serves_at": f"{own.ip}:{own.port}" if own.serves else None,
-        "last_update": own.last_update,
+        "last_update": own.last_update if own.last_update > own.registered_block else 0,
         "blocks_since_update": subnet.block - own.last_update,
         "mode": standing.mode.value,
     }
@@ -158,7 +203,7 @@ def standing_table(standing: Standing, settings: Settings) -> Table:
 
 def _who(about: dict[str, Any]) -> str:
     if about["hotkey"] is None:
-        return "cannot be read; run `loosh wallet new`"
+        return "cannot be read: check WALLET_PATH, WALLET_NAME and HOTKEY_NAME, or run `loosh wallet new`"
     where = f"uid {about['uid']}" if about["registered"] else "not registered"
     return f"{about['hotkey']}, {where}"
 

@@ -23,6 +23,7 @@ err = Console(stderr=True)
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
     stored: Annotated[bool, typer.Option("--stored", help="by the newest stored snapshot, without asking")] = False,
+    check: Annotated[bool, typer.Option("--check", help="for monitoring: end with 1 when there is an alert")] = False,
 ) -> None:
     """Say how this validator stands: registration, permit, stake, last and next weights, and what to look at."""
     from loosh_pipeline.chain.alerts import alerts
@@ -33,14 +34,17 @@ def status(
     subnet, problem = (None, None) if stored else _seen(settings)
     engine = Inbox.open(settings.inbox_url).engine
     standing = stored_standing(settings, engine, datetime.now(UTC), subnet=subnet)
+    found = alerts(standing)
     if as_json:
         typer.echo(json.dumps(facts(standing, settings) | {"chain_error": problem}))
-        return
-    if problem is not None:
-        err.print(f"[yellow]the chain could not be read, this is what was seen last:[/] {escape(problem)}")
-    out.print(standing_table(standing, settings))
-    if found := alerts(standing):
-        out.print(alerts_table(found))
+    else:
+        if problem is not None:
+            err.print(f"[yellow]the chain could not be read, this is what was seen last:[/] {escape(problem)}")
+        out.print(standing_table(standing, settings))
+        if found:
+            out.print(alerts_table(found))
+    if check and (found or problem is not None):
+        raise typer.Exit(1)
 
 
 def _seen(settings: Settings) -> tuple[Metagraph | None, str | None]:

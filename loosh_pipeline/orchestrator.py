@@ -179,7 +179,8 @@ def _note(outcome: RunOutcome, event: Mapping[str, Any]) -> None:
     elif kind == "ExecutionStepFailureEvent" and (error := event["error"]) is not None:
         causes = [link["error"]["message"] for link in error["errorChain"]]
         outcome.failed.add(event["stepKey"])
-        outcome.said.append(f"{event['stepKey']} failed: {[error['message'], *causes][-1].strip()}")
+        # The outermost error is Dagster's, the next is ours, and says what to do; those below are details of it.
+        outcome.said.append(f"{event['stepKey']} failed: {[*causes, error['message']][0].strip()}")
     elif kind == "MaterializationEvent":
         asset, texts = event["assetKey"]["path"][-1], _texts(event)
         told = [f"{label} {said}" for label, said in texts.items() if label in _TOLD]

@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     @classmethod
     def _websocket(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for address in (given,) if isinstance(given, str) else given:
-            if not address.startswith(("ws://", "wss://")):
+            if not address.startswith(("ws://", "wss://")) or len(address.split()) > 1:
                 raise ValueError(
                     f"{shown(address)!r}: a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945"
                 )

@@ -37,7 +37,6 @@ from loosh_pipeline.store.frames import (
     network_view_frame,
     policy_acts_frame,
     proposal_frame,
-    proposal_of,
     responses_of,
 )
 from loosh_pipeline.store.inbox import Inbox, InboxRow
@@ -48,7 +47,7 @@ from loosh_pipeline.store.sessions import MinerSessions
 from loosh_pipeline.store.spec_versions import SpecVersions
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
-from loosh_pipeline.store.weighing import view_at
+from loosh_pipeline.store.weighing import newest_proposal, view_at
 from loosh_pipeline.store.weight_frames import write_submission
 from loosh_pipeline.weight_setting import Desk, lease_length, utc_now
 
@@ -133,10 +132,7 @@ class Store:
 
     def newest_proposal(self) -> Proposal | None:
         """What was last proposed to be set; None when nothing ever was."""
-        newest = next(iter(self.tables.newest_first("weight_proposals")), None)
-        if newest is None:
-            return None
-        return proposal_of(self.tables.read("weight_proposals", newest), self.tables.read("policy_acts", newest))
+        return newest_proposal(self.tables)
 
     @cached_property
     def weight_ledger(self) -> Submissions:
@@ -201,13 +197,13 @@ def written(table: WrittenTable) -> dict[str, dg.MetadataValue]:
     }
 
 
-def preview(frame: pl.DataFrame, columns: list[str]) -> dg.MetadataValue:
+def preview(frame: pl.DataFrame, columns: list[str], cell_chars: int = CELL_CHARS) -> dg.MetadataValue:
     """The first rows of a table, as many as the UI shows in place; a longer text hides behind a link."""
     shown = frame.select(columns)
     lines = [_line(shown.columns), "|" + "-|" * shown.width]
     room = INLINE_CHARS - sum(map(len, lines)) - 40
     for number, row in enumerate(shown.iter_rows()):
-        line = _line([_cell(value) for value in row])
+        line = _line([_cell(value, cell_chars) for value in row])
         room -= len(line) + 1
         if room < 0:
             lines.append(f"\n{shown.height - number} more rows are in the table.")
@@ -220,13 +216,13 @@ def _line(cells: list[str]) -> str:
     return f"|{'|'.join(cells)}|"
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, most_chars: int) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) >= 0.001 else "0"
     text = str(value).replace("|", "\\|").replace("\n", " ")
-    return text if len(text) <= CELL_CHARS else f"{text[:CELL_CHARS]}…"
+    return text if len(text) <= most_chars else f"{text[:most_chars]}…"
 
 
 @dg.resource(description="Inbox, outbox, asset tables and pictures, at the places that the settings name.")

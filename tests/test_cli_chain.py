@@ -205,3 +205,11 @@ def test_the_lease_is_longer_than_everything_done_under_it() -> None:
     usual, patient = (lease_length(Settings(_env_file=None, chain_timeout_s=s)) for s in (30.0, 150.0))
     assert usual.total_seconds() == 3 * 30 + 30 + 6 * 30 + 60
     assert patient.total_seconds() == 3 * 40 + 150 + 6 * 30 + 60
+
+
+def test_for_monitoring_an_alert_is_an_exit_code(chain: FakeChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (["--check"], ["--json", "--check"]):
+        assert run("status", *arguments).exit_code == 1, "the chain knows another coldkey than the wallet has"
+    assert run("status").exit_code == 0
+    monkeypatch.setattr("loosh_pipeline.chain_status.coldkey_of", lambda _path, _name: None)
+    assert run("status", "--check").exit_code == 0

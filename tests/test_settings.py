@@ -172,6 +172,7 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"API_PORT": "70000"}, "api_port"),
         ({"API_PORT": "eighty"}, "api_port"),
         ({"NETUID": "-1"}, "netuid"),
+        ({"SUBTENSOR_FALLBACKS": "wss://a:443 ws://b"}, "a chain endpoint starts with ws:// or wss://"),
         ({"SUBTENSOR_FALLBACKS": "wss://a:443,http://b"}, "'http://b': a chain endpoint starts with ws:// or wss://"),
         ({"CHAIN_STALE_AFTER_S": "1"}, "chain_stale_after_s"),
         ({"CHAIN_TIMEOUT_S": "151"}, "chain_timeout_s"),

@@ -42,6 +42,8 @@ class Standing:
     signers: frozenset[Hotkey] = frozenset()
     interval_blocks: int = 360
     seen_within_s: float = 900.0
+    blocked: Sequence[str] = ()
+    """Checks that keep the newest proposal from being set, with why; empty when it was set, or may be."""
     degraded_at: float = 0.8
     emergency_at: float = 0.9
 
@@ -168,6 +170,13 @@ def _of_weights(standing: Standing) -> Iterator[Alert]:
             "weights",
             f"no weights for {since} blocks; WEIGHTS_INTERVAL_BLOCKS is {standing.interval_blocks}",
             "the skip reason of weights_schedule and the newest run of set_weights say what holds them up",
+        )
+    if standing.blocked:
+        yield Alert(
+            "weights_blocked",
+            "weights",
+            f"the newest proposal may not be set: {'; '.join(standing.blocked)}",
+            "look at the page of weight_proposal; if it is right, `loosh weights set --waive CHECK` (docs/weights.md)",
         )
     yield from _of_others(standing, own)
 

@@ -166,8 +166,9 @@ def _not_revealed(
         reason = f"the commit of block {included} no longer waits, and later weights of ours were revealed"
         return Verdict(SubmissionState.SUPERSEDED, reason, included, row.reveal_epoch)
     reason = (
-        f"the commit of block {included} no longer waits, and the chain's row is not what was committed: refused when "
-        "it was revealed (permit, stake, version key), its drand round came too late, or others set weights"
+        f"the commit of block {included} no longer waits, and the chain's row is not what was committed: its drand "
+        "round never came or came too late, it was refused when it was revealed (permit, stake, version key), or "
+        "others set weights"
     )
     return Verdict(SubmissionState.UNREVEALED, reason, included, row.reveal_epoch)
 

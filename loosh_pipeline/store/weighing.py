@@ -9,16 +9,24 @@ import polars as pl
 from sqlalchemy import Engine, select
 
 from loosh_pipeline.chain.records import FAILED
-from loosh_pipeline.domain import Hotkey, NetworkView, Outcome
+from loosh_pipeline.domain import Hotkey, NetworkView, Outcome, Proposal
 from loosh_pipeline.policy.inputs import Earned, LastVector
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.frames import SOURCES, earned_of, network_view_of
+from loosh_pipeline.store.frames import SOURCES, earned_of, network_view_of, proposal_of
 from loosh_pipeline.store.schema import miners
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.wire.addresses import canonical_ip
 
 MOST_ATTEMPTS = 1000
 """Submissions that are looked through for one that succeeded: weeks of nothing but failures."""
+
+
+def newest_proposal(tables: Tables) -> Proposal | None:
+    """What was last proposed to be set; None when nothing ever was."""
+    newest = next(tables.newest_first("weight_proposals"), None)
+    if newest is None:
+        return None
+    return proposal_of(tables.read("weight_proposals", newest), tables.read("policy_acts", newest))
 
 
 def newest_earned(tables: Tables) -> Earned:

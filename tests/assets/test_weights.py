@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from loosh_pipeline.chain.alerts import alerts
 from loosh_pipeline.chain.port import ERA_BLOCKS
 from loosh_pipeline.chain.readiness import FIRST_RETRY_BLOCKS, REORG_BLOCKS
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
@@ -499,3 +500,25 @@ def test_without_a_wallet_the_subnet_is_still_seen(world: World) -> None:
     result = world.refresh_metagraph()
     assert result.success
     assert warnings_of(result, "validator_in_order") == {"no_hotkey"}
+
+
+def test_what_keeps_a_proposal_from_being_set_is_told_until_another_is_set(world: World) -> None:
+    own = world.chain.hotkey
+    world.store_round("c-1", {"hotkey-1": False})
+    assert not world.set_weights(raise_on_error=False).success
+    assert {line.partition(":")[0] for line in world.store.standing(own).blocked} == {"not_all_zero", "enough_miners"}
+    assert "weights_blocked" in {alert.code for alert in alerts(world.store.standing(own))}
+    world.store_round("c-2", {"hotkey-1": True})
+    assert world.set_weights().success
+    assert world.store.standing(own).blocked == ()
+
+
+def test_what_was_stored_before_the_weights_does_not_hide_them(world: World) -> None:
+    world.store_round("c-1", {"hotkey-1": True})
+    assert world.set_weights().success
+    seen = world.store.newest_metagraph()
+    assert seen is not None
+    assert seen.by_hotkey()[world.chain.hotkey].last_update == 0
+    standing = world.store.standing(world.chain.hotkey)
+    assert standing.own is not None
+    assert (standing.own.last_update, standing.subnet and standing.subnet.block) == (101, 101)

@@ -139,8 +139,8 @@ def ticking_late(serve_devnet: Callable[..., Any]) -> Iterator[tuple[ServedChain
 
 
 @pytest.fixture
-def late_bench(ticking_late: tuple[ServedChain, Clock], tmp_path: Path) -> Bench:
-    return bench_of(*ticking_late, tmp_path)
+def late_bench(ticking_late: tuple[ServedChain, Clock], tmp_path: Path) -> Iterator[Bench]:
+    yield from running(*ticking_late, tmp_path)
 
 
 @pytest.fixture
@@ -151,7 +151,11 @@ def commit_reveal() -> bool:
 
 @pytest.fixture
 def bench(ticking: Callable[[bool], tuple[ServedChain, Clock]], commit_reveal: bool, tmp_path: Path) -> Iterator[Bench]:
-    served, clock = ticking(commit_reveal)
+    yield from running(*ticking(commit_reveal), tmp_path)
+
+
+def running(served: ServedChain, clock: Clock, tmp_path: Path) -> Iterator[Bench]:
+    """A bench while blocks are made."""
     clock.running.set()
     yield bench_of(served, clock, tmp_path)
     clock.running.clear()
