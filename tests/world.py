@@ -13,6 +13,7 @@ from bittensor_core import Keypair
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from loosh_pipeline.chain.fake import FakeChain
+from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.definitions import defs
 from loosh_pipeline.domain import (
     Availability,
@@ -239,3 +240,13 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     """Why a run failed: every error of its failed steps, with causes."""
     failed = [event for event in result.all_events if event.is_step_failure]
     return "\n".join(event.step_failure_data.error_display_string for event in failed)
+
+
+def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """Whether each asset check of a run passed."""
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+def newest_submission(world: World) -> SubmissionRow:
+    """What is on record of the weights that were submitted last."""
+    return world.store.weight_ledger.recent(get_settings().netuid, world.chain.hotkey)[0]
