@@ -19,9 +19,10 @@ Floats = NDArray[np.float64]
 
 
 def entity_cap(shares: Shares, entities: Mapping[Hotkey, Hotkey], cap: float) -> Ruled:
-    """No entity gets more than max(cap, 2 / entities that earn) of all; what it loses, the others share.
+    """No entity gets more than max(cap, 2 / entities that earn, the best miner's share); what it loses, others share.
 
     With few entities a cap would only make all alike: the floor leaves room for one to be twice as good as the mean.
+    And it is meant for those of several hotkeys: whoever is that good alone is not fined for it.
     """
     before = normalised(shares)
     limit = entity_limit(before, entities, cap)
@@ -57,8 +58,9 @@ def max_share(shares: Shares, entities: Mapping[Hotkey, Hotkey], entity_cap: flo
 
 
 def entity_limit(shares: Shares, entities: Mapping[Hotkey, Hotkey], cap: float) -> float:
-    """The most that one entity may get, given how many of them earn."""
-    return min(1.0, max(cap, 2 / max(len({entities[hotkey] for hotkey in _earning(shares)}), 1)))
+    """The most that one entity may get, given how many of them earn, and the best of all miners."""
+    earning = len({entities[hotkey] for hotkey in _earning(shares)})
+    return min(1.0, max(cap, 2 / max(earning, 1), max(normalised(shares).values(), default=0.0)))
 
 
 def filled(

@@ -220,11 +220,11 @@ def test_an_address_counts_when_both_answered_there_and_were_paid() -> None:
     names = {"a": 3.0, "b": emission("b", emission=1.0, paid=0), **{f"m{i}": 0.5 for i in range(8)}}
     at = {name: "8.8.4.4" for name in "ab"}
     unpaid = proposed(names, answered_at=at, rules={"entity_cap": 0.25})
-    assert [act.hotkey for act in unpaid.acts] == ["a"], "alone"
+    assert unpaid.acts == (), "who is that good alone is not fined for it"
     both = proposed(names | {"b": 1.0}, answered_at=at, rules={"entity_cap": 0.25})
     assert [act.hotkey for act in both.acts] == ["a", "b"]
     one = proposed(names | {"b": 1.0}, answered_at={"a": "8.8.4.4"}, rules={"entity_cap": 0.25})
-    assert [act.hotkey for act in one.acts] == ["a"]
+    assert one.acts == ()
 
 
 @pytest.mark.parametrize("ip", ["2002:808:404::1", "64:ff9b::808:404", "::ffff:8.8.4.4"])
@@ -250,8 +250,18 @@ def test_an_address_of_ipv6_is_its_network() -> None:
 
 def test_few_entities_are_left_room_to_differ() -> None:
     """With four, a cap of a quarter would make all alike; the floor lets one be twice as good as the mean."""
-    proposal = proposed({"a": 0.7, "b": 0.1, "c": 0.1, "d": 0.1}, rules={"entity_cap": 0.25})
-    assert proposal.shares == pytest.approx({"a": 0.5, "b": 1 / 6, "c": 1 / 6, "d": 1 / 6})
+    earned = {"a": 0.4, "a2": 0.3, "b": 0.1, "c": 0.1, "d": 0.1}
+    proposal = proposed(earned, answered_at=dict.fromkeys(("a", "a2"), "8.8.4.4"), rules={"entity_cap": 0.25})
+    others = dict.fromkeys("bcd", 1 / 6)
+    assert proposal.shares == pytest.approx({"a": 0.5 * 4 / 7, "a2": 0.5 * 3 / 7} | others)
+
+
+def test_an_entity_gets_as_much_as_the_best_single_miner_would() -> None:
+    earned = {"best": 0.6, "a": 0.4, "a2": 0.4, "b": 0.1, "c": 0.1, "d": 0.1, "e": 0.1}
+    proposal = proposed(earned, answered_at=dict.fromkeys(("a", "a2"), "8.8.4.4"), rules={"entity_cap": 0.25})
+    assert proposal.shares["best"] == pytest.approx(0.6 / 1.8)
+    assert proposal.shares["a"] + proposal.shares["a2"] == pytest.approx(0.6 / 1.8)
+    assert {act.hotkey for act in proposal.acts} == {"a", "a2"}
 
 
 def test_a_bystander_joins_nobody() -> None:
