@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -45,6 +46,8 @@ def main() -> int:
     settings = get_settings()
     logging.basicConfig(level=settings.log_level, format="%(levelname)s: %(message)s")
     os.nice(settings.embedder_nice if chosen.nice is None else chosen.nice)
+    # uvicorn raises the signal again when it has stopped: without this, the process would die of it before it tidies up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         broken = _serve(settings, chosen)
     except ConfigError as error:

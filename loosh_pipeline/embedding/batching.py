@@ -30,7 +30,7 @@ GATHER_S = 0.002
 TURN_TOKENS = 8192
 """Padded tokens that a request is given before the others have their turn: about a challenge of ten miners."""
 PREPARED_AT_ONCE, PREPARED_AHEAD = 64, 256
-"""Texts of a request that are made tokens of by one thread at a time, and before any of them is run."""
+"""Texts of a request that a thread makes tokens of at a time; and how many, of all requests, batches are made of."""
 PROBE = "sky"
 """What any working model embeds: when it fails too, it was not the text."""
 JOINED_WITHIN_S = 5.0
@@ -158,14 +158,18 @@ class Batcher:
             while not (self._stopped or self.broken.done()):
                 now_s = time.monotonic()
                 later_s: float | None = None
-                for job in sorted(self._jobs.values(), key=lambda job: (job.turn, job.number)):
-                    if job.unread and len(job.ready) < PREPARED_AHEAD:
-                        return partial(self._prepare, self._unread(job))
+                line = sorted(self._jobs.values(), key=lambda job: (job.turn, job.number))
+                few = sum(map(len, self._ready.values())) < PREPARED_AHEAD
+                if few and (unread := next((job for job in line if job.unread), None)):
+                    return partial(self._prepare, self._unread(unread))
+                for job in line:
                     if not self._seeds(job):
-                        continue
-                    if now_s >= job.eligible_s:
+                        if job.unread:
+                            return partial(self._prepare, self._unread(job))
+                    elif now_s >= job.eligible_s:
                         return partial(self._run, self._take(job))
-                    later_s = min(later_s or self._gather_s, job.eligible_s - now_s)
+                    else:
+                        later_s = min(later_s or self._gather_s, job.eligible_s - now_s)
                 self._changed.wait(later_s)
         return None
 

@@ -121,6 +121,15 @@ class Worker:
             raise Refusal(503, f"{self.broken.exception()}; the server is ending", "model_broken", None, 1)
         return self.loading.result()
 
+    @property
+    def ready(self) -> bool:
+        """Whether `model` refuses nothing now."""
+        return self._batcher is not None and self.loading is not None and self.loading.done() and not self.broken.done()
+
+    def waiting(self) -> tuple[int, int, int]:
+        """Requests that wait for vectors, texts of theirs, and characters."""
+        return (0, 0, 0) if self._batcher is None else self._batcher.waiting()
+
     async def embed(self, texts: list[str], gone: asyncio.Future[None]) -> tuple[Rows, int] | None:
         """Vectors and token count of texts; None when `gone` was done before: nobody wants them any more.
 
@@ -145,7 +154,7 @@ class Worker:
             answer.cancel()
 
     def _make_room(self, batcher: Batcher, texts: list[str]) -> None:
-        requests, waiting, chars = batcher.waiting()
+        requests, waiting, chars = self.waiting()
         limits = self._limits
         if requests < limits.waiting and (
             not requests
@@ -171,14 +180,17 @@ def create_app(load: Callable[[], ServableEmbedder], limits: Limits | None = Non
 
     app = FastAPI(title="loosh embedder", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.worker = worker
-    app.add_exception_handler(Refusal, _refused)
+
+    async def refused(_: Request, refusal: Exception) -> JSONResponse:
+        assert isinstance(refusal, Refusal)
+        reply = refusal.response()
+        if worker.ready:
+            reply.headers[DIGEST_HEADER] = worker.model().digest
+        return reply
+
+    app.add_exception_handler(Refusal, refused)
     _add_routes(app, worker, bounds)
     return app
-
-
-async def _refused(_: Request, refusal: Exception) -> JSONResponse:
-    assert isinstance(refusal, Refusal)
-    return refusal.response()
 
 
 def _add_routes(app: FastAPI, worker: Worker, limits: Limits) -> None:
