@@ -215,6 +215,7 @@ class _Embedder:
 
     def __init__(self, settings: Settings) -> None:
         url = settings.embedding_url or (str(settings.embedder_url) if settings.embedder_url else None)
+        self._shown = url
         self._url = url and api_root(url) + "/models"
         key = settings.embedding_api_key
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
@@ -235,7 +236,7 @@ class _Embedder:
             self._told = False
         elif time.monotonic() - self._ready_s > EMBEDDER_MAY_RESTART_S:
             if not self._told:
-                logger.warning("the embedder is not ready: %s %s", self._url, wrong)
+                logger.warning("the embedder is not ready: %s %s", self._shown, wrong)
             self._told = True
             return f"the embedder is not ready: it {wrong}"
         return None

@@ -63,6 +63,8 @@ def start() -> Iterator[Start]:
             process.stderr.close()
 
 
+# httpcore leaves a unix socket that it cannot connect to the garbage collector
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
 def test_a_unix_socket_is_its_owners_and_a_killed_servers_is_replaced(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "new" / "e.sock"
     first = start("--uds", path)

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 from loosh_pipeline.embedding import __main__ as program
 from loosh_pipeline.embedding.client import HttpEmbedder
 from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.embedding.onnx_model import OnnxEmbedder
 from loosh_pipeline.embedding.port import DIGEST_HEADER, Rows
 from loosh_pipeline.embedding.server import Limits, create_app
 from loosh_pipeline.embedding.torch_model import TorchEmbedder
@@ -289,6 +291,16 @@ def test_the_real_model_over_the_wire_gives_the_same_vectors(serve: Serve, model
         reply = client.embeddings.create(model=remote.model_id, input=TEXTS)
         assert np.array([item.embedding for item in reply.data]) == pytest.approx(model.embed(TEXTS), abs=1e-6)
         assert reply.usage.prompt_tokens == model.count_tokens(TEXTS)
+
+
+def test_requests_at_once_get_the_bits_of_each_alone(serve: Serve, onnx_model: OnnxEmbedder) -> None:
+    url = serve(create_app(lambda: onnx_model))
+    wait_until_healthy(url)
+    asked = [[f"{text} And so on, {i} times. " * (1 + i % 3) for text in TEXTS] for i in range(8)]
+    with HttpEmbedder(url) as remote, ThreadPoolExecutor(8) as clients:
+        found = list(clients.map(remote.embed, asked))
+    for texts, rows in zip(asked, found, strict=True):
+        assert (rows == onnx_model.embed(texts)).all()
 
 
 def test_the_process_ends_with_the_reason_when_its_model_is_unusable(
