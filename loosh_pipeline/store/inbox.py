@@ -369,10 +369,10 @@ def advance(
     return moved.rowcount == 1
 
 
-def advance_to_scored(connection: Connection, challenge_id: ChallengeId, now: datetime) -> bool:
+def advance_to_scored(connection: Connection, challenge_id: ChallengeId, now: datetime, **figures: Any) -> bool:
     """The scores lie in their table and the result in the outbox; the first time counts."""
     scored_at = func.coalesce(challenges.c.scored_at, literal(now, UtcDateTime))
-    return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None)
+    return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None, **figures)
 
 
 def advance_to_submitted(connection: Connection, challenge_id: ChallengeId, now: datetime, told_at: datetime) -> None:
