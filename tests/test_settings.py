@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from loosh_pipeline.settings import PORTS, UNSET, Settings, get_settings
+from loosh_pipeline.settings import PORTS, UNSET, Present, Settings, get_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,9 +60,13 @@ VALUES: dict[str, tuple[str, Any]] = {
     "dagster_port": ("3100", 3100),
     "code_server_port": ("4300", 4300),
     "embedder_port": ("8900", 8900),
-    "max_concurrent_runs": ("16", 16),
+    "max_concurrent_runs": ("12", 12),
+    "worker_max_runs": ("50", 50),
+    "celery_broker_url": ("redis://x:6379/0", "redis://x:6379/0"),
+    "celery_result_backend": ("redis://x:6379/1", "redis://x:6379/1"),
     "max_run_attempts": ("2", 2),
     "stalled_after_s": ("7.5", 7.5),
+    "present": ("later", Present.LATER),
     "netuid": ("0", 0),
     "subtensor_address": ("wss://x:443", "wss://x:443"),
     "subtensor_fallbacks": ("wss://y:443, ws://z", ("wss://y:443", "ws://z")),
