@@ -76,6 +76,7 @@ def measure(count: int, rounds: int, threads: int) -> dict[str, Any]:
     local: ServableEmbedder = load_model(BUILTIN, "auto", threads, settings.models_root)
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "loosh_pipeline.embedding", "--port", str(port), "--threads", str(threads)]
+    command += ["--nice", "0"]  # as this process
     environment = {**settings.environment(), "EMBEDDING_MODEL": BUILTIN}
     taken: dict[str, list[float]] = {}
     differ = 0

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         None, description="embedding server: http(s)://… or unix:///path/to/socket; unset: embed in the process"
     )
     embedder_threads: int = Field(2, ge=1)
-    embedder_nice: int = Field(0, ge=0, le=19, description="how much the embedder yields to other processes")
+    embedder_nice: int = Field(5, ge=0, le=19, description="how much the embedder yields to other processes")
 
     # who may push challenges, and how much
     intake_auth: AuthMode = Field("required", description="required, signature-optional (today's network) or open")

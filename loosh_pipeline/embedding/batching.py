@@ -273,7 +273,8 @@ class Batcher:
 
     def _deliver(self, text: _Text, row: Rows) -> None:
         self._remove(text)
-        for job, i in text.places:
+        places, text.places = text.places, []  # a job's vectors are freed with it, not when cycles are looked for
+        for job, i in places:
             job.rows[i] = row
             job.tokens += text.piece.tokens if text.piece else 0
             job.missing -= 1
