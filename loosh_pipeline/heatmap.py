@@ -125,7 +125,7 @@ def heatmap_chart(
 
 
 def specification(chart: Chart) -> dict[str, Any]:
-    """The chart in Vega-Lite's terms, with its data. Not checked against the schema, which takes longer than drawing."""
+    """The chart in Vega-Lite's terms, with its data. Checking it against the schema would take as long as drawing."""
     spec: dict[str, Any] = chart.to_dict(validate=False)
     return spec
 
