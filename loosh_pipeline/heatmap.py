@@ -130,7 +130,7 @@ def specification(chart: Chart) -> dict[str, Any]:
     return spec
 
 
-def render_png(spec: Mapping[str, Any]) -> bytes:
+def render_png(spec: dict[str, Any]) -> bytes:
     """A specification as a PNG, drawn offline."""
     scale = float(spec.get("usermeta", {}).get("png_scale", 1.2))
     return bytes(vl_convert.vegalite_to_png(spec, scale=scale))
