@@ -34,10 +34,10 @@ def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) 
 def draw(store: Store, partition: Partition) -> dict[str, dg.MetadataValue]:
     """Draw the picture of a scored round and keep it; returns what the asset's page shows."""
     # Imported here: drawing loads half a second of libraries that no other run and no server needs.
-    from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json
+    from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json, specification
 
     result = store.scores(partition, paying_profile(get_settings()))
-    chart = round_heatmap(partition.challenge, result, store.responses(partition))
+    chart = specification(round_heatmap(partition.challenge, result, store.responses(partition)))
     png = render_png(chart)
     path = store.save_picture(partition.row.id, "png", png)
     store.save_picture(partition.row.id, "json", spec_json(chart).encode())
