@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +16,8 @@ from resources.once import Once
 from resources.store import process_store, store_resource
 
 
-@pytest.fixture
-def made() -> Iterator[list[Settings]]:
-    yield []
-
-
-def test_it_is_made_once_whoever_asks_and_anew_for_other_settings(made: list[Settings]) -> None:
+def test_it_is_made_once_whoever_asks_and_anew_for_other_settings() -> None:
+    made: list[Settings] = []
     once = Once(lambda settings: (made.append(settings), object())[1])
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: once(Settings(netuid=1)), range(32)))) == 1
