@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from loosh_pipeline.orchestrator import DagsterApi, NoAnswer, NotReady, OrchestratorError
 from loosh_pipeline.store.inbox import FIRST_RETRY_S, LONGEST_RETRY_S, Inbox, pause_s
 from loosh_pipeline.store.runs import Claim, Runs
@@ -69,6 +71,9 @@ class Launcher:
             self._news.clear()
             try:
                 wait_s, woken = self._look()
+            except SQLAlchemyError as error:
+                logger.warning("the inbox cannot be used to launch runs: %s", error)
+                wait_s, woken = self._back_off(), False
             except Exception:  # the thread must outlive whatever the disk does; the sensor catches up
                 logger.exception("could not launch runs; the sensor will")
                 wait_s, woken = self._back_off(), False

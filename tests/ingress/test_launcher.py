@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from ingress import launcher as module
 from ingress.launcher import Launcher
@@ -246,6 +247,20 @@ def test_an_unexpected_error_costs_one_launch_not_the_thread(
     accept(inbox, "c-2")
     launcher.wake()
     eventually(lambda: launched(server) == [[C1], ["c-2"]])
+
+
+def test_an_inbox_that_cannot_be_written_is_tried_again(
+    inbox: Inbox, server: GraphQlServer, launcher: Launcher, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def full(*_: object) -> list[Claim]:
+        raise OperationalError("UPDATE", {}, Exception("disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "claim", full)
+        accept(inbox)
+        launcher.wake()
+        eventually(lambda: "cannot be used to launch runs" in caplog.text)
+    eventually(lambda: launched(server) == [[C1]])
 
 
 def test_a_dead_webserver_is_asked_more_and_more_rarely(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
