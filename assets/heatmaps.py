@@ -37,10 +37,10 @@ def draw(store: Store, partition: Partition) -> dict[str, dg.MetadataValue]:
     from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json, specification
 
     result = store.scores(partition, paying_profile(get_settings()))
-    chart = specification(round_heatmap(partition.challenge, result, store.responses(partition)))
-    png = render_png(chart)
+    spec = specification(round_heatmap(partition.challenge, result, store.responses(partition)))
+    png = render_png(spec)
     path = store.save_picture(partition.row.id, "png", png)
-    store.save_picture(partition.row.id, "json", spec_json(chart).encode())
+    store.save_picture(partition.row.id, "json", spec_json(spec).encode())
     upload = _upload(store, partition, png) if get_settings().heatmap_upload else "off: HEATMAP_UPLOAD is false"
     url = f"{get_settings().ingress_url}/heatmaps/{quote(partition.row.id, safe='')}"
     return {
