@@ -57,7 +57,7 @@ def challenge_sensor(
     queue = store.runs.queue(now, waited_s)
     claims = store.runs.claim(now, settings.max_concurrent_runs, BATCH, waited_s) if queue.due else []
     if not claims and queue.due:
-        return dg.SkipReason(f"{queue.in_flight} challenges are in flight; {queue.due} wait until there is room")
+        return dg.SkipReason(f"{queue.in_flight} challenges are in flight; others wait until there is room")
     if not claims:
         return dg.SkipReason("every accepted challenge is being evaluated or done")
     return dg.SensorResult(

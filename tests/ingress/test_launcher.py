@@ -174,7 +174,7 @@ def test_nothing_is_claimed_while_dagster_cannot_launch(
     server.answers["locationStatusesOrError"] = {"__typename": "WorkspaceLocationStatusEntries", "entries": []}
     accept(inbox)
     launcher.wake()
-    eventually(lambda: "Dagster is not ready to launch runs; 1 challenges wait" in caplog.text)
+    eventually(lambda: "Dagster is not ready to launch runs" in caplog.text)
     assert (inbox.get(C1).attempts, due(inbox)) == (0, [C1])
     server.answers["locationStatusesOrError"] = ready
     eventually(lambda: launched(server) == [[C1]])
@@ -198,7 +198,7 @@ def test_a_refused_launch_is_tried_later_and_the_attempt_is_used_up(
     server.answers["launchRun"] = {"__typename": "PythonError", "message": "no"}
     accept(inbox)
     launcher.wake()
-    eventually(lambda: Runs(inbox.engine).queue(datetime.now(UTC)).next_at is not None and launched(server))
+    eventually(lambda: Runs(inbox.engine).queue(datetime.now(UTC)).waits and launched(server))
     assert inbox.get(C1).attempts == 1, "its run may carry the number"
     assert due(inbox) == []
     later = datetime.now(UTC) + timedelta(seconds=FIRST_RETRY_S)
