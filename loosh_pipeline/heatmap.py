@@ -133,7 +133,7 @@ def specification(chart: Chart) -> dict[str, Any]:
 def render_png(spec: dict[str, Any]) -> bytes:
     """A specification as a PNG, drawn offline."""
     scale = float(spec.get("usermeta", {}).get("png_scale", 1.2))
-    return bytes(vl_convert.vegalite_to_png(dict(spec), scale=scale))
+    return bytes(vl_convert.vegalite_to_png(spec, scale=scale))
 
 
 def spec_json(spec: Mapping[str, Any]) -> str:

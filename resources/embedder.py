@@ -11,7 +11,6 @@ from loosh_pipeline.embedding.client import HttpEmbedder
 from loosh_pipeline.embedding.load import load_model
 from loosh_pipeline.embedding.port import Embedder, Rows
 from loosh_pipeline.settings import Settings, get_settings
-from resources.once import Once
 
 
 class InProcessEmbedder:
@@ -37,14 +36,11 @@ class InProcessEmbedder:
         return self._model.embed(texts)
 
 
-process_embedder = Once(InProcessEmbedder)
-
-
 @dg.resource(description="The server that EMBEDDING_MODEL or EMBEDDER_URL names, or the model in this process.")
 def embedder_resource(_context: dg.InitResourceContext) -> Iterator[Embedder]:
     settings = get_settings()
     if settings.embedding_url is None and settings.embedder_url is None:
-        yield process_embedder(settings)
+        yield InProcessEmbedder(settings)
         return
     with _served(settings) as embedder:
         yield embedder

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,17 +22,6 @@ REQUEST_CHARS = 200_000
 UNIT_TOLERANCE = 1e-3
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 RETRY_S = 0.25
-
-
-@cache
-def _root_certificates() -> ssl.SSLContext:
-    """Loaded once in a process: it takes as long as scoring a round."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def _trusted(url: str) -> ssl.SSLContext:
-    """Whom to trust with a URL; nobody, where no TLS is spoken."""
-    return _root_certificates() if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class HttpEmbedder:
@@ -52,7 +40,7 @@ class HttpEmbedder:
         self._model = model
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout_s = timeout_s
-        self._http = httpx.Client(timeout=timeout_s, headers=headers, trust_env=False, verify=_trusted(self._url))
+        self._http = httpx.Client(timeout=timeout_s, headers=headers, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
