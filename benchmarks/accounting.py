@@ -20,10 +20,10 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 FOLDER = "BENCHMARK_ACCOUNTING"
 KINDS = ("embedding", "scoring", "storage", "wire", "presentation")
@@ -152,24 +152,28 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
         for pattern, kind in TARGETS[module.__name__].items():
-            wrap(module, pattern, functools.partial(_counted, self._counters, KINDS.index(kind)))
+            for place, name, function in functions_of(module, pattern):
+                setattr(place, name, _counted(self._counters, KINDS.index(kind), function))
 
 
-def wrap(module: ModuleType, pattern: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> list[str]:
-    """Replace the functions of a module that a pattern of `TARGETS` names; returns which. Raises AttributeError."""
+def functions_of(module: ModuleType, pattern: str) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    """Where each function lies that a pattern of `TARGETS` names, its name there, and itself. Raises AttributeError."""
     owner, _, name = pattern.rpartition(".")
     place: Any = getattr(module, owner) if owner else module
-    names = [name] if name != EVERYTHING else [each for each in vars(place) if not each.startswith("_")]
-    found = []
-    for each in names:
-        held = inspect.getattr_static(place, each)
-        if not (inspect.isfunction(held) and held.__module__ == module.__name__) or inspect.isgeneratorfunction(held):
-            if name != EVERYTHING:
-                raise AttributeError(f"{module.__name__}.{pattern} is no plain function to wrap")
-            continue
-        setattr(place, each, wrapped(held))
-        found.append(each)
-    return found
+    if name != EVERYTHING:
+        if not _is_plain(held := inspect.getattr_static(place, name), module):
+            raise AttributeError(f"{module.__name__}.{pattern} is no plain function to wrap")
+        yield place, name, held
+        return
+    for each, held in list(vars(place).items()):
+        if not each.startswith("_") and _is_plain(held, module):
+            yield place, each, held
+
+
+def _is_plain(held: object, module: ModuleType) -> TypeGuard[Callable[..., Any]]:
+    """Whether it is a function of this module that has done its work when it returns."""
+    ours = inspect.isfunction(held) and held.__module__ == module.__name__
+    return ours and not inspect.isgeneratorfunction(held) and not inspect.iscoroutinefunction(held)
 
 
 def _counted(counters: Counters, kind: int, function: Callable[..., Any]) -> Callable[..., Any]:
