@@ -113,9 +113,10 @@ def ways_of(validator: Validator, posts: Sequence[Post]) -> list[Way]:
 
 
 def _posted(validator: Validator, count: int, every_s: float) -> list[Post]:
-    """Post that many and wait until all are delivered."""
+    """Post that many, wait until all are delivered, and until nothing is left to do."""
     posts = asyncio.run(paced(validator, count, every_s))
     validator.all_submitted(DONE_WITHIN_S)
+    validator.at_rest()
     return posts
 
 

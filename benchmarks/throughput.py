@@ -20,9 +20,9 @@ in the middle: from the moment a tenth of them is delivered until nine tenths ar
     lost                 challenges that were accepted and whose batch the Challenge API never had
     scored_twice         challenges with more than one score row a hotkey and scorer version, or told more than once
     attempts_beyond_one  runs that had to be repeated
-    paced                without `--quick`: challenges posted evenly at the target rate, or `--paced`, for three
-                         minutes after that; `stable` when no more of them waited in the last quarter, on average,
-                         than in the second, but for two. `backlog_stable` says the same
+    backlog_stable       without `--quick`: challenges posted evenly at the target rate, or `--paced`, for three minutes
+                         after that do not pile up: no more of them are accepted and not delivered in the last quarter
+                         of that time, on average, than in the second, but for two; `paced` has these averages
 
 How much processor time runs spend on what is counted by `benchmarks.accounting`, without a line for it in the product.
 The benchmark and the devnet take time of the same machine: `devnet_cpu_s` and `benchmark_cpu_s`, a challenge.
@@ -48,7 +48,6 @@ from benchmarks import accounting
 from benchmarks.figures import show
 from benchmarks.usage import Peak, cpu_by_service, service_of
 from benchmarks.validator import NotMeasured, Post, Validator, answers_of, running_validator, say
-from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.processes import processes_of
 from loosh_pipeline.store.score_tables import SCORES
@@ -159,13 +158,12 @@ def repeated_scores(scores: pl.DataFrame) -> set[str]:
     return set(rows["challenge_id"])
 
 
-def is_stable(backlogs: Sequence[int]) -> bool:
-    """Whether no more waited in the last quarter of a paced run than in its second, but for `ALLOWED`."""
+def quarters(backlogs: Sequence[int]) -> tuple[float, float]:
+    """How many waited on average in the second and in the last quarter of a paced run. Raises NotMeasured."""
     quarter = len(backlogs) // 4
     if quarter == 0:
         raise NotMeasured(f"{len(backlogs)} looks at a backlog do not tell whether it grows")
-    second, fourth = backlogs[quarter : 2 * quarter], backlogs[-quarter:]
-    return statistics.mean(fourth) <= statistics.mean(second) + ALLOWED
+    return statistics.mean(backlogs[quarter : 2 * quarter]), statistics.mean(backlogs[-quarter:])
 
 
 async def _post_all(validator: Validator, count: int) -> list[Post]:
@@ -213,16 +211,14 @@ async def _paced(validator: Validator, rate_per_h: float, for_s: float) -> list[
 
 
 def _paced_figures(validator: Validator, rate_per_h: float) -> dict[str, Any]:
+    validator.at_rest()
     say(f"posting {rate_per_h:g} an hour for {PACED_S:g} s")
     backlogs = asyncio.run(_paced(validator, rate_per_h, PACED_S))
     validator.all_submitted(STANDSTILL_S + len(validator.posts))
-    quarter = len(backlogs) // 4
-    return {
-        "per_hour": rate_per_h,
-        "backlog_second_quarter": round(statistics.mean(backlogs[quarter : 2 * quarter]), 1),
-        "backlog_last_quarter": round(statistics.mean(backlogs[-quarter:]), 1),
-        "stable": is_stable(backlogs),
-    }
+    second, last = quarters(backlogs)
+    stable = last <= second + ALLOWED
+    paced = {"per_hour": rate_per_h, "second_quarter": round(second, 1), "last_quarter": round(last, 1)}
+    return {"backlog_stable": stable, "paced": paced}
 
 
 def _twice(validator: Validator) -> int:
@@ -240,49 +236,69 @@ def measure(miners: int, challenges: int, warm_up: int, paced_per_h: float | Non
         say(f"warming up: {warm_up} challenges")
         asyncio.run(_post_all(validator, warm_up))
         validator.all_submitted(STANDSTILL_S + 10.0 * warm_up)
+        validator.at_rest()
         watch = Watch(validator, already=warm_up)
         watch.look()
         posts = asyncio.run(_post_all(validator, challenges))
         say(f"{challenges} challenges are accepted")
         _drain(watch, challenges)
-        delivered = validator.delivered()
+        found = _rates(validator, posts)
         first, last = middle_of(watch.samples, challenges)
-        cpu = split_cpu(first, last)
-        count = last.delivered - first.delivered
-        times = [delivered[post.id] for post in posts if post.id in delivered]
-        paced = {} if paced_per_h is None else {"paced": _paced_figures(validator, paced_per_h)}
-        answers = answers_of(validator.responses(posts))
+        paced = {} if paced_per_h is None else _paced_figures(validator, paced_per_h)
+        about = {"quick": quick, "miners": miners, "n": challenges, "warm_up": warm_up, "answer_after_s": DELAY_S}
         return {
-            "challenges_per_hour": round(per_hour(times)),
-            "cpu_s": cpu,
-            "orchestration_share": round(cpu["orchestration"] / sum(cpu.values()), 3),
-            "peak_rss_mb": round(watch.peak.rss_mb),
-            "peak_pss_mb": round(watch.peak.pss_mb),
-            "lost": len({post.id for post in validator.posts} - set(validator.delivered())),
-            "scored_twice": _twice(validator),
-            "attempts_beyond_one": _repeated(validator, [post.id for post in validator.posts]),
-            "whole_per_hour": round(3600.0 * len(times) / (max(times) - min(post.posted_s for post in posts))),
+            **found,
+            **_costs(watch, first, last),
+            **_outcome(validator),
             **paced,
-            **({"backlog_stable": paced["paced"]["stable"]} if paced else {}),
-            "quick": quick,
-            "miners": miners,
-            "n": challenges,
-            "warm_up": warm_up,
-            "answer_after_s": DELAY_S,
-            **answers,
+            **about,
+            **_around(first, last),
+        } | {
             "refused": sum(post.turned_away for post in validator.posts),
-            "cpu_by_process_s": by_service(first, last),
-            "processes": watch.peak.processes,
-            "devnet_cpu_s": round((last.devnet_s - first.devnet_s) / count, 4),
-            "benchmark_cpu_s": round((last.own_s - first.own_s) / count, 4),
-            "measured_s": round(last.at_s - first.at_s, 1),
-            "cores": os.cpu_count(),
+            **answers_of(validator.responses(posts)),
             **validator.load.figures(),
         }
 
 
-def _repeated(validator: Validator, ids: Sequence[ChallengeId]) -> int:
-    return sum(validator.inbox.get(each).attempts - 1 for each in ids)
+def _rates(validator: Validator, posts: Sequence[Post]) -> dict[str, Any]:
+    delivered = validator.delivered()
+    times = [delivered[post.id] for post in posts if post.id in delivered]
+    whole_s = max(times) - min(post.posted_s for post in posts)
+    return {"challenges_per_hour": round(per_hour(times)), "whole_per_hour": round(3600.0 * len(times) / whole_s)}
+
+
+def _costs(watch: Watch, first: Sample, last: Sample) -> dict[str, Any]:
+    """What a challenge costs the validator."""
+    cpu = split_cpu(first, last)
+    return {
+        "cpu_s": cpu,
+        "orchestration_share": round(cpu["orchestration"] / sum(cpu.values()), 3),
+        "cpu_by_process_s": by_service(first, last),
+        "peak_rss_mb": round(watch.peak.rss_mb),
+        "peak_pss_mb": round(watch.peak.pss_mb),
+        "processes": watch.peak.processes,
+    }
+
+
+def _outcome(validator: Validator) -> dict[str, int]:
+    """What went wrong."""
+    ids = [post.id for post in validator.posts]
+    return {
+        "lost": len(set(ids) - set(validator.delivered())),
+        "scored_twice": _twice(validator),
+        "attempts_beyond_one": sum(validator.inbox.get(each).attempts - 1 for each in ids),
+    }
+
+
+def _around(first: Sample, last: Sample) -> dict[str, Any]:
+    """What else took processor time of the machine, a challenge, and how long was measured."""
+    count = last.delivered - first.delivered
+    return {
+        "devnet_cpu_s": round((last.devnet_s - first.devnet_s) / count, 4),
+        "benchmark_cpu_s": round((last.own_s - first.own_s) / count, 4),
+        "measured_s": round(last.at_s - first.at_s, 1),
+        "cores": os.cpu_count(),
+    }
 
 
 def target_per_h(miners: int) -> float:

@@ -41,6 +41,10 @@ from loosh_pipeline.supervisor import Supervisor, supervised
 READY_WITHIN_S = 180.0
 BLOCK_TIME_S = 12.0
 LOOK_EVERY_S = 0.25
+REST_S = 2.0
+IDLE_CORES = 0.4
+"""What Dagster's daemon, web server and code server take when there is nothing to do is half of that."""
+AT_REST_WITHIN_S = 180.0
 RECENT = 20
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
@@ -133,6 +137,21 @@ class Validator:
     def all_submitted(self, within_s: float) -> None:
         """Wait until everything that was accepted is delivered."""
         self.until(f"{len(self.posts)} results told", lambda: self.submitted() >= len(self.posts), within_s)
+
+    def at_rest(self) -> None:
+        """Wait until the validator does no more than it always does: pictures and narratives follow a delivery."""
+        before_s, before_cpu_s = time.monotonic(), self.cpu_s()
+
+        def is_idle() -> bool:
+            nonlocal before_s, before_cpu_s
+            if time.monotonic() - before_s < REST_S:
+                return False
+            now_s, now_cpu_s = time.monotonic(), self.cpu_s()
+            share = (now_cpu_s - before_cpu_s) / (now_s - before_s)
+            before_s, before_cpu_s = now_s, now_cpu_s
+            return share < IDLE_CORES
+
+        self.until("a validator at rest", is_idle, AT_REST_WITHIN_S)
 
     def delivered(self) -> dict[str, float]:
         """When the Challenge API had taken the batch of each challenge."""
