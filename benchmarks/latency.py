@@ -157,6 +157,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             "bursts": plan.bursts,
             "warm_up": plan.warm_up,
             "answer_after_s": DELAY_S,
+            "max_concurrent_runs": validator.settings.max_concurrent_runs,
             **answers,
             "lost": lost,
             "refused": sum(post.turned_away for post in validator.posts),

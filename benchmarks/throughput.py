@@ -245,15 +245,14 @@ def measure(miners: int, challenges: int, warm_up: int, paced_per_h: float | Non
         found = _rates(validator, posts)
         first, last = middle_of(watch.samples, challenges)
         paced = {} if paced_per_h is None else _paced_figures(validator, paced_per_h)
-        about = {"quick": quick, "miners": miners, "n": challenges, "warm_up": warm_up, "answer_after_s": DELAY_S}
-        return {
-            **found,
-            **_costs(watch, first, last),
-            **_outcome(validator),
-            **paced,
-            **about,
-            **_around(first, last),
-        } | {
+        found |= _costs(watch, first, last) | _outcome(validator) | paced | _around(first, last)
+        return found | {
+            "quick": quick,
+            "miners": miners,
+            "n": challenges,
+            "warm_up": warm_up,
+            "answer_after_s": DELAY_S,
+            "max_concurrent_runs": validator.settings.max_concurrent_runs,
             "refused": sum(post.turned_away for post in validator.posts),
             **answers_of(validator.responses(posts)),
             **validator.load.figures(),
