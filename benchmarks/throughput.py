@@ -325,6 +325,9 @@ def main() -> int:
     except LooshError as error:
         say(f"not measured: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
     show(figures, chosen.json)
     complete = figures["lost"] == figures["scored_twice"] == 0 and figures["answered"] == figures["asked"]
     return 0 if complete else 1

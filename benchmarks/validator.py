@@ -43,7 +43,7 @@ BLOCK_TIME_S = 12.0
 LOOK_EVERY_S = 0.25
 REST_S = 2.0
 IDLE_CORES = 0.4
-"""What Dagster's daemon, web server and code server take when there is nothing to do is half of that."""
+"""More than Dagster's daemon, web server and code server take when there is nothing to do."""
 AT_REST_WITHIN_S = 180.0
 RECENT = 20
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
