@@ -228,8 +228,6 @@ def running_validator(miners: int, delay_s: float) -> Iterator[Validator]:
 
 
 def _await_ready(validator: Validator) -> None:
-    settings, tables = validator.settings, Tables(validator.settings.tables_root)
-    with closing(DagsterApi.at(f"http://127.0.0.1:{settings.dagster_port}")) as dagster:
-        for what, is_ready in readiness(settings, dagster).items():
+    with closing(DagsterApi.at(f"http://127.0.0.1:{validator.settings.dagster_port}")) as dagster:
+        for what, is_ready in readiness(validator.settings, dagster).items():
             validator.until(what, is_ready, READY_WITHIN_S)
-    validator.until("a look for the miners", lambda: bool(tables.days("miner_availability")), READY_WITHIN_S)
