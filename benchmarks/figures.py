@@ -19,9 +19,15 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(math.ceil(share * len(values)), 1) - 1]
 
 
-def median_of_runs(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median of each figure over runs that all have the same figures."""
-    return {name: round(statistics.median(run[name] for run in runs), 3) for name in runs[0]}
+def median_of_runs(runs: Sequence[Mapping[str, Any]], digits: int = 3) -> dict[str, Any]:
+    """The median of each figure over runs that all have the same figures, also of those in a group."""
+    return {name: _median([run.get(name, 0.0) for run in runs], digits) for name in runs[0]}
+
+
+def _median(values: Sequence[Any], digits: int) -> Any:
+    if isinstance(values[0], Mapping):
+        return median_of_runs(values, digits)
+    return round(statistics.median(values), digits)
 
 
 class Load:

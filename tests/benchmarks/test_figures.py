@@ -26,6 +26,8 @@ def test_nothing_has_no_percentile() -> None:
 def test_each_figure_is_the_median_of_the_runs() -> None:
     runs = [{"a": 1.0, "b": 9.0}, {"a": 3.0, "b": 7.0}, {"a": 2.00049, "b": 8.0}]
     assert median_of_runs(runs) == {"a": 2.0, "b": 8.0}
+    grouped = [{"cpu_s": {"x": 1.0, "y": 4.0}}, {"cpu_s": {"x": 3.0}}, {"cpu_s": {"x": 2.00049, "y": 2.0}}]
+    assert median_of_runs(grouped, digits=4) == {"cpu_s": {"x": 2.0005, "y": 2.0}}
 
 
 def test_the_load_before_and_during(monkeypatch: pytest.MonkeyPatch) -> None:
