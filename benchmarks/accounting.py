@@ -36,6 +36,8 @@ TARGETS: Mapping[str, Mapping[str, str]] = {
     "loosh_pipeline.store.database": {"open_database": "storage"},
     "loosh_pipeline.store.inbox": {"Inbox.*": "storage"},
     "loosh_pipeline.store.outbox": {"Outbox.*": "storage"},
+    "loosh_pipeline.store.presenting": {"Presenting.*": "storage"},
+    "loosh_pipeline.store.runs": {"Runs.*": "storage"},
     "loosh_pipeline.store.sessions": {"MinerSessions.*": "storage"},
     "loosh_pipeline.store.tables": {"Tables.*": "storage"},
     "loosh_pipeline.store.score_tables": {"ScoreTables.*": "storage"},
@@ -43,7 +45,7 @@ TARGETS: Mapping[str, Mapping[str, str]] = {
     "loosh_pipeline.store.score_frames": {EVERYTHING: "storage"},
     "loosh_pipeline.store.asking_frames": {EVERYTHING: "storage"},
     "loosh_pipeline.delivery": {"deliver_due": "wire", "evaluation_of": "wire", "result_of": "wire"},
-    "loosh_pipeline.heatmap": {"round_heatmap": "presentation", "render_png": "presentation"},
+    "loosh_pipeline.heatmap": {EVERYTHING: "presentation"},
     "loosh_pipeline.narrative": {EVERYTHING: "presentation"},
     "resources.miners": {"WireMiners.ask": "wire"},
 }

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.figures import median_of_runs, percentile, show
-from benchmarks.validator import Post, Validator, answers_of, running_validator, say
+from benchmarks.validator import Post, Validator, answers_of, running_validator, say, settings_of
 from loosh_pipeline.errors import LooshError
 
 DELAY_S = 0.2
@@ -157,7 +157,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             "bursts": plan.bursts,
             "warm_up": plan.warm_up,
             "answer_after_s": DELAY_S,
-            "max_concurrent_runs": validator.settings.max_concurrent_runs,
+            **settings_of(validator.settings),
             **answers,
             "lost": lost,
             "refused": sum(post.turned_away for post in validator.posts),

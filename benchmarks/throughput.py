@@ -48,7 +48,7 @@ import polars as pl
 from benchmarks import accounting
 from benchmarks.figures import median_of_runs, show
 from benchmarks.usage import Peak, cpu_by_service, service_of
-from benchmarks.validator import NotMeasured, Post, Validator, answers_of, running_validator, say
+from benchmarks.validator import NotMeasured, Post, Validator, answers_of, running_validator, say, settings_of
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.processes import processes_of
 from loosh_pipeline.store.score_tables import SCORES
@@ -260,7 +260,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             "runs": plan.runs,
             "warm_up": plan.warm_up,
             "answer_after_s": DELAY_S,
-            "max_concurrent_runs": validator.settings.max_concurrent_runs,
+            **settings_of(validator.settings),
             "cores": os.cpu_count(),
             **answers_of(validator.responses(validator.posts)),
             **validator.load.figures(),

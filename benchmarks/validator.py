@@ -200,6 +200,12 @@ def answers_of(responses: pl.DataFrame) -> dict[str, float | int]:
     }
 
 
+def settings_of(settings: Settings) -> dict[str, Any]:
+    """Those that the figures hang on, and that an environment may have changed."""
+    names = ("max_concurrent_runs", "present", "embedder_backend", "embedder_threads", "scoring_profiles")
+    return {name: getattr(settings, name) for name in names}
+
+
 def _said(url: str) -> Any:
     return httpx.get(url, timeout=60.0, trust_env=False).raise_for_status().json()
 
