@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     embedder_port: Port = 8801
 
     # running evaluations
-    max_concurrent_runs: int = Field(16, ge=1, le=512, description="challenges evaluated at once")
+    max_concurrent_runs: int = Field(20, ge=1, le=512, description="challenges evaluated at once")
     worker_max_runs: int = Field(500, ge=1, description="runs after which a worker process is replaced")
     celery_broker_url: SecretStr = Field(
         SecretStr(FILES_BROKER), description="Redis or RabbitMQ that hands out runs; unset: files in LOOSH_HOME"
