@@ -6,7 +6,6 @@ import dagster as dg
 
 import assets
 import sensors.present_challenges as presenting
-from loosh_pipeline.settings import get_settings
 from resources.chain import chain_resource, signer_resource
 from resources.challenge_api import challenge_api_resource
 from resources.duckdb import tables_duckdb
@@ -32,8 +31,6 @@ defs = dg.Definitions(
     schedules=[weights_schedule, receipts_schedule, context_schedule, availability_schedule, network_view_schedule],
     # One process a run: a run mostly waits for miners, and a process a step would cost seconds each.
     executor=dg.in_process_executor,
-    # What Dagster notes of every run lies in its event log; the process's own log is for what assets say.
-    loggers={"console": dg.colored_console_logger.configured({"log_level": get_settings().log_level})},
     resources={
         "store": store_resource,
         "chain": chain_resource,

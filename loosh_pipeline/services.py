@@ -150,6 +150,8 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
             "max_resume_run_attempts": 0,
         },
         "run_retries": {"enabled": False},
+        # Dagster's own events lie in its event log; the worker's log is for what assets say.
+        "python_logs": {"python_log_level": settings.log_level},
         "retention": {
             "sensor": {"purge_after_days": {"skipped": 1, "failure": 30, "success": 7}},
             "schedule": {"purge_after_days": {"skipped": 7, "failure": 30, "success": 30}},

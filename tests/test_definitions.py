@@ -190,7 +190,7 @@ def test_nothing_that_ships_or_is_written_sends_telemetry(written: dict[str, Any
 def test_dagster_dev_and_loosh_up_agree(written: dict[str, Any]) -> None:
     development, service = shipped("dagster.yaml"), written["dagster.yaml"]
     # One starts a process a run, the other has warm workers, with what belongs to them.
-    assert set(service) - set(development) == {"storage", "compute_logs"}
+    assert set(service) - set(development) == {"storage", "compute_logs", "python_logs"}
     alike = ("telemetry", "nux", "run_retries", "retention")
     assert {name: development[name] for name in alike} == {name: service[name] for name in alike}
     # How long a run may take follows from CHALLENGE_TIMEOUT_S; the shipped file is for its default or more.
