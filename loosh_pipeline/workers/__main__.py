@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import sys
 
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
@@ -27,7 +29,14 @@ def main() -> None:
     settings = get_settings()
     preload()
     tidy(settings)
-    worker_app(settings).worker_main(arguments(settings))
+    status = 0
+    try:
+        worker_app(settings).worker_main(arguments(settings))
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # on a usual end, libraries would list in the log whatever they still hold
 
 
 def preload() -> None:
