@@ -18,6 +18,7 @@ SCORE_JOB = "score_challenge"
 WEIGHTS_JOB = "set_weights"
 PARTITION_TAG = "dagster/partition"
 ATTEMPT_TAG = "loosh/attempt"
+BACKFILL_TAG = "dagster/backfill"
 SINGLE_WRITER_TAG = "loosh/single-writer"
 """Runs that carry it run one at a time: two must never submit weights side by side."""
 

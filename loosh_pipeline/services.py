@@ -12,16 +12,23 @@ import yaml
 
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.lock import SUPERVISED
-from loosh_pipeline.orchestrator import CODE_LOCATION, SINGLE_WRITER_TAG
+from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import Service
+from loosh_pipeline.workers.config import UPKEEP_SLOTS, configuration
 
 LOOPBACK = "127.0.0.1"
 PYTHON = sys.executable
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")}
+"""Many worker processes share few cores; threads of their own would only get in each other's way."""
+MONITORED_EVERY_S = 3
+START_WITHIN_S = 60
+"""No more runs are launched than workers are free for, so one that has not started by then never will."""
+BACKFILLS_AT_ONCE = 4
 
 
 def services(settings: Settings) -> list[Service]:
-    """Embedder, code server, webserver, daemon and ingress, in the order in which they are started.
+    """Embedder, code server, worker, webserver, daemon and ingress, in the order in which they are started.
 
     Writes the Dagster instance of this validator (`LOOSH_HOME/dagster_home`).
     """
@@ -41,6 +48,7 @@ def services(settings: Settings) -> list[Service]:
             settings.code_server_port,
         ),
         Service("embedder", [PYTHON, "-m", "loosh_pipeline.embedding", *embedder], env, settings.embedder_port),
+        Service("worker", [PYTHON, "-m", "loosh_pipeline.workers"], {**env, **ONE_THREAD}, stops_its_own=True),
         Service(
             "dagster-webserver",
             [PYTHON, "-m", "dagster_webserver", *web],
@@ -101,22 +109,30 @@ def _instance(settings: Settings) -> dict[str, Any]:
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
         "run_coordinator": {
-            "module": "dagster",
-            "class": "QueuedRunCoordinator",
+            "module": "loosh_pipeline.workers.coordinator",
+            "class": "InboxFirstCoordinator",
             "config": {"dequeue_interval_seconds": 1},
         },
-        "run_launcher": {"module": "loosh_pipeline.run_launcher", "class": "LocalRunLauncher"},
+        "run_launcher": {
+            "module": "loosh_pipeline.workers.launcher",
+            "class": "WorkerRunLauncher",
+            "config": _launcher(settings),
+        },
         "concurrency": {
             "runs": {
-                "max_concurrent_runs": settings.max_concurrent_runs,
-                "tag_concurrency_limits": [{"key": SINGLE_WRITER_TAG, "limit": 1}],
+                "max_concurrent_runs": settings.max_concurrent_runs + UPKEEP_SLOTS,
+                "tag_concurrency_limits": [
+                    {"key": SINGLE_WRITER_TAG, "limit": 1},
+                    {"key": BACKFILL_TAG, "limit": BACKFILLS_AT_ONCE},
+                ],
             }
         },
         "run_monitoring": {
             "enabled": True,
-            "start_timeout_seconds": 120,
+            "start_timeout_seconds": START_WITHIN_S,
             "max_runtime_seconds": int(4 * settings.challenge_timeout_s + 300),
-            "poll_interval_seconds": 5,
+            "poll_interval_seconds": MONITORED_EVERY_S,
+            "max_resume_run_attempts": 0,
         },
         "run_retries": {"enabled": False},
         "retention": {
@@ -124,6 +140,12 @@ def _instance(settings: Settings) -> dict[str, Any]:
             "schedule": {"purge_after_days": {"skipped": 7, "failure": 30, "success": 30}},
         },
     }
+
+
+def _launcher(settings: Settings) -> dict[str, Any]:
+    """Passwords stay in the environment, where the processes find them."""
+    urls = {"broker": {"env": "CELERY_BROKER_URL"}, "backend": {"env": "CELERY_RESULT_BACKEND"}}
+    return {**urls, "config_source": configuration(settings)}
 
 
 def _workspace(settings: Settings) -> dict[str, Any]:

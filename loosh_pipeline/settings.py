@@ -33,6 +33,10 @@ OLDEST_VERSION = (1, 2, 8)
 """The network sends no challenges to a validator that reports an older one."""
 VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+.][0-9A-Za-z.+-]{1,32})?")
 
+FILES_BROKER = "loosh-files://"
+NO_RESULTS = "disabled://"
+"""Values that Celery reads from the environment by itself, so they are never unset."""
+
 AuthMode = Literal["required", "signature-optional", "open"]
 
 
@@ -105,7 +109,14 @@ class Settings(BaseSettings):
     embedder_port: Port = 8801
 
     # running evaluations
-    max_concurrent_runs: int = Field(6, ge=1, description="challenges evaluated at once")
+    max_concurrent_runs: int = Field(16, ge=1, le=512, description="challenges evaluated at once")
+    worker_max_runs: int = Field(500, ge=1, description="runs after which a worker process is replaced")
+    celery_broker_url: SecretStr = Field(
+        SecretStr(FILES_BROKER), description="Redis or RabbitMQ that hands out runs; unset: files in LOOSH_HOME"
+    )
+    celery_result_backend: SecretStr = Field(
+        SecretStr(NO_RESULTS), description="where workers on other machines tell how runs are; unset: nowhere"
+    )
     max_run_attempts: int = Field(150, ge=1, description="runs a challenge gets before it is parked; about a day")
     stalled_after_s: float = Field(30.0, gt=0, description="when a challenge that does not move is looked at")
 

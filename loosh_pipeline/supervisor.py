@@ -55,6 +55,8 @@ class Service:
     cwd: Path | None = None
     after: Sequence[str] = ()
     """Services that must be ready before this one is started."""
+    stops_its_own: bool = False
+    """Whether it stops its own children when it is told to: they may have something to finish."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class Supervisor:
         """Stop in reverse order; what does not end in time is killed."""
         self._stopping.set()
         for child in reversed(self._children.values()):
-            _signal_group(child.process, signal.SIGTERM)
+            _ask_to_stop(child)
         deadline_s = time.monotonic() + STOP_WITHIN_S
         for child in reversed(self._children.values()):
             try:
@@ -232,6 +234,13 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
         os.killpg(process.pid, number)
     except ProcessLookupError:
         return
+
+
+def _ask_to_stop(child: _Child) -> None:
+    if not child.service.stops_its_own:
+        _signal_group(child.process, signal.SIGTERM)
+    elif child.process.poll() is None:
+        child.process.terminate()
 
 
 def _in_child(supervisor_pid: int) -> None:
