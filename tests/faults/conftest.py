@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from loosh_pipeline.devnet.subnet import DevnetInfo
 from loosh_pipeline.local import devnet_process
 from loosh_pipeline.settings import Settings
 from tests.e2e.processes import processes_of
+from tests.faults.filesystems import BreakableDisk, CannotMount, breakable_disk, small_disk
 from tests.faults.installation import Installation, installed
 from tests.faults.lines import VERDICT, fault_of
 from tests.faults.trial import Trial, Verdict
 
 MINERS = 5
+TABLES_MIB = 64
 
 Judge = Callable[[Verdict], None]
 Install = Callable[..., AbstractContextManager[Installation]]
@@ -57,10 +60,44 @@ def install(devnet: DevnetInfo) -> Install:
     return install
 
 
+@dataclass(frozen=True)
+class Disks:
+    """Where the validator of most faults keeps its data; why it cannot be a disk of its own, where it cannot."""
+
+    home: BreakableDisk | None
+    why_not_breakable: str | None
+    why_not_small: str | None
+
+    def needs(self, why_not: str | None) -> None:
+        if why_not is not None:
+            pytest.skip(why_not)
+
+
 @pytest.fixture(scope="package")
-def validator(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("validator")
+
+
+@pytest.fixture(scope="package")
+def disks(home: Path) -> Iterator[Disks]:
+    """The data directory on a disk that can break, its tables on one that can be filled, where that is possible."""
+    with ExitStack() as mounts:
+        disk, breakable, small = None, None, None
+        try:
+            disk = mounts.enter_context(breakable_disk(home.with_name("image"), home))
+        except CannotMount as error:
+            breakable = str(error)
+        try:
+            mounts.enter_context(small_disk(home.with_name("tables"), TABLES_MIB))
+        except CannotMount as error:
+            small = str(error)
+        yield Disks(disk, breakable, small)
+
+
+@pytest.fixture(scope="package")
+def validator(install: Install, home: Path, disks: Disks) -> Iterator[Installation]:
     """The validator for faults after which it goes on."""
-    with install(tmp_path_factory.mktemp("validator")) as validator:
+    with install(home, tables_dir=str(home.with_name("tables"))) as validator:
         yield validator
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,9 +85,16 @@ class Installation:
 
 
 def up_service(settings: Settings, env: Mapping[str, str]) -> Service:
-    """`loosh up` with these settings, in a working directory without anybody's `.env`."""
+    """`loosh up` with these settings, in a directory without anybody's `.env`."""
     told = {**settings.environment(), "LOOSH_HOME": str(settings.home), "PYTHONUNBUFFERED": "1", **env}
-    return Service(UP, [sys.executable, "-m", "loosh_pipeline.cli", "up"], told, cwd=settings.home)
+    return Service(UP, [sys.executable, "-m", "loosh_pipeline.cli", "up"], told, cwd=Path("/"))
+
+
+def loosh_up(validator: Installation) -> subprocess.CompletedProcess[str]:
+    """`loosh up` once more in the same data directory, until it ends by itself."""
+    service = up_service(validator.settings, {})
+    env = {**os.environ, **service.env}
+    return subprocess.run(service.command, env=env, cwd="/", capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
@@ -96,7 +105,7 @@ def installed(
     beside: Sequence[Service] = (),
     **changes: Any,
 ) -> Iterator[Installation]:
-    """`loosh up` in `home`, ready for challenges; stopped at the end. `beside`: services that it needs, such as Redis."""
+    """`loosh up` in `home`, ready for challenges; stopped at the end. `beside`: services that it needs."""
     settings = local_settings(devnet, home, **{**SETTINGS, **changes})
     said: list[str] = []
     wanted = [*beside, up_service(settings, env or {})]

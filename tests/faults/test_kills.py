@@ -21,9 +21,9 @@ def test_killed_at_idle(
 ) -> None:
     trial = trial_of(validator)
     pid = validator.until(f"the {victim}", lambda: _pid(validator, victim))
-    with trial.striking():
-        kill(pid)
-        trial.push()
+    trial.strike()
+    kill(pid)
+    trial.push()
     judge(trial.verdict())
     assert validator.until(f"another {victim}", lambda: _pid(validator, victim)) != pid
 
@@ -38,9 +38,9 @@ def test_killed_in_mid_challenge(
         pid = validator.until("a run that waits for a miner", lambda: child_that_asks(validator))
     else:
         pid = validator.until(f"the {victim}", lambda: _pid(validator, victim))
-    with trial.striking():
-        kill(pid)
-        trial.push()
+    trial.strike()
+    kill(pid)
+    trial.push()
     assert trial.in_flight >= 2
     judge(trial.verdict())
     assert validator.until(f"another {victim}", lambda: _pid(validator, victim)) != pid

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -64,24 +63,38 @@ class Trial:
     pushed: list[str] = field(default_factory=list)
     """Challenges of this trial that were accepted."""
 
-    def push(self, within_s: float = RECOVERED_WITHIN_S) -> str:
-        """Push a challenge as the network does: again, until it is accepted. Returns its id."""
-        challenge_id = f"fault-{next(_numbers)}-{os.urandom(3).hex()}"
-        deadline_s = time.monotonic() + within_s
+    def push(self, each_time: Callable[[], object] = lambda: None) -> None:
+        """Push a challenge as the network does: again, until it is accepted. `each_time` is called in between."""
+        challenge_id = self._new_id()
+        deadline_s = time.monotonic() + RECOVERED_WITHIN_S
         said = ""
         while time.monotonic() < deadline_s:
-            status, said = self.post(challenge_id)
+            status, said = self._post(challenge_id)
             # 409: an answer was lost on its way, the challenge was not.
             if status in (httpx.codes.CREATED, httpx.codes.CONFLICT):
-                self.pushed.append(challenge_id)
-                self.validator.accepted.append(challenge_id)
-                return challenge_id
-            assert status in (0, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.INTERNAL_SERVER_ERROR), said
+                self._note(challenge_id)
+                return
+            assert status in (0, httpx.codes.SERVICE_UNAVAILABLE), f"{status} {said}\n{self.validator.report()}"
+            each_time()
             time.sleep(0.2)
-        raise AssertionError(f"no challenge was accepted within {within_s:g} s: {said}\n{self.validator.report()}")
+        raise AssertionError(f"nothing was accepted for {RECOVERED_WITHIN_S:g} s: {said}\n{self.validator.report()}")
 
-    def post(self, challenge_id: str) -> tuple[int, str]:
-        """One attempt: status and body; status 0 when nobody answered."""
+    def try_once(self) -> tuple[int, str]:
+        """One attempt to push a new challenge: status and body; status 0 when nobody answered."""
+        challenge_id = self._new_id()
+        status, said = self._post(challenge_id)
+        if status == httpx.codes.CREATED:
+            self._note(challenge_id)
+        return status, said
+
+    def _new_id(self) -> str:
+        return f"{self.fault[:40]}-{next(_numbers)}-{os.urandom(3).hex()}"
+
+    def _note(self, challenge_id: str) -> None:
+        self.pushed.append(challenge_id)
+        self.validator.accepted.append(challenge_id)
+
+    def _post(self, challenge_id: str) -> tuple[int, str]:
         prompts = self.validator.devnet.prompts
         body = {**PROMPT_PARAMETERS, "id": challenge_id, "prompt": prompts[len(self.pushed) % len(prompts)]}
         try:
@@ -111,12 +124,10 @@ class Trial:
         asking = sum(rank == STATE_ORDER[ChallengeState.DISPATCHED] for rank in ranks)
         return asking >= 2 and any(rank >= STATE_ORDER[ChallengeState.COLLECTED] for rank in ranks)
 
-    @contextmanager
-    def striking(self) -> Iterator[None]:
-        """The fault happens in this block; time runs from its beginning."""
+    def strike(self) -> None:
+        """The fault happens now, or a lasting one ends: the time of recovery runs from here."""
         self.in_flight = sum(state is not ChallengeState.SUBMITTED for state in self.states())
         self.struck_s = time.monotonic()
-        yield
 
     def verdict(self, each_time: Callable[[], object] = lambda: None) -> Verdict:
         """Wait until everything that was accepted is delivered and every run has ended; say what came of it.
