@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +66,10 @@ def _only_line(ended: subprocess.CompletedProcess[str]) -> str:
 def _refusal(trial: Trial) -> str | None:
     """What intake says to a challenge that it does not take; None when it takes one, or nobody answers."""
     status, said = trial.try_once()
-    return said if status == httpx.codes.SERVICE_UNAVAILABLE else None
+    if status == httpx.codes.SERVICE_UNAVAILABLE:
+        return said
+    time.sleep(1.0)
+    return None
 
 
 def _health(validator: Installation) -> str:
