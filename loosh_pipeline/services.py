@@ -13,7 +13,7 @@ import yaml
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.lock import SUPERVISED
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
-from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings import FILES_BROKER, NO_RESULTS, Settings
 from loosh_pipeline.supervisor import Service
 from loosh_pipeline.workers.config import UPKEEP_SLOTS, configuration
 
@@ -101,14 +101,29 @@ def _paths(settings: Settings) -> dict[str, Path]:
 def write_instance(dagster_home: Path, settings: Settings) -> None:
     """The yaml files that Dagster reads; rewritten at every start, for the settings rule."""
     dagster_home.mkdir(parents=True, exist_ok=True)
-    for name, content in (("dagster.yaml", _instance(settings)), ("workspace.yaml", _workspace(settings))):
+    for name, content in (
+        ("dagster.yaml", _instance(dagster_home, settings)),
+        ("workspace.yaml", _workspace(settings)),
+    ):
         (dagster_home / name).write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def _instance(settings: Settings) -> dict[str, Any]:
+def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
     return {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
+        "storage": {
+            "custom": {
+                "module": "loosh_pipeline.workers.storage",
+                "class": "WarmSqliteStorage",
+                "config": {"base_dir": str(dagster_home)},
+            }
+        },
+        # Dagster's own would start four processes a run to follow its output, which goes to the worker's log.
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
         "run_coordinator": {
             "module": "loosh_pipeline.workers.coordinator",
             "class": "InboxFirstCoordinator",
@@ -144,9 +159,13 @@ def _instance(settings: Settings) -> dict[str, Any]:
 
 
 def _launcher(settings: Settings) -> dict[str, Any]:
-    """Passwords stay in the environment, where the processes find them."""
-    urls = {"broker": {"env": "CELERY_BROKER_URL"}, "backend": {"env": "CELERY_RESULT_BACKEND"}}
-    return {**urls, "config_source": configuration(settings)}
+    """Addresses of servers may hold passwords: they stay in the environment, where the processes find them."""
+    urls = {"broker": "celery_broker_url", "backend": "celery_result_backend"}
+    given = {name: getattr(settings, setting).get_secret_value() for name, setting in urls.items()}
+    told = {
+        name: url if url in (FILES_BROKER, NO_RESULTS) else {"env": urls[name].upper()} for name, url in given.items()
+    }
+    return {**told, "config_source": configuration(settings)}
 
 
 def _workspace(settings: Settings) -> dict[str, Any]:

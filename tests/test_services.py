@@ -13,6 +13,7 @@ from dagster._core.workspace.load import location_origins_from_yaml_paths
 from loosh_pipeline.orchestrator import CODE_LOCATION
 from loosh_pipeline.services import environment, services, write_instance
 from loosh_pipeline.settings import UNSET, Settings
+from loosh_pipeline.workers.config import UPKEEP_SLOTS
 
 
 def test_every_process_is_there_in_an_order_that_can_start(settings: Settings) -> None:
@@ -20,7 +21,14 @@ def test_every_process_is_there_in_an_order_that_can_start(settings: Settings) -
     for service in services(settings):
         assert set(service.after) <= set(started)
         started.append(service.name)
-    assert sorted(started) == ["code-server", "dagster-daemon", "dagster-webserver", "embedder", "ingress"]
+    assert sorted(started) == [
+        "code-server",
+        "dagster-daemon",
+        "dagster-webserver",
+        "embedder",
+        "ingress",
+        "worker",
+    ]
 
 
 def test_each_listens_where_the_settings_say(settings: Settings) -> None:
@@ -32,6 +40,7 @@ def test_each_listens_where_the_settings_say(settings: Settings) -> None:
         "embedder": settings.embedder_port,
         "dagster-webserver": settings.dagster_port,
         "dagster-daemon": None,
+        "worker": None,
     }
     for name in ("code-server", "embedder", "dagster-webserver"):
         command = list(by_name[name].command)
@@ -109,7 +118,7 @@ def test_dagster_accepts_the_instance_that_is_written(own_home: Path) -> None:
     home = own_home / "dagster_home"
     write_instance(home, settings)
     config, _ = dagster_instance_config(str(home))
-    assert config["concurrency"]["runs"]["max_concurrent_runs"] == 9
+    assert config["concurrency"]["runs"]["max_concurrent_runs"] == 9 + UPKEEP_SLOTS
     assert config["telemetry"]["enabled"] is False
     (origin,) = location_origins_from_yaml_paths([str(home / "workspace.yaml")])
     assert (origin.location_name, origin.host, origin.port) == (CODE_LOCATION, "127.0.0.1", 4999)
