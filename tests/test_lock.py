@@ -94,6 +94,6 @@ def test_those_that_do_not_end_are_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"the data directory .*/file/home cannot be written: Not a directory"):
-        with validator_lock(tmp_path / "file" / "home"):
-            pass
+    said = r"the data directory .*/file/home cannot be written: Not a directory"
+    with pytest.raises(ConfigError, match=said), validator_lock(tmp_path / "file" / "home"):
+        pass

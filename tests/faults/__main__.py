@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def _become_root() -> None:
-    """Disks are mounted: without root, in a user namespace where the kernel allows one; else those faults are skipped."""
+    """Disks are mounted: without root, in a user namespace where the kernel allows one; else they are skipped."""
     namespace = ["unshare", "--map-root-user", "--mount"]
     if os.geteuid() == 0 or shutil.which(namespace[0]) is None:
         return
