@@ -58,7 +58,7 @@ def _pull_back(instance: DagsterInstance, state: InstigatorState, now_s: float) 
 
 
 def main() -> None:
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     with DagsterInstance.get() as instance:
         if changed := put_right(get_settings(), instance, datetime.now(UTC)):
             logger.warning("the clock was set back: %d times that are yet to come count as now", changed)

@@ -12,7 +12,12 @@ ROW = re.compile(r"^(\| `([a-z-]+)` \|.*\|)[^|]*\|$", re.MULTILINE)
 
 
 def filled(text: str, found: dict[str, str]) -> str:
-    """The document with the last cell of each fault's row replaced; rows without a line stay as they are."""
+    """The document with the last cell of each fault's row replaced; rows without a line stay as they are.
+
+    Raises KeyError for a fault without a row.
+    """
+    if missing := found.keys() - {row[2] for row in ROW.finditer(text)}:
+        raise KeyError(f"no row for {', '.join(sorted(missing))}")
     return ROW.sub(lambda row: f"{row[1]} {found[row[2]]} |" if row[2] in found else row[0], text)
 
 
