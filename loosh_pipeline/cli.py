@@ -85,7 +85,7 @@ def up() -> None:
     settings = get_settings()
     _require_wallet(settings)
     _interruptible()
-    say = functools.partial(out.print, highlight=False)
+    say = functools.partial(out.print, highlight=False, soft_wrap=True)
     if warning := model_warning(settings):
         err.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     try:
