@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -50,16 +51,22 @@ def check_writable(engine: Engine, now: datetime) -> None:
 
 def _said(engine: Engine, error: SQLAlchemyError) -> str:
     """Why a write failed. SQLite calls it an I/O error that a file system was made read-only under its open file."""
-    if engine.dialect.name == "sqlite" and engine.url.database and is_read_only(Path(engine.url.database)):
+    if engine.dialect.name == "sqlite" and engine.url.database and is_read_only(Path(engine.url.database).parent):
         return "its file system is read-only; look into the kernel's log, and repair or remount it"
     cause = getattr(error, "orig", None) or error
     said = str(cause) if str(cause) in SAID_BY_SQLITE else type(cause).__name__
     return f"{said}; is its disk full, or locked?"
 
 
-def is_read_only(path: Path) -> bool:
-    """Whether the file system of a file takes no writes at all."""
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+def is_read_only(directory: Path) -> bool:
+    """Whether a directory's file system takes no writes at all; tried, as not every kernel shows it in the flags."""
+    probe = directory / f".{uuid.uuid4().hex}.tmp"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
 
 
 @contextmanager

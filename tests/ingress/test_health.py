@@ -116,7 +116,7 @@ def test_tables_that_cannot_be_written_are_unhealthy(serve: Serve, settings: Set
 def test_a_read_only_file_system_is_called_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite says `disk I/O error` for it, or `attempt to write a readonly database`."""
     engine = Inbox.open(settings.inbox_url).engine
-    monkeypatch.setattr("loosh_pipeline.store.probe.is_read_only", lambda path: path.name == "validator.db")
+    monkeypatch.setattr("loosh_pipeline.store.probe.is_read_only", lambda directory: directory == settings.home)
     engine.dispose()
     with engine.begin() as writer:
         monkeypatch.setattr("loosh_pipeline.store.probe.WAIT_MS", 10)
