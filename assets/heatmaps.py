@@ -28,28 +28,30 @@ MAX_UPLOAD_BYTES = 4 * 1024 * 1024
     code_version="1",
 )
 def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
-    # Imported here: drawing loads half a second of libraries that no other run and no server needs.
-    from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json
+    return dg.MaterializeResult(metadata=draw(store, store.partition(context.partition_key)))
 
-    partition = store.partition(context.partition_key)
+
+def draw(store: Store, partition: Partition) -> dict[str, dg.MetadataValue]:
+    """Draw the picture of a scored round and keep it; returns what the asset's page shows."""
+    # Imported here: drawing loads half a second of libraries that no other run and no server needs.
+    from loosh_pipeline.heatmap import render_png, round_heatmap, spec_json, specification
+
     result = store.scores(partition, paying_profile(get_settings()))
-    chart = round_heatmap(partition.challenge, result, store.responses(partition))
-    png = render_png(chart)
+    spec = specification(round_heatmap(partition.challenge, result, store.responses(partition)))
+    png = render_png(spec)
     path = store.save_picture(partition.row.id, "png", png)
-    store.save_picture(partition.row.id, "json", spec_json(chart).encode())
+    store.save_picture(partition.row.id, "json", spec_json(spec).encode())
     upload = _upload(store, partition, png) if get_settings().heatmap_upload else "off: HEATMAP_UPLOAD is false"
     url = f"{get_settings().ingress_url}/heatmaps/{quote(partition.row.id, safe='')}"
-    return dg.MaterializeResult(
-        metadata={
-            "heatmap": dg.MetadataValue.md(f"![heatmap of the round]({url}.png)"),
-            "picture": dg.MetadataValue.url(f"{url}.png"),
-            "spec": dg.MetadataValue.url(f"{url}.json"),
-            "path": dg.MetadataValue.path(path),
-            "answers": sum(score.relevance is not None for score in result.scores),
-            "size_bytes": len(png),
-            "upload": upload,
-        }
-    )
+    return {
+        "heatmap": dg.MetadataValue.md(f"![heatmap of the round]({url}.png)"),
+        "picture": dg.MetadataValue.url(f"{url}.png"),
+        "spec": dg.MetadataValue.url(f"{url}.json"),
+        "path": dg.MetadataValue.path(path),
+        "answers": dg.MetadataValue.int(sum(score.relevance is not None for score in result.scores)),
+        "size_bytes": dg.MetadataValue.int(len(png)),
+        "upload": dg.MetadataValue.text(upload),
+    }
 
 
 def _upload(store: Store, partition: Partition, png: bytes) -> str:

@@ -12,6 +12,7 @@ from assets.miner_availability import miner_availability
 from assets.network_view import network_view
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.domain import AvailabilityTable, Hotkey, Metagraph, Neuron
+from loosh_pipeline.orchestrator import ATTEMPT_TAG
 from loosh_pipeline.selection import draw_miners
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.asking_frames import selected_hotkeys, selections_frame
@@ -49,6 +50,7 @@ def miner_responses(
     partition = store.partition(context.partition_key)
     context.log_event(_challenge_event(partition))
     if not store.tables.exists("miner_responses", partition.key):
+        _begin(context, store, partition)
         _ask(partition, store, chain, miners, signer)
     table = store.tables.read("miner_responses", partition.key)
     responses = responses_of(table)
@@ -63,6 +65,18 @@ def miner_responses(
             **written(store.tables.describe("miner_responses", partition.key)),
         }
     )
+
+
+def _begin(context: dg.AssetExecutionContext, store: Store, partition: Partition) -> None:
+    """Make sure that no other run asks these miners now, whatever died in between. Raises `Overtaken`."""
+    instance, attempt = context.instance, context.run.tags.get(ATTEMPT_TAG)
+
+    def is_over(run_id: str) -> bool:
+        run = instance.get_run_by_id(run_id)
+        return run is None or run.is_finished
+
+    begun_as = None if attempt is None else int(attempt)
+    store.runs.begin(partition.row.id, context.run.run_id, begun_as, datetime.now(UTC), is_over)
 
 
 def _draw_metadata(partition: Partition, store: Store) -> dict[str, int]:

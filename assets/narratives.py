@@ -8,7 +8,7 @@ from assets.consensus_scores import consensus_scores
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
 from resources.llm import Narrator
-from resources.store import Store, written
+from resources.store import Partition, Store, written
 
 
 @dg.asset(
@@ -23,15 +23,17 @@ from resources.store import Store, written
 def narratives(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], llm: dg.ResourceParam[Narrator]
 ) -> dg.MaterializeResult[None]:
-    partition = store.partition(context.partition_key)
+    return dg.MaterializeResult(metadata=tell(store, llm, store.partition(context.partition_key)))
+
+
+def tell(store: Store, llm: Narrator, partition: Partition) -> dict[str, dg.MetadataValue]:
+    """Say in words what happened in a scored round and keep it; returns what the asset's page shows."""
     scores = store.scores(partition, paying_profile(get_settings()))
     narrative = llm.narrate(partition.challenge, scores, store.responses(partition))
     frame = pl.DataFrame([{"challenge_id": partition.row.id, "source": narrative.source, "text": narrative.text}])
     table = store.tables.write("narratives", partition.key, frame)
-    return dg.MaterializeResult(
-        metadata={
-            "narrative": dg.MetadataValue.md(narrative.text),
-            "source": narrative.source,
-            **written(table),
-        }
-    )
+    return {
+        "narrative": dg.MetadataValue.md(narrative.text),
+        "source": dg.MetadataValue.text(narrative.source),
+        **written(table),
+    }

@@ -8,7 +8,7 @@ from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
 from loosh_pipeline.delivery import deliver_due, evaluation_of, result_of
 from loosh_pipeline.scorers import paying_profile
-from loosh_pipeline.settings import get_settings
+from loosh_pipeline.settings import Present, get_settings
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import Signer
@@ -48,7 +48,8 @@ def submissions(
         signer.ss58_address,
         test_mode=settings.test_mode,
     )
-    kept = store.outbox.keep_result(partition.row.id, encode_json(body), now(), kind)
+    later = settings.present is Present.LATER
+    kept = store.outbox.keep_result(partition.row.id, encode_json(body), now(), kind, to_present=later)
     tally = deliver_due(store.outbox, challenge_api, now, partition.row.id)
     return dg.MaterializeResult(
         metadata={

@@ -71,7 +71,7 @@ class Intake:
         except StoreUnavailable as error:
             raise unavailable(str(error), UNWELL_S) from error
         self._health.took_one()
-        self._launcher.launch_soon(arrival.id)
+        self._launcher.wake()
         return arrival.id
 
 

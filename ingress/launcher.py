@@ -1,35 +1,49 @@
-"""Asks Dagster to launch a run the moment a challenge is committed.
+"""Has Dagster launch the runs of accepted challenges, at once while there is room.
 
-This only saves time: the sensor launches whatever is committed and not launched, so a lost launch costs seconds,
-never a challenge. One worker thread keeps the order and never holds up a request.
+The inbox is the queue: this thread takes from it what is due, oldest first, whenever a challenge was committed and
+whenever a run has made room. Who comes alone is launched alone; what collects while a call is under way goes into one
+call. It only saves time: the sensor launches whatever was due and not taken, so a lost launch costs seconds, never a
+challenge. No request waits for it.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
-from loosh_pipeline.domain import ChallengeId
-from loosh_pipeline.orchestrator import DagsterApi, NoAnswer, OrchestratorError
-from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.orchestrator import DagsterApi, NoAnswer, NotReady, OrchestratorError
+from loosh_pipeline.store.inbox import FIRST_RETRY_S, LONGEST_RETRY_S, Inbox, pause_s
+from loosh_pipeline.store.runs import Claim, Runs
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1000
+MOST_AT_ONCE = 10
+"""Dagster launches about five runs a second, one after the other: a longer call would hold up who comes meanwhile."""
+POLL_S = 0.25
+"""How soon room that a finished run made is seen, and a challenge whose pause is over."""
+IDLE_POLL_S = 5.0
+"""Without anything to wait for: whatever another process put back."""
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 5.0
 STOP_WITHIN_S = 10.0
 
 
 class Launcher:
-    """Launches runs in the background; does nothing when no Dagster webserver is configured."""
+    """Launches runs in the background; does nothing when no Dagster webserver is configured.
 
-    def __init__(self, inbox: Inbox, dagster_url: str | None) -> None:
-        self._inbox = inbox
+    `room`: how many challenges may be in flight.
+    """
+
+    def __init__(self, inbox: Inbox, dagster_url: str | None, room: int) -> None:
+        self._runs = Runs(inbox.engine)
         self._api = DagsterApi.at(dagster_url) if dagster_url else None
-        self._queue: queue.Queue[ChallengeId | None] = queue.Queue(BACKLOG)
+        self._room = room
+        self._news = threading.Event()
         self._stopping = threading.Event()
+        self._ready = False
+        self._failures = 0
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
 
     def start(self) -> None:
@@ -41,39 +55,81 @@ class Launcher:
         if self._api is None:
             return
         self._stopping.set()
-        with suppress(queue.Full):  # a full queue wakes the thread as well
-            self._queue.put_nowait(None)
+        self._news.set()
         if self._thread.is_alive():
             self._thread.join(STOP_WITHIN_S)
         self._api.close()
 
-    def launch_soon(self, challenge_id: ChallengeId) -> None:
-        """Ask for a run soon. With a full queue the sensor takes over."""
-        if self._api is None:
-            return
-        try:
-            self._queue.put_nowait(challenge_id)
-        except queue.Full:
-            logger.info("launch queue is full; the sensor will launch %s", challenge_id)
+    def wake(self) -> None:
+        """Something was committed: look at once, if there is room and Dagster answers."""
+        self._news.set()
 
     def _work(self) -> None:
-        while (challenge_id := self._queue.get()) is not None and not self._stopping.is_set():
+        while not self._stopping.is_set():
+            self._news.clear()
             try:
-                self._launch(challenge_id)
-            except Exception:  # the thread must outlive any one launch; the sensor catches up
-                logger.exception("could not launch %s; the sensor will", challenge_id)
+                wait_s, woken = self._look()
+            except Exception:  # the thread must outlive whatever the disk does; the sensor catches up
+                logger.exception("could not launch runs; the sensor will")
+                wait_s, woken = self._back_off(), False
+            # While nothing could be launched anyway, no news wakes it: a flood of challenges costs nothing here.
+            (self._news if woken else self._stopping).wait(wait_s)
 
-    def _launch(self, challenge_id: ChallengeId) -> None:
+    def _look(self) -> tuple[float, bool]:
+        """Launch what is due; returns how long to wait then, and whether to be woken by what is committed."""
         assert self._api is not None
-        if not self._api.ready():
-            return
-        attempt = self._inbox.claim(challenge_id, datetime.now(UTC))
-        if attempt is None:
-            return
+        now = datetime.now(UTC)
+        queue = self._runs.queue(now)
+        if queue.due == 0:
+            busy = queue.in_flight > 0 or queue.next_at is not None
+            return (POLL_S if busy else IDLE_POLL_S), True
+        if queue.in_flight >= self._room:
+            return POLL_S, False
+        if not (self._ready or self._api.ready()):
+            if self._failures == 0:
+                logger.warning("Dagster is not ready to launch runs; %d challenges wait for theirs", queue.due)
+            return self._back_off(), False
+        self._ready = True
+        claims = self._runs.claim(now, self._room, MOST_AT_ONCE)
+        if claims and not self._launch(self._api, claims):
+            return self._back_off(), False
+        self._failures = 0
+        return 0.0, True  # whether more is due, and fits, is seen at once
+
+    def _launch(self, api: DagsterApi, claims: Sequence[Claim]) -> bool:
+        """Have the runs of claims launched; whether Dagster was there to do it."""
         try:
-            self._api.launch_challenge(challenge_id, attempt)
+            results = api.launch_challenges({claim.id: claim.attempt for claim in claims})
         except NoAnswer as error:  # a second run now could ask every miner twice
-            logger.warning("%s; when %s stalls, the sensor looks for its run", error, challenge_id)
+            self._ready = False
+            logger.warning("%s; the sensor looks for the runs of %s", error, _names(claims))
+            return False
         except OrchestratorError as error:
-            logger.warning("%s; the sensor will launch %s", error, challenge_id)
-            self._inbox.release(challenge_id, datetime.now(UTC), attempt=attempt)
+            results = [error] * len(claims)
+        failed = {claim: found for claim, found in zip(claims, results, strict=True) if not isinstance(found, str)}
+        undone = [claim for claim, error in failed.items() if isinstance(error, NotReady)]
+        if undone:
+            self._undo(undone, failed[undone[0]])
+        self._put_off({claim: error for claim, error in failed.items() if claim not in undone})
+        return not undone
+
+    def _undo(self, claims: Sequence[Claim], error: OrchestratorError) -> None:
+        """Nothing was launched: the challenges are as they were, for the sensor or a later look."""
+        self._ready = False
+        logger.warning("%s; %s not launched yet", error, _names(claims))
+        self._runs.give_back(claims, datetime.now(UTC))
+
+    def _put_off(self, refused: Mapping[Claim, OrchestratorError]) -> None:
+        """Dagster refused these, and would do so again at once: each later each time."""
+        for claim, error in refused.items():
+            logger.warning("%s; challenge %s is launched later", error, claim.id)
+            pause = timedelta(seconds=pause_s(claim.attempt, FIRST_RETRY_S, LONGEST_RETRY_S))
+            self._runs.postpone(claim, datetime.now(UTC) + pause)
+
+    def _back_off(self) -> float:
+        self._failures += 1
+        return pause_s(self._failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+
+
+def _names(claims: Sequence[Claim]) -> str:
+    return ", ".join(claim.id for claim in claims)

@@ -50,7 +50,8 @@ class Parts:
         inbox = Inbox.open(settings.inbox_url)
         settings.heatmaps_root.mkdir(parents=True, exist_ok=True)
         tables = Tables(settings.tables_root)
-        launcher = Launcher(inbox, str(settings.dagster_url) if settings.dagster_url else None)
+        dagster_url = str(settings.dagster_url) if settings.dagster_url else None
+        launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs)
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
         return cls(
             settings=settings,

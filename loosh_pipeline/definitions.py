@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 import assets
+import sensors.present_challenges as presenting
 from resources.chain import chain_resource, signer_resource
 from resources.challenge_api import challenge_api_resource
 from resources.duckdb import tables_duckdb
@@ -15,15 +16,7 @@ from resources.store import store_resource
 from sensors.availability_schedule import availability_schedule
 from sensors.challenge_sensor import challenge_sensor
 from sensors.context_schedule import context_schedule
-from sensors.jobs import (
-    read_receipts,
-    refresh_availability,
-    refresh_context,
-    refresh_metagraph,
-    refresh_network_view,
-    score_challenge,
-    set_weights,
-)
+from sensors.jobs import ASSET_JOBS
 from sensors.metagraph_sensor import metagraph_sensor
 from sensors.network_view_schedule import network_view_schedule
 from sensors.outbox_sensor import outbox_sensor
@@ -33,16 +26,8 @@ from sensors.weights_schedule import weights_schedule
 defs = dg.Definitions(
     assets=dg.load_assets_from_package_module(assets, include_specs=True),
     asset_checks=dg.load_asset_checks_from_package_module(assets),
-    jobs=[
-        score_challenge,
-        set_weights,
-        read_receipts,
-        refresh_metagraph,
-        refresh_availability,
-        refresh_network_view,
-        refresh_context,
-    ],
-    sensors=[challenge_sensor, metagraph_sensor, outbox_sensor],
+    jobs=[*ASSET_JOBS, *presenting.JOBS],
+    sensors=[challenge_sensor, metagraph_sensor, outbox_sensor, *presenting.SENSORS],
     schedules=[weights_schedule, receipts_schedule, context_schedule, availability_schedule, network_view_schedule],
     # One process a run: a run mostly waits for miners, and a process a step would cost seconds each.
     executor=dg.in_process_executor,

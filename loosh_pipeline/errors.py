@@ -9,7 +9,8 @@
     │   ├── DuplicateChallenge the id is already known
     │   ├── NonceUsed          a signed request was sent before
     │   ├── UnknownChallenge   the id is not known
-    │   └── NotTheWriter       another process may write now
+    │   ├── NotTheWriter       another process may write now
+    │   └── Overtaken          another run evaluates the challenge
     ├── WireError              the fiber protocol
     │   └── CryptoError        a key, signature or token was refused
     ├── ChainError             the chain could not be read or written
@@ -64,6 +65,10 @@ class UnknownChallenge(StoreError):
 
 class NotTheWriter(StoreError):
     """Another process holds the lease, or has taken it over since."""
+
+
+class Overtaken(StoreError):
+    """Another run evaluates this challenge: this one must not ask its miners."""
 
 
 class WireError(LooshError):

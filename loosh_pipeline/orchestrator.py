@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -9,6 +10,8 @@ from typing import Any, Self
 import httpx
 
 from loosh_pipeline.errors import LooshError
+
+logger = logging.getLogger(__name__)
 
 CODE_LOCATION = "loosh_pipeline"
 REPOSITORY = "__repository__"
@@ -22,23 +25,15 @@ BACKFILL_TAG = "dagster/backfill"
 SINGLE_WRITER_TAG = "loosh/single-writer"
 """Runs that carry it run one at a time: two must never submit weights side by side."""
 
-_ADD_PARTITION = """
-mutation ($repository: RepositorySelector!, $definition: String!, $key: String!) {
-  addDynamicPartition(repositorySelector: $repository, partitionsDefName: $definition, partitionKey: $key) {
-    __typename ... on PythonError { message } ... on UnauthorizedError { message }
-  }
-}"""
-
-_LAUNCH = """
-mutation ($params: ExecutionParams!) {
-  launchRun(executionParams: $params) {
+_LAUNCHED = """{
     __typename
     ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
+    ... on PythonError { message className }
     ... on RunConfigValidationInvalid { errors { message } }
     ... on PipelineNotFoundError { message }
-  }
-}"""
+  }"""
+
+_LAUNCH = f"mutation ($params: ExecutionParams!) {{ launchRun(executionParams: $params) {_LAUNCHED} }}"
 
 _STATUS = "query ($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
 
@@ -56,6 +51,9 @@ query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor)
     ... on MaterializationEvent { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } }
   } } ... on PythonError { message } } }"""
 
+_NOT_LOADED = ("PipelineNotFoundError", "DagsterCodeLocationNotFoundError", "DagsterCodeLocationLoadError")
+"""Kinds of refusals by which Dagster says that it has not loaded, or has lost, the code location."""
+_IS_THERE = ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError")
 _TOLD = ("skipped", "basis", "waived", "state")
 """Metadata of an asset that tells what came of a run."""
 FINISHED_RUNS = ("SUCCESS", "FAILURE", "CANCELED")
@@ -79,6 +77,10 @@ class OrchestratorError(LooshError):
     """Dagster could not be asked, or refused."""
 
 
+class NotReady(OrchestratorError):
+    """Dagster cannot launch anything at present: it is not there, or has no code location. It did nothing."""
+
+
 class NoAnswer(OrchestratorError):
     """Dagster was asked and did not say what it did: it may have done it."""
 
@@ -97,26 +99,37 @@ class DagsterApi:
     def close(self) -> None:
         self.client.close()
 
-    def launch_challenge(self, challenge_id: str, attempt: int) -> str:
-        """Add the partition of a challenge (if it is new) and launch its run; returns the run id."""
-        self._add_partition(challenge_id)
-        return self.launch(SCORE_JOB, {PARTITION_TAG: challenge_id, ATTEMPT_TAG: str(attempt)})
+    def launch_challenges(self, attempts: Mapping[str, int]) -> list[str | OrchestratorError]:
+        """Add the partitions of challenges, where they are new, and launch their runs, by id and attempt.
+
+        One request: Dagster does what stands in it one after the other. Returns a run id for each, in order, or why
+        Dagster refused that one; raises what concerns all of them.
+        """
+        if not attempts:
+            return []
+        alone = len(attempts) == 1
+        runs = [_params(SCORE_JOB, {PARTITION_TAG: key, ATTEMPT_TAG: str(n)}) for key, n in attempts.items()]
+        keys = {f"key{number}": key for number, key in enumerate(attempts)}
+        location = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
+        variables = {"repository": location, "definition": CHALLENGES, "params": runs[0] if alone else runs, **keys}
+        data = self._data(challenges_document(len(attempts)), variables)
+        for number, key in enumerate(attempts):
+            if (added := self._part(data, f"added{number}"))["__typename"] not in _IS_THERE:
+                logger.warning("Dagster did not add the partition %r: %s", key, added)
+        if alone:
+            return [_launched(SCORE_JOB, self._part(data, "launchRun"))]
+        answer = self._part(data, "launchMultipleRuns")
+        results = answer.get("launchMultipleRunsResult", ())
+        if len(results) != len(attempts):
+            raise NoAnswer(f"Dagster did not say what became of {len(attempts)} runs: {answer}")
+        return [_launched(SCORE_JOB, result) for result in results]
 
     def launch(self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> str:
         """Launch a job, with run config where it is given; returns the run id."""
-        params = {
-            "selector": {
-                "repositoryName": REPOSITORY,
-                "repositoryLocationName": CODE_LOCATION,
-                "jobName": job,
-            },
-            "runConfigData": dict(config or {}),
-            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
-        }
-        answer = self._ask("launchRun", _LAUNCH, params=params)
-        if answer["__typename"] != "LaunchRunSuccess":
-            raise OrchestratorError(f"Dagster did not launch {job}: {answer}")
-        return str(answer["run"]["runId"])
+        launched = _launched(job, self._ask("launchRun", _LAUNCH, params=_params(job, tags, config)))
+        if isinstance(launched, OrchestratorError):
+            raise launched
+        return launched
 
     def run_status(self, run_id: str) -> str:
         """Dagster's status of a run, such as STARTED or SUCCESS."""
@@ -146,28 +159,74 @@ class DagsterApi:
             return False
         return any(e["name"] == CODE_LOCATION and e["loadStatus"] == "LOADED" for e in answer.get("entries", ()))
 
-    def _add_partition(self, key: str) -> None:
-        selector = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
-        answer = self._ask("addDynamicPartition", _ADD_PARTITION, repository=selector, definition=CHALLENGES, key=key)
-        if answer["__typename"] not in ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"):
-            raise OrchestratorError(f"Dagster did not add the partition {key!r}: {answer}")
-
     def _ask(self, field: str, query: str, **variables: Any) -> Mapping[str, Any]:
         """The object under `field` of the answer."""
+        return self._part(self._data(query, variables), field)
+
+    def _part(self, data: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+        if isinstance(answer := data.get(field), dict) and "__typename" in answer:
+            return answer
+        raise NoAnswer(f"Dagster at {self.url} answered without {field}: {str(data)[:500]}; is it a Dagster webserver?")
+
+    def _data(self, query: str, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
-            response = self.client.post(f"{self.url}/graphql", json={"query": query, "variables": variables})
+            response = self.client.post(f"{self.url}/graphql", json={"query": query, "variables": dict(variables)})
             response.raise_for_status()
             body = response.json()
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise OrchestratorError(f"Dagster at {self.url} could not be asked: {error!r}; is it running?") from error
+            raise NotReady(f"Dagster at {self.url} could not be asked: {error!r}; is it running?") from error
         except (httpx.HTTPError, ValueError) as error:
             raise NoAnswer(f"Dagster at {self.url} did not answer: {error!r}") from error
-        if isinstance(body, dict) and body.get("errors"):
-            raise OrchestratorError(f"Dagster at {self.url} refused a query: {str(body['errors'])[:500]}")
-        match body:
-            case {"data": {**data}} if isinstance(answer := data.get(field), dict) and "__typename" in answer:
-                return answer
-        raise NoAnswer(f"Dagster at {self.url} answered without {field}: {str(body)[:500]}; is it a Dagster webserver?")
+        if not isinstance(body, dict):
+            return {}
+        if errors := body.get("errors"):
+            # An error that names a path was raised while something was done; others come before anything is.
+            kind = NoAnswer if any("path" in each for each in errors) else OrchestratorError
+            raise kind(f"Dagster at {self.url} refused a query: {str(errors)[:500]}")
+        data = body.get("data")
+        return data if isinstance(data, dict) else {}
+
+
+def challenges_document(count: int) -> str:
+    """A mutation that adds the partitions of so many challenges, then launches their runs."""
+    many = count > 1
+    keys = "".join(f", $key{number}: String!" for number in range(count))
+    added = "".join(
+        f"""
+  added{number}: addDynamicPartition(
+    repositorySelector: $repository, partitionsDefName: $definition, partitionKey: $key{number}
+  ) {{ __typename }}"""
+        for number in range(count)
+    )
+    launch = (
+        f"""launchMultipleRuns(executionParamsList: $params) {{ __typename
+    ... on PythonError {{ message className }}
+    ... on LaunchMultipleRunsResult {{ launchMultipleRunsResult {_LAUNCHED} }} }}"""
+        if many
+        else f"launchRun(executionParams: $params) {_LAUNCHED}"
+    )
+    params = "[ExecutionParams!]!" if many else "ExecutionParams!"
+    head = f"mutation ($repository: RepositorySelector!, $definition: String!, $params: {params}{keys})"
+    return f"{head} {{{added}\n  {launch} }}"
+
+
+def _params(job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "selector": {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION, "jobName": job},
+        "runConfigData": dict(config or {}),
+        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+    }
+
+
+def _launched(job: str, answer: Mapping[str, Any]) -> str | OrchestratorError:
+    """The id of the run that was launched, or why none was."""
+    return str(answer["run"]["runId"]) if answer["__typename"] == "LaunchRunSuccess" else _refusal(job, answer)
+
+
+def _refusal(job: str, answer: Mapping[str, Any]) -> OrchestratorError:
+    kinds = answer["__typename"], answer.get("className")
+    error = NotReady if any(kind in _NOT_LOADED for kind in kinds) else OrchestratorError
+    return error(f"Dagster did not launch {job}: {answer}")
 
 
 def _note(outcome: RunOutcome, event: Mapping[str, Any]) -> None:

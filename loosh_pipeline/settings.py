@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
+from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,15 @@ VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+.][0-9A-Za-z.+-]{1,3
 FILES_BROKER = "loosh-files://"
 NO_RESULTS = "disabled://"
 """Values that Celery reads from the environment by itself, so they are never unset."""
+
+
+class Present(StrEnum):
+    """When pictures and narratives are made; scores and results never wait for them."""
+
+    WITH_SCORES = "with-scores"
+    LATER = "later"
+    ON_DEMAND = "on-demand"
+
 
 AuthMode = Literal["required", "signature-optional", "open"]
 
@@ -119,6 +129,10 @@ class Settings(BaseSettings):
     )
     max_run_attempts: int = Field(150, ge=1, description="runs a challenge gets before it is parked; about a day")
     stalled_after_s: float = Field(30.0, gt=0, description="when a challenge that does not move is looked at")
+
+    present: Present = Field(
+        Present.WITH_SCORES, description="pictures and narratives: with-scores, later (many in a run) or on-demand"
+    )
 
     # the chain
     netuid: int = Field(78, ge=0)

@@ -42,6 +42,8 @@ from loosh_pipeline.store.frames import (
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.presenting import Presenting
+from loosh_pipeline.store.runs import Runs
 from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.sessions import MinerSessions
 from loosh_pipeline.store.spec_versions import SpecVersions
@@ -78,6 +80,14 @@ class Store:
     @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.inbox.engine)
+
+    @cached_property
+    def runs(self) -> Runs:
+        return Runs(self.inbox.engine)
+
+    @cached_property
+    def presenting(self) -> Presenting:
+        return Presenting(self.inbox.engine)
 
     @cached_property
     def sessions(self) -> MinerSessions:

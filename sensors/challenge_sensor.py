@@ -1,8 +1,8 @@
 """The guarantee that whatever was accepted is evaluated.
 
-The ingress asks for a run the moment a challenge is committed; this sensor launches whatever that missed, and
-gives another run to a challenge whose run died. The inbox row decides, so no process needs to remember anything.
-Of a challenge that is given up the network is told that nothing came of it.
+The ingress asks for a run the moment a challenge is committed and there is room; this sensor launches whatever that
+missed, and gives another run to a challenge whose run died. The inbox row decides, so no process needs to remember
+anything. Of a challenge that is given up the network is told that nothing came of it.
 """
 
 import logging
@@ -19,63 +19,107 @@ from loosh_pipeline.errors import WireError
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.store.inbox import Inbox, InboxRow
+from loosh_pipeline.store.inbox import InboxRow
 from loosh_pipeline.store.outbox import keep_first_result
+from loosh_pipeline.store.runs import Claim
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store
-from sensors.jobs import UNFINISHED_RUNS, score_challenge
+from sensors.jobs import BACKFILL_TAG, UNFINISHED_RUNS, score_challenge
 
 logger = logging.getLogger(__name__)
 
 BATCH = 25
+GRACE_S = 10.0
+"""How long what is due is left to the ingress, where it launches."""
+LATELY = timedelta(minutes=10)
+"""Runs that died longer ago are found as challenges that do not move."""
+MOST_DEAD = 200
+UNSUBMITTED_S = 60.0
+"""A run that was created and not handed to anyone for so long never will be: whoever created it was killed."""
+DEAD = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 @dg.sensor(
     job=score_challenge,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Launches one run for every accepted challenge that has none, and another when a run died.",
+    description="Launches a run for every accepted challenge that still has none, and another when a run died.",
 )
 def challenge_sensor(
     context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store], signer: dg.ResourceParam[Signer]
 ) -> dg.SensorResult | dg.SkipReason:
-    if reason := only_looking(get_settings().home):
+    settings, now = get_settings(), datetime.now(UTC)
+    if reason := only_looking(settings.home):
         return dg.SkipReason(reason)
-    now = datetime.now(UTC)
-    recovered = _recover(store.inbox, signer.ss58_address, context.instance, get_settings(), now)
-    due = store.inbox.due(now, BATCH)
-    claimed = [(row, attempt) for row in due if (attempt := store.inbox.claim(row.id, now)) is not None]
-    for line in recovered:
+    for line in _recover(store, signer.ss58_address, context.instance, settings, now):
         context.log.warning(line)
-    if not claimed:
+    waited_s = GRACE_S if settings.dagster_url else 0.0
+    queue = store.runs.queue(now, waited_s)
+    claims = store.runs.claim(now, settings.max_concurrent_runs, BATCH, waited_s) if queue.due else []
+    if not claims and queue.due:
+        return dg.SkipReason(f"{queue.in_flight} challenges are in flight; {queue.due} wait until there is room")
+    if not claims:
         return dg.SkipReason("every accepted challenge is being evaluated or done")
     return dg.SensorResult(
-        run_requests=[_request(row, attempt) for row, attempt in claimed],
-        dynamic_partitions_requests=[challenge_partitions.build_add_request([row.id for row, _ in claimed])],
+        run_requests=[_request(claim) for claim in claims],
+        dynamic_partitions_requests=[challenge_partitions.build_add_request([claim.id for claim in claims])],
     )
 
 
-def _request(row: InboxRow, attempt: int) -> dg.RunRequest:
-    return dg.RunRequest(run_key=f"{row.id}:{attempt}", partition_key=row.id, tags={ATTEMPT_TAG: str(attempt)})
+def _request(claim: Claim) -> dg.RunRequest:
+    tags = {ATTEMPT_TAG: str(claim.attempt)}
+    return dg.RunRequest(run_key=f"{claim.id}:{claim.attempt}", partition_key=claim.id, tags=tags)
 
 
 def _recover(
-    inbox: Inbox, validator: str, instance: dg.DagsterInstance, settings: Settings, now: datetime
+    store: Store, validator: str, instance: dg.DagsterInstance, settings: Settings, now: datetime
 ) -> Sequence[str]:
-    """Schedule another run for challenges that stopped moving and have no live run; says what it did."""
-    lines = []
-    for row in inbox.stalled(now - timedelta(seconds=settings.stalled_after_s), BATCH):
-        runs = instance.get_runs(
+    """Schedule another run for challenges whose run ended without scores or that stopped moving; says what it did."""
+    inbox, lines = store.inbox, []
+    stalled = inbox.stalled(now - timedelta(seconds=settings.stalled_after_s), BATCH, now)
+    died = _died_lately(store, instance, now)
+    for row in {row.id: row for row in (*stalled, *died)}.values():
+        records = instance.get_run_records(
             dg.RunsFilter(job_name=SCORE_JOB, tags={PARTITION_TAG: row.id}), limit=1 + row.attempts
         )
-        if any(run.status in UNFINISHED_RUNS for run in runs):
+        if any(_gets_it_further(record, row, instance, now) for record in records):
             inbox.seen_alive(row, now)
             continue
-        last = f"its last run ended as {runs[0].status.value}" if runs else "its run was never created"
-        reason = f"{last} ({runs[0].run_id})" if runs else last
+        reason = _said_of(records)
         state = inbox.retry(row, reason, now, settings.max_run_attempts, partial(_tell_nothing, row, validator, now))
         lines.append(f"challenge {row.id} stopped at {row.state} after attempt {row.attempts}: {reason}; now {state}")
     return lines
+
+
+def _died_lately(store: Store, instance: dg.DagsterInstance, now: datetime) -> Sequence[InboxRow]:
+    """Challenges in flight whose newest attempt is known to have died: they need not stand still first."""
+    dead = instance.get_runs(
+        dg.RunsFilter(job_name=SCORE_JOB, statuses=DEAD, updated_after=now - LATELY), limit=MOST_DEAD
+    )
+    attempts = {(run.tags.get(PARTITION_TAG), run.tags.get(ATTEMPT_TAG)) for run in dead}
+    rows = store.runs.unscored([key for key, attempt in attempts if key and attempt]) if attempts else []
+    return [row for row in rows if (row.id, str(row.attempts)) in attempts]
+
+
+def _gets_it_further(record: dg.RunRecord, row: InboxRow, instance: dg.DagsterInstance, now: datetime) -> bool:
+    """Whether a run may still get its challenge further. One of a backfill counts once it has begun: it may wait long.
+
+    A run that was never handed to anyone is ended, as nobody else would.
+    """
+    run = record.dagster_run
+    if run.status not in UNFINISHED_RUNS:
+        return False
+    unsubmitted = run.status is dg.DagsterRunStatus.NOT_STARTED
+    if unsubmitted and (now - record.create_timestamp).total_seconds() > UNSUBMITTED_S:
+        instance.report_run_failed(run, "whoever created this run was killed before it was launched")
+        return False
+    return BACKFILL_TAG not in run.tags or run.run_id == row.run_id
+
+
+def _said_of(records: Sequence[dg.RunRecord]) -> str:
+    """What became of the run that was requested last."""
+    ours = [record.dagster_run for record in records if BACKFILL_TAG not in record.dagster_run.tags]
+    return f"its last run ended as {ours[0].status.value} ({ours[0].run_id})" if ours else "its run was never created"
 
 
 def _tell_nothing(row: InboxRow, validator: str, now: datetime, connection: Connection) -> None:

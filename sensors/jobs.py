@@ -6,7 +6,7 @@ import dagster as dg
 
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.orchestrator import SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
-from loosh_pipeline.settings import get_settings
+from loosh_pipeline.settings import Present, get_settings
 
 UNFINISHED_RUNS = [
     dg.DagsterRunStatus.QUEUED,
@@ -17,12 +17,22 @@ UNFINISHED_RUNS = [
 ]
 """Runs that may still get their challenge further."""
 
+BACKFILL_TAG = "dagster/backfill"
 BEFORE_EVALUATIONS = {"dagster/priority": "10"}
 """However long the queue of challenges is, what they and the weights hang on does not wait in it."""
 
+
+def evaluation(present: Present) -> dg.AssetSelection:
+    """What a challenge's own run makes."""
+    everything = dg.AssetSelection.groups("evaluation")
+    if present is Present.WITH_SCORES:
+        return everything
+    return everything - dg.AssetSelection.assets("heatmaps", "narratives")
+
+
 score_challenge = dg.define_asset_job(
     SCORE_JOB,
-    selection=dg.AssetSelection.groups("evaluation"),
+    selection=evaluation(get_settings().present),
     description="Asks miners one challenge, scores what they answer, tells the network.",
 )
 set_weights = dg.define_asset_job(
@@ -60,6 +70,16 @@ refresh_network_view = dg.define_asset_job(
     tags=BEFORE_EVALUATIONS,
     description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
 )
+
+ASSET_JOBS = [
+    score_challenge,
+    set_weights,
+    read_receipts,
+    refresh_metagraph,
+    refresh_availability,
+    refresh_network_view,
+    refresh_context,
+]
 
 
 def newest_run(instance: dg.DagsterInstance, job: str) -> dg.RunRecord | None:

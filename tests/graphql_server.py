@@ -8,11 +8,19 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-OPERATIONS = ("addDynamicPartition", "launchRun", "runOrError", "locationStatusesOrError", "logsForRun")
+OPERATIONS = (
+    "addDynamicPartition",
+    "launchRun",
+    "launchMultipleRuns",
+    "runOrError",
+    "locationStatusesOrError",
+    "logsForRun",
+)
+LAUNCHED = {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}
 
 ANSWERS: dict[str, Any] = {
     "addDynamicPartition": {"__typename": "AddDynamicPartitionSuccess"},
-    "launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}},
+    "launchRun": LAUNCHED,
     "runOrError": {"__typename": "Run", "status": "STARTED"},
     "logsForRun": {"__typename": "EventConnection", "events": [], "cursor": "1", "hasMore": False},
     "locationStatusesOrError": {
@@ -23,10 +31,18 @@ ANSWERS: dict[str, Any] = {
 """What a healthy webserver answers."""
 
 
+def launched(count: int) -> dict[str, Any]:
+    """What a webserver answers that launched so many runs."""
+    results = [{"__typename": "LaunchRunSuccess", "run": {"runId": f"run-{number}"}} for number in range(1, count + 1)]
+    return {"__typename": "LaunchMultipleRunsResult", "launchMultipleRunsResult": results}
+
+
 class GraphQlServer:
     """Answers each operation from `answers`; `raw` replaces a whole answer by (status, body).
 
-    A callable in `answers` is called first: it may wait. `asked` is the log of (operation, variables).
+    A callable in `answers` is called first: it may wait. `asked` is the log of (operation, variables). A document that
+    adds partitions as well is known by its launch, and all its partitions get the same answer; without another, several
+    launches all succeed.
     """
 
     def __init__(self) -> None:
@@ -42,15 +58,23 @@ class GraphQlServer:
         return [operation for operation, _ in self.asked]
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
-        (operation,) = (name for name in OPERATIONS if f"{name}(" in body["query"] or f"{name} {{" in body["query"])
-        self.asked.append((operation, body["variables"]))
+        query, variables = body["query"], body["variables"]
+        *_, operation = (name for name in OPERATIONS if f"{name}(" in query or f"{name} {{" in query)
+        self.asked.append((operation, variables))
         if path != "/graphql":
             return 404, b"{}"
         if operation in self.raw:
             return self.raw[operation]
+        data = {operation: self._found(operation, variables)}
+        for number in range(query.count(": addDynamicPartition(")):
+            data[f"added{number}"] = self._found("addDynamicPartition", variables)
+        return 200, json.dumps({"data": data}).encode()
+
+    def _found(self, operation: str, variables: dict[str, Any]) -> Any:
+        if operation == "launchMultipleRuns" and operation not in self.answers:
+            return launched(len(variables["params"]))
         answer = self.answers[operation]
-        found = answer() if isinstance(answer, Callable) else answer  # type: ignore[arg-type]
-        return 200, json.dumps({"data": {operation: found}}).encode()
+        return answer() if isinstance(answer, Callable) else answer  # type: ignore[arg-type]
 
     def close(self) -> None:
         self._server.shutdown()

@@ -24,6 +24,7 @@ from loosh_pipeline.heatmap import (
     short_hotkey,
     similarity_of,
     spec_json,
+    specification,
 )
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -34,7 +35,7 @@ TWO_GROUPS = np.array([[1, 0.1, 0.9, 0.2], [0.1, 1, 0.1, 0.8], [0.9, 0.1, 1, 0.2
 
 
 def spec_of(chart: Chart) -> dict[str, Any]:
-    spec: dict[str, Any] = json.loads(spec_json(chart))
+    spec: dict[str, Any] = json.loads(spec_json(specification(chart)))
     return spec
 
 
@@ -100,10 +101,11 @@ def test_the_side_stays_readable(size: int, side: float) -> None:
 
 def test_a_picture_is_a_png_of_the_chart(tmp_path) -> None:
     small = heatmap_chart([str(i) for i in range(5)], ring(5), "Round")
-    width, height = png_size(render_png(small))
+    assert specification(small) == small.to_dict(validate=True), "as Vega-Lite's schema has it"
+    width, height = png_size(render_png(specification(small)))
     assert 5 * 34 * 1.5 < height < width < 1000
     large = heatmap_chart([str(i) for i in range(70)], ring(70), "Round")
-    assert png_size(render_png(large))[0] < 700
+    assert png_size(render_png(specification(large)))[0] < 700
 
 
 @pytest.mark.parametrize(
@@ -111,8 +113,8 @@ def test_a_picture_is_a_png_of_the_chart(tmp_path) -> None:
 )
 def test_with_nothing_to_compare_the_chart_says_so(labels: list[str], said: str) -> None:
     chart = heatmap_chart(labels, np.eye(len(labels)), "Round", subtitle="Not compared: uid 3 (timeout)")
-    assert said in spec_json(chart)
-    assert png_size(render_png(chart)) > (400, 100)
+    assert said in spec_json(specification(chart))
+    assert png_size(render_png(specification(chart))) > (400, 100)
 
 
 def test_pay_stands_beside_the_answers_in_their_order() -> None:
@@ -131,7 +133,9 @@ def test_pay_stands_beside_the_answers_in_their_order() -> None:
         "c": (0.5, "0.50"),
         "d": (1, "1.00"),
     }
-    assert png_size(render_png(heatmap_chart(["a", "b", "c", "d"], TWO_GROUPS, "Round", pay=pay)))[0] > 500
+    chart = heatmap_chart(["a", "b", "c", "d"], TWO_GROUPS, "Round", pay=pay)
+    assert specification(chart) == chart.to_dict(validate=True)
+    assert png_size(render_png(specification(chart)))[0] > 500
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,6 @@ from dagster_graphql.schema import create_schema
 from graphql import parse, validate
 
 from loosh_pipeline.orchestrator import (
-    _ADD_PARTITION,
     _EVENTS,
     _LAUNCH,
     _LOCATION,
@@ -23,10 +23,12 @@ from loosh_pipeline.orchestrator import (
     WEIGHTS_JOB,
     DagsterApi,
     NoAnswer,
+    NotReady,
     OrchestratorError,
+    challenges_document,
 )
 from loosh_pipeline.supervisor import free_ports
-from tests.graphql_server import GraphQlServer
+from tests.graphql_server import GraphQlServer, launched
 
 
 @pytest.fixture
@@ -43,46 +45,90 @@ def api(server: GraphQlServer) -> Iterator[DagsterApi]:
     api.close()
 
 
-def test_launching_a_challenge_adds_its_partition_then_its_run(server: GraphQlServer, api: DagsterApi) -> None:
-    assert api.launch_challenge("c é/1", 2) == "run-1"
-    (added, partition), (launched, run) = server.asked
-    assert (added, launched) == ("addDynamicPartition", "launchRun")
-    location = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
-    assert partition == {"repository": location, "definition": CHALLENGES, "key": "c é/1"}
-    assert run["params"]["selector"] == {**location, "jobName": SCORE_JOB}
-    assert run["params"]["executionMetadata"]["tags"] == [
-        {"key": "dagster/partition", "value": "c é/1"},
-        {"key": "loosh/attempt", "value": "2"},
-    ]
+LOCATION = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
 
 
-def test_a_partition_that_is_there_is_no_obstacle(server: GraphQlServer, api: DagsterApi) -> None:
+def run_of(key: str, attempt: str) -> dict[str, Any]:
+    tags = [{"key": "dagster/partition", "value": key}, {"key": "loosh/attempt", "value": attempt}]
+    return {
+        "selector": {**LOCATION, "jobName": SCORE_JOB},
+        "runConfigData": {},
+        "executionMetadata": {"tags": tags},
+    }
+
+
+def test_one_request_adds_the_partition_of_a_challenge_and_launches_its_run(
+    server: GraphQlServer, api: DagsterApi
+) -> None:
+    assert api.launch_challenges({"c é/1": 2}) == ["run-1"]
+    expected = {"repository": LOCATION, "definition": CHALLENGES, "key0": "c é/1", "params": run_of("c é/1", "2")}
+    assert server.asked == [("launchRun", expected)]
+
+
+def test_one_request_launches_many_and_answers_for_each(server: GraphQlServer, api: DagsterApi) -> None:
+    assert api.launch_challenges({}) == []
+    assert api.launch_challenges({"c-1": 1, "c-2": 3}) == ["run-1", "run-2"]
+    ((operation, variables),) = server.asked
+    assert operation == "launchMultipleRuns"
+    assert (variables["key0"], variables["key1"]) == ("c-1", "c-2")
+    assert variables["params"] == [run_of("c-1", "1"), run_of("c-2", "3")]
+
+
+def test_of_many_each_is_refused_by_itself(server: GraphQlServer, api: DagsterApi) -> None:
+    mixed = launched(3)
+    mixed["launchMultipleRunsResult"][1] = {"__typename": "PythonError", "message": "boom"}
+    mixed["launchMultipleRunsResult"][2] = {"__typename": "PipelineNotFoundError", "message": "no such job"}
+    server.answers["launchMultipleRuns"] = mixed
+    first, second, third = api.launch_challenges({"c-1": 1, "c-2": 1, "c-3": 1})
+    assert first == "run-1"
+    assert type(second) is OrchestratorError
+    assert type(third) is NotReady
+
+
+@pytest.mark.parametrize("answer", [launched(1), {"__typename": "PythonError", "message": "boom"}])
+def test_many_launches_without_an_answer_for_each_are_not_known(
+    server: GraphQlServer, api: DagsterApi, answer: dict[str, Any]
+) -> None:
+    server.answers["launchMultipleRuns"] = answer
+    with pytest.raises(NoAnswer, match="what became of 2 runs"):
+        api.launch_challenges({"c-1": 1, "c-2": 1})
+
+
+def test_a_partition_that_is_there_is_no_obstacle_and_one_that_cannot_be_added_is_told(
+    server: GraphQlServer, api: DagsterApi, caplog: pytest.LogCaptureFixture
+) -> None:
     server.answers["addDynamicPartition"] = {"__typename": "DuplicateDynamicPartitionError"}
-    assert api.launch_challenge("c-1", 1) == "run-1"
+    assert api.launch_challenges({"c-1": 1}) == ["run-1"]
+    assert caplog.text == ""
+    server.answers["addDynamicPartition"] = {"__typename": "PythonError"}
+    assert api.launch_challenges({"c-1": 1}) == ["run-1"]
+    assert "did not add the partition 'c-1'" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("operation", "answer", "message"),
+    ("answer", "message", "kind"),
     [
-        ("addDynamicPartition", {"__typename": "PythonError", "message": "disk full"}, "partition 'c-1'.*disk full"),
-        ("addDynamicPartition", {"__typename": "UnauthorizedError", "message": "read-only"}, "read-only"),
-        (
-            "launchRun",
-            {"__typename": "PipelineNotFoundError", "message": "no such job"},
-            "did not launch score_.*no such",
-        ),
-        ("launchRun", {"__typename": "RunConfigValidationInvalid", "errors": [{"message": "bad"}]}, "bad"),
-        ("launchRun", {"__typename": "PythonError", "message": "boom"}, "boom"),
+        ({"__typename": "RunConfigValidationInvalid", "errors": [{"message": "bad"}]}, "bad", OrchestratorError),
+        ({"__typename": "PythonError", "message": "boom"}, "did not launch score_.*boom", OrchestratorError),
+        ({"__typename": "PipelineNotFoundError", "message": "no such job"}, "no such job", NotReady),
+        ({"__typename": "PythonError", "className": "DagsterCodeLocationNotFoundError"}, "Location", NotReady),
     ],
 )
 def test_a_refusal_says_what_dagster_said(
-    server: GraphQlServer, api: DagsterApi, operation: str, answer: dict[str, Any], message: str
+    server: GraphQlServer, api: DagsterApi, answer: dict[str, Any], message: str, kind: type[OrchestratorError]
 ) -> None:
-    server.answers[operation] = answer
-    with pytest.raises(OrchestratorError, match=message) as caught:
-        api.launch_challenge("c-1", 1)
-    assert not isinstance(caught.value, NoAnswer)
-    assert server.operations()[-1] == operation, "nothing is launched after a refusal"
+    server.answers["launchRun"] = answer
+    (refused,) = api.launch_challenges({"c-1": 1})
+    assert type(refused) is kind
+    assert re.search(message, str(refused))
+    with pytest.raises(kind, match=message):
+        api.launch(SCORE_JOB, {})
+
+
+def test_an_error_in_the_middle_of_a_launch_is_no_answer(server: GraphQlServer, api: DagsterApi) -> None:
+    server.raw["launchRun"] = (200, b'{"data": null, "errors": [{"message": "x", "path": ["launchRun"]}]}')
+    with pytest.raises(NoAnswer, match="launchRun"):
+        api.launch_challenges({"c-1": 1})
 
 
 def test_a_refused_query_is_a_refusal(server: GraphQlServer, api: DagsterApi) -> None:
@@ -121,9 +167,8 @@ def test_too_slow_is_no_answer_and_nobody_there_is_not_asked(server: GraphQlServ
     impatient.close()
 
     nobody = DagsterApi.at(f"http://127.0.0.1:{free_ports(1)[0]}")
-    with pytest.raises(OrchestratorError, match=r"could not be asked.*is it running") as caught:
+    with pytest.raises(NotReady, match=r"could not be asked.*is it running"):
         nobody.launch(WEIGHTS_JOB, {})
-    assert not isinstance(caught.value, NoAnswer)
     assert not nobody.ready()
     nobody.close()
 
@@ -213,6 +258,8 @@ def test_a_job_is_launched_with_the_run_config_it_is_given(server: GraphQlServer
     assert [about["params"]["runConfigData"] for _, about in server.asked] == [{"ops": {}}, {}]
 
 
-@pytest.mark.parametrize("query", [_ADD_PARTITION, _LAUNCH, _STATUS, _LOCATION, _EVENTS])
+@pytest.mark.parametrize(
+    "query", [challenges_document(1), challenges_document(3), _LAUNCH, _STATUS, _LOCATION, _EVENTS]
+)
 def test_dagster_itself_understands_what_it_is_asked(query: str) -> None:
     assert validate(create_schema().graphql_schema, parse(query)) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from loosh_pipeline.settings import PORTS, UNSET, Settings, get_settings
+from loosh_pipeline.settings import PORTS, UNSET, Present, Settings, get_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,6 +65,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "celery_result_backend": ("redis://x:6379/1", "redis://x:6379/1"),
     "max_run_attempts": ("2", 2),
     "stalled_after_s": ("7.5", 7.5),
+    "present": ("later", Present.LATER),
     "netuid": ("0", 0),
     "subtensor_address": ("wss://x:443", "wss://x:443"),
     "subtensor_fallbacks": ("wss://y:443, ws://z", ("wss://y:443", "ws://z")),

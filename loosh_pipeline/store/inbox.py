@@ -45,6 +45,7 @@ class InboxRow:
     answered: int
     scored_at: datetime | None
     failure: str | None
+    run_id: str | None
 
     def challenge(self) -> Challenge:
         return resolve_challenge(self.request, self.received_at)
@@ -90,7 +91,7 @@ class Inbox:
             row = connection.execute(select(challenges).where(challenges.c.id == challenge_id)).one_or_none()
         if row is None:
             raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; POST it to /challenges first")
-        return _inbox_row(row)
+        return inbox_row(row)
 
     def due(self, now: datetime, limit: int) -> Sequence[InboxRow]:
         """Challenges that wait for a run, oldest first."""
@@ -101,14 +102,14 @@ class Inbox:
             .limit(limit)
         )
         with reading(self.engine) as connection:
-            return [_inbox_row(row) for row in connection.execute(query)]
+            return [inbox_row(row) for row in connection.execute(query)]
 
     def claim(self, challenge_id: ChallengeId, now: datetime) -> int | None:
         """Take the right to request the next run: its attempt number, or None when someone else has it."""
         claim = (
             update(challenges)
             .where(challenges.c.id == challenge_id, challenges.c.next_run_at <= now)
-            .values(next_run_at=None, attempts=challenges.c.attempts + 1, state_changed_at=now)
+            .values(next_run_at=None, attempts=challenges.c.attempts + 1, state_changed_at=now, run_id=None)
             .returning(challenges.c.attempts, challenges.c.state)
         )
         with self.engine.begin() as connection:
@@ -133,13 +134,14 @@ class Inbox:
         """The challenges accepted last, newest first."""
         query = select(challenges).order_by(challenges.c.received_at.desc(), challenges.c.id).limit(limit)
         with reading(self.engine) as connection:
-            return [_inbox_row(row) for row in connection.execute(query)]
+            return [inbox_row(row) for row in connection.execute(query)]
 
-    def stalled(self, before: datetime, limit: int) -> Sequence[InboxRow]:
+    def stalled(self, before: datetime, limit: int, now: datetime | None = None) -> Sequence[InboxRow]:
         """Challenges that were handed to a run and have not moved since `before`: their run may be dead.
 
-        A scored one whose result is in the outbox is the outbox's concern.
+        So may that of one which moved after `now`, before the clock was set back. Results are the outbox's concern.
         """
+        changed_at = challenges.c.state_changed_at
         result = (outbox.c.key == challenges.c.id) & outbox.c.kind.in_(RESULTS)
         told = select(outbox.c.id).where(result).exists()
         query = (
@@ -147,14 +149,14 @@ class Inbox:
             .where(
                 challenges.c.state.in_(UNFINISHED),
                 challenges.c.next_run_at.is_(None),
-                challenges.c.state_changed_at < before,
+                (changed_at < before) if now is None else (changed_at < before) | (changed_at > now),
                 (challenges.c.state != ChallengeState.SCORED) | ~told,
             )
-            .order_by(challenges.c.state_changed_at)
+            .order_by(changed_at)
             .limit(limit)
         )
         with reading(self.engine) as connection:
-            return [_inbox_row(row) for row in connection.execute(query)]
+            return [inbox_row(row) for row in connection.execute(query)]
 
     def unpark(self, now: datetime) -> int:
         """Give every parked challenge its runs again; returns how many there were."""
@@ -222,6 +224,7 @@ class Inbox:
                     challenges.c.id == row.id,
                     challenges.c.state == row.state,
                     challenges.c.attempts == row.attempts,
+                    challenges.c.run_id.is_not_distinct_from(row.run_id),  # else a run has begun since
                     challenges.c.next_run_at.is_(None),
                 )
                 .values(change)
@@ -323,7 +326,7 @@ def pause_s(attempts: int, first_s: float, longest_s: float) -> float:
     return float(min(first_s * 2 ** min(max(attempts - 1, 0), MOST_DOUBLINGS), longest_s))
 
 
-def _inbox_row(row: Row[Any]) -> InboxRow:
+def inbox_row(row: Row[Any]) -> InboxRow:
     return InboxRow(
         id=ChallengeId(row.id),
         request=row.request,
@@ -335,6 +338,7 @@ def _inbox_row(row: Row[Any]) -> InboxRow:
         answered=row.answered,
         scored_at=row.scored_at,
         failure=row.failure,
+        run_id=row.run_id,
     )
 
 
@@ -365,10 +369,10 @@ def advance(
     return moved.rowcount == 1
 
 
-def advance_to_scored(connection: Connection, challenge_id: ChallengeId, now: datetime) -> bool:
+def advance_to_scored(connection: Connection, challenge_id: ChallengeId, now: datetime, **figures: Any) -> bool:
     """The scores lie in their table and the result in the outbox; the first time counts."""
     scored_at = func.coalesce(challenges.c.scored_at, literal(now, UtcDateTime))
-    return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None)
+    return advance(connection, challenge_id, ChallengeState.SCORED, now, scored_at=scored_at, failure=None, **figures)
 
 
 def advance_to_submitted(connection: Connection, challenge_id: ChallengeId, now: datetime, told_at: datetime) -> None:

@@ -101,15 +101,17 @@ class Outbox:
         payload: bytes,
         now: datetime,
         kind: DeliveryKind = DeliveryKind.RESPONSE_BATCH,
+        *,
+        to_present: bool = False,
     ) -> bool:
-        """Keep what is told of a challenge and mark it scored, both or neither.
+        """Keep what is told of a challenge and mark it scored, both or neither. `to_present`: see `Presenting`.
 
         False when its result was kept before, in whichever form: the first one stands, also an empty one of a
         challenge that had been given up. Raises UnknownChallenge when no such challenge was accepted.
         """
         with _known(challenge_id), self._engine.begin() as connection:
             new = keep_first_result(connection, challenge_id, payload, now, kind)
-            advance_to_scored(connection, challenge_id, now)
+            advance_to_scored(connection, challenge_id, now, to_present_since=now if to_present else None)
             told_at = connection.execute(
                 select(outbox.c.delivered_at).where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
             ).scalar_one()

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 
@@ -69,10 +70,20 @@ challenges = Table(
     Column("answered", Integer, nullable=False),
     Column("elapsed_ms_sum", Float, nullable=False),
     Column("failure", Text),
+    # The run that asks its miners, or did so last in this attempt; null until one begins.
+    Column("run_id", String(64)),
+    # Since when its picture and its narrative are wanted of the job that makes many; null when they are not.
+    Column("to_present_since", UtcDateTime),
     Index("challenges_state", "state", "next_run_at"),
     Index("challenges_received_at", "received_at"),
     # Holds all that the figures are made of, so that they never read the requests.
     Index("challenges_figures", "state", "asked", "answered", "elapsed_ms_sum"),
+    Index(
+        "challenges_to_present",
+        "received_at",
+        sqlite_where=text("to_present_since IS NOT NULL"),
+        postgresql_where=text("to_present_since IS NOT NULL"),
+    ),
 )
 
 outbox = Table(

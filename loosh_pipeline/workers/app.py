@@ -33,7 +33,7 @@ def worker_app(settings: Settings) -> Celery:
     }
     app = make_app({**urls, "config_source": configuration(settings)})
 
-    @app.task(bind=True, name=TASK_EXECUTE_JOB_NAME, track_started=True)  # type: ignore[untyped-decorator]
+    @app.task(bind=True, name=TASK_EXECUTE_JOB_NAME, track_started=True, shared=False)  # type: ignore[untyped-decorator]
     def execute_job(task: Task, execute_job_args_packed: Any) -> int:
         args = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
         with holding(Path(task.app.conf[FOLDER_SETTING]) / RUNNING, args.run_id) as ours, capture_interrupts():

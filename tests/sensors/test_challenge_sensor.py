@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from sqlalchemy import update
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import FIRST_RETRY_S
-from sensors.challenge_sensor import BATCH, challenge_sensor
-from sensors.jobs import UNFINISHED_RUNS
+from loosh_pipeline.store.schema import challenges
+from sensors.challenge_sensor import BATCH, GRACE_S, UNSUBMITTED_S, challenge_sensor
+from sensors.jobs import BACKFILL_TAG, UNFINISHED_RUNS
 from tests.world import World
 
 LONG_AGO = timedelta(hours=1)
@@ -44,8 +47,8 @@ def attempted(world: World, challenge_id: str, attempts: int) -> ChallengeId:
     return accepted
 
 
-def add_run(world: World, challenge_id: ChallengeId, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-    return world.add_run(SCORE_JOB, status, **{PARTITION_TAG: challenge_id})
+def add_run(world: World, challenge_id: ChallengeId, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+    return world.add_run(SCORE_JOB, status, **{PARTITION_TAG: challenge_id, **tags})
 
 
 def due_after_s(world: World, since: datetime, seconds: float) -> list[ChallengeId]:
@@ -86,12 +89,45 @@ def test_what_the_ingress_gave_back_is_requested_as_the_next_attempt(world: Worl
     assert [r.run_key for r in requested(tick(world))] == ["c-1:2"]
 
 
-def test_a_backlog_is_taken_in_batches_oldest_first(world: World) -> None:
+def set_up(monkeypatch: pytest.MonkeyPatch, **environment: object) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name.upper(), str(value))
+    get_settings.cache_clear()
+
+
+def test_a_backlog_is_taken_in_batches_oldest_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(monkeypatch, max_concurrent_runs=100)
     start = datetime.now(UTC) - timedelta(minutes=1)
     for number in range(BATCH + 2):
         world.accept(f"c-{number:03}", now=start + timedelta(milliseconds=number))
     assert [r.partition_key for r in requested(tick(world))] == [f"c-{number:03}" for number in range(BATCH)]
     assert [r.partition_key for r in requested(tick(world))] == [f"c-{BATCH:03}", f"c-{BATCH + 1:03}"]
+
+
+def test_no_more_are_in_flight_than_may_be(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(monkeypatch, max_concurrent_runs=2)
+    start = datetime.now(UTC) - timedelta(minutes=1)
+    ids = [world.accept(f"c-{number}", now=start + timedelta(seconds=number)) for number in range(4)]
+    assert [r.partition_key for r in requested(tick(world))] == ["c-0", "c-1"]
+    full = tick(world)
+    assert isinstance(full, dg.SkipReason)
+    assert full.skip_message == "2 challenges are in flight; 2 wait until there is room"
+    world.store.outbox.keep_result(ids[1], b"{}", datetime.now(UTC))
+    assert [r.partition_key for r in requested(tick(world))] == ["c-2"]
+
+
+def test_where_the_ingress_launches_it_has_the_first_seconds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(monkeypatch, dagster_url="http://127.0.0.1:3000")
+    now = datetime.now(UTC)
+    world.accept("left", now=now - timedelta(seconds=GRACE_S + 1))
+    world.accept("fresh", now=now - timedelta(seconds=GRACE_S - 5))
+    assert [r.partition_key for r in requested(tick(world))] == ["left"]
+
+
+def test_what_was_received_before_the_clock_was_set_back_is_due(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(monkeypatch, dagster_url="http://127.0.0.1:3000")
+    world.accept("c-1", now=datetime.now(UTC) + LONG_AGO)
+    assert [r.partition_key for r in requested(tick(world))] == ["c-1"]
 
 
 @pytest.mark.parametrize("status", ENDED)
@@ -208,3 +244,75 @@ def test_a_dead_run_does_not_wait_behind_a_long_queue(world: World) -> None:
     tick(world)
     tick(world)
     assert due_after_s(world, datetime.now(UTC), FIRST_RETRY_S) == [dead]
+
+
+DIED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def claimed(world: World, challenge_id: str = "c-1") -> ChallengeId:
+    """A challenge whose run was requested a moment ago."""
+    accepted = world.accept(challenge_id)
+    assert world.store.inbox.claim(accepted, datetime.now(UTC)) == 1
+    return accepted
+
+
+@pytest.mark.parametrize("status", DIED)
+def test_a_run_known_to_be_dead_is_followed_at_the_next_tick(world: World, status: dg.DagsterRunStatus) -> None:
+    challenge_id = claimed(world)
+    run = add_run(world, challenge_id, status, **{ATTEMPT_TAG: "1"})
+    before = datetime.now(UTC)
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure == f"its last run ended as {status.value} ({run.run_id})"
+    assert due_after_s(world, before, FIRST_RETRY_S + 5) == [challenge_id]
+    tick(world)
+    assert world.store.inbox.get(challenge_id).attempts == 1, "it is told once"
+
+
+@pytest.mark.parametrize("attempt", ["2", None])
+def test_a_dead_run_of_another_attempt_says_nothing(world: World, attempt: str | None) -> None:
+    challenge_id = claimed(world)
+    add_run(world, challenge_id, dg.DagsterRunStatus.FAILURE, **({ATTEMPT_TAG: attempt} if attempt else {}))
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure is None
+
+
+def test_a_run_that_died_after_the_scores_is_not_followed(world: World) -> None:
+    challenge_id = claimed(world)
+    world.store.outbox.keep_result(challenge_id, b"{}", datetime.now(UTC))
+    add_run(world, challenge_id, dg.DagsterRunStatus.FAILURE, **{ATTEMPT_TAG: "1"})
+    tick(world)
+    row = world.store.inbox.get(challenge_id)
+    assert (row.state, row.failure) == (ChallengeState.SCORED, None)
+
+
+def test_a_backfill_that_waits_is_no_live_run_and_one_that_asks_is(world: World) -> None:
+    waiting, asking = attempted(world, "c-1", 1), attempted(world, "c-2", 1)
+    add_run(world, waiting, dg.DagsterRunStatus.QUEUED, **{BACKFILL_TAG: "abc"})
+    run = add_run(world, asking, dg.DagsterRunStatus.STARTED, **{BACKFILL_TAG: "abc"})
+    world.store.runs.begin(asking, run.run_id, None, datetime.now(UTC) - LONG_AGO, lambda _: True)
+    tick(world)
+    assert world.store.inbox.get(waiting).failure == "its run was never created"
+    assert world.store.inbox.get(asking).failure is None
+
+
+def test_a_run_that_nobody_handed_over_is_ended_and_followed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    challenge_id = attempted(world, "c-1", 1)
+    run = add_run(world, challenge_id, dg.DagsterRunStatus.NOT_STARTED, **{ATTEMPT_TAG: "1"})
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure is None, "it may be about to be"
+    monkeypatch.setattr("sensors.challenge_sensor.UNSUBMITTED_S", UNSUBMITTED_S - 3600)
+    with world.store.inbox.engine.begin() as connection:
+        connection.execute(update(challenges).values(state_changed_at=datetime.now(UTC) - LONG_AGO))
+    tick(world)
+    assert run.run_id in (world.store.inbox.get(challenge_id).failure or "")
+    ended = world.instance.get_run_by_id(run.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_what_moved_before_the_clock_was_set_back_is_looked_at(world: World) -> None:
+    later = datetime.now(UTC) + LONG_AGO
+    challenge_id = world.accept("c-1", now=later)
+    world.store.inbox.claim(challenge_id, later)
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure == "its run was never created"

@@ -1,0 +1,44 @@
+"""Fresh challenges start at once; what else is run waits in Dagster's queue."""
+
+from __future__ import annotations
+
+import os
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.run_coordinator import SubmitRunContext
+
+from loosh_pipeline.orchestrator import CODE_LOCATION, REPOSITORY, SCORE_JOB, WEIGHTS_JOB
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.workers.config import folder
+from tests.workers.conftest import NewRun
+
+STARTING, QUEUED = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("job", "tags", "status"),
+    [
+        (SCORE_JOB, {}, STARTING),
+        (SCORE_JOB, {"loosh__attempt": "1"}, STARTING),
+        (SCORE_JOB, {"dagster__backfill": "b"}, QUEUED),
+        (WEIGHTS_JOB, {}, QUEUED),
+    ],
+)
+def test_who_waits(
+    instance: dg.DagsterInstance,
+    new_run: NewRun,
+    settings: Settings,
+    job: str,
+    tags: dict[str, str],
+    status: dg.DagsterRunStatus,
+) -> None:
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(CODE_LOCATION), REPOSITORY)
+    run = new_run(job, **tags)._replace(remote_job_origin=location.get_job_origin(job))
+    instance.run_storage.delete_run(run.run_id)
+    instance.run_storage.add_run(run)
+    submitted = instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))
+    assert submitted.status is status
+    waiting = folder(settings) / "waiting"
+    assert len(os.listdir(waiting) if waiting.exists() else []) == (status is STARTING)

@@ -1,0 +1,149 @@
+"""The same files and tables as the stock storage, from connections that are kept, in many processes."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.events import DagsterEvent, DagsterEventType, EngineEventData
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from sqlalchemy import text
+
+from loosh_pipeline.workers.storage import Engines, WarmRunStorage, WarmSqliteStorage
+
+RUN = "11111111-1111-1111-1111-111111111111"
+
+
+def opened(home: Path, warm: bool) -> dg.DagsterInstance:
+    """The instance in `home` through this storage, or through the stock one."""
+    own = {"module": "loosh_pipeline.workers.storage", "class": "WarmSqliteStorage", "config": {"base_dir": str(home)}}
+    content = {"telemetry": {"enabled": False}} | ({"storage": {"custom": own}} if warm else {})
+    (home / "dagster.yaml").write_text(yaml.safe_dump(content))
+    return dg.DagsterInstance.from_config(str(home))
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[WarmSqliteStorage]:
+    storage = WarmSqliteStorage.from_local(str(tmp_path))
+    yield storage
+    storage.dispose()
+
+
+def note(storage: DagsterSqliteStorage, run_id: str, message: str) -> None:
+    event = DagsterEvent(
+        DagsterEventType.ENGINE_EVENT.value, job_name="job", message=message, event_specific_data=EngineEventData()
+    )
+    entry = EventLogEntry(
+        error_info=None,
+        level=10,
+        user_message=message,
+        run_id=run_id,
+        timestamp=time.time(),
+        dagster_event=event,
+        job_name="job",
+    )
+    storage.event_log_storage.store_event(entry)
+
+
+def noted(storage: DagsterSqliteStorage, run_id: str) -> list[str]:
+    return [entry.user_message for entry in storage.event_log_storage.get_logs_for_run(run_id)]
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+def numbers(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(metadata={"key": context.partition_key})
+
+
+def test_either_storage_reads_what_the_other_wrote(tmp_path: Path) -> None:
+    written: dict[str, list[str]] = {}
+    for key, warm in (("a", True), ("b", False)):
+        with opened(tmp_path, warm) as instance:
+            result = dg.materialize([numbers], instance=instance, partition_key=key)
+            written[result.run_id] = [event.message for event in instance.all_logs(result.run_id)]
+    for warm in (True, False):
+        with opened(tmp_path, warm) as instance:
+            assert isinstance(instance.run_storage, WarmRunStorage) is warm
+            assert instance.get_materialized_partitions(dg.AssetKey("numbers")) == {"a", "b"}
+            found = {
+                run.run_id: [event.message for event in instance.all_logs(run.run_id)] for run in instance.get_runs()
+            }
+            assert found == written
+
+
+def test_a_run_has_a_file_of_its_own_that_holds_its_events(warm: WarmSqliteStorage) -> None:
+    note(warm, RUN, "first")
+    note(warm, RUN, "second")
+    assert noted(warm, RUN) == ["first", "second"]
+    assert warm.event_log_storage.get_all_run_ids() == [RUN]  # type: ignore[attr-defined]
+
+
+def write_events(base: Path, name: str, count: int, begin: Any) -> None:
+    storage = WarmSqliteStorage.from_local(str(base))
+    begin.wait(60)
+    for number in range(count):
+        note(storage, RUN, f"{name} {number}")
+
+
+def test_processes_that_begin_a_run_together_share_one_file(warm: WarmSqliteStorage) -> None:
+    context = multiprocessing.get_context("spawn")
+    begin, count = context.Event(), 20
+    writers = [
+        context.Process(target=write_events, args=(Path(warm.base_dir), name, count, begin)) for name in ("a", "b")
+    ]
+    for writer in writers:
+        writer.start()
+    begin.set()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    assert sorted(noted(warm, RUN)) == sorted(f"{name} {number}" for name in ("a", "b") for number in range(count))
+
+
+def test_connections_are_kept_and_the_oldest_given_up(tmp_path: Path) -> None:
+    engines = Engines(most=2)
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in "abc"]
+    for url in urls:
+        with engines.begin(url) as connection:
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 1, "NORMAL"
+    assert list(engines._engines) == urls[1:]
+    kept = engines._engine(urls[2])
+    assert engines._engine(urls[2]) is kept
+    engines.close()
+    assert engines._engine(urls[2]) is not kept
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+    engines, url = Engines(), f"sqlite:///{tmp_path}/a.db"
+    with engines.begin(url) as connection:
+        connection.execute(text("CREATE TABLE t (x)"))
+
+    def insert_and_fail() -> None:
+        with engines.begin(url) as connection:
+            connection.execute(text("INSERT INTO t VALUES (1)"))
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        insert_and_fail()
+    with engines.begin(url) as connection:
+        assert connection.execute(text("SELECT count(*) FROM t")).scalar() == 0
+    engines.close()
+
+
+def test_a_forked_process_opens_connections_of_its_own(tmp_path: Path) -> None:
+    engines, url = Engines(), f"sqlite:///{tmp_path}/a.db"
+    parent = engines._engine(url)
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        os.write(writing, b"own" if engines._engine(url) is not parent else b"inherited")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 20) == b"own"
+    for end in (reading, writing):
+        os.close(end)
+    engines.close()
