@@ -55,6 +55,8 @@ class Service:
     cwd: Path | None = None
     after: Sequence[str] = ()
     """Services that must be ready before this one is started."""
+    stop_within_s: float = STOP_WITHIN_S
+    """How long it may take to stop before it is killed."""
     stops_its_own: bool = False
     """Whether it stops its own children when it is told to: they may have something to finish."""
 
@@ -131,7 +133,7 @@ class Supervisor:
         child = self._children[name]
         child.restart_at_s = None
         _ask_to_stop(child)
-        self._wait_ended(child, time.monotonic() + STOP_WITHIN_S)
+        self._wait_ended(child, time.monotonic())
         try:
             yield
         finally:
@@ -146,15 +148,16 @@ class Supervisor:
         self._stopping.set()
         for child in reversed(self._children.values()):
             _ask_to_stop(child)
-        deadline_s = time.monotonic() + STOP_WITHIN_S
+        asked_s = time.monotonic()
         for child in reversed(self._children.values()):
-            self._wait_ended(child, deadline_s)
+            self._wait_ended(child, asked_s)
 
-    def _wait_ended(self, child: _Child, deadline_s: float) -> None:
+    def _wait_ended(self, child: _Child, asked_s: float) -> None:
+        within_s = child.service.stop_within_s
         try:
-            child.process.wait(max(0.1, deadline_s - time.monotonic()))
+            child.process.wait(max(0.1, asked_s + within_s - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._say(f"{child.service.name} did not stop within {STOP_WITHIN_S:g} s; killed")
+            self._say(f"{child.service.name} did not stop within {within_s:g} s; killed")
         _signal_group(child.process, signal.SIGKILL)
         child.process.wait()
         child.log.join(LAST_WORDS_S)

@@ -218,11 +218,8 @@ def test_stop_ends_everything_with_its_children(start: Start, tmp_path: Path) ->
     eventually(lambda: gone(child))
 
 
-def test_what_ignores_sigterm_is_killed(
-    start: Start, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "STOP_WITHIN_S", 0.3)
-    supervisor = start(python("deaf", STUBBORN), python("b", SLEEP))
+def test_what_ignores_sigterm_is_killed(start: Start, said: list[str], tmp_path: Path) -> None:
+    supervisor = start(python("deaf", STUBBORN, stop_within_s=0.3), python("b", SLEEP))
     eventually(lambda: "deaf" in log_of(tmp_path, "deaf"))
     supervisor.stop()
     assert said == ["deaf did not stop within 0.3 s; killed"]

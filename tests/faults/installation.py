@@ -24,6 +24,8 @@ from loosh_pipeline.supervisor import Service, Supervisor, supervised
 
 READY_WITHIN_S = 180.0
 UP = "loosh-up"
+UP_STOPS_WITHIN_S = 60.0
+"""It gives its own processes fifteen seconds before it kills them, and then reads their last words."""
 SETTINGS = {
     # What has nothing to do with the fault stays away: only tests set weights, and one snapshot is enough. Everything
     # that decides how fast a validator recovers keeps its default.
@@ -61,6 +63,10 @@ class Installation:
     def tables(self) -> Tables:
         return Tables(self.settings.tables_root)
 
+    def pid_of_service(self, name: str) -> int:
+        """Of what the service manager itself started."""
+        return self.manager._children[name].process.pid
+
     def until(self, what: str, found: Callable[[], T | None], within_s: float = READY_WITHIN_S) -> T:
         """Wait for something; fails with the ends of all logs."""
         deadline_s = time.monotonic() + within_s
@@ -87,7 +93,9 @@ class Installation:
 def up_service(settings: Settings, env: Mapping[str, str]) -> Service:
     """`loosh up` with these settings, in a directory without anybody's `.env`."""
     told = {**settings.environment(), "LOOSH_HOME": str(settings.home), "PYTHONUNBUFFERED": "1", **env}
-    return Service(UP, [sys.executable, "-m", "loosh_pipeline.cli", "up"], told, cwd=Path("/"))
+    return Service(
+        UP, [sys.executable, "-m", "loosh_pipeline.cli", "up"], told, cwd=Path("/"), stop_within_s=UP_STOPS_WITHIN_S
+    )
 
 
 def loosh_up(validator: Installation) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,6 @@ from tests.e2e.processes import kill
 from tests.faults.conftest import Install, Judge
 from tests.faults.installation import Installation
 from tests.faults.trial import Trial
-from tests.faults.victims import pid_of
 
 KEEPING = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
 """As docs/operation.md recommends."""
@@ -61,6 +60,4 @@ def test_redis_that_keeps_nothing(
 
 
 def _kill(validator: Installation) -> None:
-    pid = pid_of(validator.home, "redis")
-    assert pid is not None
-    kill(pid)
+    kill(validator.pid_of_service("redis"))  # it hides its environment, by which the others are found

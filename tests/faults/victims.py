@@ -17,7 +17,6 @@ COMMANDS = {
     "code-server": " -m dagster api grpc",
     "worker-parent": " -m loosh_pipeline.workers",
     "loosh-up": " -m loosh_pipeline.cli up",
-    "redis": "redis-server",
 }
 """What stands in the command of each."""
 
