@@ -16,7 +16,8 @@ from tests.faults.trial import Trial
 
 KEEPING = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
 """As docs/operation.md recommends."""
-KEPT = "appendonlydir"
+KEPT = "appendonly*"
+"""A file up to version 6, a directory since."""
 
 
 def redis(home: Path, port: int) -> Service:
@@ -54,9 +55,16 @@ def test_redis_that_keeps_nothing(
     trial.fill()
     trial.strike()
     _kill(with_redis)
-    shutil.rmtree(with_redis.home / KEPT)
+    _forget(with_redis.home)
     trial.push(each_time=with_redis.manager.check)
     judge(trial.verdict(with_redis.manager.check))
+
+
+def _forget(home: Path) -> None:
+    kept = list(home.glob(KEPT))
+    assert kept, "what Redis had kept"
+    for path in kept:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _kill(validator: Installation) -> None:
