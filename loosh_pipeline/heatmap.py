@@ -125,12 +125,12 @@ def heatmap_chart(
 
 
 def specification(chart: Chart) -> dict[str, Any]:
-    """The chart in Vega-Lite's terms, with its data. Not checked against the schema, which takes longer than drawing."""
+    """The chart in Vega-Lite's terms, with its data. Checking it against the schema would take as long as drawing."""
     spec: dict[str, Any] = chart.to_dict(validate=False)
     return spec
 
 
-def render_png(spec: Mapping[str, Any]) -> bytes:
+def render_png(spec: dict[str, Any]) -> bytes:
     """A specification as a PNG, drawn offline."""
     scale = float(spec.get("usermeta", {}).get("png_scale", 1.2))
     return bytes(vl_convert.vegalite_to_png(spec, scale=scale))

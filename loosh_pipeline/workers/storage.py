@@ -34,7 +34,7 @@ from dagster._core.storage.sqlite_storage import (
     _schedule_directory,
 )
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, inspect, text
 
 OPEN_FILES = 32
 """Run files that stay open in a process: a worker writes to one, the web server reads a few."""
@@ -90,7 +90,17 @@ class WarmEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines = Engines()
+        self._tables: set[str] = set()
         super().__init__(base_dir, inst_data)
+
+    def has_table(self, table_name: str) -> bool:
+        """Asked some thirty times a run; a table that is there stays."""
+        if table_name not in self._tables:
+            with self.index_connection() as connection:
+                if not inspect(connection).has_table(table_name):
+                    return False
+            self._tables.add(table_name)
+        return True
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
