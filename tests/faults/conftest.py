@@ -17,6 +17,7 @@ from tests.faults.installation import Installation, installed
 from tests.faults.lines import VERDICT, fault_of
 from tests.faults.trial import Trial, Verdict
 
+HERE = Path(__file__).parent
 MINERS = 5
 TABLES_MIB = 64
 
@@ -24,10 +25,15 @@ Judge = Callable[[Verdict], None]
 Install = Callable[..., AbstractContextManager[Installation]]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/faults/" in item.nodeid:
-            item.add_marker(pytest.mark.faults)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Faults take minutes: they run only for `-m faults`, whatever else is selected."""
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.faults)
+    if "faults" not in config.option.markexpr and ours:
+        config.hook.pytest_deselected(items=ours)
+        items[:] = [item for item in items if item not in ours]
 
 
 @pytest.fixture(scope="package")
