@@ -103,11 +103,11 @@ def made_case(miners: int, book: AnswerBook) -> Case:
     prompt = book.prompts[0]
     known = [sentence for model in book.models for sentence in sentences(book.answer(model, prompt))]
     challenge = ChallengeId(f"benchmark-{miners}")
-    answers = [_answer(known, draw) for _ in range(miners)]
+    answers = [made_answer(known, draw) for _ in range(miners)]
     return Case(challenge, prompt, tuple(_response(challenge, i, text) for i, text in enumerate(answers)))
 
 
-def _answer(known: Sequence[str], draw: random.Random) -> str:
+def made_answer(known: Sequence[str], draw: random.Random) -> str:
     made: list[str] = []
     while sum(len(sentence.split()) for sentence in made) < ANSWER_WORDS:
         head, tail = (each.split() for each in draw.sample(known, 2))

@@ -17,6 +17,7 @@ import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from loosh_pipeline.domain import ChallengeState
+from loosh_pipeline.embedding.address import api_root, http_client
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
@@ -219,10 +220,11 @@ class _Embedder:
 
     def __init__(self, settings: Settings) -> None:
         url = settings.embedding_url or (str(settings.embedder_url) if settings.embedder_url else None)
-        self._url = url and url.rstrip("/").removesuffix("/v1") + "/v1/models"
+        self._shown = url
+        self._url = url and api_root(url) + "/models"
         key = settings.embedding_api_key
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-        self._http = httpx.Client(timeout=EMBEDDER_ANSWERS_WITHIN_S, headers=headers, trust_env=False)
+        self._http = http_client(url or "", EMBEDDER_ANSWERS_WITHIN_S, headers)
         self._ready_s = float("-inf")
         self._told = False
 
@@ -239,7 +241,7 @@ class _Embedder:
             self._told = False
         elif time.monotonic() - self._ready_s > EMBEDDER_MAY_RESTART_S:
             if not self._told:
-                logger.warning("the embedder is not ready: %s %s", self._url, wrong)
+                logger.warning("the embedder is not ready: %s %s", self._shown, wrong)
             self._told = True
             return f"the embedder is not ready: it {wrong}"
         return None

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from loosh_pipeline.orchestrator import DagsterApi, NoAnswer, NotReady, OrchestratorError
 from loosh_pipeline.store.inbox import FIRST_RETRY_S, LONGEST_RETRY_S, Inbox, pause_s
 from loosh_pipeline.store.runs import Claim, Runs
@@ -69,6 +71,9 @@ class Launcher:
             self._news.clear()
             try:
                 wait_s, woken = self._look()
+            except SQLAlchemyError as error:
+                logger.warning("the inbox cannot be used to launch runs: %s", error)
+                wait_s, woken = self._back_off(), False
             except Exception:  # the thread must outlive whatever the disk does; the sensor catches up
                 logger.exception("could not launch runs; the sensor will")
                 wait_s, woken = self._back_off(), False
@@ -80,14 +85,14 @@ class Launcher:
         assert self._api is not None
         now = datetime.now(UTC)
         queue = self._runs.queue(now)
-        if queue.due == 0:
-            busy = queue.in_flight > 0 or queue.next_at is not None
+        if not queue.due:
+            busy = queue.in_flight > 0 or queue.waits
             return (POLL_S if busy else IDLE_POLL_S), True
         if queue.in_flight >= self._room:
             return POLL_S, False
         if not (self._ready or self._api.ready()):
             if self._failures == 0:
-                logger.warning("Dagster is not ready to launch runs; %d challenges wait for theirs", queue.due)
+                logger.warning("Dagster is not ready to launch runs; challenges wait until it is")
             return self._back_off(), False
         self._ready = True
         claims = self._runs.claim(now, self._room, MOST_AT_ONCE)

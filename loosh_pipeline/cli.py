@@ -115,10 +115,17 @@ def devnet(
     fault: Annotated[
         list[str] | None, typer.Option(help="one more miner with this fault, such as hang; may be repeated")
     ] = None,
+    behaviour: Annotated[
+        str | None, typer.Option(help="of all miners, such as steady; otherwise of every kind some")
+    ] = None,
+    delay_s: Annotated[
+        float | None, typer.Option(min=0.0, max=60.0, help="how long miners think; otherwise 0.2 to 1 s")
+    ] = None,
     info_file: Annotated[Path | None, typer.Option(help="where to write what is served, as JSON")] = None,
 ) -> None:
     """Serve a subnet on this machine: chain, miners of several behaviours, and a Challenge API."""
     from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS
+    from loosh_pipeline.devnet.behaviours import DELAY_RANGE_S, behaviour_named
     from loosh_pipeline.devnet.subnet import DevnetInfo, devnet_config, run_subnet
 
     config = devnet_config(
@@ -131,6 +138,8 @@ def devnet(
         miner_port=miner_port,
         miners=miners,
         answers=answers or SHIPPED_ANSWERS,
+        behaviour=None if behaviour is None else behaviour_named(behaviour),
+        delay_range_s=DELAY_RANGE_S if delay_s is None else (delay_s, delay_s),
     )
 
     def started(info: DevnetInfo) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,17 @@ NOT_OF_THE_MACHINE = (
 
 @contextmanager
 def devnet_process(
-    home: Path, say: Say, *, miners: int, answers: Path | None = None
+    home: Path, say: Say, *, miners: int, answers: Path | None = None, options: Sequence[str] = ()
 ) -> Iterator[tuple[DevnetInfo, Supervisor]]:
-    """Serve a devnet from a process of its own, with its wallet in `home`. Raises DevnetError with its log."""
+    """Serve a devnet from a process of its own, with its wallet in `home`. Raises DevnetError with its log.
+
+    `options`: further ones of `loosh devnet`.
+    """
     info_file = home / "devnet.json"
     command = [sys.executable, "-m", "loosh_pipeline.cli", "devnet", "--miners", str(miners)]
     command += ["--chain-port", "0", "--challenge-api-port", "0", "--miner-port", "0", "--info-file", str(info_file)]
     command += ["--answers", str(answers)] if answers else []
+    command += options
     with supervised([Service("devnet", command, {"LOOSH_HOME": str(home)})], home / "logs", say) as supervisor:
         yield _started(info_file, supervisor), supervisor
 

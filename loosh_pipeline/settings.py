@@ -15,10 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    AnyUrl,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    UrlConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from loosh_pipeline.chain.endpoints import shown
+from loosh_pipeline.embedding.address import socket_path
 from loosh_pipeline.errors import CryptoError
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import PROFILES
@@ -27,6 +37,8 @@ UNSET = "<unset>"
 """Written by `environment` for what has no value: an empty variable would let `.env` decide."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+EmbedderUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https", "unix"])]
 
 PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
 
@@ -77,8 +89,11 @@ class Settings(BaseSettings):
     api_port: Port = 8000
     public_url: HttpUrl | None = Field(None, description="address of the ingress as browsers reach it")
     dagster_url: HttpUrl | None = Field(None, description="Dagster webserver the ingress asks to launch runs")
-    embedder_url: HttpUrl | None = Field(None, description="embedding server; unset: embed in the process")
+    embedder_url: EmbedderUrl | None = Field(
+        None, description="embedding server: http(s)://… or unix:///path/to/socket; unset: embed in the process"
+    )
     embedder_threads: int = Field(2, ge=1)
+    embedder_nice: int = Field(5, ge=0, le=19, description="how much the embedder yields to other processes")
 
     # who may push challenges, and how much
     intake_auth: AuthMode = Field("required", description="required, signature-optional (today's network) or open")
@@ -264,6 +279,13 @@ class Settings(BaseSettings):
         if url.username or url.password:
             raise ValueError("the URL of an embedding server holds no user and password; use EMBEDDING_API_KEY")
         return model.rstrip("/")
+
+    @field_validator("embedder_url")
+    @classmethod
+    def _host_or_socket(cls, url: AnyUrl | None) -> AnyUrl | None:
+        if url is not None:
+            socket_path(str(url))
+        return url
 
     @field_validator("log_level")
     @classmethod

@@ -143,6 +143,10 @@ class Supervisor:
         """Whether every process runs right now."""
         return all(child.process.poll() is None for child in self._children.values())
 
+    def pids(self) -> Mapping[str, int]:
+        """The process of every service that was started, by the service's name."""
+        return {name: child.process.pid for name, child in self._children.items()}
+
     def stop(self) -> None:
         """Stop in reverse order; what does not end in time is killed."""
         self._stopping.set()

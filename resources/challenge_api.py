@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
-from loosh_pipeline.chain.wallet import load_signer
 from loosh_pipeline.domain import DeliveryKind, Hotkey
 from loosh_pipeline.errors import ConfigError
-from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.sessions import ApiSessionStore
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi, Delivery, DeliveryStatus, HttpChallengeApi
 from loosh_pipeline.wire.network_view import ScoresSaid, ValidatorsSaid
+from resources.chain import process_signer
+from resources.once import Once
+from resources.store import process_store
 
 
 class Unconfigured:
@@ -29,23 +30,25 @@ class Unconfigured:
         raise ConfigError("CHALLENGE_API_URL is not set, so nobody can be asked about miners; set it")
 
 
-@dg.resource(description="The API at CHALLENGE_API_URL, over the encrypted protocol unless settings allow otherwise.")
-def challenge_api_resource(_context: dg.InitResourceContext) -> Iterator[ChallengeApi]:
+def _reached(settings: Settings) -> ChallengeApi:
     """Raises ConfigError when the hotkey that signs cannot be loaded."""
-    settings = get_settings()
     if settings.challenge_api_url is None:
-        yield Unconfigured()
-        return
-    signer = load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
+        return Unconfigured()
+    signer = process_signer(settings)
     key = settings.challenge_api_key.get_secret_value() if settings.challenge_api_key else None
-    sessions = ApiSessionStore(lambda: Inbox.open(settings.inbox_url).engine, signer.ss58_address)
-    try:
-        yield HttpChallengeApi(
-            str(settings.challenge_api_url),
-            signer,
-            api_key=key,
-            sessions=sessions,
-            allow_clear_text=settings.allow_clear_text_fallback,
-        )
-    finally:
-        sessions.close()
+    return HttpChallengeApi(
+        str(settings.challenge_api_url),
+        signer,
+        api_key=key,
+        sessions=ApiSessionStore(lambda: process_store(settings).inbox.engine, signer.ss58_address),
+        allow_clear_text=settings.allow_clear_text_fallback,
+    )
+
+
+process_challenge_api = Once(_reached)
+"""Its root certificates are read once in a process, which takes as long as scoring a round."""
+
+
+@dg.resource(description="The API at CHALLENGE_API_URL, over the encrypted protocol unless settings allow otherwise.")
+def challenge_api_resource(_context: dg.InitResourceContext) -> ChallengeApi:
+    return process_challenge_api(get_settings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -36,17 +37,48 @@ class InProcessEmbedder:
         return self._model.embed(texts)
 
 
+class KeptEmbedder:
+    """The embedding server's client of this process, kept from run to run with its connections and the model's card.
+
+    One that has raised is replaced before the next run, which so asks for the model anew.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: tuple[Settings, HttpEmbedder] | None = None
+
+    def for_run(self, settings: Settings) -> HttpEmbedder:
+        with self._lock:
+            if self._kept and (self._kept[0] != settings or self._kept[1].stale):
+                self._close()
+            if self._kept is None:
+                self._kept = settings, _client(settings)
+            return self._kept[1]
+
+    def close(self) -> None:
+        """Close its connections; the next run makes others."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
+
+
+KEPT = KeptEmbedder()
+
+
 @dg.resource(description="The server that EMBEDDING_MODEL or EMBEDDER_URL names, or the model in this process.")
 def embedder_resource(_context: dg.InitResourceContext) -> Iterator[Embedder]:
     settings = get_settings()
     if settings.embedding_url is None and settings.embedder_url is None:
         yield InProcessEmbedder(settings)
-        return
-    with _served(settings) as embedder:
-        yield embedder
+    else:
+        yield KEPT.for_run(settings)
 
 
-def _served(settings: Settings) -> HttpEmbedder:
+def _client(settings: Settings) -> HttpEmbedder:
     if settings.embedding_url is None:
         return HttpEmbedder(str(settings.embedder_url))
     key = settings.embedding_api_key

@@ -52,6 +52,7 @@ from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_ste
 from loosh_pipeline.store.weighing import newest_proposal, view_at
 from loosh_pipeline.store.weight_frames import write_submission
 from loosh_pipeline.weight_setting import Desk, lease_length, utc_now
+from resources.once import Once
 
 INLINE_CHARS = 1000
 """Markdown longer than this is not shown in place by the Dagster UI."""
@@ -235,10 +236,10 @@ def _cell(value: object, most_chars: int) -> str:
     return text if len(text) <= most_chars else f"{text[:most_chars]}…"
 
 
+process_store = Once(Store)
+"""The store of this process: a run, or a sensor's tick, opens nothing anew."""
+
+
 @dg.resource(description="Inbox, outbox, asset tables and pictures, at the places that the settings name.")
-def store_resource(_context: dg.InitResourceContext) -> Iterator[Store]:
-    store = Store(get_settings())
-    try:
-        yield store
-    finally:
-        store.close()  # a sensor opens one every few seconds, for months
+def store_resource(_context: dg.InitResourceContext) -> Store:
+    return process_store(get_settings())

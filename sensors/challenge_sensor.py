@@ -17,14 +17,14 @@ from assets.challenges import challenge_partitions
 from loosh_pipeline.delivery import nothing_of
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.lock import only_looking
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.orchestrator import ATTEMPT_TAG, BACKFILL_TAG, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.inbox import InboxRow
 from loosh_pipeline.store.outbox import keep_first_result
 from loosh_pipeline.store.runs import Claim
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store
-from sensors.jobs import BACKFILL_TAG, UNFINISHED_RUNS, score_challenge
+from sensors.jobs import UNFINISHED_RUNS, score_challenge
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def challenge_sensor(
     queue = store.runs.queue(now, waited_s)
     claims = store.runs.claim(now, settings.max_concurrent_runs, BATCH, waited_s) if queue.due else []
     if not claims and queue.due:
-        return dg.SkipReason(f"{queue.in_flight} challenges are in flight; {queue.due} wait until there is room")
+        return dg.SkipReason(f"{queue.in_flight} challenges are in flight; others wait until there is room")
     if not claims:
         return dg.SkipReason("every accepted challenge is being evaluated or done")
     return dg.SensorResult(

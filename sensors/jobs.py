@@ -17,7 +17,6 @@ UNFINISHED_RUNS = [
 ]
 """Runs that may still get their challenge further."""
 
-BACKFILL_TAG = "dagster/backfill"
 BEFORE_EVALUATIONS = {"dagster/priority": "10"}
 """However long the queue of challenges is, what they and the weights hang on does not wait in it."""
 

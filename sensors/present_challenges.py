@@ -82,7 +82,7 @@ def presentation_sensor(
     if oldest is None:
         return dg.SkipReason("every scored challenge has been presented")
     queue = store.runs.queue(now)
-    if queue.in_flight + queue.due and now - oldest < MOST_LATE:
+    if (queue.in_flight or queue.due) and now - oldest < MOST_LATE:
         return dg.SkipReason("challenges are being evaluated; pictures and narratives wait")
     if reason := held_up(context.instance, present_challenges.name, PAUSE_AFTER_FAILURE):
         return dg.SkipReason(reason)

@@ -31,6 +31,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "dagster_url": ("http://d:3000/", "http://d:3000/"),
     "embedder_url": ("http://e:1/", "http://e:1/"),
     "embedder_threads": ("3", 3),
+    "embedder_nice": ("4", 4),
     "intake_auth": ("signature-optional", "signature-optional"),
     "intake_hotkeys": (f"{ALICE}, {BOB},{ALICE}", (ALICE, BOB)),
     "challenge_push_api_key": ("key four", "key four"),
@@ -194,6 +195,9 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"EMBEDDING_MODEL": "https://u:p@e/v1"}, "holds no user and password; use EMBEDDING_API_KEY"),
         ({"EMBEDDING_MODEL_NAME": "all-mpnet"}, r"EMBEDDING_MODEL \('builtin'\) is not the URL of one"),
         ({"EMBEDDING_API_KEY": "hunter2", "EMBEDDING_MODEL": "/m"}, "are for an embedding server"),
+        ({"EMBEDDER_URL": "ftp://e/v1"}, "URL scheme should be 'http', 'https' or 'unix'"),
+        ({"EMBEDDER_URL": "unix://run/e.sock"}, "a unix socket is named by its whole path, such as unix:///run"),
+        ({"EMBEDDER_NICE": "20"}, "less than or equal to 19"),
         ({"EMBEDDER_BACKEND": "cuda"}, "'auto', 'torch' or 'onnx'"),
         ({"DATABASE_URL": "sqlite:///here.db"}, "name it with DB_PATH"),
         ({"SCORING_PROFILES": "robust,fair"}, "SCORING_PROFILES names fair; there are robust, network"),
@@ -334,3 +338,7 @@ def test_env_example_lists_every_setting() -> None:
 def test_env_example_as_it_stands_is_the_defaults(own_home: Path) -> None:
     example = Settings(_env_file=ROOT / "env.example")
     assert example == Settings()
+
+
+def test_the_embedder_may_be_on_a_unix_socket() -> None:
+    assert str(Settings(embedder_url="unix:///run/loosh/e.sock").embedder_url) == "unix:///run/loosh/e.sock"

@@ -50,7 +50,7 @@ def gone(pid: int) -> bool:
 
 
 def pid_of(supervisor: Supervisor, name: str) -> int:
-    return supervisor._children[name].process.pid
+    return supervisor.pids()[name]
 
 
 @pytest.fixture

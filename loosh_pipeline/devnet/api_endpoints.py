@@ -146,7 +146,13 @@ class Endpoints:
 
     async def recorded(self, request: Request) -> Response:
         calls = [{"path": call.path, "hotkey": call.hotkey, "payload": call.payload} for call in self.record.calls]
-        return JSONResponse({"clear_text_batches": self.record.clear_text_batches, "calls": calls})
+        return JSONResponse(
+            {
+                "clear_text_batches": self.record.clear_text_batches,
+                "repeated_batches": self.record.repeated_batches,
+                "calls": calls,
+            }
+        )
 
     def _clear_batch(self, payload: dict[str, Any], hotkey: str, path: str) -> Response:
         return self._batch(payload, hotkey, encrypted=False)
@@ -154,6 +160,7 @@ class Endpoints:
     def _batch(self, payload: dict[str, Any], hotkey: str, *, encrypted: bool) -> Response:
         challenge_id = payload["challenge_id"]
         if not self.record.batches.add(ReceivedBatch(challenge_id, hotkey, datetime.now(UTC), payload, encrypted)):
+            self.record.repeated_batches[challenge_id] += 1
             return refusal(409, f"Challenge {challenge_id} already has responses")
         return JSONResponse({"success": True, "challenge_id": challenge_id}, status_code=201)
 

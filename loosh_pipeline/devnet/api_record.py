@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -53,11 +53,16 @@ class Batches:
 
 @dataclass(slots=True)
 class Record:
-    """Everything that was taken. `clear_text_batches` counts results that came unencrypted, taken or not."""
+    """Everything that was taken.
+
+    `clear_text_batches` counts results that came unencrypted, taken or not; `repeated_batches`, by challenge, those
+    that came after the first.
+    """
 
     batches: Batches = field(default_factory=Batches)
     calls: deque[ReceivedCall] = field(default_factory=lambda: deque(maxlen=MAX_BATCHES))
     clear_text_batches: int = 0
+    repeated_batches: Counter[str] = field(default_factory=Counter)
 
     def of(self, path: str) -> list[Any]:
         """The payloads that one route took."""

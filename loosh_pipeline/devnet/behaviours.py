@@ -9,6 +9,7 @@ from enum import StrEnum
 from random import Random
 
 from loosh_pipeline.devnet.answers import AnswerBook
+from loosh_pipeline.devnet.essays import essay
 from loosh_pipeline.devnet.faults import Fault
 from loosh_pipeline.errors import DevnetError
 
@@ -37,6 +38,15 @@ class Behaviour(StrEnum):
     SLOW = "slow"
     DEAD = "dead"
     HALF_BROKEN = "half_broken"
+    STEADY = "steady"
+    """To any prompt some 200 words of its own, none of them copied: for measuring. In no cast unless asked for."""
+
+
+def behaviour_named(name: str) -> Behaviour:
+    """Raises DevnetError for a name that is no behaviour's."""
+    if name not in set(Behaviour):
+        raise DevnetError(f"there is no behaviour {name!r}; there are {', '.join(Behaviour)}")
+    return Behaviour(name)
 
 
 _CAST = (
@@ -153,6 +163,10 @@ def _echo(script: MinerScript, prompt: str) -> str:
     return prompt
 
 
+def _essay(script: MinerScript, prompt: str) -> str:
+    return essay(prompt, Random(f"essay/{script.seed}/{script.index}/{prompt}"))
+
+
 def _nothing(script: MinerScript, prompt: str) -> str:
     raise DevnetError(f"miner {script.index} is dead and was asked {prompt[:40]!r}; give it no server")
 
@@ -166,4 +180,5 @@ _TEXTS: Mapping[Behaviour, Callable[[MinerScript, str], str]] = {
     Behaviour.SLOW: _from_book,
     Behaviour.DEAD: _nothing,
     Behaviour.HALF_BROKEN: _from_book,
+    Behaviour.STEADY: _essay,
 }

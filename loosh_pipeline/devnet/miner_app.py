@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Collection
 
 from starlette.applications import Starlette
@@ -78,6 +79,7 @@ class _Miner:
         self._validators = validators
         self._require_binding = require_binding
         self._counter = ChallengeCounter()
+        self._received: deque[dict[str, object]] = deque(maxlen=_MAX_REMEMBERED)
         self._restarts = script.fault is Fault.RESTART
 
     async def availability(self, request: Request) -> Response:
@@ -105,7 +107,12 @@ class _Miner:
             return refusal(400, f"Failed to exchange symmetric key: {error}")
         return JSONResponse({"success": True, "message": "Symmetric key exchanged"})
 
+    async def received(self, request: Request) -> Response:
+        """The challenges that could be read, and by this machine's clock when the head of each request had come."""
+        return JSONResponse(list(self._received))
+
     async def challenge(self, request: Request) -> Response:
+        received_at_s = time.time()
         validator = request.headers.get(MINER_VALIDATOR_HEADER)
         key_uuid = request.headers.get(MINER_UUID_HEADER)
         if validator is None or key_uuid is None:
@@ -122,13 +129,14 @@ class _Miner:
             plaintext = unseal(key, token)
         except CryptoError:
             return refusal(401, "Failed to decrypt payload")
-        return await self._answer(key, key_uuid, plaintext)
+        return await self._answer(key, key_uuid, plaintext, received_at_s)
 
-    async def _answer(self, key: bytes, key_uuid: str, plaintext: bytes) -> Response:
+    async def _answer(self, key: bytes, key_uuid: str, plaintext: bytes, received_at_s: float) -> Response:
         try:
             asked = parse_challenge(plaintext)
         except WireError as error:
             return refusal(400, str(error))
+        self._received.append({"prompt": asked.prompt, "received_at_s": received_at_s})
         struck = Struck(key, self._handshakes.public_pem)
         if (faulty := await faulty_answer(self._script.fault, struck)) is not None:
             return faulty
@@ -162,6 +170,7 @@ def create_miner_app(
             Route(PUBLIC_KEY_PATH, miner.public_key),
             Route(KEY_EXCHANGE_PATH, miner.key_exchange, methods=["POST"]),
             Route(CHALLENGE_PATH, miner.challenge, methods=["POST"]),
+            Route("/received", miner.received),
         ],
         exception_handlers={BodyTooLarge: too_large},
     )

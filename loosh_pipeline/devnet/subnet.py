@@ -17,7 +17,7 @@ from bittensor_core import Keypair
 from loosh_pipeline.chain.wallet import coldkey_of, create_wallet, hotkey_file, load_signer
 from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS, AnswerBook
 from loosh_pipeline.devnet.api_endpoints import ApiSays
-from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
+from loosh_pipeline.devnet.behaviours import DELAY_RANGE_S, Behaviour, MinerScript, default_cast, scripts
 from loosh_pipeline.devnet.chain import ChainConfig, ChainFault, DevnetChain, NeuronSpec, serve_chain
 from loosh_pipeline.devnet.chain.faults import chain_faults_named
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
@@ -48,6 +48,9 @@ class DevnetConfig:
     miner_port: int = 0
     miners: int = 10
     answers: Path = SHIPPED_ANSWERS
+    behaviour: Behaviour | None = None
+    """Of all miners; None: the default cast."""
+    delay_range_s: tuple[float, float] = DELAY_RANGE_S
     faults: tuple[Fault, ...] = ()
     """One more miner for each, good but for this fault."""
     chain_faults: tuple[ChainFault, ...] = ()
@@ -134,9 +137,7 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
     """
     book = AnswerBook.load(config.answers)
     validator = _validator_hotkey(config)
-    behaviours = (*default_cast(config.miners), *(Behaviour.GOOD for _ in config.faults))
-    faults = (*(None for _ in range(config.miners)), *config.faults)
-    cast = [replace(part, fault=fault) for part, fault in zip(scripts(behaviours, book), faults, strict=True)]
+    cast = _cast(config, book)
     hotkeys = [Keypair.create_from_uri(f"//loosh-devnet//miner//{index}").ss58_address for index in range(len(cast))]
     wanted = [_served(hotkey, script, config, i) for i, (hotkey, script) in enumerate(zip(hotkeys, cast, strict=True))]
     says = ApiSays(validators=[{"hotkey_ss58": validator, "validator_permit": True, "metadata": {}}])
@@ -163,6 +164,15 @@ async def serve_subnet(config: DevnetConfig) -> AsyncIterator[DevnetInfo]:
                     for uid, (hotkey, script, port) in enumerate(zip(hotkeys, cast, ports, strict=True), start=1)
                 ),
             )
+
+
+def _cast(config: DevnetConfig, book: AnswerBook) -> list[MinerScript]:
+    """The miners of the subnet, those with a fault last."""
+    alike = None if config.behaviour is None else (config.behaviour,) * config.miners
+    behaviours = (*(alike or default_cast(config.miners)), *(Behaviour.GOOD for _ in config.faults))
+    faults = (*(None for _ in range(config.miners)), *config.faults)
+    parts = scripts(behaviours, book, delay_range_s=config.delay_range_s)
+    return [replace(part, fault=fault) for part, fault in zip(parts, faults, strict=True)]
 
 
 def _validator_hotkey(config: DevnetConfig) -> Hotkey:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loosh_pipeline.embedding.port import Rows
+from loosh_pipeline.embedding.port import Piece, Rows
 from loosh_pipeline.scoring.text import words
 
 
@@ -16,6 +16,8 @@ class HashingEmbedder:
 
     model_id = "hashing-test-double"
     backend = "hashing"
+    lanes = 1
+    batch_tokens = 512
 
     def __init__(self, dim: int = 384) -> None:
         self._dim = dim
@@ -31,6 +33,12 @@ class HashingEmbedder:
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         return sum(len(words(text)) for text in texts)
+
+    def prepare(self, texts: Sequence[str]) -> list[Piece]:
+        return [Piece(tokens := len(words(text)), max(1, tokens), text) for text in texts]
+
+    def run(self, pieces: Sequence[Piece]) -> Rows:
+        return self.embed([piece.content for piece in pieces])
 
     def embed(self, texts: Sequence[str]) -> Rows:
         self.calls.append(tuple(texts))

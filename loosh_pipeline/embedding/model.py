@@ -19,8 +19,6 @@ PINNED_SHA256 = {
 }
 READ_FROM_A_MODEL = (".safetensors", ".bin", ".json", ".txt", ".model")
 """Suffixes of weights, configurations, vocabularies and SentencePiece models."""
-BATCH_TOKENS = 512
-"""Padded tokens a batch on a CPU: larger ones are slower, since they leave its caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +90,21 @@ def directory_digest(directory: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def batches(lengths: Sequence[int], budget: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """Indices grouped by similar length, so that a batch, padded to its longest, stays within `budget` tokens."""
+def batches(widths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of texts of one width each, the widest first, so that a batch stays within `budget` padded tokens."""
     batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[i] > budget:
+    for i in sorted(range(len(widths)), key=lambda i: (-widths[i], i)):
+        if batch and (widths[i] != widths[batch[0]] or (len(batch) + 1) * widths[i] > budget):
             yield batch
             batch = []
         batch.append(i)
     if batch:
         yield batch
+
+
+def stepped(tokens: int, step: int) -> int:
+    """The next multiple of `step`: texts padded to it make a batch with others of nearly their length."""
+    return max(1, -(-tokens // step)) * step
 
 
 def readable(texts: Sequence[str]) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float32]
+DIGEST_HEADER = "X-Model-Digest"
+"""What our server states in every answer, and its client checks."""
 
 
 class Embedder(Protocol):
@@ -25,8 +28,17 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A text as a model reads it: of `tokens` tokens, run padded to `width`; `content` is the model's own affair."""
+
+    tokens: int
+    width: int
+    content: Any
+
+
 class ServableEmbedder(Embedder, Protocol):
-    """An embedder that a server can put a name and a token count to."""
+    """An embedder that a server can name, and feed with batches of its own making."""
 
     @property
     def model_id(self) -> str: ...
@@ -36,6 +48,24 @@ class ServableEmbedder(Embedder, Protocol):
         """What runs the model, for logs."""
         ...
 
+    @property
+    def lanes(self) -> int:
+        """How many threads may `run` at once."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """Padded tokens a batch, at most, unless it is of one text."""
+        ...
+
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Tokens the model reads of all texts together."""
+        ...
+
+    def prepare(self, texts: Sequence[str]) -> list[Piece]:
+        """Texts made ready to be run; by any thread."""
+        ...
+
+    def run(self, pieces: Sequence[Piece]) -> Rows:
+        """Unit rows of one batch, whose pieces are of one width."""
         ...

@@ -1,37 +1,46 @@
 """The embedder process: one warm model behind OpenAI's `/v1/embeddings`.
 
-One thread runs the model, so that requests queue instead of fighting over cores, and the event loop stays free.
-What a client may ask is bounded; a refusal is an HTTP error in OpenAI's shape.
+Requests that wait are embedded together, by threads of their own (`batching.py`), so the event loop stays free. What a
+client may ask is bounded; a refusal is an HTTP error in OpenAI's shape. Every answer states the digest of the model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import logging
+import json
+import math
+import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loosh_pipeline.embedding.port import Rows, ServableEmbedder
+from loosh_pipeline.embedding.batching import Batcher
+from loosh_pipeline.embedding.port import DIGEST_HEADER, Rows, ServableEmbedder
+from loosh_pipeline.errors import EmbedderError
 
-log = logging.getLogger(__name__)
+RETRY_AFTER_S = (1, 30)
+"""The shortest and longest pause that a refusal asks for."""
+CLIENT_GONE = 499
+"""Told to nobody: the client has left. The code is nginx's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may carry, and how many may wait for the model."""
+    """What one request may carry, and how much may wait for the model: requests, their texts and characters."""
 
     texts: int = 2048
     chars: int = 1_000_000
-    waiting: int = 64
+    waiting: int = 256
+    waiting_texts: int = 32_768
+    waiting_chars: int = 8_000_000
 
     @property
     def body_bytes(self) -> int:
@@ -57,51 +66,105 @@ class EmbeddingRequest(BaseModel):
 class Refusal(Exception):
     """A request that is answered with an error of OpenAI's shape."""
 
-    def __init__(self, status: int, message: str, code: str, param: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, code: str, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.param = status, code, param
+        self.headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
     def response(self) -> JSONResponse:
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        return JSONResponse({"error": error}, status_code=self.status)
+        return JSONResponse({"error": error}, status_code=self.status, headers=self.headers)
 
 
 class Worker:
-    """The model and the one thread that runs it. `start` begins loading; until then and after, `model` refuses."""
+    """The model, loaded by a thread after `start`, and the batcher that runs it. Until then and after, all refuse.
+
+    `broken` is done, with the reason, when the model could not be loaded or runs no more: the process should end.
+    """
 
     def __init__(self, load: Callable[[], ServableEmbedder], limits: Limits) -> None:
         self._load = load
         self._limits = limits
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
-        self._waiting = 0
+        self._batcher: Batcher | None = None
         self.loading: Future[ServableEmbedder] | None = None
+        self.broken: Future[None] = Future()
 
     def start(self) -> None:
-        self.loading = self._thread.submit(self._load)
+        self.loading = Future()
+        threading.Thread(target=self._work, args=(self.loading,), name="embedder-load", daemon=True).start()
+
+    def _work(self, loading: Future[ServableEmbedder]) -> None:
+        try:
+            model = self._load()
+        except BaseException as error:  # told to whoever asks, and the end of the process
+            loading.set_exception(error)
+            self.broken.set_exception(error)
+            return
+        self._batcher = Batcher(model)
+        self._batcher.broken.add_done_callback(lambda broken: self.broken.set_exception(broken.exception()))
+        loading.set_result(model)
 
     def stop(self) -> None:
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._batcher is not None:
+            self._batcher.stop()
 
     def model(self) -> ServableEmbedder:
-        """The loaded model. Raises Refusal: 503 while it loads, 500 with the reason when it could not be."""
+        """The model that is ready. Raises Refusal: 503 while it loads or once it broke, 500 when it cannot load."""
         if self.loading is None or not self.loading.done():
-            raise Refusal(503, "the model is being loaded; ask again in a few seconds", "model_loading")
+            raise Refusal(503, "the model is being loaded; ask again in a few seconds", "model_loading", None, 1)
         if error := self.loading.exception():
             raise Refusal(500, f"the model could not be loaded: {error}", "model_unusable")
+        if self.broken.done():
+            raise Refusal(503, f"{self.broken.exception()}; the server is ending", "model_broken", None, 1)
         return self.loading.result()
 
-    async def embed(self, texts: list[str]) -> tuple[Rows, int]:
-        """Vectors and token count of texts. Raises Refusal (429) when too many requests already wait."""
-        model = self.model()
-        if self._waiting >= self._limits.waiting:
-            raise Refusal(429, f"{self._waiting} requests already wait for the model; ask again later", "busy")
-        self._waiting += 1
+    @property
+    def ready(self) -> bool:
+        """Whether `model` refuses nothing now."""
+        return self._batcher is not None and self.loading is not None and self.loading.done() and not self.broken.done()
+
+    def waiting(self) -> tuple[int, int, int]:
+        """Requests that wait for vectors, texts of theirs, and characters."""
+        return (0, 0, 0) if self._batcher is None else self._batcher.waiting()
+
+    async def embed(self, texts: list[str], gone: asyncio.Future[None]) -> tuple[Rows, int] | None:
+        """Vectors and token count of texts; None when `gone` was done before: nobody wants them any more.
+
+        Raises Refusal: 429 when too much waits already, 500 when a text cannot be embedded.
+        """
+        self.model()
+        assert self._batcher is not None
+        self._make_room(self._batcher, texts)
         try:
-            run = asyncio.get_running_loop().run_in_executor
-            return await run(self._thread, lambda: (model.embed(texts), model.count_tokens(texts)))
+            job = self._batcher.submit(texts)
+        except EmbedderError as error:
+            raise Refusal(503, str(error), "stopping", None, 1) from error
+        answer = asyncio.wrap_future(job.done)
+        try:
+            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else None
+        except EmbedderError as error:
+            self.model()  # when all is over, that is the better reason
+            raise Refusal(500, str(error), "not_embedded", "input") from error
         finally:
-            self._waiting -= 1
+            self._batcher.drop(job)
+            answer.cancel()
+
+    def _make_room(self, batcher: Batcher, texts: list[str]) -> None:
+        requests, waiting, chars = self.waiting()
+        limits = self._limits
+        if requests < limits.waiting and (
+            not requests
+            or (waiting + len(texts) <= limits.waiting_texts and chars + sum(map(len, texts)) <= limits.waiting_chars)
+        ):
+            return
+        least, most = RETRY_AFTER_S
+        pause_s = min(most, max(least, math.ceil(batcher.seconds_for(chars) / 2)))
+        message = f"{requests} requests with {waiting} texts of {chars} characters wait for the model; ask again later"
+        raise Refusal(429, message, "busy", None, pause_s)
 
 
 def create_app(load: Callable[[], ServableEmbedder], limits: Limits | None = None) -> FastAPI:
@@ -117,35 +180,44 @@ def create_app(load: Callable[[], ServableEmbedder], limits: Limits | None = Non
 
     app = FastAPI(title="loosh embedder", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.worker = worker
-    app.add_exception_handler(Refusal, _refused)
+
+    async def refused(_: Request, refusal: Exception) -> JSONResponse:
+        assert isinstance(refusal, Refusal)
+        reply = refusal.response()
+        if worker.ready:
+            reply.headers[DIGEST_HEADER] = worker.model().digest
+        return reply
+
+    app.add_exception_handler(Refusal, refused)
     _add_routes(app, worker, bounds)
     return app
 
 
-async def _refused(_: Request, refusal: Exception) -> JSONResponse:
-    assert isinstance(refusal, Refusal)
-    return refusal.response()
-
-
 def _add_routes(app: FastAPI, worker: Worker, limits: Limits) -> None:
-    async def health() -> dict[str, Any]:
+    async def health() -> JSONResponse:
         model = worker.model()
         about = {"model": model.model_id, "digest": model.digest, "dim": model.dim, "backend": model.backend}
-        return {"status": "ok", **about}
+        return JSONResponse({"status": "ok", **about}, headers={DIGEST_HEADER: model.digest})
 
-    async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_card(worker.model())]}
+    async def models() -> JSONResponse:
+        model = worker.model()
+        return JSONResponse({"object": "list", "data": [_card(model)]}, headers={DIGEST_HEADER: model.digest})
 
-    async def embeddings(request: Request) -> JSONResponse:
-        asked = checked(await _body(request, limits.body_bytes), worker.model(), limits)
-        vectors, tokens = await worker.embed(asked.texts)
-        encode = _base64 if asked.encoding_format == "base64" else _floats
-        data = [{"object": "embedding", "index": i, "embedding": encode(row)} for i, row in enumerate(vectors)]
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return JSONResponse({"object": "list", "data": data, "model": worker.model().model_id, "usage": usage})
+    async def embeddings(request: Request) -> Response:
+        model = worker.model()
+        asked = checked(await _body(request, limits.body_bytes), model, limits)
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            found = await worker.embed(asked.texts, gone)
+        finally:
+            gone.cancel()
+        if found is None:
+            return Response(status_code=CLIENT_GONE)
+        body = await asyncio.to_thread(_answer, model, asked, *found)
+        return Response(body, media_type="application/json", headers={DIGEST_HEADER: model.digest})
 
-    app.add_api_route("/health", health, methods=["GET"])
-    app.add_api_route("/v1/models", models, methods=["GET"])
+    app.add_api_route("/health", health, methods=["GET"], response_model=None)
+    app.add_api_route("/v1/models", models, methods=["GET"], response_model=None)
     app.add_api_route("/v1/embeddings", embeddings, methods=["POST"], response_model=None)
 
 
@@ -185,6 +257,22 @@ async def _body(request: Request, limit: int) -> bytes:
         if len(body) > limit:
             raise Refusal(413, f"the body exceeds the limit of {limit} bytes", "too_large")
     return bytes(body)
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the client leaves; for a request whose body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer(model: ServableEmbedder, asked: EmbeddingRequest, vectors: Rows, tokens: int) -> bytes:
+    """The body of an answer, row by row: made in one piece, it would hold up the event loop from any thread."""
+    encode = _base64 if asked.encoding_format == "base64" else _floats
+    rows = (json.dumps({"object": "embedding", "index": i, "embedding": encode(row)}) for i, row in enumerate(vectors))
+    data = ",".join(rows)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    about = json.dumps({"object": "list", "model": model.model_id, "digest": model.digest, "usage": usage})
+    return f'{about[:-1]}, "data": [{data}]}}'.encode()
 
 
 def _card(model: ServableEmbedder) -> dict[str, Any]:

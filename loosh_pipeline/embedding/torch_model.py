@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loosh_pipeline.embedding.model import BATCH_TOKENS, ModelFiles, batches, readable
-from loosh_pipeline.embedding.port import Rows
+from loosh_pipeline.embedding.model import ModelFiles, batches, readable, stepped
+from loosh_pipeline.embedding.port import Piece, Rows
 from loosh_pipeline.errors import ModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-GPU_BATCH_TOKENS = 65_536
-"""Padded tokens a batch on a GPU, which is idle most of the time with the small batches that suit a CPU."""
+BATCH_TOKENS, WIDTH_STEP = 512, 16
+"""Padded tokens a batch on a CPU, where larger ones leave its caches; and how texts of like length come together."""
+GPU_BATCH_TOKENS, GPU_WIDTH_STEP = 65_536, 64
+"""The same on a GPU, which is idle most of the time with the small batches that suit a CPU."""
 
 
 def load_torch(files: ModelFiles, threads: int, device: str = "cpu") -> TorchEmbedder:
@@ -54,12 +56,16 @@ def open_pipeline(files: ModelFiles, device: str = "cpu", attention: str | None 
 
 
 class TorchEmbedder:
-    """An `Embedder` over a loaded model. Not for use by two threads at once."""
+    """An `Embedder` over a loaded model. Not for use by two threads at once: one batch has all threads."""
+
+    lanes = 1
 
     def __init__(self, model: SentenceTransformer, files: ModelFiles) -> None:
         self._model = model
         self._files = files
         self._on_cpu = model.device.type == "cpu"
+        self.batch_tokens = BATCH_TOKENS if self._on_cpu else GPU_BATCH_TOKENS
+        self._width_step = WIDTH_STEP if self._on_cpu else GPU_WIDTH_STEP
 
     @property
     def model_id(self) -> str:
@@ -90,25 +96,29 @@ class TorchEmbedder:
     def embed(self, texts: Sequence[str]) -> Rows:
         """(n, dim) float32 unit rows in the order given; a text's row differs by float rounding at most (1e-6)
         with what else is asked at the same time. What exceeds the model's length (256 tokens) is not read."""
-        import torch
-
         rows = np.zeros((len(texts), self.dim), dtype=np.float32)
-        asked = readable(texts)
-        budget = BATCH_TOKENS if self._on_cpu else GPU_BATCH_TOKENS
-        with torch.inference_mode():
-            for batch in batches(self._lengths(asked), budget):
-                rows[batch] = self._run([asked[i] for i in batch])
+        pieces = self.prepare(texts)
+        for batch in batches([piece.width for piece in pieces], self.batch_tokens):
+            rows[batch] = self.run([pieces[i] for i in batch])
         return rows
 
-    def _run(self, texts: Sequence[str]) -> Rows:
+    def prepare(self, texts: Sequence[str]) -> list[Piece]:
+        """The texts with their lengths; the library makes tokens of them when they are run."""
+        asked = readable(texts)
+        lengths = self._lengths(asked)
+        return [Piece(n, stepped(n, self._width_step), text) for text, n in zip(asked, lengths, strict=True)]
+
+    def run(self, pieces: Sequence[Piece]) -> Rows:
+        """Unit rows of one batch, padded to the longest of it."""
         import torch
 
-        asked = self._model.preprocess(list(texts))
-        features = {
-            name: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
-            for name, value in asked.items()
-        }
-        rows: Rows = self._model(features)["sentence_embedding"].cpu().numpy()
+        with torch.inference_mode():
+            asked = self._model.preprocess([piece.content for piece in pieces])
+            features = {
+                name: value.to(self._model.device) if isinstance(value, torch.Tensor) else value
+                for name, value in asked.items()
+            }
+            rows: Rows = self._model(features)["sentence_embedding"].cpu().numpy()
         if self._files.pipeline[-1] == "Normalize":
             return rows
         unit: Rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -15,11 +15,13 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_,
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import Overtaken, UnknownChallenge
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.inbox import LONGEST_RETRY_S, UNFINISHED, WAITING, InboxRow, inbox_row
+from loosh_pipeline.store.inbox import LONGEST_RETRY_S, UNFINISHED, InboxRow, inbox_row
 from loosh_pipeline.store.schema import challenges
 
 UNSCORED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED)
 IN_FLIGHT = and_(challenges.c.state.in_(UNSCORED), challenges.c.next_run_at.is_(None))
+WAITS = challenges.c.next_run_at.is_not(None)
+"""Only a challenge that may still be run has such a time; no other condition, as there is an index of just these."""
 
 STARTED_STATE = case(
     (challenges.c.state == ChallengeState.RECEIVED, ChallengeState.DISPATCHED.value), else_=challenges.c.state
@@ -36,11 +38,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """How many challenges are in flight, how many are due, and when the next one is (None: none waits)."""
+    """How many challenges are in flight, whether one is due, and whether one waits, be it for the end of a pause."""
 
     in_flight: int
-    due: int
-    next_at: datetime | None
+    due: bool
+    waits: bool
 
 
 class Runs:
@@ -50,12 +52,10 @@ class Runs:
         self._engine = engine
 
     def queue(self, now: datetime, waited_s: float = 0.0) -> Queue:
-        """How the queue stands; due is what has been so for that long."""
-        waits = challenges.c.state.in_(WAITING), challenges.c.next_run_at.is_not(None)
-        due = func.count(case((_is_due(now, waited_s), 1)))
+        """How the queue stands; due is what has been so for that long. However long it is, little of it is read."""
         with reading(self._engine) as connection:
-            row = connection.execute(select(due, func.min(challenges.c.next_run_at)).where(*waits)).one()
-            return Queue(_in_flight(connection), int(row[0]), row[1])
+            due = _any(connection, _is_due(now, waited_s))
+            return Queue(_in_flight(connection), due, due or _any(connection, WAITS))
 
     def claim(self, now: datetime, room: int, limit: int, waited_s: float = 0.0) -> list[Claim]:
         """Take the right to request runs of what is due, oldest first: `limit` at most, `room` in flight at most.
@@ -147,6 +147,10 @@ class Runs:
             return [inbox_row(row) for row in connection.execute(query)]
 
 
+def _any(connection: Connection, condition: ColumnElement[bool]) -> bool:
+    return connection.execute(select(challenges.c.id).where(condition).limit(1)).first() is not None
+
+
 def _in_flight(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(challenges).where(IN_FLIGHT)).scalar_one()
 
@@ -160,7 +164,7 @@ def _is_due(now: datetime, waited_s: float) -> ColumnElement[bool]:
     at = challenges.c.next_run_at
     new = challenges.c.state == ChallengeState.RECEIVED
     return and_(
-        challenges.c.state.in_(WAITING),
+        WAITS,
         or_(
             at <= now - timedelta(seconds=waited_s),
             and_(new, at > now),

@@ -78,6 +78,13 @@ challenges = Table(
     Index("challenges_received_at", "received_at"),
     # Holds all that the figures are made of, so that they never read the requests.
     Index("challenges_figures", "state", "asked", "answered", "elapsed_ms_sum"),
+    # Holds all that decides who is next: the queue may be long, and its requests large.
+    Index(
+        "challenges_queue",
+        *("received_at", "id", "next_run_at", "state"),
+        sqlite_where=text("next_run_at IS NOT NULL"),
+        postgresql_where=text("next_run_at IS NOT NULL"),
+    ),
     Index(
         "challenges_to_present",
         "received_at",

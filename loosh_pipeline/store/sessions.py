@@ -96,10 +96,6 @@ class ApiSessionStore:
         with self._engine.begin() as connection:
             connection.execute(delete(sessions).where(*ours))
 
-    def close(self) -> None:
-        if "_engine" in self.__dict__:
-            self._engine.dispose()
-
     def _name(self, peer: str) -> str:
         # a URL may be longer than the column, and must not be taken for a miner's
         return "api " + hashlib.sha256(f"{self._own_hotkey} {peer}".encode()).hexdigest()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -24,6 +25,7 @@ from loosh_pipeline.domain import (
     Response,
     Usage,
 )
+from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, SCORE_JOB
 from loosh_pipeline.selection import repeat_draw
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import Inbox
@@ -236,3 +238,45 @@ def test_w_21_a_tool_call_is_an_answer_that_the_network_is_told_of(world: World)
     assert told["usage"] == {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     first = world.scores(challenge_id).scores[0]
     assert (first.outcome, first.scored, first.reason) == (Outcome.ANSWERED, False, "empty")
+
+
+def launched(world: World, challenge_id: ChallengeId, attempt: str) -> dg.ExecuteInProcessResult:
+    """What a run does that was launched for an attempt."""
+    world.instance.add_dynamic_partitions(CHALLENGES, [challenge_id])
+    how = {"partition_key": challenge_id, "tags": {ATTEMPT_TAG: attempt}}
+    return world._run(SCORE_JOB, (ASKING,), False, **how)
+
+
+def test_a_run_that_was_overtaken_asks_nobody(world: World) -> None:
+    challenge_id, now = world.accept(), datetime.now(UTC)
+    world.store.inbox.claim(challenge_id, now)
+    world.store.inbox.release(challenge_id, now)
+    world.store.inbox.claim(challenge_id, now)
+    late = launched(world, challenge_id, "1")
+    assert "is at attempt 2; this run was launched as 1" in failure_of(late)
+    assert asked(world) == []
+    assert launched(world, challenge_id, "2").success
+    assert len(asked(world)) == 1
+
+
+def test_while_one_run_asks_no_other_does(world: World) -> None:
+    challenge_id, now = world.accept(), datetime.now(UTC)
+    world.store.inbox.claim(challenge_id, now)
+    asking = world.add_run(SCORE_JOB, dg.DagsterRunStatus.STARTED)
+    world.store.runs.begin(challenge_id, asking.run_id, 1, now, lambda _: False)
+    second = launched(world, challenge_id, "1")
+    assert f"run {asking.run_id} evaluates challenge c-1" in failure_of(second)
+    assert asked(world) == []
+    world.instance.report_run_failed(asking)
+    assert launched(world, challenge_id, "1").success
+    assert len(asked(world)) == 1
+
+
+def test_what_was_answered_is_taken_on_by_whichever_run(world: World) -> None:
+    challenge_id, now = world.accept(), datetime.now(UTC)
+    world.store.inbox.claim(challenge_id, now)
+    assert launched(world, challenge_id, "1").success
+    world.store.inbox.release(challenge_id, now)
+    world.store.inbox.claim(challenge_id, now)
+    assert launched(world, challenge_id, "1").success, "it asks nobody, so it disturbs nobody"
+    assert len(asked(world)) == 1

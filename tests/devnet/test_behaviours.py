@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from loosh_pipeline.devnet.answers import AnswerBook
-from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, default_cast, scripts
+from loosh_pipeline.devnet.behaviours import Behaviour, MinerScript, behaviour_named, default_cast, scripts
 from loosh_pipeline.errors import DevnetError
 
 PROMPT = "Why is the sky blue?"
@@ -37,7 +37,7 @@ def test_cast_of_ten() -> None:
 def test_every_kind_is_there_from_ten_on(count: int) -> None:
     cast = default_cast(count)
     assert len(cast) == count
-    assert set(cast) == set(Behaviour)
+    assert set(cast) == set(Behaviour) - {Behaviour.STEADY}, "that one is for measuring alone"
 
 
 @pytest.mark.parametrize("count", range(1, 10))
@@ -52,7 +52,7 @@ def test_no_miners_are_no_cast() -> None:
 
 def models_by_kind(cast: Sequence[Behaviour]) -> dict[Behaviour, list[str]]:
     parts = scripts(cast, BOOK)
-    return {kind: [part.model for part in parts if part.behaviour is kind] for kind in Behaviour}
+    return {kind: [part.model for part in parts if part.behaviour is kind] for kind in set(cast)}
 
 
 def test_honest_miners_have_models_of_their_own() -> None:
@@ -116,3 +116,18 @@ def test_dead_miner_has_nothing_to_say() -> None:
     assert not dead.serves
     with pytest.raises(DevnetError, match="dead"):
         dead.reply(PROMPT, 1)
+
+
+def test_steady_miners_need_no_file_and_copy_nobody() -> None:
+    cast = scripts([Behaviour.STEADY] * 20, BOOK, delay_range_s=(0.2, 0.2))
+    replies = [part.reply("Why do leaves turn red?", 1) for part in cast]
+    assert {reply.delay_s for reply in replies} == {0.2}
+    assert len({reply.text for reply in replies}) == 20
+    assert cast[0].reply("Why do leaves turn red?", 2) == replies[0]
+    assert cast[0].reply("Why do leaves fall?", 2).text != replies[0].text
+
+
+def test_a_behaviour_is_named_as_it_is_written() -> None:
+    assert behaviour_named("half_broken") is Behaviour.HALF_BROKEN
+    with pytest.raises(DevnetError, match="there is no behaviour 'stedy'; there are good, weak"):
+        behaviour_named("stedy")

@@ -53,6 +53,7 @@ def with_api(work: Callable[[HttpChallengeApi, str], Any], app: Starlette | None
 def test_batch_arrives_once() -> None:
     def work(client: HttpChallengeApi, base_url: str) -> tuple[list[DeliveryStatus], Any]:
         statuses = [send(client, batch(name)).status for name in ("c-1", "c-2", "c-1")]
+        assert httpx.get(f"{base_url}/record", trust_env=False).json()["repeated_batches"] == {"c-1": 1}
         return statuses, httpx.get(f"{base_url}/received", trust_env=False).json()
 
     statuses, received = with_api(work)

@@ -18,9 +18,10 @@ from loosh_pipeline.devnet.chain import ChainConfig
 from loosh_pipeline.devnet.faults import Fault, faults_named
 from loosh_pipeline.devnet.miner_app import create_miner_app
 from loosh_pipeline.devnet.servers import Served, serve_apps
-from loosh_pipeline.devnet.subnet import DevnetConfig, DevnetInfo, serve_subnet
+from loosh_pipeline.devnet.subnet import DevnetConfig, DevnetInfo, devnet_config, serve_subnet
 from loosh_pipeline.domain import Hotkey, Neuron, Outcome, Response
 from loosh_pipeline.errors import DevnetError
+from loosh_pipeline.settings import Settings
 from loosh_pipeline.wire.addresses import AddressRules
 from loosh_pipeline.wire.availability import Availability, probe_miners
 from loosh_pipeline.wire.miner_client import ask_miners
@@ -220,3 +221,17 @@ def test_a_devnet_with_faults_has_a_miner_for_each(tmp_path: Any) -> None:
     ]
     assert [one.outcome for one in responses] == [Outcome.UNAVAILABLE, Outcome.MALFORMED]
     assert DevnetInfo.from_json(info.to_json()) == info
+
+
+def test_all_miners_may_behave_alike(tmp_path: Any) -> None:
+    settings = Settings(_env_file=None, loosh_home=tmp_path)
+    options = {"miners": 3, "behaviour": Behaviour.STEADY, "delay_range_s": (0.0, 0.0)}
+    config = devnet_config(settings, {"block_time_s": 60}, (), (), **options)
+
+    async def scenario() -> tuple[Response, ...]:
+        async with serve_subnet(config) as info:
+            return await ask(*(builders.neuron(one.uid, hotkey=one.hotkey, port=one.port) for one in info.miners))
+
+    answers = asyncio.run(scenario())
+    assert [one.outcome for one in answers] == [Outcome.ANSWERED] * 3
+    assert len({one.text for one in answers}) == 3

@@ -84,6 +84,21 @@ def test_default_cast_answers_as_it_should() -> None:
     assert (good.usage.total_tokens, good.finish_reason) == (8, "stop")
 
 
+def test_a_miner_says_what_it_was_asked_and_when() -> None:
+    async def scenario() -> tuple[float, list[dict[str, Any]], float]:
+        async with subnet([Behaviour.STEADY]) as neurons:
+            before_s = time.time()
+            (answer,) = await ask(neurons)
+            assert (answer.outcome, len(answer.text) > len(PROMPT)) == (Outcome.ANSWERED, True)
+            async with httpx.AsyncClient(trust_env=False) as http:
+                said = await http.get(f"http://127.0.0.1:{neurons[0].port}/received")
+            return before_s, said.json(), time.time()
+
+    before_s, received, after_s = asyncio.run(scenario())
+    assert [row["prompt"] for row in received] == [PROMPT]
+    assert before_s < received[0]["received_at_s"] < after_s
+
+
 def by_kind(cast: Sequence[Behaviour], responses: Sequence[Response]) -> dict[Behaviour, list[Response]]:
     return {kind: [one for part, one in zip(cast, responses, strict=True) if part is kind] for kind in Behaviour}
 

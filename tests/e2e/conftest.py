@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from loosh_pipeline.processes import processes_of
 from loosh_pipeline.settings import Settings
-from tests.e2e.processes import processes_of
 from tests.e2e.validator import Validator, running_validator
 
 

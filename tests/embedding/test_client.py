@@ -4,6 +4,7 @@ import base64
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loosh_pipeline.embedding.address import api_root, socket_path
 from loosh_pipeline.embedding.client import REQUEST_TEXTS, HttpEmbedder, requests_of
 from loosh_pipeline.embedding.fake import HashingEmbedder
+from loosh_pipeline.embedding.port import DIGEST_HEADER
 from loosh_pipeline.embedding.server import create_app
 from loosh_pipeline.errors import EmbedderError
 from tests.embedding.conftest import Serve
@@ -66,7 +69,10 @@ def test_nobody_there_is_told_with_the_address() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with HttpEmbedder(url) as remote, pytest.raises(EmbedderError, match=f"cannot reach the embedder at {url}/v1"):
+        with (
+            HttpEmbedder(url, timeout_s=0.3) as remote,
+            pytest.raises(EmbedderError, match=f"cannot reach the embedder at {url}/v1"),
+        ):
             remote.embed(["sky"])
 
 
@@ -193,3 +199,55 @@ def test_an_error_of_the_server_is_passed_on(serve: Serve) -> None:
     url = serve(scripted("out of memory", status=500))
     with HttpEmbedder(url) as remote, pytest.raises(EmbedderError, match="answered 500 to /embeddings: out of memory"):
         remote.embed(["sky"])
+
+
+@pytest.mark.parametrize("where", ["body", "header", "nowhere"])
+def test_vectors_of_another_model_than_the_one_asked_about_are_refused(serve: Serve, where: str) -> None:
+    """As after a restart of the server between two requests."""
+    app = FastAPI()
+
+    @app.get("/v1/models")
+    def models() -> Any:
+        return {"data": [{"id": "m", "dim": 2, "digest": "d1"}]}
+
+    @app.post("/v1/embeddings")
+    def embed() -> Any:
+        content = {"data": [{"index": 0, "embedding": [1.0, 0.0]}], **({"digest": "d2"} if where == "body" else {})}
+        return JSONResponse(content, headers={DIGEST_HEADER: "d2"} if where == "header" else {})
+
+    with HttpEmbedder(serve(app)) as remote:
+        states = "none" if where == "nowhere" else "d2"
+        with pytest.raises(EmbedderError, match=f"another model now: its answer states digest {states}, .* with d1"):
+            remote.embed(["sky"])
+        assert remote.digest == "d1"
+        assert remote.stale
+
+
+def test_a_busy_server_is_left_alone_for_as_long_as_it_says(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    answers = iter([("7", 429), (None, 503), ("soon", 429)])
+    app = scripted([[1.0, 0.0]])
+
+    @app.middleware("http")
+    async def busy(request: Request, go_on: Any) -> Any:
+        if request.url.path.endswith("/embeddings") and (turn := next(answers, None)):
+            return JSONResponse({}, turn[1], {"Retry-After": turn[0]} if turn[0] else {})
+        return await go_on(request)
+
+    with HttpEmbedder(serve(app)) as remote:
+        assert remote.embed(["sky"]).tolist() == [[1.0, 0.0]]
+    assert [pause for pause in pauses if pause >= 0.25] == [5.0, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("http://e:1", "http://e:1/v1"),
+        ("https://e/v1/", "https://e/v1"),
+        ("unix:///run/a%20b.sock", "http://embedder/v1"),
+    ],
+)
+def test_the_api_is_under_an_address_or_on_a_socket(url: str, root: str) -> None:
+    assert api_root(url) == root
+    assert socket_path(url) == ("/run/a b.sock" if url.startswith("unix") else None)

@@ -16,6 +16,7 @@ from loosh_pipeline.embedding.model import (
     directory_digest,
     find_model,
     pinned_model,
+    stepped,
     verified_digest,
 )
 from loosh_pipeline.embedding.onnx_model import OnnxEmbedder
@@ -187,8 +188,14 @@ def test_a_server_has_no_files() -> None:
 
 
 @given(st.lists(st.integers(2, 256), max_size=80), st.integers(16, 1024))
-def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    made = list(batches(lengths, budget))
-    assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
+def test_batches_hold_every_text_once_within_the_budget_in_one_width(widths: list[int], budget: int) -> None:
+    made = list(batches(widths, budget))
+    assert sorted(i for batch in made for i in batch) == list(range(len(widths)))
     for batch in made:
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+        assert len({widths[i] for i in batch}) == 1
+        assert len(batch) == 1 or len(batch) * widths[batch[0]] <= budget
+
+
+@pytest.mark.parametrize(("tokens", "padded"), [(0, 4), (1, 4), (4, 4), (5, 8), (126, 128)])
+def test_a_text_is_padded_by_its_own_length(tokens: int, padded: int) -> None:
+    assert stepped(tokens, 4) == padded

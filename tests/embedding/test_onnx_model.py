@@ -40,13 +40,12 @@ def test_its_vectors_are_torchs(model: TorchEmbedder, onnx_model: OnnxEmbedder) 
     assert onnx_model.count_tokens(asked) == model.count_tokens(asked)
 
 
-def test_a_vector_does_not_depend_on_the_batch(onnx_model: OnnxEmbedder) -> None:
+def test_a_vector_does_not_depend_on_the_batch_to_the_last_bit(onnx_model: OnnxEmbedder) -> None:
     asked = texts()
     together = onnx_model.embed(asked)
-    alone = np.concatenate([onnx_model.embed([text]) for text in asked])
-    backwards = onnx_model.embed(asked[::-1])[::-1]
-    assert np.abs(together - alone).max() < 1e-6
-    assert np.abs(together - backwards).max() < 1e-6
+    assert (together == np.concatenate([onnx_model.embed([text]) for text in asked])).all()
+    assert (together == onnx_model.embed(asked[::-1])[::-1]).all()
+    assert (together[::3] == onnx_model.embed(asked[::3])).all()
 
 
 def test_two_exports_at_once_leave_one_whole_one(

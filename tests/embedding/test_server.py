@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,8 @@ import pytest
 from loosh_pipeline.embedding import __main__ as program
 from loosh_pipeline.embedding.client import HttpEmbedder
 from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.embedding.port import Rows
+from loosh_pipeline.embedding.onnx_model import OnnxEmbedder
+from loosh_pipeline.embedding.port import DIGEST_HEADER, Rows
 from loosh_pipeline.embedding.server import Limits, create_app
 from loosh_pipeline.embedding.torch_model import TorchEmbedder
 from loosh_pipeline.errors import ModelError
@@ -188,6 +190,98 @@ def test_requests_queue_for_one_thread_and_too_many_are_refused(serve: Serve) ->
     assert not slow.overlapped
 
 
+def post_in_background(url: str, texts: list[str], replies: list[httpx.Response]) -> threading.Thread:
+    def ask() -> None:
+        replies.append(httpx.post(f"{url}/v1/embeddings", json={"input": texts}, timeout=10))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("limits", [Limits(waiting_texts=3), Limits(waiting_chars=20)])
+def test_how_much_may_wait_is_bounded_by_texts_and_characters(serve: Serve, limits: Limits) -> None:
+    slow = SlowEmbedder()
+    url = serve(create_app(lambda: slow, limits))
+    wait_until_healthy(url)
+    replies: list[httpx.Response] = []
+    waiting = post_in_background(url, ["twelve chars", "b"], replies)
+    try:
+        assert slow.started.wait(10)
+        refused = httpx.post(f"{url}/v1/embeddings", json={"input": ["nine char", "d"]})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "busy")
+        assert "1 requests with 2 texts of 13 characters wait" in refused.json()["error"]["message"]
+        assert 1 <= int(refused.headers["Retry-After"]) <= 30
+        small = post_in_background(url, ["e"], replies)
+    finally:
+        slow.go_on.set()
+        waiting.join(10)
+    small.join(10)
+    assert [reply.status_code for reply in replies] == [200, 200]
+    assert not slow.overlapped
+
+
+def test_who_leaves_while_waiting_is_not_embedded(serve: Serve) -> None:
+    slow = SlowEmbedder()
+    app = create_app(lambda: slow)
+    url = serve(app)
+    wait_until_healthy(url)
+    replies: list[httpx.Response] = []
+    first = post_in_background(url, ["first"], replies)
+    try:
+        assert slow.started.wait(10)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{url}/v1/embeddings", json={"input": "nobody waits for this"}, timeout=0.2)
+        deadline = time.monotonic() + 10
+        while app.state.worker.waiting()[0] > 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        slow.go_on.set()
+        first.join(10)
+    assert replies[0].status_code == 200
+    assert slow.calls == [("first",)]
+
+
+class Fragile(HashingEmbedder):
+    def embed(self, texts: Sequence[str]) -> Rows:
+        if any("poison" in text for text in texts):
+            raise RuntimeError("bad text")
+        if any("death" in text for text in texts):
+            raise SystemExit("gone")
+        return super().embed(texts)
+
+
+def test_a_text_that_cannot_be_embedded_is_told_to_who_sent_it(serve: Serve) -> None:
+    url = serve(create_app(Fragile))
+    wait_until_healthy(url)
+    reply = httpx.post(f"{url}/v1/embeddings", json={"input": ["sky", "poison"]})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "not_embedded")
+    assert "a text of 6 characters could not be embedded: bad text" in reply.json()["error"]["message"]
+    assert httpx.post(f"{url}/v1/embeddings", json={"input": "sky"}).status_code == 200
+
+
+def test_without_its_thread_the_server_is_unhealthy(serve: Serve) -> None:
+    url = serve(create_app(Fragile))
+    wait_until_healthy(url)
+    for reply in (httpx.post(f"{url}/v1/embeddings", json={"input": "death"}), httpx.get(f"{url}/health")):
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "model_broken")
+        assert "gone" in reply.json()["error"]["message"]
+
+
+def test_every_answer_states_the_digest(hashing_url: str) -> None:
+    digest = HashingEmbedder().digest
+    ask = {"input": "sky"}
+    told = [
+        httpx.post(f"{hashing_url}/v1/embeddings", json=ask),
+        httpx.get(f"{hashing_url}/v1/models"),
+        httpx.get(f"{hashing_url}/health"),
+        httpx.post(f"{hashing_url}/v1/embeddings", json={**ask, "model": "ada"}),
+    ]
+    assert [reply.headers[DIGEST_HEADER] for reply in told] == [digest] * 4
+    assert told[0].json()["digest"] == digest
+
+
 def test_the_real_model_over_the_wire_gives_the_same_vectors(serve: Serve, model: TorchEmbedder) -> None:
     url = serve(create_app(lambda: model))
     wait_until_healthy(url)
@@ -197,6 +291,16 @@ def test_the_real_model_over_the_wire_gives_the_same_vectors(serve: Serve, model
         reply = client.embeddings.create(model=remote.model_id, input=TEXTS)
         assert np.array([item.embedding for item in reply.data]) == pytest.approx(model.embed(TEXTS), abs=1e-6)
         assert reply.usage.prompt_tokens == model.count_tokens(TEXTS)
+
+
+def test_requests_at_once_get_the_bits_of_each_alone(serve: Serve, onnx_model: OnnxEmbedder) -> None:
+    url = serve(create_app(lambda: onnx_model))
+    wait_until_healthy(url)
+    asked = [[f"{text} And so on, {i} times. " * (1 + i % 3) for text in TEXTS] for i in range(8)]
+    with HttpEmbedder(url) as remote, ThreadPoolExecutor(8) as clients:
+        found = list(clients.map(remote.embed, asked))
+    for texts, rows in zip(asked, found, strict=True):
+        assert (rows == onnx_model.embed(texts)).all()
 
 
 def test_the_process_ends_with_the_reason_when_its_model_is_unusable(

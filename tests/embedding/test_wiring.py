@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,16 @@ from loosh_pipeline.embedding.torch_model import TorchEmbedder
 from loosh_pipeline.errors import EmbedderError, ModelError
 from loosh_pipeline.services import environment, services
 from loosh_pipeline.settings import UNSET, Settings, get_settings
-from resources.embedder import embedder_resource
+from resources.embedder import KEPT, embedder_resource
 from tests.embedding.conftest import Serve
 
 TEXTS = ["the sky is blue", "trains run on rails"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept() -> Iterator[None]:
+    yield
+    KEPT.close()
 
 
 def plain_server(key: str) -> FastAPI:
@@ -127,3 +136,43 @@ def test_every_process_is_told_of_the_model(own_home: Path, tmp_path: Path, monk
     foreign = environment(Settings(embedding_model="http://e/v1", embedding_api_key="k"), own_home)
     assert (foreign["EMBEDDING_MODEL"], foreign["EMBEDDING_API_KEY"]) == ("http://e/v1", "k")
     assert foreign["EMBEDDER_URL"] == UNSET, "nothing listens where our own embedder would"
+
+
+def test_runs_of_one_process_share_a_client_until_it_fails(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    app = create_app(HashingEmbedder)
+
+    @app.middleware("http")
+    async def note(request: Request, go_on: Any) -> Any:
+        asked.append(request.url.path)
+        return await go_on(request)
+
+    url = serve(app)
+    for _ in range(3):
+        rows, _digest = embedded(monkeypatch, EMBEDDER_URL=url)
+        assert rows == pytest.approx(HashingEmbedder().embed(TEXTS))
+    assert asked[-3:] == ["/v1/embeddings"] * 3, "the model is asked about once"
+    kept = KEPT.for_run(get_settings())
+    assert KEPT.for_run(get_settings()) is kept
+    with pytest.raises(EmbedderError):
+        kept.embed(["x" * 2_000_000])
+    assert KEPT.for_run(get_settings()) is not kept
+
+
+WORKER = """
+import sys
+import dagster as dg
+import loosh_pipeline.definitions
+from resources.embedder import embedder_resource
+with dg.build_resources({"embedder": embedder_resource}) as resources:
+    assert resources.embedder.embed(["sky"]).shape == (1, 384)
+heavy = ("torch", "transformers", "sentence_transformers", "tokenizers", "onnxruntime", "sklearn", "altair", "pandas")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_a_worker_that_is_told_of_an_embedder_loads_no_model(hashing_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what draws and clusters, which are loaded by the step that needs them."""
+    monkeypatch.setenv("EMBEDDER_URL", hashing_url)
+    done = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n", done.stderr

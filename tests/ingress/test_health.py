@@ -155,6 +155,13 @@ def test_w_2_an_embedder_that_cannot_be_reached_is_unhealthy(serve: Serve, setti
     assert reason == "the embedder is not ready: it cannot be reached (ConnectError)"
 
 
+# httpcore leaves a unix socket that it cannot connect to the garbage collector
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_an_embedder_may_be_on_a_unix_socket(serve: Serve, tmp_path: Path) -> None:
+    reason = unwell(serve(HERE, embedder_url=f"unix://{tmp_path}/e.sock"))
+    assert reason == "the embedder is not ready: it cannot be reached (ConnectError)"
+
+
 def test_an_embedder_may_restart_before_it_is_missed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     (port,) = free_ports(1)
     client = serve(HERE, embedder_url=f"http://127.0.0.1:{port}")

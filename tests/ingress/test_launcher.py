@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from ingress import launcher as module
 from ingress.launcher import Launcher
@@ -173,7 +174,7 @@ def test_nothing_is_claimed_while_dagster_cannot_launch(
     server.answers["locationStatusesOrError"] = {"__typename": "WorkspaceLocationStatusEntries", "entries": []}
     accept(inbox)
     launcher.wake()
-    eventually(lambda: "Dagster is not ready to launch runs; 1 challenges wait" in caplog.text)
+    eventually(lambda: "Dagster is not ready to launch runs" in caplog.text)
     assert (inbox.get(C1).attempts, due(inbox)) == (0, [C1])
     server.answers["locationStatusesOrError"] = ready
     eventually(lambda: launched(server) == [[C1]])
@@ -197,7 +198,7 @@ def test_a_refused_launch_is_tried_later_and_the_attempt_is_used_up(
     server.answers["launchRun"] = {"__typename": "PythonError", "message": "no"}
     accept(inbox)
     launcher.wake()
-    eventually(lambda: Runs(inbox.engine).queue(datetime.now(UTC)).next_at is not None and launched(server))
+    eventually(lambda: Runs(inbox.engine).queue(datetime.now(UTC)).waits and launched(server))
     assert inbox.get(C1).attempts == 1, "its run may carry the number"
     assert due(inbox) == []
     later = datetime.now(UTC) + timedelta(seconds=FIRST_RETRY_S)
@@ -246,6 +247,20 @@ def test_an_unexpected_error_costs_one_launch_not_the_thread(
     accept(inbox, "c-2")
     launcher.wake()
     eventually(lambda: launched(server) == [[C1], ["c-2"]])
+
+
+def test_an_inbox_that_cannot_be_written_is_tried_again(
+    inbox: Inbox, server: GraphQlServer, launcher: Launcher, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def full(*_: object) -> list[Claim]:
+        raise OperationalError("UPDATE", {}, Exception("disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runs, "claim", full)
+        accept(inbox)
+        launcher.wake()
+        eventually(lambda: "cannot be used to launch runs" in caplog.text)
+    eventually(lambda: launched(server) == [[C1]])
 
 
 def test_a_dead_webserver_is_asked_more_and_more_rarely(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:

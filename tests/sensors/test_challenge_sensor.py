@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import update
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.orchestrator import ATTEMPT_TAG, BACKFILL_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import FIRST_RETRY_S
 from loosh_pipeline.store.schema import challenges
 from sensors.challenge_sensor import BATCH, GRACE_S, UNSUBMITTED_S, challenge_sensor
-from sensors.jobs import BACKFILL_TAG, UNFINISHED_RUNS
+from sensors.jobs import UNFINISHED_RUNS
 from tests.world import World
 
 LONG_AGO = timedelta(hours=1)
@@ -111,7 +111,7 @@ def test_no_more_are_in_flight_than_may_be(world: World, monkeypatch: pytest.Mon
     assert [r.partition_key for r in requested(tick(world))] == ["c-0", "c-1"]
     full = tick(world)
     assert isinstance(full, dg.SkipReason)
-    assert full.skip_message == "2 challenges are in flight; 2 wait until there is room"
+    assert full.skip_message == "2 challenges are in flight; others wait until there is room"
     world.store.outbox.keep_result(ids[1], b"{}", datetime.now(UTC))
     assert [r.partition_key for r in requested(tick(world))] == ["c-2"]
 

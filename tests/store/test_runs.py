@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import Overtaken, UnknownChallenge
@@ -33,14 +35,14 @@ def over(_run_id: str) -> bool:
 def test_the_oldest_are_claimed_first_while_there_is_room(inbox: Inbox, runs: Runs) -> None:
     for number in (3, 1, 2):
         accept(inbox, f"c-{number}", after(number))
-    assert runs.queue(after(9)) == Queue(0, 3, after(1))
+    assert runs.queue(after(9)) == Queue(0, True, True)
     assert runs.claim(after(9), room=2, limit=5) == [Claim(C1, 1), Claim(C2, 1)]
     assert inbox.get(C1).state is ChallengeState.DISPATCHED
-    assert runs.queue(after(9)) == Queue(2, 1, after(3))
+    assert runs.queue(after(9)) == Queue(2, True, True)
     assert runs.claim(after(9), room=2, limit=5) == []
     assert runs.claim(after(9), room=9, limit=0) == []
     assert runs.claim(after(9), room=9, limit=5) == [Claim(C3, 1)]
-    assert runs.queue(after(9)) == Queue(3, 0, None)
+    assert runs.queue(after(9)) == Queue(3, False, False)
 
 
 def test_collected_is_in_flight_and_scored_is_not(inbox: Inbox, runs: Runs, outbox: Outbox) -> None:
@@ -66,8 +68,8 @@ def test_claims_at_once_never_exceed_the_room(inbox: Inbox, runs: Runs) -> None:
 
 def test_what_has_waited_too_short_is_left_to_others(inbox: Inbox, runs: Runs) -> None:
     accept(inbox)
-    assert (runs.queue(after(9), 10).due, runs.claim(after(9), 9, 9, 10)) == (0, [])
-    assert (runs.queue(after(10), 10).due, runs.claim(after(10), 9, 9, 10)) == (1, [Claim(C1, 1)])
+    assert (runs.queue(after(9), 10).due, runs.claim(after(9), 9, 9, 10)) == (False, [])
+    assert (runs.queue(after(10), 10).due, runs.claim(after(10), 9, 9, 10)) == (True, [Claim(C1, 1)])
 
 
 def test_a_clock_that_was_set_back_holds_up_nobody(inbox: Inbox, runs: Runs) -> None:
@@ -83,12 +85,12 @@ def test_what_was_certainly_not_launched_is_as_it_was(inbox: Inbox, runs: Runs) 
     accept(inbox)
     runs.give_back(runs.claim(after(5), 9, 9), after(6))
     row = inbox.get(C1)
-    assert (row.state, row.attempts, runs.queue(after(6)).next_at) == (ChallengeState.RECEIVED, 0, NOON)
+    assert (row.state, row.attempts, inbox.oldest_waiting()) == (ChallengeState.RECEIVED, 0, NOON)
 
     runs.postpone(runs.claim(after(7), 9, 9)[0], after(8))
     runs.give_back(runs.claim(after(8), 9, 9), after(9))
     row = inbox.get(C1)
-    assert (row.state, row.attempts, runs.queue(after(9)).next_at) == (ChallengeState.DISPATCHED, 1, after(9))
+    assert (row.state, row.attempts, inbox.oldest_waiting()) == (ChallengeState.DISPATCHED, 1, after(9))
 
 
 def test_a_claim_that_comes_back_late_takes_nothing_from_another(inbox: Inbox, runs: Runs) -> None:
@@ -99,12 +101,12 @@ def test_a_claim_that_comes_back_late_takes_nothing_from_another(inbox: Inbox, r
     (newer,) = runs.claim(after(90), 9, 9)
     runs.give_back([late], after(91))
     runs.postpone(late, after(91))
-    assert (newer.attempt, inbox.get(C1).attempts, runs.queue(after(99)).due) == (2, 2, 0)
+    assert (newer.attempt, inbox.get(C1).attempts, runs.queue(after(99)).due) == (2, 2, False)
 
     runs.begin(C1, "run-2", 2, after(92), alive)
     runs.give_back([newer], after(93))
     runs.postpone(newer, after(93))
-    assert (inbox.get(C1).attempts, runs.queue(after(99)).due) == (2, 0)
+    assert (inbox.get(C1).attempts, runs.queue(after(99)).due) == (2, False)
 
 
 def test_only_the_newest_attempt_may_ask(inbox: Inbox, runs: Runs) -> None:
@@ -133,7 +135,7 @@ def test_a_retry_by_what_was_read_before_a_run_began_does_nothing(inbox: Inbox, 
     seen = inbox.get(C1)
     runs.begin(C1, "run-1", 1, after(30), alive)
     inbox.retry(seen, "no run was seen", after(31), 9)
-    assert (runs.queue(after(99)).due, inbox.get(C1).failure) == (0, None)
+    assert (runs.queue(after(99)).due, inbox.get(C1).failure) == (False, None)
 
 
 def test_two_runs_of_one_attempt_never_ask_together(inbox: Inbox, runs: Runs) -> None:
@@ -164,7 +166,26 @@ def test_who_is_slower_in_between_is_told(inbox: Inbox, runs: Runs) -> None:
 def test_a_run_by_hand_takes_what_waits_and_stalls_like_any_other(inbox: Inbox, runs: Runs) -> None:
     accept(inbox)
     runs.begin(C1, "by hand", None, after(1), alive)
-    assert (runs.queue(after(9)), inbox.get(C1).state) == (Queue(1, 0, None), ChallengeState.DISPATCHED)
+    assert (runs.queue(after(9)), inbox.get(C1).state) == (Queue(1, False, False), ChallengeState.DISPATCHED)
     assert [row.id for row in inbox.stalled(after(60), 9)] == [C1]
     with pytest.raises(UnknownChallenge, match="c-9"):
         runs.begin(ChallengeId("c-9"), "by hand", None, NOON, alive)
+
+
+def test_a_long_queue_is_not_read_through(inbox: Inbox, runs: Runs) -> None:
+    if inbox.engine.dialect.name != "sqlite":
+        pytest.skip("says how SQLite goes about it")
+    plans: list[str] = []
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT"):
+            rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row[3] for row in rows)
+
+    event.listen(inbox.engine, "before_cursor_execute", explain)
+    runs.queue(NOON)
+    runs.claim(NOON, 9, 9)
+    assert set(plans) == {
+        "SCAN challenges USING COVERING INDEX challenges_queue",
+        "SEARCH challenges USING COVERING INDEX challenges_state (state=? AND next_run_at=?)",
+    }

@@ -124,9 +124,9 @@ API = "https://api.test/" + "long" * 200
 
 def test_a_session_with_the_api_outlives_the_process(inbox: Inbox, inbox_url: str) -> None:
     ApiSessionStore(lambda: inbox.engine, "own").put(API, session())
-    again = ApiSessionStore(lambda: Inbox.open(inbox_url).engine, "own")
-    assert again.get(API) == session()
-    again.close()
+    again = Inbox.open(inbox_url)
+    assert ApiSessionStore(lambda: again.engine, "own").get(API) == session()
+    again.engine.dispose()
     assert ApiSessionStore(lambda: inbox.engine, "other").get(API) is None
     assert ApiSessionStore(lambda: inbox.engine, "own").get("https://another.test") is None
 
