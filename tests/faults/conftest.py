@@ -10,8 +10,8 @@ import pytest
 
 from loosh_pipeline.devnet.subnet import DevnetInfo
 from loosh_pipeline.local import devnet_process
+from loosh_pipeline.processes import processes_of
 from loosh_pipeline.settings import Settings
-from tests.e2e.processes import processes_of
 from tests.faults.filesystems import BreakableDisk, CannotMount, breakable_disk, small_disk
 from tests.faults.installation import Installation, installed
 from tests.faults.lines import VERDICT, fault_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tests.e2e.processes import kill, processes_of
+from loosh_pipeline.processes import processes_of
+from tests.e2e.processes import kill
 from tests.faults.conftest import Judge
 from tests.faults.installation import Installation, loosh_up
 from tests.faults.trial import Trial

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loosh_pipeline.devnet.behaviours import Behaviour
-from tests.e2e.processes import Process, connected_ports, processes_of
+from loosh_pipeline.processes import Process, processes_of
+from tests.e2e.processes import connected_ports
 from tests.faults.installation import Installation
 
 COMMANDS = {
