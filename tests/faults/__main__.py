@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     _become_root()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was mounted and started is taken down
     with os.fdopen(os.dup(1), "w") as lines:
         os.dup2(2, 1)
         arguments = ["-m", "faults", "-p", "no:cacheprovider", str(HERE), *sys.argv[1:]]
