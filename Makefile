@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
 # Dagster and its tools read their telemetry switch from an instance: never run them without one.
 export DAGSTER_HOME := $(CURDIR)/.loosh/dagster_check
 
-.PHONY: help setup demo up devnet test check format clean
+.PHONY: help setup demo up devnet test faults check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,8 +33,11 @@ up: setup ## run the validator that the environment and .env describe
 devnet: setup ## serve a subnet on this machine: chain, miners, Challenge API
 	$(BIN)/loosh devnet
 
-test: setup $(DAGSTER_HOME)/dagster.yaml ## all tests
+test: setup $(DAGSTER_HOME)/dagster.yaml ## all tests but the faults
 	$(BIN)/python -m pytest
+
+faults: setup $(DAGSTER_HOME)/dagster.yaml ## kill, fill and confuse a validator; one line of JSON a fault (docs/reliability.md)
+	@$(BIN)/python -m tests.faults
 
 check: setup $(DAGSTER_HOME)/dagster.yaml ## lint, types, and whether Dagster loads everything
 	$(BIN)/ruff check .

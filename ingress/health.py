@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 STORE_EVERY_S = 1.0
+TABLES_EVERY_S = 5.0
 EMBEDDER_EVERY_S = 2.0
 EMBEDDER_ANSWERS_WITHIN_S = 2.0
 EMBEDDER_MAY_RESTART_S = 10.0
@@ -61,13 +62,16 @@ class Condition:
 class _Rarely:
     """A probe that is asked at most every `every_s` seconds; what goes wrong in it is its reason.
 
-    Strangers read reasons, so paths and addresses stand in the log alone.
+    Strangers read reasons, so paths and addresses stand in the log alone. `telling`: errors that name none.
     """
 
-    def __init__(self, what: str, every_s: float, probe: Callable[[], Reason]) -> None:
+    def __init__(
+        self, what: str, every_s: float, probe: Callable[[], Reason], telling: tuple[type[Exception], ...] = ()
+    ) -> None:
         self._what = what
         self._every_s = every_s
         self._probe = probe
+        self._telling = telling
         self._asked_s = float("-inf")
         self._said: Reason = None
 
@@ -76,6 +80,10 @@ class _Rarely:
             before = self._said
             try:
                 self._said = self._probe()
+            except self._telling as error:
+                self._said = str(error)
+                if self._said != before:
+                    logger.warning("%s (%s)", error, error.__cause__)
             except Exception as error:  # a probe that fails is no good news either
                 self._said = f"{self._what} ({type(error).__name__})"
                 if self._said != before:
@@ -95,7 +103,8 @@ class Health:
         self._embedder = _Embedder(settings)
         self._started_s = time.monotonic()
         self._probes = (
-            _Rarely("the store cannot be written", STORE_EVERY_S, self._store),
+            _Rarely("the store cannot be written", STORE_EVERY_S, self._store, (StoreError,)),
+            _Rarely("the tables cannot be written", TABLES_EVERY_S, self._tables_writable, (StoreError,)),
             _Rarely("the inbox cannot be read", 0.0, self._consumer),
             _Rarely("the embedder is not ready", EMBEDDER_EVERY_S, self._embedder.reason),
             _Rarely("the chain's snapshots cannot be read", CHAIN_EVERY_S, self._chain),
@@ -108,7 +117,6 @@ class Health:
         self._asked_s = float("-inf")
         self.accepted = 0
         self._wrote_s = float("-inf")
-        self._store_said: Reason = None
         self.condition = self.look()
 
     def start(self) -> None:
@@ -178,14 +186,11 @@ class Health:
     def _store(self) -> Reason:
         if time.monotonic() - self._wrote_s < STORE_EVERY_S:
             return None  # and a probe would wait for its turn behind those who write
-        try:
-            check_writable(self._inbox.engine, datetime.now(UTC))
-        except StoreError as error:
-            if self._store_said != str(error):
-                logger.warning("%s (%s)", error, error.__cause__)
-            self._store_said = str(error)
-            return str(error)
-        self._store_said = None
+        check_writable(self._inbox.engine, datetime.now(UTC))
+        return None
+
+    def _tables_writable(self) -> Reason:
+        self._tables.check_writable()
         return None
 
     def _consumer(self) -> Reason:

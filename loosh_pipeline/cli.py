@@ -61,7 +61,7 @@ def _told(command: Callable[P, None]) -> Callable[P, None]:
             err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False)
             raise typer.Exit(2) from error
         except LooshError as error:
-            err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+            err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
 
     return wrapper
@@ -80,22 +80,16 @@ def _problem(error: Mapping[str, Any]) -> str:
 @_told
 def up() -> None:
     """Run this validator: start every process, restart what dies, stop all of them on Ctrl-C."""
-    from loosh_pipeline.lock import validator_lock
-    from loosh_pipeline.services import services
-    from loosh_pipeline.supervisor import supervised
+    from loosh_pipeline.running import run_validator
 
     settings = get_settings()
     _require_wallet(settings)
     _interruptible()
-    logs = settings.home / "logs"
-    say = functools.partial(out.print, highlight=False)
-    say(f"starting; logs are in {logs}")
+    say = functools.partial(out.print, highlight=False, soft_wrap=True)
     if warning := model_warning(settings):
         err.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     try:
-        with validator_lock(settings.home), supervised(services(settings), logs, say) as supervisor:
-            _print_pages(settings)
-            supervisor.supervise()
+        run_validator(settings, say, lambda: _print_pages(settings))
     except KeyboardInterrupt:
         out.print("stopped")
 

@@ -1,7 +1,8 @@
 """One validator a data directory: two would ask every miner twice and both set weights.
 
-The lock is the kernel's and ends with the process that holds it. The processes of a supervised validator are told
-so by their environment; a `dagster dev` beside it sees the lock and only looks.
+The lock is the kernel's. The processes of a supervised validator inherit it, so that it ends with the last of them:
+when `loosh up` is killed, nobody else starts beside those that are still ending. Their environment tells them that they
+belong to it; a `dagster dev` beside it sees the lock and only looks.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,19 +21,67 @@ SUPERVISED = "LOOSH_SUPERVISED"
 """Set for the processes that a supervisor with the lock has started."""
 FILE = "validator.lock"
 TRY_FOR_S = 2.0
+ENDED_WITHIN_S = 90.0
+"""How long those are waited for whose `loosh up` was killed: a run may be waiting for its miners."""
 
 
 @contextmanager
-def validator_lock(home: Path) -> Iterator[None]:
-    """Hold a data directory. Raises ConfigError when another validator does."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / FILE).open("a") as file:
-        deadline_s = time.monotonic() + TRY_FOR_S  # someone may be looking just now
-        while not _locked(file, fcntl.LOCK_EX):
-            if time.monotonic() > deadline_s:
-                raise ConfigError(f"a validator runs in {home} already; stop it, or set LOOSH_HOME for another one")
-            time.sleep(0.1)
+def validator_lock(home: Path, say: Callable[[str], object] = lambda _: None) -> Iterator[int]:
+    """Hold a data directory; yields the descriptor that holds it, for the processes that belong to it.
+
+    Raises ConfigError when another validator holds it, or when the directory cannot be written.
+    """
+    with _lock_file(home) as file:
+        _take(file, home, say)
+        with _writing(home):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield file.fileno()
+
+
+def _lock_file(home: Path) -> IO[str]:
+    with _writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        return (home / FILE).open("a+")
+
+
+@contextmanager
+def _writing(home: Path) -> Iterator[None]:
+    try:
         yield
+    except OSError as error:
+        raise ConfigError(
+            f"the data directory {home} cannot be written: {error.strerror}; make it writable, or set LOOSH_HOME"
+        ) from error
+
+
+def _take(file: IO[str], home: Path, say: Callable[[str], object]) -> None:
+    deadline_s = time.monotonic() + TRY_FOR_S  # someone may be looking just now
+    waiting = False
+    while not _locked(file, fcntl.LOCK_EX):
+        if not waiting and _was_killed(file):
+            say(f"a validator was killed in {home}; waiting until its processes have ended")
+            waiting, deadline_s = True, time.monotonic() + ENDED_WITHIN_S
+        if time.monotonic() > deadline_s:
+            whose = "processes of a validator that was killed still run" if waiting else "a validator runs"
+            raise ConfigError(f"{whose} in {home} already; stop it, or set LOOSH_HOME for another one")
+        time.sleep(0.1)
+
+
+def _was_killed(file: IO[str]) -> bool:
+    """Whether the process that took the lock is gone; False also when it did not say yet who it is."""
+    file.seek(0)
+    pid = file.read()
+    if not pid:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, as another user
+        return False
+    return False
 
 
 def only_looking(home: Path) -> str | None:

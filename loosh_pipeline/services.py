@@ -18,6 +18,7 @@ from loosh_pipeline.supervisor import Service
 from loosh_pipeline.workers.config import UPKEEP_SLOTS, configuration
 
 LOOPBACK = "127.0.0.1"
+DAEMON = "dagster-daemon"
 PYTHON = sys.executable
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")}
 """Many worker processes share few cores; threads of their own would only get in each other's way."""
@@ -57,7 +58,7 @@ def services(settings: Settings) -> list[Service]:
             after=["code-server"],
         ),
         Service(
-            "dagster-daemon",
+            DAEMON,
             [PYTHON, "-m", "dagster._daemon", "run", "--workspace", workspace],
             env,
             after=["code-server"],

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,8 @@ class Service:
     cwd: Path | None = None
     after: Sequence[str] = ()
     """Services that must be ready before this one is started."""
+    stop_within_s: float = STOP_WITHIN_S
+    """How long it may take to stop before it is killed."""
     stops_its_own: bool = False
     """Whether it stops its own children when it is told to: they may have something to finish."""
 
@@ -69,11 +71,26 @@ class _Child:
     restart_at_s: float | None = None
 
 
-class Supervisor:
-    """Keeps services running from `start` until `stop`. Their output goes to `logs_dir/NAME.log`, rotated."""
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """Loses what a full disk does not take: the ingress says that it is full."""
 
-    def __init__(self, services: Sequence[Service], logs_dir: Path, say: Say) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:
+        return
+
+    def close(self) -> None:
+        with suppress(OSError):  # what it still held
+            super().close()
+
+
+class Supervisor:
+    """Keeps services running from `start` until `stop`. Their output goes to `logs_dir/NAME.log`, rotated.
+
+    `inherited`: descriptors that they keep open.
+    """
+
+    def __init__(self, services: Sequence[Service], logs_dir: Path, say: Say, inherited: Sequence[int] = ()) -> None:
         self._services = services
+        self._inherited = inherited
         self._logs_dir = logs_dir
         self._say = say
         self._children: dict[str, _Child] = {}
@@ -104,10 +121,23 @@ class Supervisor:
         except OSError as error:
             raise ServiceError(f"{service.name} cannot start: {error}") from error
 
-    def supervise(self) -> None:
+    def supervise(self, each_time: Callable[[], object] = lambda: None) -> None:
         """Restart what dies, until `stop` is called from a signal handler or Ctrl-C interrupts."""
         while not self._stopping.wait(0.5):
             self.check()
+            each_time()
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """One service does not run while the block does."""
+        child = self._children[name]
+        child.restart_at_s = None
+        _ask_to_stop(child)
+        self._wait_ended(child, time.monotonic())
+        try:
+            yield
+        finally:
+            self._restart(child, time.monotonic())
 
     def alive(self) -> bool:
         """Whether every process runs right now."""
@@ -122,15 +152,19 @@ class Supervisor:
         self._stopping.set()
         for child in reversed(self._children.values()):
             _ask_to_stop(child)
-        deadline_s = time.monotonic() + STOP_WITHIN_S
+        asked_s = time.monotonic()
         for child in reversed(self._children.values()):
-            try:
-                child.process.wait(max(0.1, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                self._say(f"{child.service.name} did not stop within {STOP_WITHIN_S:g} s; killed")
-            _signal_group(child.process, signal.SIGKILL)
-            child.process.wait()
-            child.log.join(LAST_WORDS_S)
+            self._wait_ended(child, asked_s)
+
+    def _wait_ended(self, child: _Child, asked_s: float) -> None:
+        within_s = child.service.stop_within_s
+        try:
+            child.process.wait(max(0.1, asked_s + within_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._say(f"{child.service.name} did not stop within {within_s:g} s; killed")
+        _signal_group(child.process, signal.SIGKILL)
+        child.process.wait()
+        child.log.join(LAST_WORDS_S)
 
     def check(self) -> None:
         """Restart what died and is due; called in a loop by `supervise`."""
@@ -166,6 +200,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=self._inherited,
             preexec_fn=functools.partial(_in_child, os.getpid()),
         )
         log = threading.Thread(target=self._keep_log, args=(service.name, process), daemon=True)
@@ -182,16 +217,24 @@ class Supervisor:
             time.sleep(0.1)
 
     def _keep_log(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        self._logs_dir.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            self._log_path(name), maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace"
-        )
+        handler = self._log_file(name)
         assert process.stdout is not None
         with process.stdout as output:
             for line in iter(lambda: output.readline(LINE_BYTES), b""):
                 text = line.decode("utf-8", "replace").rstrip("\n")
                 handler.emit(logging.LogRecord(name, logging.INFO, "", 0, "%s", (text,), None))
         handler.close()
+
+    def _log_file(self, name: str) -> logging.Handler:
+        """Where its output goes: nowhere, when the disk takes nothing; a process must not stand still for that."""
+        try:
+            self._logs_dir.mkdir(parents=True, exist_ok=True)
+            return _LogFile(
+                self._log_path(name), maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace"
+            )
+        except OSError as error:
+            self._say(f"the output of {name} is kept nowhere: {error}")
+            return logging.NullHandler()
 
     def _log_path(self, name: str) -> Path:
         return self._logs_dir / f"{name}.log"
@@ -202,9 +245,11 @@ class Supervisor:
 
 
 @contextmanager
-def supervised(services: Sequence[Service], logs_dir: Path, say: Say, timeout_s: float = 120.0) -> Iterator[Supervisor]:
+def supervised(
+    services: Sequence[Service], logs_dir: Path, say: Say, timeout_s: float = 120.0, inherited: Sequence[int] = ()
+) -> Iterator[Supervisor]:
     """Services that are ready when the block begins and stopped when it ends, however it ends."""
-    supervisor = Supervisor(services, logs_dir, say)
+    supervisor = Supervisor(services, logs_dir, say, inherited)
     try:
         supervisor.start(timeout_s)
         yield supervisor

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,18 @@ import sys, time
 from pathlib import Path
 from loosh_pipeline.lock import validator_lock
 with validator_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+HOLD_AND_PASS_ON = """
+import subprocess, sys, time
+from pathlib import Path
+from loosh_pipeline.lock import validator_lock
+with validator_lock(Path(sys.argv[1])) as held:
+    wait = "import sys; sys.stdin.read()"
+    child = subprocess.Popen([sys.executable, "-c", wait], stdin=0, stdout=subprocess.DEVNULL, pass_fds=[held])
     print("held", flush=True)
     time.sleep(60)
 """
@@ -34,4 +48,52 @@ def test_one_validator_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         other.kill()
     assert only_looking(tmp_path) is None, "the lock ended with its process"
     with validator_lock(tmp_path):
+        pass
+
+
+def test_a_killed_validator_is_waited_for_until_its_processes_have_ended(tmp_path: Path) -> None:
+    """`loosh up` is killed; a process that it had started lives on for a while, and keeps the directory."""
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", HOLD_AND_PASS_ON, str(tmp_path)]
+    with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="a validator runs in"), validator_lock(tmp_path):
+            pass
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    os.close(reading)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        os.close(writing)  # upon which the process that was left behind ends
+
+    with validator_lock(tmp_path, say):
+        assert (tmp_path / "validator.lock").read_text() == str(os.getpid())
+    assert said == [f"a validator was killed in {tmp_path}; waiting until its processes have ended"]
+
+
+def test_those_that_do_not_end_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loosh_pipeline.lock.ENDED_WITHIN_S", 0.2)
+    reading, writing = os.pipe()
+    command = [sys.executable, "-c", HOLD_AND_PASS_ON, str(tmp_path)]
+    with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        first.kill()
+        first.wait()
+    with (
+        pytest.raises(ConfigError, match="processes of a validator that was killed still run"),
+        validator_lock(tmp_path),
+    ):
+        pass
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = r"the data directory .*/file/home cannot be written: Not a directory"
+    with pytest.raises(ConfigError, match=said), validator_lock(tmp_path / "file" / "home"):
         pass

@@ -116,6 +116,37 @@ def test_killed_is_restarted_at_once_and_its_neighbour_is_left_alone(start: Star
     assert said == [f"a ended with code -9; restarting in 0 s (see {supervisor._log_path('a')})"]
 
 
+def test_one_service_is_stopped_while_something_is_done_and_started_again(start: Start, said: list[str]) -> None:
+    supervisor = start(python("a", SLEEP), python("b", SLEEP))
+    first, neighbour = pid_of(supervisor, "a"), pid_of(supervisor, "b")
+    with supervisor.stopped("a"):
+        assert gone(first)
+        assert not gone(neighbour)
+    supervisor.check()
+    assert pid_of(supervisor, "a") != first
+    assert (supervisor.alive(), said) == (True, [])
+
+
+def test_what_is_inherited_stays_open_in_every_service(start: Start, tmp_path: Path, said: list[str]) -> None:
+    shows = "import os, sys; os.fstat(int(sys.argv[1])); print('open', flush=True); " + SLEEP
+    with (tmp_path / "held").open("w") as file:
+        supervisor = Supervisor([python("a", shows, file.fileno())], tmp_path / "logs", said.append, [file.fileno()])
+        supervisor.start(WITHIN_S)
+        eventually(lambda: log_of(tmp_path, "a") == "open\n")
+        supervisor.stop()
+
+
+def test_a_service_runs_on_when_its_output_can_be_kept_nowhere(tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.log").mkdir()
+    fills_a_pipe = "import sys, pathlib; print('x' * 300_000, flush=True); pathlib.Path(sys.argv[1]).touch(); " + SLEEP
+    supervisor = Supervisor([python("a", fills_a_pipe, tmp_path / "past")], tmp_path / "logs", said.append)
+    supervisor.start(WITHIN_S)
+    eventually((tmp_path / "past").exists)
+    supervisor.stop()
+    assert [line.partition(":")[0] for line in said] == ["the output of a is kept nowhere"]
+
+
 def test_what_dies_again_and_again_waits_longer_each_time_and_settles(
     start: Start, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,11 +218,8 @@ def test_stop_ends_everything_with_its_children(start: Start, tmp_path: Path) ->
     eventually(lambda: gone(child))
 
 
-def test_what_ignores_sigterm_is_killed(
-    start: Start, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "STOP_WITHIN_S", 0.3)
-    supervisor = start(python("deaf", STUBBORN), python("b", SLEEP))
+def test_what_ignores_sigterm_is_killed(start: Start, said: list[str], tmp_path: Path) -> None:
+    supervisor = start(python("deaf", STUBBORN, stop_within_s=0.3), python("b", SLEEP))
     eventually(lambda: "deaf" in log_of(tmp_path, "deaf"))
     supervisor.stop()
     assert said == ["deaf did not stop within 0.3 s; killed"]

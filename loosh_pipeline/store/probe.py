@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -44,9 +46,27 @@ def check_writable(engine: Engine, now: datetime) -> None:
                 connection.execute(text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
     except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        said = str(cause) if str(cause) in SAID_BY_SQLITE else type(cause).__name__
-        raise StoreError(f"the store cannot be written: {said}; is its disk full, or locked?") from error
+        raise StoreError(f"the store cannot be written: {_said(engine, error)}") from error
+
+
+def _said(engine: Engine, error: SQLAlchemyError) -> str:
+    """Why a write failed. SQLite calls it an I/O error that a file system was made read-only under its open file."""
+    if engine.dialect.name == "sqlite" and engine.url.database and is_read_only(Path(engine.url.database).parent):
+        return "its file system is read-only; look into the kernel's log, and repair or remount it"
+    cause = getattr(error, "orig", None) or error
+    said = str(cause) if str(cause) in SAID_BY_SQLITE else type(cause).__name__
+    return f"{said}; is its disk full, or locked?"
+
+
+def is_read_only(directory: Path) -> bool:
+    """Whether a directory's file system takes no writes at all; tried, as not every kernel shows it in the flags."""
+    probe = directory / f".{uuid.uuid4().hex}.tmp"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
 
 
 @contextmanager

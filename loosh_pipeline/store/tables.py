@@ -32,6 +32,8 @@ by time."""
 DAY = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 GLOB_CHARACTERS = "*?["
 SECONDS_PER_H = 3600
+PROBE_BYTES = 256 * 1024
+"""Somewhat more than all tables of a round: there is room for another one."""
 OBJECTS_AT_ONCE = 256
 """How many files of an object store are held in memory at once, with all their columns."""
 VERSION_FIELDS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
@@ -117,6 +119,23 @@ class Tables:
         self._fs, self._root = fsspec.core.url_to_fs(root, use_listings_cache=False)
         self._local = isinstance(self._fs, LocalFileSystem)
         self._fs.makedirs(self._root, exist_ok=True)
+
+    def check_writable(self) -> None:
+        """Write a file and remove it. Raises StoreError with the reason; an object store is not asked."""
+        if not self._local:
+            return
+        probe = os.path.join(self._root, f".{uuid.uuid4().hex}.tmp")
+        try:
+            try:
+                with open(probe, "xb") as file:
+                    file.write(b"\0" * PROBE_BYTES)
+                    file.flush()
+                    os.fsync(file.fileno())
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(probe)
+        except OSError as error:
+            raise StoreError(f"the tables cannot be written: {error.strerror}; make room, or repair it") from error
 
     def path(self, asset: str, key: TableKey) -> str:
         return f"{self._directory(asset, key.day)}/{key.file}"

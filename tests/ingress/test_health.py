@@ -94,9 +94,36 @@ def test_who_commits_needs_no_probe_that_would_wait_its_turn(serve: Serve, monke
 
     monkeypatch.setattr(module, "check_writable", busy)
     monkeypatch.setattr(module, "STORE_EVERY_S", 60.0)
-    assert health._store() == "database is locked"
+    with pytest.raises(StoreError, match="database is locked"):
+        health._store()
     health.took_one()
     assert health._store() is None
+
+
+def test_tables_that_cannot_be_written_are_unhealthy(serve: Serve, settings: Settings) -> None:
+    client = serve(HERE)
+    parts = client.app.state.parts  # type: ignore[attr-defined]
+    moved = Path(settings.tables_root).rename(Path(settings.tables_root).with_name("away"))
+    try:
+        parts.health.look(0.0)
+        assert "the tables cannot be written: No such file or directory" in unwell(client)
+    finally:
+        moved.rename(settings.tables_root)
+    parts.health.look(0.0)
+    well(client)
+
+
+def test_a_read_only_file_system_is_called_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite says `disk I/O error` for it, or `attempt to write a readonly database`."""
+    engine = Inbox.open(settings.inbox_url).engine
+    monkeypatch.setattr("loosh_pipeline.store.probe.is_read_only", lambda directory: directory == settings.home)
+    engine.dispose()
+    with engine.begin() as writer:
+        monkeypatch.setattr("loosh_pipeline.store.probe.WAIT_MS", 10)
+        with pytest.raises(StoreError, match="cannot be written: its file system is read-only; look into the kernel"):
+            check_writable(engine, datetime.now(UTC))
+        writer.rollback()
+    engine.dispose()
 
 
 def test_w_2_a_store_that_is_gone_is_unhealthy(serve: Serve, settings: Settings) -> None:

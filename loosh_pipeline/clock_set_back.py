@@ -1,0 +1,68 @@
+"""Putting right what is dated later than now, after the clock was set back: `python -m loosh_pipeline.clock_set_back`.
+
+Retries, leases, and the ticks of Dagster's sensors and schedules are put off to a time of day. When a clock that was
+wrong by an hour is put right, all of them would wait for that hour. Dagster's daemon remembers times too: it must not
+run meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData, SensorInstigatorData
+
+from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.clock import pull_back, remove_later_looks
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.weight_setting import lease_length
+
+logger = logging.getLogger(__name__)
+
+TIMES: Mapping[type, tuple[str, ...]] = {
+    SensorInstigatorData: (
+        "last_tick_timestamp",
+        "last_tick_start_timestamp",
+        "last_sensor_start_timestamp",
+        "last_tick_success_timestamp",
+    ),
+    ScheduleInstigatorData: ("start_timestamp", "last_iteration_timestamp"),
+}
+"""What Dagster remembers of a sensor or schedule, in seconds since 1970."""
+
+
+def put_right(settings: Settings, instance: DagsterInstance, now: datetime) -> int:
+    """Let nothing of this validator wait for a time that is yet to come; returns how much was changed."""
+    inbox = Inbox.open(settings.inbox_url)
+    changed = pull_back(inbox.engine, now, lease_length(settings))
+    inbox.engine.dispose()
+    changed += remove_later_looks(Tables(settings.tables_root), now)
+    return changed + sum(_pull_back(instance, state, now.timestamp()) for state in instance.all_instigator_state())
+
+
+def _pull_back(instance: DagsterInstance, state: InstigatorState, now_s: float) -> int:
+    """A sensor or schedule whose last tick is yet to come would not tick before."""
+    data: Any = state.instigator_data
+    times = {name: getattr(data, name) for name in TIMES.get(type(data), ())}
+    later = {name: now_s for name, at_s in times.items() if at_s is not None and at_s > now_s}
+    if later:
+        instance.update_instigator_state(state.with_data(data._replace(**later)))
+    ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, after=now_s)
+    for tick in ticks:
+        instance.update_tick(tick._replace(tick_data=tick.tick_data._replace(timestamp=now_s)))
+    return len(ticks) + bool(later)
+
+
+def main() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    with DagsterInstance.get() as instance:
+        if changed := put_right(get_settings(), instance, datetime.now(UTC)):
+            logger.warning("the clock was set back: %d times that are yet to come count as now", changed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What `loosh up` does about a clock that is set back; its processes are tiny here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from loosh_pipeline import running
+from loosh_pipeline.lock import only_looking
+from loosh_pipeline.running import run_validator
+from loosh_pipeline.services import DAEMON
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.supervisor import Service
+
+SLEEP = "import os; print(os.getpid(), flush=True); import time; time.sleep(600)"
+
+
+class Steps:
+    """A clock that is set back when the daemon has said one line; when it has said another, the validator ends."""
+
+    def __init__(self, file: Path) -> None:
+        self._log = file.parent / "logs" / f"{DAEMON}.log"
+        self._told = False
+
+    def set_back_s(self) -> float:
+        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        if len(lines) > 1:
+            raise KeyboardInterrupt
+        told, self._told = self._told, bool(lines)
+        return 3600.0 if lines and not told else 0.0
+
+
+@pytest.fixture
+def put_right(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the programs that were run to put times right."""
+    ran: list[str] = []
+
+    def run(command: Sequence[str], **_: object) -> None:
+        ran.append(command[-1])
+        if len(ran) > 1:
+            raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(running, "services", lambda _: [Service(DAEMON, [sys.executable, "-c", SLEEP])])
+    monkeypatch.setattr(subprocess, "run", run)
+    return ran
+
+
+def test_a_clock_set_back_before_the_start_is_put_right_first(settings: Settings, put_right: list[str]) -> None:
+    settings.home.mkdir(parents=True)
+    (settings.home / "clock").write_text(str(time.time() + 3600))
+    said: list[str] = []
+
+    def started() -> None:
+        assert put_right == ["loosh_pipeline.clock_set_back"]
+        assert only_looking(settings.home) is not None, "the directory is held"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_validator(settings, said.append, started)
+    assert said[1].startswith("the clock was set back by 3600 s")
+    assert only_looking(settings.home) is None
+
+
+def test_the_daemon_stands_still_while_times_are_put_right(
+    settings: Settings, put_right: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "ClockWatch", Steps)
+    put_right.append("an earlier one")
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_validator(settings, said.append, lambda: None)
+    log = (settings.home / "logs" / f"{DAEMON}.log").read_text().splitlines()
+    assert len(set(log)) == 2, "it was started again"
+    assert put_right[1:] == ["loosh_pipeline.clock_set_back"]
+    assert [line.partition(" ")[0] for line in said] == ["starting;", "the", "that"]
+    assert "did not succeed" in said[2]
