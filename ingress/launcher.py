@@ -46,6 +46,7 @@ class Launcher:
         self._stopping = threading.Event()
         self._ready = False
         self._failures = 0
+        self._unsure: list[Claim] = []
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
 
     def start(self) -> None:
@@ -84,22 +85,46 @@ class Launcher:
         """Launch what is due; returns how long to wait then, and whether to be woken by what is committed."""
         assert self._api is not None
         now = datetime.now(UTC)
-        queue = self._runs.queue(now)
-        if not queue.due:
-            busy = queue.in_flight > 0 or queue.waits
-            return (POLL_S if busy else IDLE_POLL_S), True
-        if queue.in_flight >= self._room:
-            return POLL_S, False
+        if not self._unsure:
+            queue = self._runs.queue(now)
+            if not queue.due:
+                busy = queue.in_flight > 0 or queue.waits
+                return (POLL_S if busy else IDLE_POLL_S), True
+            if queue.in_flight >= self._room:
+                return POLL_S, False
         if not (self._ready or self._api.ready()):
             if self._failures == 0:
                 logger.warning("Dagster is not ready to launch runs; challenges wait until it is")
             return self._back_off(), False
         self._ready = True
-        claims = self._runs.claim(now, self._room, MOST_AT_ONCE)
-        if claims and not self._launch(self._api, claims):
+        if not (self._make_sure(self._api) and self._launch_due(self._api)):
             return self._back_off(), False
         self._failures = 0
         return 0.0, True  # whether more is due, and fits, is seen at once
+
+    def _launch_due(self, api: DagsterApi) -> bool:
+        """Launch the oldest that are due, as many as fit; whether Dagster was there to do it."""
+        claims = self._runs.claim(datetime.now(UTC), self._room, MOST_AT_ONCE)
+        return not claims or self._launch(api, claims)
+
+    def _make_sure(self, api: DagsterApi) -> bool:
+        """Give another attempt to launches that nobody answered and of which Dagster knows no run; whether it said.
+
+        One that comes into being after all finds its challenge at a later attempt, and asks nobody.
+        """
+        if not self._unsure:
+            return True
+        try:
+            there = api.launched({claim.id: claim.attempt for claim in self._unsure})
+        except OrchestratorError as error:
+            self._ready = False
+            logger.warning("%s; whether %s were launched is not known yet", error, _names(self._unsure))
+            return False
+        for claim in self._unsure:
+            if claim.id not in there:
+                self._runs.postpone(claim, datetime.now(UTC))
+        self._unsure = []
+        return True
 
     def _launch(self, api: DagsterApi, claims: Sequence[Claim]) -> bool:
         """Have the runs of claims launched; whether Dagster was there to do it."""
@@ -107,7 +132,8 @@ class Launcher:
             results = api.launch_challenges({claim.id: claim.attempt for claim in claims})
         except NoAnswer as error:  # a second run now could ask every miner twice
             self._ready = False
-            logger.warning("%s; the sensor looks for the runs of %s", error, _names(claims))
+            self._unsure += claims
+            logger.warning("%s; whether %s were launched is asked when it is there again", error, _names(claims))
             return False
         except OrchestratorError as error:
             results = [error] * len(claims)

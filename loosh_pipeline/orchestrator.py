@@ -124,6 +124,18 @@ class DagsterApi:
             raise NoAnswer(f"Dagster did not say what became of {len(attempts)} runs: {answer}")
         return [_launched(SCORE_JOB, result) for result in results]
 
+    def launched(self, attempts: Mapping[str, int]) -> set[str]:
+        """Those of the challenges for whose attempt there is a run, whatever has become of it."""
+        tags = {
+            f"run{number}": [{"key": PARTITION_TAG, "value": key}, {"key": ATTEMPT_TAG, "value": str(attempt)}]
+            for number, (key, attempt) in enumerate(attempts.items())
+        }
+        data = self._data(runs_document(len(attempts)), tags)
+        answers = [self._part(data, name) for name in tags]
+        if wrong := [answer for answer in answers if answer["__typename"] != "Runs"]:
+            raise OrchestratorError(f"Dagster did not say which runs there are: {wrong[0]}")
+        return {key for key, answer in zip(attempts, answers, strict=True) if answer["results"]}
+
     def launch(self, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> str:
         """Launch a job, with run config where it is given; returns the run id."""
         launched = _launched(job, self._ask("launchRun", _LAUNCH, params=_params(job, tags, config)))
@@ -208,6 +220,18 @@ def challenges_document(count: int) -> str:
     params = "[ExecutionParams!]!" if many else "ExecutionParams!"
     head = f"mutation ($repository: RepositorySelector!, $definition: String!, $params: {params}{keys})"
     return f"{head} {{{added}\n  {launch} }}"
+
+
+def runs_document(count: int) -> str:
+    """A query for the newest run with each of so many pairs of tags."""
+    tags = ", ".join(f"$run{number}: [ExecutionTag!]!" for number in range(count))
+    runs = "".join(
+        f"""
+  run{number}: runsOrError(filter: {{tags: $run{number}}}, limit: 1) {{ __typename
+    ... on Runs {{ results {{ runId }} }} ... on PythonError {{ message }} }}"""
+        for number in range(count)
+    )
+    return f"query ({tags}) {{{runs}\n}}"
 
 
 def _params(job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ OPERATIONS = (
     "launchRun",
     "launchMultipleRuns",
     "runOrError",
+    "runsOrError",
     "locationStatusesOrError",
     "logsForRun",
 )
@@ -22,6 +23,7 @@ ANSWERS: dict[str, Any] = {
     "addDynamicPartition": {"__typename": "AddDynamicPartitionSuccess"},
     "launchRun": LAUNCHED,
     "runOrError": {"__typename": "Run", "status": "STARTED"},
+    "runsOrError": {"__typename": "Runs", "results": [{"runId": "run-1"}]},
     "logsForRun": {"__typename": "EventConnection", "events": [], "cursor": "1", "hasMore": False},
     "locationStatusesOrError": {
         "__typename": "WorkspaceLocationStatusEntries",
@@ -68,6 +70,8 @@ class GraphQlServer:
         data = {operation: self._found(operation, variables)}
         for number in range(query.count(": addDynamicPartition(")):
             data[f"added{number}"] = self._found("addDynamicPartition", variables)
+        for number in range(query.count(": runsOrError(")):
+            data[f"run{number}"] = self._found("runsOrError", variables)
         return 200, json.dumps({"data": data}).encode()
 
     def _found(self, operation: str, variables: dict[str, Any]) -> Any:

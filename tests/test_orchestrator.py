@@ -26,6 +26,7 @@ from loosh_pipeline.orchestrator import (
     NotReady,
     OrchestratorError,
     challenges_document,
+    runs_document,
 )
 from loosh_pipeline.supervisor import free_ports
 from tests.graphql_server import GraphQlServer, launched
@@ -83,6 +84,18 @@ def test_of_many_each_is_refused_by_itself(server: GraphQlServer, api: DagsterAp
     assert first == "run-1"
     assert type(second) is OrchestratorError
     assert type(third) is NotReady
+
+
+def test_which_attempts_have_a_run_is_asked_at_once(server: GraphQlServer, api: DagsterApi) -> None:
+    assert api.launched({"c-1": 1, "c-2": 4}) == {"c-1", "c-2"}
+    ((operation, variables),) = server.asked
+    assert operation == "runsOrError"
+    assert variables["run1"] == [{"key": "dagster/partition", "value": "c-2"}, {"key": "loosh/attempt", "value": "4"}]
+    server.answers["runsOrError"] = {"__typename": "Runs", "results": []}
+    assert api.launched({"c-1": 1}) == set()
+    server.answers["runsOrError"] = {"__typename": "PythonError", "message": "boom"}
+    with pytest.raises(OrchestratorError, match="boom"):
+        api.launched({"c-1": 1})
 
 
 @pytest.mark.parametrize("answer", [launched(1), {"__typename": "PythonError", "message": "boom"}])
@@ -259,7 +272,7 @@ def test_a_job_is_launched_with_the_run_config_it_is_given(server: GraphQlServer
 
 
 @pytest.mark.parametrize(
-    "query", [challenges_document(1), challenges_document(3), _LAUNCH, _STATUS, _LOCATION, _EVENTS]
+    "query", [challenges_document(1), challenges_document(3), runs_document(2), _LAUNCH, _STATUS, _LOCATION, _EVENTS]
 )
 def test_dagster_itself_understands_what_it_is_asked(query: str) -> None:
     assert validate(create_schema().graphql_schema, parse(query)) == []

@@ -220,7 +220,10 @@ def test_of_many_only_those_that_were_refused_are_given_back(
     assert [row.id for row in inbox.due(later, 9)] == [ids[1]]
 
 
-def test_a_launch_without_an_answer_stays_claimed_until_the_sensor_looks_for_its_run(
+NO_RUN = {"__typename": "Runs", "results": []}
+
+
+def test_a_launch_without_an_answer_stays_claimed_where_dagster_knows_its_run(
     inbox: Inbox, server: GraphQlServer, launcher: Launcher
 ) -> None:
     server.raw["launchRun"] = (504, b"gateway timeout")
@@ -231,9 +234,38 @@ def test_a_launch_without_an_answer_stays_claimed_until_the_sensor_looks_for_its
     accept(inbox, "c-2")
     launcher.wake()
     eventually(lambda: ["c-2"] in launched(server))
-    assert due(inbox) == []
+    assert server.operations().index("runsOrError") < len(server.operations()) - 1, "asked before more is launched"
+    (asked,) = [variables for operation, variables in server.asked if operation == "runsOrError"]
+    assert {tag["value"] for tag in asked["run0"]} == {C1, "1"}
+    assert (inbox.get(C1).attempts, due(inbox)) == (1, [])
     later = datetime.now(UTC) + timedelta(minutes=1)
-    assert C1 in [row.id for row in inbox.stalled(later, 9)]
+    assert C1 in [row.id for row in inbox.stalled(later, 9)], "should its run be dead, the sensor finds it"
+
+
+def test_a_launch_without_an_answer_gets_another_attempt_when_dagster_knows_no_run(
+    inbox: Inbox, server: GraphQlServer, launcher: Launcher
+) -> None:
+    server.answers["runsOrError"] = NO_RUN
+    server.raw["launchRun"] = (500, b"the code server is away")
+    accept(inbox)
+    launcher.wake()
+    eventually(lambda: "launchRun" in server.operations())
+    del server.raw["launchRun"]
+    eventually(lambda: len(launched(server)) == 2)
+    assert launched(server) == [[C1], [C1]]
+    assert (inbox.get(C1).attempts, due(inbox)) == (2, [])
+
+
+def test_nothing_is_launched_before_dagster_says_what_it_did(
+    inbox: Inbox, server: GraphQlServer, launcher: Launcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.raw |= {"launchRun": (504, b"gateway timeout"), "runsOrError": (504, b"gateway timeout")}
+    accept(inbox)
+    launcher.wake()
+    eventually(lambda: "is not known yet" in caplog.text)
+    server.raw.clear()
+    eventually(lambda: server.operations().count("runsOrError") == 2)
+    assert (launched(server), inbox.get(C1).attempts) == ([[C1]], 1)
 
 
 def test_an_unexpected_error_costs_one_launch_not_the_thread(
