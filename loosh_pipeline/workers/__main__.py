@@ -10,6 +10,9 @@ import gc
 import logging
 import os
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
@@ -17,10 +20,13 @@ from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.workers.app import worker_app
 from loosh_pipeline.workers.config import RUNNING, UPKEEP_SLOTS, folder, uses_files
 from loosh_pipeline.workers.holding import sweep
+from loosh_pipeline.workers.storage import sweep_copies
 from loosh_pipeline.workers.transport import put_back
 
 logger = logging.getLogger(__name__)
 
+LEFT_AFTER_S = 3600
+"""Age at which a file that nobody finished never will be."""
 CHILD_KIB = 600 * 1024
 """Memory at which a child is replaced after its run."""
 
@@ -29,6 +35,7 @@ def main() -> None:
     settings = get_settings()
     preload()
     tidy(settings)
+    clear(settings.home, time.time() - LEFT_AFTER_S)
     status = 0
     try:
         worker_app(settings).worker_main(arguments(settings))
@@ -54,6 +61,15 @@ def tidy(settings: Settings) -> None:
     if uses_files(settings) and (found := put_back(folder(settings))):
         logger.warning("%d runs that an earlier worker had taken are taken again", found)
     sweep(folder(settings) / RUNNING)
+
+
+def clear(home: Path, before: float) -> None:
+    """Remove files that were being written when their process was killed: those last written before that time."""
+    sweep_copies(home / "dagster_home", before)
+    for path in (home / "celery" / "waiting").glob(".*.json"):
+        with suppress(FileNotFoundError):  # another worker is doing the same
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 def arguments(settings: Settings) -> list[str]:

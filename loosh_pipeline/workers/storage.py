@@ -278,8 +278,9 @@ def closing_engine(url: str) -> Iterator[Engine]:
 def sweep_copies(base_dir: Path, before: float) -> None:
     """Remove files of runs that were being made when their process was killed: those last written before that time."""
     for path in Path(_event_logs_directory(str(base_dir))).glob(".*"):
-        if not path.name.startswith((".empty-run-", ".broken-")) and path.stat().st_mtime < before:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # it was finished just now
+            if not path.name.startswith((".empty-run-", ".broken-")) and path.stat().st_mtime < before:
+                path.unlink()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
+from loosh_pipeline.workers.__main__ import clear
 from loosh_pipeline.workers.storage import Engines, WarmRunStorage, WarmSqliteStorage, sweep_copies
 
 RUN = "11111111-1111-1111-1111-111111111111"
@@ -286,3 +287,16 @@ def test_copies_of_killed_processes_are_swept_once_they_are_old(warm: WarmSqlite
     assert kept.exists()
     assert list(folder.glob(".empty-run-*"))
     assert noted(warm, RUN) == ["first"]
+
+
+def test_a_worker_removes_what_was_never_finished(tmp_path: Path) -> None:
+    waiting, runs = tmp_path / "celery" / "waiting", tmp_path / "dagster_home" / "history" / "runs"
+    left, message = [waiting / ".1-a.celery.json", runs / f".{RUN}-{'0' * 32}"], waiting / "1-a.celery.json"
+    clear(tmp_path, before=time.time())
+    for path in (*left, message):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    clear(tmp_path, before=time.time() - 60)
+    assert all(path.exists() for path in left)
+    clear(tmp_path, before=time.time() + 60)
+    assert [path.exists() for path in (*left, message)] == [False, False, True]
