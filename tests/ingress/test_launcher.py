@@ -42,8 +42,8 @@ def inbox(tmp_path: Path) -> Inbox:
     return Inbox.open(f"sqlite:///{tmp_path}/validator.db")
 
 
-def started(inbox: Inbox, server: GraphQlServer, room: int = ROOM) -> Launcher:
-    launcher = Launcher(inbox, server.url, room)
+def started(inbox: Inbox, server: GraphQlServer, room: int = ROOM, free: Callable[[], int] = lambda: ROOM) -> Launcher:
+    launcher = Launcher(inbox, server.url, room, free)
     launcher.start()
     return launcher
 
@@ -296,7 +296,7 @@ def test_an_inbox_that_cannot_be_written_is_tried_again(
 
 
 def test_a_dead_webserver_is_asked_more_and_more_rarely(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher = Launcher(inbox, f"http://127.0.0.1:{free_ports(1)[0]}", ROOM)
+    launcher = Launcher(inbox, f"http://127.0.0.1:{free_ports(1)[0]}", ROOM, lambda: ROOM)
     accept(inbox)
     waits = [launcher._look() for _ in range(6)]
     assert waits == [(pause_s, False) for pause_s in (0.5, 1.0, 2.0, 4.0, 5.0, 5.0)]
@@ -341,7 +341,7 @@ def test_a_launch_that_hangs_does_not_hold_up_the_end(
 
 
 def test_without_dagster_nothing_is_launched(inbox: Inbox) -> None:
-    launcher = Launcher(inbox, None, ROOM)
+    launcher = Launcher(inbox, None, ROOM, lambda: ROOM)
     launcher.start()
     accept(inbox)
     launcher.wake()
@@ -360,7 +360,7 @@ def die(*_):
 
 DagsterApi.ready = lambda self: True
 DagsterApi.launch_challenges = die
-Launcher(Inbox.open(sys.argv[1]), "http://127.0.0.1:1", 9)._look()
+Launcher(Inbox.open(sys.argv[1]), "http://127.0.0.1:1", 9, lambda: 9)._look()
 """
 
 
