@@ -24,6 +24,7 @@ import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.workers.config import FOLDER_SETTING, configuration, marks
 from loosh_pipeline.workers.holding import Taken, holding
+from loosh_pipeline.workers.storage import WarmEventLogStorage
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -52,10 +53,14 @@ def _execute(run_id: str, taken: Taken) -> int:
     instance = _instance(os.getpid())
     if taken is Taken.OURS_AFTER_DEATH and _was_left(instance, run_id):
         return 1
-    with _interruptible():
-        return _execute_run_command_body(
-            run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
-        )
+    try:
+        with _interruptible():
+            return _execute_run_command_body(
+                run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
+            )
+    finally:
+        if isinstance(events := instance.event_log_storage, WarmEventLogStorage):
+            events.release(run_id)
 
 
 def _was_left(instance: DagsterInstance, run_id: str) -> bool:
