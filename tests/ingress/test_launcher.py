@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from ingress import launcher as module
-from ingress.launcher import Launcher
+from ingress.launcher import POLL_S, Launcher
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.store.inbox import FIRST_RETRY_S, Inbox
 from loosh_pipeline.store.outbox import Outbox
@@ -133,6 +133,17 @@ def test_no_more_are_launched_than_there_is_room_for(inbox: Inbox, server: Graph
     Outbox(inbox.engine).keep_result(ids[0], b"{}", datetime.now(UTC))
     eventually(lambda: launched(server) == [ids[:2], [ids[2]]])
     launcher.stop()
+
+
+def test_no_more_are_launched_than_processes_are_free(inbox: Inbox, server: GraphQlServer) -> None:
+    """Of challenges that have scores, and are in flight no longer, the runs go on."""
+    ids, free = [accept(inbox, f"c-{number}") for number in range(4)], [0]
+    launcher = Launcher(inbox, server.url, ROOM, lambda: free[0])
+    assert launcher._look() == (POLL_S, False)
+    assert launched(server) == []
+    free[0] = 3
+    assert launcher._look() == (0.0, True)
+    assert launched(server) == [ids[:3]]
 
 
 def test_what_the_sensor_took_first_is_not_launched_again(

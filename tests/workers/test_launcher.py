@@ -195,7 +195,7 @@ def test_a_run_that_waits_for_a_worker_is_canceled_at_once(
     assert status(instance, run) is dg.DagsterRunStatus.CANCELED
     assert execute(settings, run) == 0
     assert status(instance, run) is dg.DagsterRunStatus.CANCELED
-    assert "Ignoring a run worker that started after the run had already finished" in said(instance, run)
+    assert "canceled before execution could start" in said(instance, run)
     assert not list(running.iterdir())
 
 
@@ -283,12 +283,13 @@ def test_a_process_can_be_told_to_end_after_a_run(
 ) -> None:
     """A child of Celery ignores SIGINT, and whatever it starts inherits what it ignores."""
     run = stored(instance, new_run(SCORE_JOB), STARTING)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         execute(settings, run)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_a_run_that_is_over_leaves_no_open_file(
