@@ -42,7 +42,7 @@ def worker_app(settings: Settings) -> Celery:
     def execute_job(task: Task, execute_job_args_packed: Any) -> int:
         args = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
         folder = marks(Path(task.app.conf[FOLDER_SETTING]), task.request.delivery_info["routing_key"])
-        with holding(folder, args.run_id) as taken:
+        with holding(folder, args.run_id) as taken, _interruptible():
             return 0 if taken is Taken.ANOTHERS else _execute(args.run_id, taken)
 
     return app
@@ -51,13 +51,12 @@ def worker_app(settings: Settings) -> Celery:
 def _execute(run_id: str, taken: Taken) -> int:
     """Execute a run that this process holds; 0 when it ended well, and when there was nothing to do."""
     instance = _instance(os.getpid())
-    if taken is Taken.OURS_AFTER_DEATH and _was_left(instance, run_id):
-        return 1
     try:
-        with _interruptible():
-            return _execute_run_command_body(
-                run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
-            )
+        if taken is Taken.OURS_AFTER_DEATH and _was_left(instance, run_id):
+            return 1
+        return _execute_run_command_body(
+            run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
+        )
     finally:
         if isinstance(events := instance.event_log_storage, WarmEventLogStorage):
             events.release(run_id)
