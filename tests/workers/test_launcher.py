@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from celery.signals import worker_process_shutdown
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import pack_value
@@ -300,6 +301,9 @@ def test_a_run_that_is_over_leaves_no_open_file(
     events = worker_instance(os.getpid()).event_log_storage
     assert isinstance(events, WarmEventLogStorage)
     assert events.conn_string_for_shard(run.run_id) not in events._engines._engines
+    assert events._engines._engines
+    worker_process_shutdown.send(sender=None)
+    assert not events._engines._engines, "nor does a process that is replaced"
 
 
 def test_nothing_is_resumed(launcher: WorkerRunLauncher) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -102,7 +101,7 @@ def test_a_run_that_never_ends_costs_no_process(own_home: Path, tmp_path: Path) 
         until_s = time.monotonic() + SOON_S
         while not said.exists() and worker.poll() is None and time.monotonic() < until_s:
             time.sleep(0.05)
-        worker.send_signal(signal.SIGTERM)
+        worker.kill()
         output, _ = worker.communicate(timeout=SOON_S)
     assert said.exists(), output
-    assert "Hard time limit (1.0s) exceeded" in output or "TimeLimitExceeded" in output, output
+    assert "Hard time limit (1s) exceeded" in output
