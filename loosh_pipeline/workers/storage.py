@@ -4,15 +4,23 @@ The stock one opens a connection, and makes an SQLAlchemy engine for it, for eve
 every run's file: together more than half of what a run of a few assets costs. Here connections are kept, and a run's
 file begins as a copy of a prepared one. Files and tables are the stock ones: either storage reads what the other wrote.
 
-`synchronous=NORMAL`: with a write-ahead log nothing is lost when a process is killed. After a loss of power the last
-events of a run may be; it then counts as dead and is followed by another. What must not be lost lies in the inbox.
+`synchronous=NORMAL`: with a write-ahead log nothing is lost when a process is killed. A loss of power can take events of
+runs that were not over, all of them even, though Dagster's table of runs still says how far those were. Their files stay
+whole, as a file is on the disk before it has the name of a run; what a finished run wrote is there once it was released.
+Runs that are left so are ended by `challenge_sensor`. What must not be lost lies in the inbox.
+
+A file that is no database all the same is set aside, as `.broken-RUN_ID-TIME`, and the run goes on with an empty one.
 """
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import shutil
+import sqlite3
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from dagster import __version__ as dagster_version
+from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.runs import SqliteRunStorage
@@ -35,9 +44,15 @@ from dagster._core.storage.sqlite_storage import (
 )
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy.exc import DatabaseError
 
+logger = logging.getLogger(__name__)
+
+NO_DATABASE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 OPEN_FILES = 32
 """Run files that stay open in a process: a worker writes to one, the web server reads a few."""
+KNOWN_FILES = 4096
+"""Run files that a process remembers to have looked at."""
 
 
 class Engines:
@@ -54,6 +69,30 @@ class Engines:
         """A connection within a transaction."""
         with self._engine(url).begin() as connection:
             yield connection
+
+    def release(self, url: str) -> None:
+        """Close the connections to a file after putting what its log holds where it belongs, on the disk.
+
+        Who reads or writes it just now is not waited for; the last one that closes it removes the log.
+        """
+        if (engine := self._taken(url)) is None:
+            return
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
+        except DatabaseError as error:
+            logger.warning("what was written last of %s is only in its log: %s", url, error)
+        finally:
+            engine.dispose()
+
+    def drop(self, url: str) -> None:
+        """Close the connections to a file that is there no longer."""
+        if (engine := self._taken(url)) is not None:
+            engine.dispose()
+
+    def _taken(self, url: str) -> Engine | None:
+        with self._lock:
+            return self._engines.pop(url, None) if self._pid == os.getpid() else None
 
     def close(self) -> None:
         with self._lock:
@@ -91,6 +130,7 @@ class WarmEventLogStorage(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines = Engines()
         self._tables: set[str] = set()
+        self._files: dict[str, tuple[int, int] | None] = {}
         super().__init__(base_dir, inst_data)
 
     def has_table(self, table_name: str) -> bool:
@@ -102,15 +142,46 @@ class WarmEventLogStorage(SqliteEventLogStorage):
             self._tables.add(table_name)
         return True
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """Keep an event, and wake those who watch the run: they watch its file, and a commit touches only the log."""
+        super().store_event(event)
+        with suppress(FileNotFoundError):  # somebody wiped it
+            os.utime(self.path_for_shard(event.run_id))
+
+    def release(self, run_id: str) -> None:
+        """Nothing more comes of this run here: its events go to the disk, and its file is closed."""
+        self._files.pop(run_id, None)
+        self._engines.release(self.conn_string_for_shard(run_id))
+
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        url = self.conn_string_for_shard(shard)
-        if shard not in self._initialized_dbs:
-            with self._db_lock:
+        path, url = Path(self.path_for_shard(shard)), self.conn_string_for_shard(shard)
+        if self._files.get(shard) is None or self._files[shard] != _identity(path):
+            self._begin(shard, path, url)
+        try:
+            with self._engines.begin(url) as connection:
+                yield connection
+        except DatabaseError as error:
+            if shard != INDEX_SHARD_NAME and _no_database(error):
+                self._set_aside(shard)
+            raise
+
+    def _begin(self, shard: str, path: Path, url: str) -> None:
+        """Begin with a file: a new one, one that another process made, or one in place of what was taken away."""
+        with self._db_lock:
+            if (known := self._files.get(shard)) is not None and known == _identity(path):
+                return  # by another thread
+            self._engines.drop(url)
+            try:
                 self._prepare(shard)
-                self._initialized_dbs.add(shard)
-        with self._engines.begin(url) as connection:
-            yield connection
+            except DatabaseError as error:
+                if shard == INDEX_SHARD_NAME or not _no_database(error):
+                    raise
+                self._set_aside(shard)
+                self._prepare(shard)
+            if len(self._files) >= KNOWN_FILES:
+                self._files.clear()
+            self._files[shard] = _identity(path)
 
     def _prepare(self, shard: str) -> None:
         """Make the file of a run, or see that it is whole. Another process may be doing the same."""
@@ -118,15 +189,30 @@ class WarmEventLogStorage(SqliteEventLogStorage):
         if shard != INDEX_SHARD_NAME and not path.exists():
             copy = path.with_name(f".{path.stem}-{uuid.uuid4().hex}")
             shutil.copyfile(self._template(), copy)
+            _sync(copy)
             with suppress(FileExistsError):
                 os.link(copy, path)
             copy.unlink()
+            _sync(path.parent)
         with self._engines.begin(self.conn_string_for_shard(shard)) as connection:
             tables = connection.execute(text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"))
             whole = tables.scalar() and connection.execute(text("SELECT count(*) FROM alembic_version")).scalar()
         if not whole:  # the stock storage of another process has just begun it
             with closing_engine(self.conn_string_for_shard(shard)) as engine:
                 self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
+
+    def _set_aside(self, shard: str) -> None:
+        """Give the file of a run another name if it is no database. One process does so at a time, and looks first."""
+        path, url = Path(self.path_for_shard(shard)), self.conn_string_for_shard(shard)
+        self._engines.drop(url)
+        with _alone_in(path.parent):
+            if not path.exists() or _is_database(url):
+                return
+            aside = path.with_name(f".broken-{shard}-{time.time_ns()}")
+            for suffix in ("-wal", "-shm", ""):  # a log that stayed would be read into the next file
+                with suppress(FileNotFoundError):
+                    os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+        logger.error("the events of run %s cannot be read; set aside as %s, the run goes on without them", shard, aside)
 
     def _template(self) -> Path:
         """An empty file of a run, as the stock storage makes it."""
@@ -137,6 +223,7 @@ class WarmEventLogStorage(SqliteEventLogStorage):
                 self._initdb(engine)
                 with engine.connect() as connection:
                     connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+            _sync(making)
             making.replace(path)
         return path
 
@@ -186,3 +273,47 @@ def closing_engine(url: str) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is; None when there is none. Connections to one that was deleted would write into nothing."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: some tenths of a millisecond on an SSD."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _no_database(error: DatabaseError) -> bool:
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in NO_DATABASE
+
+
+def _is_database(url: str) -> bool:
+    """Whether all of a file can be read."""
+    with closing_engine(url) as engine:
+        try:
+            with engine.connect() as connection:
+                return connection.execute(text("PRAGMA quick_check(1)")).scalar() == "ok"
+        except DatabaseError as error:
+            if _no_database(error):
+                return False
+            raise

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,35 @@ def test_a_run_has_a_file_of_its_own_that_holds_its_events(warm: WarmSqliteStora
     note(warm, RUN, "second")
     assert noted(warm, RUN) == ["first", "second"]
     assert warm.event_log_storage.get_all_run_ids() == [RUN]  # type: ignore[attr-defined]
+
+
+def of_run(storage: DagsterSqliteStorage, run_id: str = RUN) -> list[str]:
+    """The files of a run."""
+    folder = Path(storage.base_dir) / "history" / "runs"
+    return sorted(path.name for path in folder.iterdir() if run_id in path.name)
+
+
+def test_a_run_that_is_released_is_one_file_and_can_be_read_and_written_again(warm: WarmSqliteStorage) -> None:
+    note(warm, RUN, "first")
+    assert of_run(warm) == [f"{RUN}.db", f"{RUN}.db-shm", f"{RUN}.db-wal"]
+    warm.event_log_storage.release(RUN)  # type: ignore[attr-defined]
+    assert of_run(warm) == [f"{RUN}.db"]
+    warm.event_log_storage.release(RUN)  # type: ignore[attr-defined]
+    note(warm, RUN, "second")
+    assert noted(warm, RUN) == ["first", "second"]
+
+
+def test_a_released_run_is_whole_without_its_log_though_others_have_it_open(warm: WarmSqliteStorage) -> None:
+    other = WarmSqliteStorage.from_local(warm.base_dir)
+    note(warm, RUN, "first")
+    assert noted(other, RUN) == ["first"]
+    warm.event_log_storage.release(RUN)  # type: ignore[attr-defined]
+    file = Path(warm.base_dir) / "history" / "runs" / f"{RUN}.db"
+    alone = file.with_name("alone.db")
+    alone.write_bytes(file.read_bytes())
+    with closing(sqlite3.connect(alone)) as connection:
+        assert connection.execute("SELECT count(*) FROM event_logs").fetchone() == (1,)
+    other.dispose()
 
 
 def write_events(base: Path, name: str, count: int, begin: Any) -> None:
