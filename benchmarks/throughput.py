@@ -18,12 +18,20 @@ each figure is the median of the runs; memory is the most in all of them.
     cpu_by_process_s     the same seconds by service
     orchestration_share  of the sum of cpu_s
     peak_rss_mb          most memory of all processes together, shared pages counted for each; peak_pss_mb: only once
-    lost                 challenges that were accepted and whose batch the Challenge API never had
-    scored_twice         challenges with more than one score row a hotkey and scorer version, or told more than once
+    lost                 challenges that were accepted and whose batch the Challenge API never had: given up once none
+                         was delivered for three minutes
+    scored_twice         challenges of which Dagster's event log has more than one materialization of
+                         `consensus_scores`, or with more than one score row a hotkey and scorer version, or told more
+                         than once
     attempts_beyond_one  runs that had to be repeated
-    backlog_stable       without `--quick`: challenges posted evenly at the target rate, or `--paced`, for three minutes
-                         after that do not pile up: no more of them are accepted and not delivered in the last quarter
-                         of that time, on average, than in the second, but for two; `paced` has these averages
+    backlog_stable       without `--quick`: challenges posted evenly at the target rate, or `--paced`, for five minutes
+                         after that do not pile up: what is accepted and not delivered grows by less than 2 % of what is
+                         posted (`paced.growth`: the slope of the line through its looks in the last three quarters of
+                         that time, by least squares, over the rate)
+    paced_cpu_s          as cpu_s, over the same three quarters; paced_orchestration_share: of their sum
+
+`cpu_s` contains no intake: all POSTs of a run come before its middle. `paced_cpu_s` does, and what a validator spends
+whether or not there is work weighs more in it, as fewer challenges share it.
 
 How much processor time runs spend on what is counted by `benchmarks.accounting`, without a line for it in the product.
 The benchmark and the devnet take time of the same machine: `devnet_cpu_s` and `benchmark_cpu_s`, a challenge.
@@ -37,87 +45,30 @@ import os
 import statistics
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import polars as pl
 
-from benchmarks import accounting
 from benchmarks.figures import median_of_runs, show
-from benchmarks.usage import Peak, cpu_by_service, service_of
+from benchmarks.usage import Peak
 from benchmarks.validator import NotMeasured, Post, Validator, answers_of, running_validator, say, settings_of
+from benchmarks.watch import Sample, Watch, by_service, split_cpu
 from loosh_pipeline.errors import LooshError
-from loosh_pipeline.processes import processes_of
 from loosh_pipeline.store.score_tables import SCORES
 from loosh_pipeline.store.tables import Tables
 
 DELAY_S = 0.05
 MIDDLE = (0.1, 0.9)
 SAMPLE_EVERY_S = 2.0
-PSS_EVERY = 8
-"""Samples between two looks at PSS, each of which takes the kernel a tenth of a second."""
 POSTS_AT_ONCE = 8
-PACED_S = 180.0
-ALLOWED = 2.0
-"""Challenges by which a backlog may be larger at the end and still be called stable."""
-STANDSTILL_S = 180.0
+PACED_S = 300.0
+STABLE = 0.02
+"""The share of what is posted by which a backlog may grow and still be called stable."""
+LOOKS = 10
 ROW = dict.fromkeys(("challenge_id", "hotkey", "scorer_version"), pl.String)
-SERVERS = ("ingress", "embedder", "dagster-webserver", "dagster-daemon")
-"""Services that execute no runs: what their main threads do with inbox and tables is not a run's storage."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What there was at one moment; seconds since the processes started."""
-
-    at_s: float
-    delivered: int
-    services_s: Mapping[str, float]
-    runs_s: Mapping[str, float]
-    devnet_s: float
-    own_s: float
-
-
-@dataclass(slots=True)
-class Watch:
-    """Looks at the validator from time to time."""
-
-    validator: Validator
-    already: int
-    """Delivered before what is watched began."""
-    peak: Peak
-    samples: list[Sample] = field(default_factory=list)
-    _servers: set[int] = field(default_factory=set)
-
-    def look(self) -> Sample:
-        processes = list(processes_of(self.validator.settings.home))
-        services = service_of(processes, self.validator.ours.pids())
-        self._servers |= {pid for pid, service in services.items() if service in SERVERS}
-        self.peak.note_rss(services)
-        if len(self.samples) % PSS_EVERY == 0:
-            self.peak.note_pss(services)
-        self.validator.load.note()
-        sample = Sample(
-            at_s=time.time(),
-            delivered=self.validator.submitted() - self.already,
-            services_s=cpu_by_service(services),
-            runs_s=self._runs_s(),
-            devnet_s=self.validator.devnet_cpu_s(),
-            own_s=time.process_time(),
-        )
-        self.samples.append(sample)
-        return sample
-
-    def _runs_s(self) -> Counter[str]:
-        """What all runs so far have spent on each kind."""
-        sums: Counter[str] = Counter()
-        for pid, seconds in accounting.seconds_of(self.validator.counters).items():
-            if pid not in self._servers:
-                sums.update(seconds)
-        return sums
 
 
 def middle_of(samples: Sequence[Sample], total: int) -> tuple[Sample, Sample]:
@@ -136,35 +87,24 @@ def per_hour(delivered_s: Sequence[float]) -> float:
     return 3600.0 * (last - first) / (times[last] - times[first])
 
 
-def split_cpu(first: Sample, last: Sample) -> dict[str, float]:
-    """Seconds a challenge by what they were spent on; their sum is all that the validator's processes spent."""
-    count = last.delivered - first.delivered
-    services = {name: seconds - first.services_s.get(name, 0.0) for name, seconds in last.services_s.items()}
-    runs = {kind: last.runs_s[kind] - first.runs_s.get(kind, 0.0) for kind in accounting.KINDS}
-    kinds = {**runs, "embedding": runs["embedding"] + services.get("embedder", 0.0)}
-    rest = sum(services.values()) - sum(kinds.values())
-    return {name: round(seconds / count, 4) for name, seconds in {"orchestration": rest, **kinds}.items()}
-
-
-def by_service(first: Sample, last: Sample) -> dict[str, float]:
-    """Seconds a challenge by service."""
-    count = last.delivered - first.delivered
-    spent = {name: seconds - first.services_s.get(name, 0.0) for name, seconds in last.services_s.items()}
-    return {name: round(seconds / count, 4) for name, seconds in sorted(spent.items(), key=lambda each: -each[1])}
-
-
 def repeated_scores(scores: pl.DataFrame) -> set[str]:
     """Challenges that have a hotkey with more than one row under one scorer version."""
     rows = scores.group_by(*ROW).len().filter(pl.col("len") > 1)
     return set(rows["challenge_id"])
 
 
-def quarters(backlogs: Sequence[int]) -> tuple[float, float]:
-    """How many waited on average in the second and in the last quarter of a paced run. Raises NotMeasured."""
-    quarter = len(backlogs) // 4
-    if quarter == 0:
-        raise NotMeasured(f"{len(backlogs)} looks at a backlog do not tell whether it grows")
-    return statistics.mean(backlogs[quarter : 2 * quarter]), statistics.mean(backlogs[-quarter:])
+def growth(backlogs: Sequence[tuple[float, int]], per_hour: float) -> float:
+    """By what share of what is posted a backlog grows: (seconds, waiting) since posting began.
+
+    It is the slope of the line through the looks of the last three quarters, by least squares, over the rate of
+    posting. Raises NotMeasured.
+    """
+    since_s = backlogs[-1][0] / 4 if backlogs else 0.0
+    looks = [look for look in backlogs if look[0] >= since_s]
+    if len(looks) < LOOKS:
+        raise NotMeasured(f"{len(looks)} looks at a backlog do not tell whether it grows")
+    times_s, waiting = zip(*looks, strict=True)
+    return 3600.0 * statistics.linear_regression(times_s, waiting).slope / per_hour
 
 
 async def _post_all(validator: Validator, count: int) -> list[Post]:
@@ -179,57 +119,71 @@ async def _post_all(validator: Validator, count: int) -> list[Post]:
     return [post for posts in posted for post in posts]
 
 
-def _drain(watch: Watch, total: int) -> None:
-    """Look on until all are delivered, or until it is clear that some are lost. Raises NotMeasured when many are."""
-    moved_s, before = time.monotonic(), -1
-    while (delivered := watch.look().delivered) < total:
-        if delivered != before:
-            moved_s, before = time.monotonic(), delivered
-        if time.monotonic() - moved_s > STANDSTILL_S:
-            said = f"{delivered} of {total} delivered, none in {STANDSTILL_S:g} s\n{watch.validator.report()}"
-            if delivered < MIDDLE[1] * total:
-                raise NotMeasured(said)
-            return say(said)
-        watch.validator.check()
-        time.sleep(SAMPLE_EVERY_S)
-
-
-async def _paced(validator: Validator, rate_per_h: float, for_s: float) -> list[int]:
-    """Post evenly for a while; returns how many waited or were under way, every second."""
-    already = validator.submitted()
-    backlogs: list[int] = []
+async def _paced(watch: Watch, rate_per_h: float, for_s: float) -> list[tuple[float, int]]:
+    """Post evenly for a while; returns how many waited or were under way, and when, every two seconds."""
+    validator = watch.validator
+    backlogs: list[tuple[float, int]] = []
     tasks: list[asyncio.Task[Post]] = []
     async with validator.client() as http:
         started_s, every_s = time.monotonic(), 3600.0 / rate_per_h
+        look_s = 0.0
         while (now_s := time.monotonic() - started_s) < for_s:
             validator.check()
-            validator.load.note()
             while len(tasks) * every_s <= now_s:
                 tasks.append(asyncio.create_task(validator.post(http)))
-            backlogs.append(len(tasks) - (validator.submitted() - already))
-            await asyncio.sleep(1.0 - now_s % 1.0)
+            if now_s >= look_s:
+                backlogs.append((now_s, len(tasks) - watch.look().delivered))
+                look_s += SAMPLE_EVERY_S
+            await asyncio.sleep(max(0.0, min(look_s, len(tasks) * every_s) - (time.monotonic() - started_s)))
         await asyncio.gather(*tasks)
     return backlogs
 
 
-def _paced_figures(validator: Validator, rate_per_h: float) -> dict[str, Any]:
+def _paced_figures(validator: Validator, rate_per_h: float, peak: Peak) -> dict[str, Any]:
+    """Whether the target rate can be held, and what a challenge costs then, its intake included."""
     validator.at_rest()
     say(f"posting {rate_per_h:g} an hour for {PACED_S:g} s")
-    backlogs = asyncio.run(_paced(validator, rate_per_h, PACED_S))
-    validator.all_submitted(STANDSTILL_S + len(validator.posts))
-    second, last = quarters(backlogs)
-    stable = last <= second + ALLOWED
-    paced = {"per_hour": rate_per_h, "second_quarter": round(second, 1), "last_quarter": round(last, 1)}
-    return {"backlog_stable": stable, "paced": paced}
+    watch = Watch(validator, validator.submitted(), peak)
+    backlogs = asyncio.run(_paced(watch, rate_per_h, PACED_S))
+    validator.drained()
+    grows = growth(backlogs, rate_per_h)
+    cpu = split_cpu(*settled_of(watch.samples))
+    return {
+        "backlog_stable": grows < STABLE,
+        "paced": {
+            "per_hour": rate_per_h,
+            "for_s": PACED_S,
+            "backlog_mean": round(statistics.mean(waiting for _, waiting in backlogs), 1),
+            "growth": round(grows, 4),
+        },
+        "paced_cpu_s": cpu,
+        "paced_orchestration_share": _share(cpu),
+    }
+
+
+def settled_of(samples: Sequence[Sample]) -> tuple[Sample, Sample]:
+    """The sample after a quarter of the time, and the last. Raises NotMeasured when nothing was delivered between."""
+    since_s = samples[0].at_s + (samples[-1].at_s - samples[0].at_s) / 4
+    first = next(sample for sample in samples if sample.at_s >= since_s)
+    if first.delivered == samples[-1].delivered:
+        raise NotMeasured(f"nothing was delivered in {samples[-1].at_s - first.at_s:.0f} s of even posting")
+    return first, samples[-1]
+
+
+def _share(cpu_s: Mapping[str, float]) -> float:
+    """Of orchestration."""
+    return round(cpu_s["orchestration"] / sum(cpu_s.values()), 4)
 
 
 def _twice(validator: Validator) -> int:
+    """Challenges that were scored more than once, though nothing went wrong, or told more than once."""
     tables = Tables(validator.settings.tables_root)
     frames = [
         tables.read_files(SCORES, day, [file.name for file in tables.files(SCORES, day)], ROW)
         for day in tables.days(SCORES)
     ]
-    return len(repeated_scores(pl.concat(frames)) | validator.told_twice())
+    scored_again = {each for each, times in validator.scorings().items() if times > 1}
+    return len(scored_again | repeated_scores(pl.concat(frames)) | validator.told_twice())
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +200,15 @@ def measure(plan: Plan) -> dict[str, Any]:
     """The figures. Raises LooshError with the ends of the logs when something does not come up or happen."""
     with running_validator(plan.miners, DELAY_S) as validator:
         say(f"warming up: {plan.warm_up} challenges")
-        warm = asyncio.run(_post_all(validator, plan.warm_up))
-        validator.all_submitted(STANDSTILL_S + 10.0 * len(warm))
+        asyncio.run(_post_all(validator, plan.warm_up))
+        validator.drained()
         peak = Peak()
         runs = [_run(validator, plan.challenges, peak) for _ in range(plan.runs)]
-        found = {**median_of_runs(runs, digits=4), **_memory(peak)}
-        found |= {} if plan.paced_per_h is None else _paced_figures(validator, plan.paced_per_h)
-        return found | {
+        paced = {} if plan.paced_per_h is None else _paced_figures(validator, plan.paced_per_h, peak)
+        return {
+            **median_of_runs(runs, digits=4),
+            **_memory(peak),
+            **paced,
             **_outcome(validator),
             "quick": plan.quick,
             "miners": plan.miners,
@@ -274,8 +230,9 @@ def _run(validator: Validator, challenges: int, peak: Peak) -> dict[str, Any]:
     watch.look()
     posts = asyncio.run(_post_all(validator, challenges))
     say(f"{challenges} challenges are accepted")
-    _drain(watch, challenges)
-    figures = {**_rates(validator, posts), **_costs(*middle_of(watch.samples, challenges))}
+    validator.drained(watch.look, SAMPLE_EVERY_S)
+    middle = middle_of(watch.samples, challenges)
+    figures = {**_rates(validator, posts), **_costs(*middle)}
     say(", ".join(f"{name} {value}" for name, value in figures.items()))
     return figures
 
@@ -293,7 +250,7 @@ def _costs(first: Sample, last: Sample) -> dict[str, Any]:
     count = last.delivered - first.delivered
     return {
         "cpu_s": cpu,
-        "orchestration_share": round(cpu["orchestration"] / sum(cpu.values()), 4),
+        "orchestration_share": _share(cpu),
         "cpu_by_process_s": by_service(first, last),
         "devnet_cpu_s": round((last.devnet_s - first.devnet_s) / count, 4),
         "benchmark_cpu_s": round((last.own_s - first.own_s) / count, 4),
@@ -307,12 +264,11 @@ def _memory(peak: Peak) -> dict[str, int]:
 
 def _outcome(validator: Validator) -> dict[str, int]:
     """What went wrong, of all that was ever accepted."""
-    ids = [post.id for post in validator.posts]
     return {
         "refused": sum(post.turned_away for post in validator.posts),
-        "lost": len(set(ids) - set(validator.delivered())),
+        "lost": len(validator.lost()),
         "scored_twice": _twice(validator),
-        "attempts_beyond_one": sum(validator.inbox.get(each).attempts - 1 for each in ids),
+        "attempts_beyond_one": sum(max(validator.inbox.get(post.id).attempts - 1, 0) for post in validator.posts),
     }
 
 

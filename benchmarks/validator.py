@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -45,6 +47,12 @@ REST_S = 2.0
 IDLE_CORES = 0.4
 """More than Dagster's daemon, web server and code server take when there is nothing to do."""
 AT_REST_WITHIN_S = 180.0
+STANDSTILL_S = 180.0
+SCORED_SQL = """
+SELECT partition, count(*) FROM event_logs
+WHERE dagster_event_type = 'ASSET_MATERIALIZATION' AND asset_key = '["consensus_scores"]' GROUP BY partition
+"""
+"""A second scoring writes the files of the first again, so they do not show it."""
 RECENT = 20
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
@@ -82,6 +90,8 @@ class Validator:
     said: list[str] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
     """Of every challenge that was accepted."""
+    given_up: set[str] = field(default_factory=set)
+    """Challenges that are waited for no more."""
 
     def check(self) -> None:
         """Restart what died, as `loosh up` does. From the main thread only: processes die with the thread that
@@ -134,9 +144,32 @@ class Validator:
         """Challenges of which the Challenge API was told."""
         return self.inbox.stats().by_state.get(ChallengeState.SUBMITTED, 0)
 
-    def all_submitted(self, within_s: float) -> None:
-        """Wait until everything that was accepted is delivered."""
-        self.until(f"{len(self.posts)} results told", lambda: self.submitted() >= len(self.posts), within_s)
+    def drained(self, each_time: Callable[[], object] = lambda: None, every_s: float = LOOK_EVERY_S) -> None:
+        """Wait until everything that was accepted is delivered, or until nothing more was for `STANDSTILL_S`.
+
+        What is missing then is given up, and not waited for again; the logs say why.
+        """
+        moved_s, before = time.monotonic(), -1
+        while (delivered := self.submitted()) < len(self.posts) - len(self.given_up):
+            each_time()
+            self.check()
+            self.load.note()
+            if delivered != before:
+                moved_s, before = time.monotonic(), delivered
+            if time.monotonic() - moved_s > STANDSTILL_S:
+                self.given_up.update(self.lost())
+                say(f"{len(self.given_up)} are given up: none delivered in {STANDSTILL_S:g} s\n{self.report()}")
+                return
+            time.sleep(every_s)
+        each_time()
+
+    def lost(self) -> set[str]:
+        """Challenges that were accepted and of which the Challenge API has no batch."""
+        return {post.id for post in self.posts} - self.delivered().keys()
+
+    def scorings(self) -> Counter[str]:
+        """How often each challenge was scored, by Dagster's event log."""
+        return scorings_of(self.settings.home / "dagster_home")
 
     def at_rest(self) -> None:
         """Wait until the validator does no more than it always does: pictures and narratives follow a delivery."""
@@ -171,9 +204,10 @@ class Validator:
         return {prompt: sorted(times) for prompt, times in found.items()}
 
     def responses(self, posts: Sequence[Post]) -> pl.DataFrame:
-        """What was recorded of every miner asked these challenges."""
+        """What was recorded of every miner asked those of these challenges that were delivered."""
         tables = Tables(self.settings.tables_root)
-        rows = [self.inbox.get(post.id) for post in posts]
+        delivered = self.delivered()
+        rows = [self.inbox.get(post.id) for post in posts if post.id in delivered]
         frames = [tables.read("miner_responses", TableKey.of(row.id, row.received_at)) for row in rows]
         return pl.concat(frames)
 
@@ -184,6 +218,13 @@ class Validator:
     def devnet_cpu_s(self) -> float:
         """Seconds that the devnet has spent so far."""
         return sum(map(cpu_s, self.subnet.pids().values()))
+
+
+def scorings_of(dagster_home: Path) -> Counter[str]:
+    """How often the scores of each partition were materialized, by the event log of an instance."""
+    log = dagster_home / "history" / "runs" / "index.db"
+    with closing(sqlite3.connect(f"{log.as_uri()}?mode=ro", uri=True)) as connection:
+        return Counter(dict(connection.execute(SCORED_SQL).fetchall()))
 
 
 def answers_of(responses: pl.DataFrame) -> dict[str, float | int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,13 +35,13 @@ STOP_WITHIN_S = 10.0
 class Launcher:
     """Launches runs in the background; does nothing when no Dagster webserver is configured.
 
-    `room`: how many challenges may be in flight.
+    `room`: how many challenges may be in flight. `free`: how many more processes of this machine could execute.
     """
 
-    def __init__(self, inbox: Inbox, dagster_url: str | None, room: int) -> None:
+    def __init__(self, inbox: Inbox, dagster_url: str | None, room: int, free: Callable[[], int]) -> None:
         self._runs = Runs(inbox.engine)
         self._api = DagsterApi.at(dagster_url) if dagster_url else None
-        self._room = room
+        self._room, self._free = room, free
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._ready = False
@@ -90,7 +90,7 @@ class Launcher:
             if not queue.due:
                 busy = queue.in_flight > 0 or queue.waits
                 return (POLL_S if busy else IDLE_POLL_S), True
-            if queue.in_flight >= self._room:
+            if queue.in_flight >= self._room or self._free() <= 0:
                 return POLL_S, False
         if not (self._ready or self._api.ready()):
             if self._failures == 0:
@@ -104,7 +104,7 @@ class Launcher:
 
     def _launch_due(self, api: DagsterApi) -> bool:
         """Launch the oldest that are due, as many as fit; whether Dagster was there to do it."""
-        claims = self._runs.claim(datetime.now(UTC), self._room, MOST_AT_ONCE)
+        claims = self._runs.claim(datetime.now(UTC), self._room, min(MOST_AT_ONCE, self._free()))
         return not claims or self._launch(api, claims)
 
     def _make_sure(self, api: DagsterApi) -> bool:

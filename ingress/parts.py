@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -23,6 +24,7 @@ from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
+from loosh_pipeline.workers.config import free_children
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Parts:
         settings.heatmaps_root.mkdir(parents=True, exist_ok=True)
         tables = Tables(settings.tables_root)
         dagster_url = str(settings.dagster_url) if settings.dagster_url else None
-        launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs)
+        launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, partial(free_children, settings))
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
         return cls(
             settings=settings,

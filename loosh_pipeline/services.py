@@ -15,7 +15,14 @@ from loosh_pipeline.lock import SUPERVISED
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import FILES_BROKER, NO_RESULTS, Settings
 from loosh_pipeline.supervisor import Service
-from loosh_pipeline.workers.config import UPKEEP_SLOTS, configuration
+from loosh_pipeline.workers.config import (
+    QUEUE_TAG,
+    SPARE_CHILDREN,
+    UPKEEP,
+    UPKEEP_CHILDREN,
+    configuration,
+    longest_run_s,
+)
 
 LOOPBACK = "127.0.0.1"
 DAEMON = "dagster-daemon"
@@ -23,13 +30,15 @@ PYTHON = sys.executable
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")}
 """Many worker processes share few cores; threads of their own would only get in each other's way."""
 MONITORED_EVERY_S = 3
-START_WITHIN_S = 60
+START_WITHIN_S = 90
 """No more runs are launched than workers are free for, so one that has not started by then never will."""
 BACKFILLS_AT_ONCE = 4
+DEQUEUED_EVERY_S = 3
+"""Each look pages through all that waits in Dagster's queue, however long a backfill is."""
 
 
 def services(settings: Settings) -> list[Service]:
-    """Embedder, code server, worker, webserver, daemon and ingress, in the order in which they are started.
+    """Embedder, code server, workers, webserver, daemon and ingress, in the order in which they are started.
 
     Writes the Dagster instance of this validator (`LOOSH_HOME/dagster_home`).
     """
@@ -40,6 +49,7 @@ def services(settings: Settings) -> list[Service]:
     code = ["--host", LOOPBACK, "--port", str(settings.code_server_port), "--location-name", CODE_LOCATION]
     embedder = ["--host", LOOPBACK, "--port", str(settings.embedder_port)]
     web = ["--host", LOOPBACK, "--port", str(settings.dagster_port), "--workspace", workspace]
+    worker = [PYTHON, "-m", "loosh_pipeline.workers"]
     ours = [
         Service("ingress", [PYTHON, "-m", "ingress"], env, settings.api_port, settings.api_reached_at),
         Service(
@@ -49,7 +59,8 @@ def services(settings: Settings) -> list[Service]:
             settings.code_server_port,
         ),
         Service("embedder", [PYTHON, "-m", "loosh_pipeline.embedding", *embedder], env, settings.embedder_port),
-        Service("worker", [PYTHON, "-m", "loosh_pipeline.workers"], {**env, **ONE_THREAD}, stops_its_own=True),
+        Service("worker", worker, {**env, **ONE_THREAD}, stops_its_own=True),
+        Service("upkeep", [*worker, "--queue", UPKEEP], {**env, **ONE_THREAD}, stops_its_own=True),
         Service(
             "dagster-webserver",
             [PYTHON, "-m", "dagster_webserver", *web],
@@ -127,7 +138,7 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
         "run_coordinator": {
             "module": "loosh_pipeline.workers.coordinator",
             "class": "InboxFirstCoordinator",
-            "config": {"dequeue_interval_seconds": 1},
+            "config": {"dequeue_interval_seconds": DEQUEUED_EVERY_S},
         },
         "run_launcher": {
             "module": "loosh_pipeline.workers.launcher",
@@ -136,17 +147,21 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
         },
         "concurrency": {
             "runs": {
-                "max_concurrent_runs": settings.max_concurrent_runs + UPKEEP_SLOTS,
+                "max_concurrent_runs": -1,  # challenges in flight are limited by the inbox, and count for nothing here
                 "tag_concurrency_limits": [
                     {"key": SINGLE_WRITER_TAG, "limit": 1},
-                    {"key": BACKFILL_TAG, "limit": BACKFILLS_AT_ONCE},
+                    {
+                        "key": BACKFILL_TAG,
+                        "limit": min(BACKFILLS_AT_ONCE, settings.max_concurrent_runs + SPARE_CHILDREN - 1),
+                    },
+                    {"key": QUEUE_TAG, "value": UPKEEP, "limit": UPKEEP_CHILDREN},
                 ],
             }
         },
         "run_monitoring": {
             "enabled": True,
             "start_timeout_seconds": START_WITHIN_S,
-            "max_runtime_seconds": int(4 * settings.challenge_timeout_s + 300),
+            "max_runtime_seconds": longest_run_s(settings),
             "poll_interval_seconds": MONITORED_EVERY_S,
             "max_resume_run_attempts": 0,
         },

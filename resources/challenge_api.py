@@ -12,7 +12,7 @@ from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.sessions import ApiSessionStore
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi, Delivery, DeliveryStatus, HttpChallengeApi
 from loosh_pipeline.wire.network_view import ScoresSaid, ValidatorsSaid
-from resources.chain import process_signer
+from resources.chain import hotkey_stamp, process_signer
 from resources.once import Once
 from resources.store import process_store
 
@@ -45,7 +45,7 @@ def _reached(settings: Settings) -> ChallengeApi:
     )
 
 
-process_challenge_api = Once(_reached)
+process_challenge_api = Once(_reached, hotkey_stamp)
 """Its root certificates are read once in a process, which takes as long as scoring a round."""
 
 

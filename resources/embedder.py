@@ -13,6 +13,13 @@ from loosh_pipeline.embedding.load import load_model
 from loosh_pipeline.embedding.port import Embedder, Rows
 from loosh_pipeline.settings import Settings, get_settings
 
+RUN_WAITS_S = 240.0
+"""How long a run waits for the answer to one request, other attempts at it included.
+
+Every run that may be under way can ask for a round of many miners at once, and the last in line must not fail and ask
+again. It is less than any run is given (`max_runtime_seconds`, 300 and more).
+"""
+
 
 class InProcessEmbedder:
     """The model of EMBEDDING_MODEL, loaded when first needed: for inspection with `dagster dev` alone."""
@@ -80,10 +87,11 @@ def embedder_resource(_context: dg.InitResourceContext) -> Iterator[Embedder]:
 
 def _client(settings: Settings) -> HttpEmbedder:
     if settings.embedding_url is None:
-        return HttpEmbedder(str(settings.embedder_url))
+        return HttpEmbedder(str(settings.embedder_url), RUN_WAITS_S)
     key = settings.embedding_api_key
     return HttpEmbedder(
         settings.embedding_url,
+        RUN_WAITS_S,
         model=settings.embedding_model_name,
         api_key=None if key is None else key.get_secret_value(),
     )

@@ -7,6 +7,7 @@ import dagster as dg
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.orchestrator import SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
 from loosh_pipeline.settings import Present, get_settings
+from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP
 
 UNFINISHED_RUNS = [
     dg.DagsterRunStatus.QUEUED,
@@ -17,8 +18,9 @@ UNFINISHED_RUNS = [
 ]
 """Runs that may still get their challenge further."""
 
-BEFORE_EVALUATIONS = {"dagster/priority": "10"}
-"""However long the queue of challenges is, what they and the weights hang on does not wait in it."""
+FOR_UPKEEP = {QUEUE_TAG: UPKEEP}
+"""Executed by workers of their own: what challenges and weights hang on waits for no miner and no narrative."""
+FIRST = {**FOR_UPKEEP, "dagster/priority": "10"}
 
 
 def evaluation(present: Present) -> dg.AssetSelection:
@@ -37,36 +39,37 @@ score_challenge = dg.define_asset_job(
 set_weights = dg.define_asset_job(
     WEIGHTS_JOB,
     selection=dg.AssetSelection.groups("weights"),
-    tags={SINGLE_WRITER_TAG: "weights", **BEFORE_EVALUATIONS},
+    tags={SINGLE_WRITER_TAG: "weights", **FIRST},
     description="Aggregates payouts, checks them, sets weights and reads them back.",
 )
 read_receipts = dg.define_asset_job(
     "read_receipts",
     selection=dg.AssetSelection.assets("weight_receipts"),
-    tags={SINGLE_WRITER_TAG: "weights", **BEFORE_EVALUATIONS},
+    tags={SINGLE_WRITER_TAG: "weights", **FIRST},
     description="Reads weights that were submitted back from the chain.",
 )
 refresh_metagraph = dg.define_asset_job(
     "refresh_metagraph",
     selection=dg.AssetSelection.assets("metagraph"),
-    tags=BEFORE_EVALUATIONS,
+    tags=FIRST,
     description="Takes a snapshot of the subnet.",
 )
 refresh_context = dg.define_asset_job(
     "refresh_context",
     selection=dg.AssetSelection.assets("scoring_context"),
+    tags=FOR_UPKEEP,
     description="Takes word weights and background from the rounds of the last days.",
 )
 refresh_availability = dg.define_asset_job(
     "refresh_availability",
     selection=dg.AssetSelection.assets("miner_availability"),
-    tags=BEFORE_EVALUATIONS,
+    tags=FIRST,
     description="Asks every serving neuron whether it is available.",
 )
 refresh_network_view = dg.define_asset_job(
     "refresh_network_view",
     selection=dg.AssetSelection.assets("network_view"),
-    tags=BEFORE_EVALUATIONS,
+    tags=FIRST,
     description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
 )
 

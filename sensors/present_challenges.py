@@ -12,7 +12,7 @@ from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.settings import Present, get_settings
 from resources.llm import Narrator
 from resources.store import Store
-from sensors.jobs import held_up
+from sensors.jobs import FOR_UPKEEP, held_up
 
 Metadata = Mapping[str, dg.MetadataValue]
 
@@ -61,7 +61,7 @@ def _present_one(context: dg.OpExecutionContext, store: Store, llm: Narrator, ch
 
 
 @dg.job(
-    tags={"dagster/priority": "-10"},
+    tags={**FOR_UPKEEP, "dagster/priority": "-10"},
     description="Makes pictures and narratives of scored challenges, many in one run.",
 )
 def present_challenges() -> None:

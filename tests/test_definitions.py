@@ -18,6 +18,9 @@ from loosh_pipeline.orchestrator import CODE_LOCATION, SCORE_JOB, SINGLE_WRITER_
 from loosh_pipeline.policy.checks import CHECKS
 from loosh_pipeline.services import write_instance
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP
+from sensors.jobs import ASSET_JOBS
+from sensors.present_challenges import present_challenges
 from tests.test_layers import OURS, ROOT
 
 HEAVY = ("torch", "sentence_transformers", "transformers", "bittensor", "openai", "altair", "sklearn", "vl_convert")
@@ -185,6 +188,13 @@ def test_nothing_that_ships_or_is_written_sends_telemetry(written: dict[str, Any
     assert [name for name, content in instances.items() if content.get("telemetry") != {"enabled": False}] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["dg"]["cli"]["telemetry"] == {"enabled": False}
+
+
+def test_all_but_evaluations_are_executed_by_workers_of_their_own() -> None:
+    asset_jobs = {job.name: job.tags or {} for job in ASSET_JOBS}
+    queues = {name: tags.get(QUEUE_TAG) for name, tags in {**asset_jobs, "present": present_challenges.tags}.items()}
+    assert queues.pop(SCORE_JOB) is None
+    assert set(queues.values()) == {UPKEEP}
 
 
 def test_dagster_dev_and_loosh_up_agree(written: dict[str, Any]) -> None:

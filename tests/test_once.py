@@ -7,11 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import bittensor_core
 import dagster as dg
 import pytest
 
+from loosh_pipeline.chain.wallet import hotkey_file
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import Settings, get_settings
+from resources.chain import process_signer
+from resources.challenge_api import process_challenge_api
 from resources.once import Once
 from resources.store import process_store, store_resource
 
@@ -23,6 +28,33 @@ def test_it_is_made_once_whoever_asks_and_anew_for_other_settings() -> None:
         assert len(set(pool.map(lambda _: once(Settings(netuid=1)), range(32)))) == 1
     assert once(Settings(netuid=2)) is once(Settings(netuid=2))
     assert [settings.netuid for settings in made] == [1, 2]
+
+
+def test_it_is_made_anew_when_what_it_was_made_of_has_changed() -> None:
+    stamps = [None, 1, 1, 2]
+    once = Once(lambda _: object(), lambda _: stamps.pop(0))
+    found = [once(Settings()) for _ in range(4)]
+    assert [found.index(each) for each in found] == [0, 1, 1, 3]
+
+
+def test_a_hotkey_that_was_replaced_signs_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(wallet_path=tmp_path, wallet_name="w", hotkey_name="h", challenge_api_url="http://127.0.0.1:1")
+    file = hotkey_file(tmp_path, "w", "h")
+    file.parent.mkdir(parents=True)
+    with pytest.raises(ConfigError):
+        process_signer(settings)
+    keys = [bittensor_core.Keypair.create_from_uri(f"//{name}") for name in ("One", "Two")]
+    file.write_bytes(bittensor_core.serialized_keypair_to_keyfile_data(keys[0]))
+    signers, apis = [process_signer(settings)], [process_challenge_api(settings)]
+    assert process_signer(settings) is signers[0]
+    assert process_challenge_api(settings) is apis[0]
+    new = file.with_name("new")
+    new.write_bytes(bittensor_core.serialized_keypair_to_keyfile_data(keys[1]))
+    new.replace(file)
+    signers.append(process_signer(settings))
+    apis.append(process_challenge_api(settings))
+    assert [signer.ss58_address for signer in signers] == [key.ss58_address for key in keys]
+    assert apis[0] is not apis[1]
 
 
 def test_what_cannot_be_made_is_tried_again() -> None:

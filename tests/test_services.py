@@ -10,10 +10,10 @@ from dagster._core.instance.config import dagster_instance_config
 from dagster._core.secrets.env_file import get_env_var_dict
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-from loosh_pipeline.orchestrator import CODE_LOCATION
+from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.services import environment, services, write_instance
 from loosh_pipeline.settings import UNSET, Settings
-from loosh_pipeline.workers.config import UPKEEP_SLOTS
+from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP, UPKEEP_CHILDREN
 
 
 def test_every_process_is_there_in_an_order_that_can_start(settings: Settings) -> None:
@@ -27,6 +27,7 @@ def test_every_process_is_there_in_an_order_that_can_start(settings: Settings) -
         "dagster-webserver",
         "embedder",
         "ingress",
+        "upkeep",
         "worker",
     ]
 
@@ -41,6 +42,7 @@ def test_each_listens_where_the_settings_say(settings: Settings) -> None:
         "dagster-webserver": settings.dagster_port,
         "dagster-daemon": None,
         "worker": None,
+        "upkeep": None,
     }
     for name in ("code-server", "embedder", "dagster-webserver"):
         command = list(by_name[name].command)
@@ -118,10 +120,29 @@ def test_dagster_accepts_the_instance_that_is_written(own_home: Path) -> None:
     home = own_home / "dagster_home"
     write_instance(home, settings)
     config, _ = dagster_instance_config(str(home))
-    assert config["concurrency"]["runs"]["max_concurrent_runs"] == 9 + UPKEEP_SLOTS
+    assert config["concurrency"]["runs"]["max_concurrent_runs"] == -1, "what evaluates holds up no weights"
     assert config["telemetry"]["enabled"] is False
     (origin,) = location_origins_from_yaml_paths([str(home / "workspace.yaml")])
     assert (origin.location_name, origin.host, origin.port) == (CODE_LOCATION, "127.0.0.1", 4999)
+
+
+@pytest.mark.parametrize(("challenges", "backfills"), [(1, 2), (2, 3), (9, 4)])
+def test_backfills_leave_a_process_to_challenges(own_home: Path, challenges: int, backfills: int) -> None:
+    write_instance(own_home, Settings(max_concurrent_runs=challenges))
+    limits = yaml.safe_load((own_home / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert {limit["key"]: limit["limit"] for limit in limits} == {
+        SINGLE_WRITER_TAG: 1,
+        BACKFILL_TAG: backfills,
+        QUEUE_TAG: UPKEEP_CHILDREN,
+    }
+
+
+def test_upkeep_has_workers_of_its_own(settings: Settings) -> None:
+    ours = {service.name: service for service in services(settings)}
+    worker, upkeep = ours["worker"], ours["upkeep"]
+    assert upkeep.command == [*worker.command, "--queue", UPKEEP]
+    assert worker.stops_its_own
+    assert upkeep.stops_its_own
 
 
 def test_the_settings_rule_over_what_was_written_before(own_home: Path, settings: Settings) -> None:

@@ -150,6 +150,7 @@ class Endpoints:
             {
                 "clear_text_batches": self.record.clear_text_batches,
                 "repeated_batches": self.record.repeated_batches,
+                "contradicting_batches": self.record.contradicting_batches,
                 "calls": calls,
             }
         )
@@ -161,6 +162,9 @@ class Endpoints:
         challenge_id = payload["challenge_id"]
         if not self.record.batches.add(ReceivedBatch(challenge_id, hotkey, datetime.now(UTC), payload, encrypted)):
             self.record.repeated_batches[challenge_id] += 1
+            first = self.record.batches.of(challenge_id)
+            if first is not None and first.payload != payload:
+                self.record.contradicting_batches[challenge_id] += 1
             return refusal(409, f"Challenge {challenge_id} already has responses")
         return JSONResponse({"success": True, "challenge_id": challenge_id}, status_code=201)
 

@@ -47,6 +47,9 @@ class Batches:
             self._by_challenge.popitem(last=False)
         return True
 
+    def of(self, challenge_id: str) -> ReceivedBatch | None:
+        return self._by_challenge.get(challenge_id)
+
     def all(self) -> tuple[ReceivedBatch, ...]:
         return tuple(self._by_challenge.values())
 
@@ -56,13 +59,14 @@ class Record:
     """Everything that was taken.
 
     `clear_text_batches` counts results that came unencrypted, taken or not; `repeated_batches`, by challenge, those
-    that came after the first.
+    that came after the first, and `contradicting_batches` those of them that say something else.
     """
 
     batches: Batches = field(default_factory=Batches)
     calls: deque[ReceivedCall] = field(default_factory=lambda: deque(maxlen=MAX_BATCHES))
     clear_text_batches: int = 0
     repeated_batches: Counter[str] = field(default_factory=Counter)
+    contradicting_batches: Counter[str] = field(default_factory=Counter)
 
     def of(self, path: str) -> list[Any]:
         """The payloads that one route took."""

@@ -206,7 +206,7 @@ class Batcher:
         """After a failure: each text by itself, so that the others of its batch do not suffer for it."""
         if len(texts) > 1:
             for each in texts:
-                if each.places:
+                if self._still_wanted(each):
                     again([each])
             return
         log.warning("a text of %d characters could not be embedded: %s", len(texts[0].text), error)
@@ -232,6 +232,13 @@ class Batcher:
             job.unread.append(wanted)
         elif wanted.due:
             self._offer(job, wanted)
+
+    def _still_wanted(self, text: _Text) -> bool:
+        """Whether anybody waits for a text that was taken; when nobody does, who asks for it later begins anew."""
+        with self._changed:
+            if not text.places:
+                self._remove(text)
+            return bool(text.places)
 
     def _offer(self, job: Job, text: _Text) -> None:
         assert text.piece is not None

@@ -20,7 +20,7 @@ from loosh_pipeline.embedding.port import Embedder, Rows
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.scoring.network.round import texts_to_embed
 from loosh_pipeline.scoring.round import REPLIED, Round, RoundResponse
-from loosh_pipeline.scoring.text import chunks, sentences
+from loosh_pipeline.scoring.text import MAX_CHARS, chunks, sentences
 from loosh_pipeline.scoring.vectors import Vectors, mean_direction, unit_vector
 
 Kind = Literal["prompt", "chunk", "sentence", "text"]
@@ -89,10 +89,15 @@ def texts_of(prompt: str, responses: Iterable[Response]) -> tuple[TextRow, ...]:
 def embed_round(
     embedder: Embedder, challenge_id: ChallengeId, prompt: str, responses: Iterable[Response]
 ) -> RoundVectors:
-    """Embed a whole round in one pass, each different text once. Raises what the embedder raises."""
+    """Embed a whole round in one pass, each different text once. Raises what the embedder raises.
+
+    A text is shown to the embedder as far as scoring reads any, `MAX_CHARS`: servers refuse what is longer than a
+    request may be, and one miner's long answer would fail the round whenever it is tried.
+    """
     rows = texts_of(prompt, responses)
     unique = list(dict.fromkeys(row.text for row in rows))
-    return pack(challenge_id, rows, unique, embedder.embed(unique), embedder.digest)
+    vectors = embedder.embed([text[:MAX_CHARS] for text in unique])
+    return pack(challenge_id, rows, unique, vectors, embedder.digest)
 
 
 def pack(

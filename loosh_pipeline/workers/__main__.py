@@ -1,4 +1,4 @@
-"""The worker process: `python -m loosh_pipeline.workers`.
+"""A worker process: `python -m loosh_pipeline.workers`, and with `--queue upkeep` the one for what must not wait.
 
 Everything a run needs is imported before the children are forked, so that all of them share it and none imports
 anything again. A run executes in the main thread of a child: two Dagster runs in threads of one process can deadlock.
@@ -6,6 +6,7 @@ anything again. A run executes in the main thread of a child: two Dagster runs i
 
 from __future__ import annotations
 
+import argparse
 import gc
 import logging
 import os
@@ -14,11 +15,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import billiard
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.workers.app import worker_app
-from loosh_pipeline.workers.config import RUNNING, UPKEEP_SLOTS, folder, uses_files
+from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP, children, folder, marks, uses_files
 from loosh_pipeline.workers.holding import sweep
 from loosh_pipeline.workers.storage import sweep_copies
 from loosh_pipeline.workers.transport import put_back
@@ -32,18 +34,26 @@ CHILD_KIB = 600 * 1024
 
 
 def main() -> None:
-    settings = get_settings()
+    parser = argparse.ArgumentParser(prog="python -m loosh_pipeline.workers")
+    parser.add_argument("--queue", choices=[EVALUATIONS, UPKEEP], default=EVALUATIONS, help="whose runs to execute")
+    queue, settings = parser.parse_args().queue, get_settings()
+    fork()
     preload()
-    tidy(settings)
+    tidy(settings, queue)
     clear(settings.home, time.time() - LEFT_AFTER_S)
     status = 0
     try:
-        worker_app(settings).worker_main(arguments(settings))
+        worker_app(settings).worker_main(arguments(settings, queue))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # on a usual end, libraries would list in the log whatever they still hold
+
+
+def fork() -> None:
+    """Have children forked, on macOS too: those that Celery would spawn there know neither the task nor the imports."""
+    billiard.set_start_method("fork", force=True)
 
 
 def preload() -> None:
@@ -56,11 +66,11 @@ def preload() -> None:
     gc.freeze()
 
 
-def tidy(settings: Settings) -> None:
-    """Take up what an earlier worker left: messages it had taken, and marks of runs that died with it."""
-    if uses_files(settings) and (found := put_back(folder(settings))):
+def tidy(settings: Settings, queue: str) -> None:
+    """Take up what an earlier worker of the queue left: messages it had taken, and old marks of runs that died."""
+    if uses_files(settings) and (found := put_back(folder(settings), queue)):
         logger.warning("%d runs that an earlier worker had taken are taken again", found)
-    sweep(folder(settings) / RUNNING)
+    sweep(marks(folder(settings), queue))
 
 
 def clear(home: Path, before: float) -> None:
@@ -72,12 +82,14 @@ def clear(home: Path, before: float) -> None:
                 path.unlink()
 
 
-def arguments(settings: Settings) -> list[str]:
+def arguments(settings: Settings, queue: str) -> list[str]:
     """Celery's command line."""
     return [
         "worker",
         "--pool=prefork",
-        f"--concurrency={settings.max_concurrent_runs + UPKEEP_SLOTS}",
+        f"--queues={queue}",
+        f"--hostname={queue}@%h",
+        f"--concurrency={children(settings, queue)}",
         f"--max-tasks-per-child={settings.worker_max_runs}",
         f"--max-memory-per-child={CHILD_KIB}",
         "--without-gossip",

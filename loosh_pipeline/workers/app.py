@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
-from dagster import DagsterInstance
+from celery.signals import worker_process_shutdown
+from dagster import DagsterInstance, DagsterRunStatus
 from dagster._cli.api import _execute_run_command_body
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import unpack_value
@@ -18,8 +22,9 @@ from dagster_celery.make_app import make_app
 
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.workers.config import FOLDER_SETTING, RUNNING, configuration
-from loosh_pipeline.workers.holding import holding
+from loosh_pipeline.workers.config import FOLDER_SETTING, configuration, marks
+from loosh_pipeline.workers.holding import Taken, holding
+from loosh_pipeline.workers.storage import WarmEventLogStorage
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -36,18 +41,56 @@ def worker_app(settings: Settings) -> Celery:
     @app.task(bind=True, name=TASK_EXECUTE_JOB_NAME, track_started=True, shared=False)  # type: ignore[untyped-decorator]
     def execute_job(task: Task, execute_job_args_packed: Any) -> int:
         args = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
-        with holding(Path(task.app.conf[FOLDER_SETTING]) / RUNNING, args.run_id) as ours, capture_interrupts():
-            if not ours:  # delivered twice, and the other one is at it
-                return 0
-            instance = _instance(os.getpid())
-            return _execute_run_command_body(
-                args.run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
-            )
+        folder = marks(Path(task.app.conf[FOLDER_SETTING]), task.request.delivery_info["routing_key"])
+        with holding(folder, args.run_id) as taken, _interruptible():
+            return 0 if taken is Taken.ANOTHERS else _execute(args.run_id, taken)
 
     return app
+
+
+def _execute(run_id: str, taken: Taken) -> int:
+    """Execute a run that this process holds; 0 when it ended well, and when there was nothing to do."""
+    instance = _instance(os.getpid())
+    try:
+        if taken is Taken.OURS_AFTER_DEATH and _was_left(instance, run_id):
+            return 1
+        return _execute_run_command_body(
+            run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
+        )
+    finally:
+        if isinstance(events := instance.event_log_storage, WarmEventLogStorage):
+            events.release(run_id)
+
+
+def _was_left(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether a process died in the middle of a run, which then fails; its challenge gets another."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.status is not DagsterRunStatus.STARTED:
+        return False
+    instance.report_run_failed(run, "The process that executed this run died; the run is not executed again.")
+    return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Dagster hear of interrupts. It gives SIGTERM back as what SIGINT was, which Celery's processes ignore."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with capture_interrupts():
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @lru_cache(maxsize=1)
 def _instance(_pid: int) -> DagsterInstance:
     """The instance of this process, which is never one that it was forked with."""
     return DagsterInstance.get()
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _close(**_: Any) -> None:
+    """A process that is replaced closes what it has open."""
+    if _instance.cache_info().currsize:
+        _instance(os.getpid()).dispose()
+        _instance.cache_clear()

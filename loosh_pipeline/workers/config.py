@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loosh_pipeline.settings import FILES_BROKER, Settings
+from loosh_pipeline.workers.holding import busy
 
 FOLDER_OPTION = "folder"
 POLL_S = 0.05
@@ -13,13 +14,45 @@ PUBLISH_WITHIN_S = 3.0
 RESULTS_KEPT_S = 3600
 FOLDER_SETTING = "loosh_folder"
 RUNNING = "running"
-UPKEEP_SLOTS = 2
-"""Worker processes beyond those that evaluate: weights and snapshots never wait for a miner."""
+QUEUE_TAG = "dagster-celery/queue"
+"""Tag of a run that says whose workers execute it."""
+EVALUATIONS = "dagster"
+"""The queue of runs without that tag: challenges, backfills, what is run by hand."""
+UPKEEP = "upkeep"
+"""The queue of what must wait for no miner, narrative or backfill: weights, snapshots, looks for miners."""
+UPKEEP_CHILDREN = 2
+SPARE_CHILDREN = 2
+"""Worker processes beyond the challenges that may be in flight, for backfills and what is run by hand."""
+OVERDUE_S = 60
+"""How long after Dagster has given a run up its process is killed, if nothing else ended it."""
 
 
 def folder(settings: Settings) -> Path:
     """Where messages lie and runs are held."""
     return settings.home / "celery"
+
+
+def children(settings: Settings, queue: str) -> int:
+    """How many processes execute the runs of a queue."""
+    return UPKEEP_CHILDREN if queue == UPKEEP else settings.max_concurrent_runs + SPARE_CHILDREN
+
+
+def longest_run_s(settings: Settings) -> int:
+    """How long a run may take before Dagster gives it up."""
+    return int(4 * settings.challenge_timeout_s + 300)
+
+
+def marks(folder: Path, queue: str) -> Path:
+    """Where runs of a queue are marked that were handed over."""
+    return folder / RUNNING / queue
+
+
+def free_children(settings: Settings) -> int:
+    """How many processes of this machine could evaluate something more.
+
+    A challenge is in flight no longer when it has scores, but its run goes on: it tells, draws and narrates.
+    """
+    return children(settings, EVALUATIONS) - busy(marks(folder(settings), EVALUATIONS))
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -37,6 +70,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "task_acks_late": True,  # a killed worker's messages are taken again
         # Dagster ignores a run that comes again while it counts as started: it is for run monitoring to fail it.
         "task_reject_on_worker_lost": False,
+        "task_time_limit": longest_run_s(settings) + OVERDUE_S,  # a process that hangs would be lost for good
         "worker_prefetch_multiplier": 1,
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,

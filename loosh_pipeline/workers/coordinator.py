@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dagster import DagsterRun, QueuedRunCoordinator
 from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from loosh_pipeline.orchestrator import BACKFILL_TAG, SCORE_JOB
+
+QUEUED = (BACKFILL_TAG, PARENT_RUN_ID_TAG)
+"""Tags of evaluations that are of no fresh challenge: of backfills, and re-executed by hand."""
 
 
 class InboxFirstCoordinator(QueuedRunCoordinator):
     """Evaluations of fresh challenges are launched by whoever submits them: the inbox is their queue already.
 
-    Everything else (weights, snapshots, backfills, what an operator materializes) waits in Dagster's queue, with its
-    priorities and limits.
+    Everything else (weights, snapshots, backfills, what an operator materializes or runs again) waits in Dagster's
+    queue, with its priorities and limits.
     """
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run
-        if run.job_name != SCORE_JOB or BACKFILL_TAG in run.tags:
+        if run.job_name != SCORE_JOB or any(tag in run.tags for tag in QUEUED):
             return super().submit_run(context)
         return self._instance.launch_run(run.run_id, context.workspace)

@@ -6,18 +6,17 @@ import os
 import signal
 from pathlib import Path
 
-from dagster import DagsterRun
+from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import pack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.settings import NO_RESULTS
-from loosh_pipeline.workers.config import FOLDER_SETTING, RUNNING
-from loosh_pipeline.workers.holding import Held, held, holder
+from loosh_pipeline.workers.config import EVALUATIONS, FOLDER_SETTING, QUEUE_TAG, marks
+from loosh_pipeline.workers.holding import Held, held, holder, mark, unmark
 
 
 class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
@@ -34,43 +33,64 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
         args = ExecuteRunArgs(
             job_origin=run.job_code_origin, run_id=run.run_id, instance_ref=None, set_exit_code_on_failure=True
         )
-        queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
-        self.celery.send_task(TASK_EXECUTE_JOB_NAME, args=[pack_value(args)], task_id=run.run_id, queue=queue)
+        folder, queue = self._marks(run), self._queue(run)
+        mark(folder, run.run_id)
+        try:
+            self.celery.send_task(TASK_EXECUTE_JOB_NAME, args=[pack_value(args)], task_id=run.run_id, queue=queue)
+        except BaseException:
+            unmark(folder, run.run_id)
+            raise
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """FAILED when the process is gone that held a started run; what is held elsewhere, Celery's results tell."""
-        match held(self._running, run.run_id):
+        """FAILED when the process is gone that held a started run; what is held elsewhere, Celery's results tell.
+
+        A run without a mark was started in a terminal, say, and is left to its time limit.
+        """
+        match held(self._marks(run), run.run_id):
             case Held.ALIVE:
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
             case Held.DEAD:
                 return CheckRunHealthResult(WorkerStatus.FAILED, "the process that executed it is gone")
+            case Held.UNKNOWN:
+                return CheckRunHealthResult(WorkerStatus.RUNNING, "not executed by workers, or over")
         if self.backend == NO_RESULTS:
             return CheckRunHealthResult(WorkerStatus.FAILED, "no process of this machine executes it")
         state = self.celery.AsyncResult(run.run_id).state
-        status = {"STARTED": WorkerStatus.RUNNING, "SUCCESS": WorkerStatus.SUCCESS, "FAILURE": WorkerStatus.FAILED}
-        return CheckRunHealthResult(status.get(state, WorkerStatus.UNKNOWN), f"Celery says {state}")
+        # Whoever ended a run has written that first: one that still counts as started was left so.
+        ended = {"SUCCESS": WorkerStatus.FAILED, "FAILURE": WorkerStatus.FAILED}
+        return CheckRunHealthResult(
+            {"STARTED": WorkerStatus.RUNNING, **ended}.get(state, WorkerStatus.UNKNOWN), f"Celery says {state}"
+        )
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
-        return f"process: {held(self._running, run.run_id).value}"
+        return f"process: {held(self._marks(run), run.run_id).value}"
 
     def terminate(self, run_id: str) -> bool:
-        """Interrupt a run on this machine; it ends as canceled. False when no process here executes it."""
+        """End a run on this machine, as canceled. False when it is executed elsewhere, which its log then says."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
-        self._instance.report_run_canceling(run)
-        process = holder(self._running, run_id)
-        if process is None:
-            self._instance.report_engine_event("No process of this machine executes the run.", run, cls=type(self))
-            return False
-        os.kill(process, signal.SIGINT)
-        return True
+        found, process = held(self._marks(run), run_id), holder(self._marks(run), run_id)
+        if process is not None:
+            self._instance.report_run_canceling(run)
+            os.kill(process, signal.SIGINT)
+            return True
+        launched = run.status in (DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED)
+        if found is Held.DEAD or (found is Held.NOT_HERE and launched):
+            # Whoever takes the message later finds a run that is over.
+            self._instance.report_run_canceled(run, "Canceled while no process executed it.")
+            return True
+        message = "It cannot be ended from here: no process of this machine that executes runs has it."
+        self._instance.report_engine_event(message, run, cls=type(self))
+        return False
 
     @property
     def supports_resume_run(self) -> bool:
         """Not in this release: a resumed run would be handed arguments that its task does not know."""
         return False
 
-    @property
-    def _running(self) -> Path:
-        return Path(self.config_source[FOLDER_SETTING]) / RUNNING
+    def _queue(self, run: DagsterRun) -> str:
+        return run.tags.get(QUEUE_TAG, EVALUATIONS)
+
+    def _marks(self, run: DagsterRun) -> Path:
+        return marks(Path(self.config_source[FOLDER_SETTING]), self._queue(run))

@@ -5,7 +5,7 @@
     FOLDER/broken/…                       could not be read; kept to be looked at
 
 Kombu's own file-system transport writes in place, so that a reader meets half a message, and deletes a message when
-it is read, so that it dies with the process that read it. One worker process (with many children) serves a folder: what
+it is read, so that it dies with the process that read it. One worker process (with many children) serves a queue: what
 its predecessor had claimed and not acknowledged it puts back at its start. Nothing is run twice by that: Dagster
 ignores a second worker of the same run.
 """
@@ -112,9 +112,12 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         return "1"
 
 
-def put_back(folder: Path) -> int:
-    """Let what was claimed and never acknowledged be taken again; for a worker at its start. How many there were."""
-    claimed = sorted((folder / "claimed").glob("*.json"))
+def put_back(folder: Path, queue: str) -> int:
+    """Let what was claimed and not acknowledged be taken again; for a queue's worker at its start. Returns how many.
+
+    What other queues' workers have claimed is theirs: they are at it.
+    """
+    claimed = sorted((folder / "claimed").glob(f"*.{queue}.json"))
     for path in claimed:
         path.rename(folder / "waiting" / path.name)
     return len(claimed)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 import pytest
 
 from benchmarks.accounting import KINDS
-from benchmarks.throughput import (
-    Sample,
-    by_service,
-    middle_of,
-    per_hour,
-    quarters,
-    repeated_scores,
-    split_cpu,
-    target_per_h,
-)
+from benchmarks.throughput import STABLE, growth, middle_of, per_hour, repeated_scores, settled_of, target_per_h
 from benchmarks.validator import NotMeasured
+from benchmarks.watch import Sample, by_service, split_cpu
 
 
 def sample(delivered: int, services_s: dict[str, float], **runs_s: float) -> Sample:
@@ -70,11 +64,28 @@ def test_a_challenge_is_scored_twice_when_a_version_has_two_rows_of_a_miner() ->
     assert repeated_scores(again) == {"c3"}
 
 
-def test_a_backlog_is_looked_at_after_the_beginning_and_at_the_end() -> None:
-    assert quarters([0, 3, 6, 8, 8, 9, 8, 9, 10, 9, 8, 10]) == (25 / 3, 9.0)
-    assert quarters(list(range(40))) == (14.5, 34.5)
-    with pytest.raises(NotMeasured, match="3 looks"):
-        quarters([1, 2, 3])
+def test_a_backlog_that_only_swings_is_stable_and_one_that_grows_by_little_is_not() -> None:
+    draw = random.Random(7)
+    looks_s = [2.0 * look for look in range(150)]
+    swinging = [(at_s, max(round(draw.gauss(4.0, 2.0)), 0)) for at_s in looks_s]
+    assert abs(growth(swinging, 2500.0)) < STABLE
+    held_up = [(at_s, waiting + (20 if at_s < 60.0 else 0)) for at_s, waiting in swinging]
+    assert growth(held_up, 2500.0) == growth(swinging, 2500.0), "the beginning does not count"
+    behind = [(at_s, round(waiting + 0.05 * at_s * 2500.0 / 3600.0)) for at_s, waiting in swinging]
+    assert growth(behind, 2500.0) == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("looks", [[], [(0.0, 1), (2.0, 1), (4.0, 2)]])
+def test_few_looks_do_not_tell_whether_a_backlog_grows(looks: list[tuple[float, int]]) -> None:
+    with pytest.raises(NotMeasured, match="looks at a backlog"):
+        growth(looks, 2500.0)
+
+
+def test_what_even_posting_costs_is_measured_after_its_first_quarter() -> None:
+    samples = [sample(count, {}) for count in range(0, 101, 5)]
+    assert settled_of(samples) == (samples[5], samples[-1])
+    with pytest.raises(NotMeasured, match="nothing was delivered"):
+        settled_of([replace(each, delivered=3) for each in samples])
 
 
 def test_targets_by_the_number_of_miners() -> None:

@@ -25,9 +25,9 @@ from tests import builders
 from tests.wire.peers import STRANGER, VALIDATOR, rsa_key
 
 
-def batch(challenge_id: str = "c-1", hotkey: str = VALIDATOR.ss58_address) -> dict[str, Any]:
+def batch(challenge_id: str = "c-1", hotkey: str = VALIDATOR.ss58_address, *, score: float = 0.5) -> dict[str, Any]:
     responses = [builders.response()]
-    return build_response_batch(builders.challenge(id=challenge_id), responses, Evaluation(0.5), hotkey)
+    return build_response_batch(builders.challenge(id=challenge_id), responses, Evaluation(score), hotkey)
 
 
 def send(client: HttpChallengeApi, payload: dict[str, Any] | bytes) -> Delivery:
@@ -62,6 +62,17 @@ def test_batch_arrives_once() -> None:
     assert received[0]["validator_hotkey"] == VALIDATOR.ss58_address
     assert received[0]["payload"] == batch("c-1")
     assert received[0]["received_at"].endswith("+00:00")
+
+
+def test_a_batch_that_says_something_else_than_the_first_is_counted() -> None:
+    def work(client: HttpChallengeApi, base_url: str) -> Any:
+        for said in (batch(), batch(), batch(score=0.25)):
+            send(client, said)
+        return httpx.get(f"{base_url}/record", trust_env=False).json()
+
+    record = with_api(work)
+    assert record["repeated_batches"] == {"c-1": 2}
+    assert record["contradicting_batches"] == {"c-1": 1}
 
 
 def test_received_batches_are_bounded() -> None:

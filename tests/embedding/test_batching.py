@@ -189,6 +189,21 @@ def test_a_text_that_fails_fails_its_own_request_only(started: Started, bad: str
     assert batcher.waiting() == (0, 0, 0)
 
 
+def test_a_text_whose_client_left_before_its_batch_failed_can_be_asked_for_again(started: Started) -> None:
+    model = Gated()
+    batcher = started(model)
+    left = batcher.submit(["sky", "red", "poison"])
+    model.wait_running()
+    assert len(model.batches[0]) == 3
+    batcher.drop(left)
+    model.let(100)
+    for _ in range(2):
+        assert result(batcher.submit(["sky"]))[0] == pytest.approx(HashingEmbedder(16).embed(["sky"]))
+    with pytest.raises(EmbedderError, match="could not be embedded"):
+        result(batcher.submit(["poison"]))
+    assert batcher.waiting() == (0, 0, 0)
+
+
 def test_a_thread_that_ends_fails_what_waits_and_what_comes(started: Started) -> None:
     model = Gated()
     batcher = started(model)

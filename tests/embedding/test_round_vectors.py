@@ -9,17 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Outcome, Response
+from loosh_pipeline.embedding.client import HttpEmbedder
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.round_vectors import (
     SCHEMA,
     RoundVectors,
     embed_round,
     from_frame,
+    text_sha256,
     texts_of,
     to_frame,
     unpack,
 )
-from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.embedding.server import Limits
+from loosh_pipeline.errors import EmbedderError, ScoringError
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.network.round import texts_to_embed
 from loosh_pipeline.scoring.profile import RobustProfile
@@ -62,6 +65,19 @@ def test_texts_are_the_prompt_then_windows_and_sentences_of_answers_by_hotkey_th
     assert rows[-1].text == " … ", "an empty reply, which the network's method reads"
     assert rows[0].text == PROMPT
     assert rows[4].text == "Air scatters blue light."
+
+
+def test_a_round_with_an_answer_longer_than_a_server_takes_is_embedded(hashing_url: str) -> None:
+    long = "word " * (Limits().chars // 5 + 1)
+    responses = [builders.response("hk-a", text=long), builders.response("hk-b", text=SKY)]
+    with HttpEmbedder(hashing_url, timeout_s=10) as remote:
+        with pytest.raises(EmbedderError, match="answered 413"):
+            remote.embed([long])
+        vectors = embed_round(remote, ID, PROMPT, responses)
+    assert text_sha256(long) in {key.text_sha256 for key in vectors.keys}
+    read = unpack(vectors, PROMPT, responses).text_vectors
+    assert set(read) == set(texts_to_embed(PROMPT, [long, SKY]))
+    assert read[long] == pytest.approx(HashingEmbedder().embed(["word"])[0], abs=1e-3)
 
 
 def test_what_the_network_reads_is_embedded_once_and_has_its_unit_row() -> None:

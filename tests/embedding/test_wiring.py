@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
+import yaml
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
@@ -20,9 +21,9 @@ from loosh_pipeline.embedding.onnx_model import OnnxEmbedder
 from loosh_pipeline.embedding.server import create_app
 from loosh_pipeline.embedding.torch_model import TorchEmbedder
 from loosh_pipeline.errors import EmbedderError, ModelError
-from loosh_pipeline.services import environment, services
+from loosh_pipeline.services import environment, services, write_instance
 from loosh_pipeline.settings import UNSET, Settings, get_settings
-from resources.embedder import KEPT, embedder_resource
+from resources.embedder import KEPT, RUN_WAITS_S, embedder_resource
 from tests.embedding.conftest import Serve
 
 TEXTS = ["the sky is blue", "trains run on rails"]
@@ -157,6 +158,25 @@ def test_runs_of_one_process_share_a_client_until_it_fails(serve: Serve, monkeyp
     with pytest.raises(EmbedderError):
         kept.embed(["x" * 2_000_000])
     assert KEPT.for_run(get_settings()) is not kept
+
+
+@pytest.mark.parametrize("name", ["EMBEDDER_URL", "EMBEDDING_MODEL"])
+def test_a_run_waits_its_turn_longer_than_a_minute_but_less_than_it_may_last(
+    name: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits_s: list[float] = []
+    make = HttpEmbedder.__init__
+
+    def noted(self: HttpEmbedder, base_url: str, timeout_s: float = 0.0, **named: Any) -> None:
+        waits_s.append(timeout_s)
+        make(self, base_url, timeout_s, **named)
+
+    monkeypatch.setattr(HttpEmbedder, "__init__", noted)
+    KEPT.for_run(Settings(**{name.lower(): "http://127.0.0.1:1/v1"}))
+    write_instance(own_home, Settings(challenge_timeout_s=0.001))
+    may_last_s = yaml.safe_load((own_home / "dagster.yaml").read_text())["run_monitoring"]["max_runtime_seconds"]
+    assert waits_s == [RUN_WAITS_S]
+    assert 60.0 < RUN_WAITS_S < may_last_s
 
 
 WORKER = """

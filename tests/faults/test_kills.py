@@ -12,7 +12,7 @@ from tests.faults.installation import Installation
 from tests.faults.trial import Trial
 from tests.faults.victims import child_of_worker, child_that_asks, pid_of
 
-VICTIMS = ("ingress", "worker-parent", "worker-child", "embedder", "daemon", "webserver", "code-server")
+VICTIMS = ("ingress", "worker-parent", "worker-child", "upkeep", "embedder", "daemon", "webserver", "code-server")
 
 
 @pytest.mark.parametrize("victim", [pytest.param(each, id=f"{each}-idle") for each in VICTIMS])

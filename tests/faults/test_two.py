@@ -10,9 +10,9 @@ from tests.e2e.processes import kill
 from tests.faults.conftest import Judge
 from tests.faults.installation import Installation, loosh_up
 from tests.faults.trial import Trial
-from tests.faults.victims import COMMANDS, pid_of
+from tests.faults.victims import COMMANDS, is_meant, pid_of
 
-ALONE = ("ingress", "embedder", "daemon", "webserver", "code-server", "worker-parent")
+ALONE = ("ingress", "embedder", "daemon", "webserver", "code-server", "worker-parent", "upkeep")
 
 
 def test_two_loosh_up(validator: Installation, trial_of: Callable[[Installation], Trial], judge: Judge) -> None:
@@ -53,6 +53,6 @@ def _count(validator: Installation, most: Counter[str]) -> None:
     validator.manager.check()
     found = list(processes_of(validator.home))
     for name in ALONE:
-        ours = [process for process in found if COMMANDS[name] in process.command]
+        ours = [process for process in found if is_meant(process, name)]
         pids = {process.pid for process in ours}
         most[name] = max(most[name], sum(process.parent not in pids for process in ours))

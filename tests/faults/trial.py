@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import duckdb
 import httpx
@@ -18,6 +19,7 @@ from loosh_pipeline.domain import STATE_ORDER, ChallengeState
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.store.score_tables import PAIRS, SCORES, ScoreTables
 from tests.faults.installation import Installation
+from tests.faults.scores import SeenScores, scored_differently
 
 RECOVERED_WITHIN_S = 120.0
 GIVEN_UP_AFTER_S = 300.0
@@ -62,6 +64,10 @@ class Trial:
     in_flight: int = 0
     pushed: list[str] = field(default_factory=list)
     """Challenges of this trial that were accepted."""
+    seen: SeenScores = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seen = SeenScores(self.validator.tables)
 
     def push(self, each_time: Callable[[], object] = lambda: None) -> None:
         """Push a challenge as the network does: again, until it is accepted. `each_time` is called in between."""
@@ -76,6 +82,7 @@ class Trial:
                 return
             assert status in (0, httpx.codes.SERVICE_UNAVAILABLE), f"{status} {said}\n{self.validator.report()}"
             each_time()
+            self.seen.look()
             time.sleep(0.2)
         raise AssertionError(f"nothing was accepted for {RECOVERED_WITHIN_S:g} s: {said}\n{self.validator.report()}")
 
@@ -126,6 +133,7 @@ class Trial:
 
     def strike(self) -> None:
         """The fault happens now, or a lasting one ends: the time of recovery runs from here."""
+        self.seen.look()
         self.in_flight = sum(state is not ChallengeState.SUBMITTED for state in self.states())
         self.struck_s = time.monotonic()
 
@@ -138,13 +146,14 @@ class Trial:
         undelivered = self._undelivered()
         while undelivered and time.monotonic() - self.struck_s < GIVEN_UP_AFTER_S:
             each_time()
+            self.seen.look()
             time.sleep(0.1)
             undelivered = self._undelivered()
         recovery_s = time.monotonic() - self.struck_s
         stuck = self._stuck(max(self.struck_s + RECOVERED_WITHIN_S, time.monotonic() + RUNS_END_WITHIN_S))
         told = self._told()
-        lost = [each for each in self.validator.accepted if each in undelivered or told.count(each) == 0]
-        twice = self._scored_twice() + sum(told.count(each) > 1 for each in self.validator.accepted)
+        lost = [each for each in self.validator.accepted if each in undelivered or each not in told]
+        twice = self._scored_twice() + self._told_otherwise()
         return Verdict(
             fault=self.fault,
             lost=len(lost),
@@ -162,11 +171,18 @@ class Trial:
         submitted = {row.id for row in rows if row.state is ChallengeState.SUBMITTED}
         return set(self.validator.accepted) - submitted
 
-    def _told(self) -> list[str]:
-        """Challenges that the Challenge API took a result of, one for each that it took."""
-        url = f"{self.validator.devnet.challenge_api_url}/received"
-        received = httpx.get(url, timeout=20.0, trust_env=False).raise_for_status().json()
-        return [batch["challenge_id"] for batch in received]
+    def _told(self) -> set[str]:
+        """Challenges that the Challenge API took a result of."""
+        return {batch["challenge_id"] for batch in self._said("received")}
+
+    def _told_otherwise(self) -> int:
+        """Challenges of which the Challenge API was told another result after the first."""
+        otherwise = self._said("record")["contradicting_batches"]
+        return sum(each in otherwise for each in self.validator.accepted)
+
+    def _said(self, page: str) -> Any:
+        url = f"{self.validator.devnet.challenge_api_url}/{page}"
+        return httpx.get(url, timeout=20.0, trust_env=False).raise_for_status().json()
 
     def _stuck(self, deadline_s: float) -> list[str]:
         """Runs that do not end; those that began meanwhile are given their time."""
@@ -186,12 +202,16 @@ class Trial:
         return {run["runId"] for run in answer.json()["data"]["runsOrError"]["results"]}
 
     def _scored_twice(self) -> int:
-        """Rows of scores, and rounds that weights are made of, beyond one for each challenge, hotkey and scorer."""
+        """Scores replaced by others, rows beyond one for each challenge, hotkey and scorer version, and rounds that
+        weights count twice. The same scores, made again by the next run, are no second ones.
+        """
         tables, by = self.validator.tables, ["challenge_id", "hotkey", "scorer_version"]
         scores = _rows(self.validator, SCORES)
         pairs = _rows(self.validator, PAIRS)
         repeated = scores.height - scores.select(by).unique().height
         repeated += pairs.height - pairs.unique().height
+        self.seen.look()
+        repeated += self.seen.changed() + scored_differently(self.validator.home / "dagster_home")
         since = datetime.now(UTC) - timedelta(days=2)
         with duckdb.connect() as connection:
             window = ScoreTables(tables).window_rows(connection, RobustProfile(), since, pairs=False).scores

@@ -16,10 +16,11 @@ COMMANDS = {
     "daemon": " -m dagster._daemon",
     "webserver": " -m dagster_webserver",
     "code-server": " -m dagster api grpc",
-    "worker-parent": " -m loosh_pipeline.workers",
+    "worker-parent": " -m loosh_pipeline.workers\n",
+    "upkeep": " -m loosh_pipeline.workers --queue upkeep",
     "loosh-up": " -m loosh_pipeline.cli up",
 }
-"""What stands in the command of each."""
+"""What stands in the command of each; a line's end at its end."""
 
 
 def pid_of(home: Path, name: str) -> int | None:
@@ -44,4 +45,8 @@ def child_that_asks(validator: Installation) -> int | None:
 
 
 def _with_command(home: Path, name: str) -> Iterator[Process]:
-    return (process for process in processes_of(home) if COMMANDS[name] in process.command)
+    return (process for process in processes_of(home) if is_meant(process, name))
+
+
+def is_meant(process: Process, name: str) -> bool:
+    return COMMANDS[name] in f"{process.command.rstrip()}\n"

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from ingress import launcher as module
-from ingress.launcher import Launcher
+from ingress.launcher import POLL_S, Launcher
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.store.inbox import FIRST_RETRY_S, Inbox
 from loosh_pipeline.store.outbox import Outbox
@@ -42,8 +42,8 @@ def inbox(tmp_path: Path) -> Inbox:
     return Inbox.open(f"sqlite:///{tmp_path}/validator.db")
 
 
-def started(inbox: Inbox, server: GraphQlServer, room: int = ROOM) -> Launcher:
-    launcher = Launcher(inbox, server.url, room)
+def started(inbox: Inbox, server: GraphQlServer, room: int = ROOM, free: Callable[[], int] = lambda: ROOM) -> Launcher:
+    launcher = Launcher(inbox, server.url, room, free)
     launcher.start()
     return launcher
 
@@ -133,6 +133,17 @@ def test_no_more_are_launched_than_there_is_room_for(inbox: Inbox, server: Graph
     Outbox(inbox.engine).keep_result(ids[0], b"{}", datetime.now(UTC))
     eventually(lambda: launched(server) == [ids[:2], [ids[2]]])
     launcher.stop()
+
+
+def test_no_more_are_launched_than_processes_are_free(inbox: Inbox, server: GraphQlServer) -> None:
+    """Of challenges that have scores, and are in flight no longer, the runs go on."""
+    ids, free = [accept(inbox, f"c-{number}") for number in range(4)], [0]
+    launcher = Launcher(inbox, server.url, ROOM, lambda: free[0])
+    assert launcher._look() == (POLL_S, False)
+    assert launched(server) == []
+    free[0] = 3
+    assert launcher._look() == (0.0, True)
+    assert launched(server) == [ids[:3]]
 
 
 def test_what_the_sensor_took_first_is_not_launched_again(
@@ -296,7 +307,7 @@ def test_an_inbox_that_cannot_be_written_is_tried_again(
 
 
 def test_a_dead_webserver_is_asked_more_and_more_rarely(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher = Launcher(inbox, f"http://127.0.0.1:{free_ports(1)[0]}", ROOM)
+    launcher = Launcher(inbox, f"http://127.0.0.1:{free_ports(1)[0]}", ROOM, lambda: ROOM)
     accept(inbox)
     waits = [launcher._look() for _ in range(6)]
     assert waits == [(pause_s, False) for pause_s in (0.5, 1.0, 2.0, 4.0, 5.0, 5.0)]
@@ -341,7 +352,7 @@ def test_a_launch_that_hangs_does_not_hold_up_the_end(
 
 
 def test_without_dagster_nothing_is_launched(inbox: Inbox) -> None:
-    launcher = Launcher(inbox, None, ROOM)
+    launcher = Launcher(inbox, None, ROOM, lambda: ROOM)
     launcher.start()
     accept(inbox)
     launcher.wake()
@@ -360,7 +371,7 @@ def die(*_):
 
 DagsterApi.ready = lambda self: True
 DagsterApi.launch_challenges = die
-Launcher(Inbox.open(sys.argv[1]), "http://127.0.0.1:1", 9)._look()
+Launcher(Inbox.open(sys.argv[1]), "http://127.0.0.1:1", 9, lambda: 9)._look()
 """
 
 

@@ -14,6 +14,8 @@ from loosh_pipeline.orchestrator import ATTEMPT_TAG, BACKFILL_TAG, CHALLENGES, P
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import FIRST_RETRY_S
 from loosh_pipeline.store.schema import challenges
+from loosh_pipeline.workers.config import EVALUATIONS, folder, marks
+from loosh_pipeline.workers.holding import holding
 from sensors.challenge_sensor import BATCH, GRACE_S, UNSUBMITTED_S, challenge_sensor
 from sensors.jobs import UNFINISHED_RUNS
 from tests.world import World
@@ -112,6 +114,15 @@ def test_no_more_are_in_flight_than_may_be(world: World, monkeypatch: pytest.Mon
     assert full.skip_message == "2 challenges are in flight; others wait until there is room"
     world.store.outbox.keep_result(ids[1], b"{}", datetime.now(UTC))
     assert [r.partition_key for r in requested(tick(world))] == ["c-2"]
+
+
+def test_no_more_are_launched_than_processes_are_free(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(monkeypatch, max_concurrent_runs=1)
+    world.accept()
+    held_by_workers = marks(folder(get_settings()), EVALUATIONS)
+    with holding(held_by_workers, "a"), holding(held_by_workers, "b"), holding(held_by_workers, "c"):
+        assert isinstance(tick(world), dg.SkipReason), "three runs tell, draw and narrate still"
+    assert [r.partition_key for r in requested(tick(world))] == ["c-1"]
 
 
 def test_where_the_ingress_launches_it_has_the_first_seconds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

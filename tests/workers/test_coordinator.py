@@ -23,6 +23,7 @@ STARTING, QUEUED = dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.QUEUED
         (SCORE_JOB, {}, STARTING),
         (SCORE_JOB, {"loosh__attempt": "1"}, STARTING),
         (SCORE_JOB, {"dagster__backfill": "b"}, QUEUED),
+        (SCORE_JOB, {"dagster__parent_run_id": "p"}, QUEUED),
         (WEIGHTS_JOB, {}, QUEUED),
     ],
 )

@@ -5,23 +5,40 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
+from celery.signals import worker_process_shutdown
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import pack_value
+from dagster_celery.config import TASK_EXECUTE_JOB_NAME
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from loosh_pipeline.orchestrator import SCORE_JOB
 from loosh_pipeline.services import write_instance
 from loosh_pipeline.settings import FILES_BROKER, Settings
-from loosh_pipeline.workers.app import worker_app
-from loosh_pipeline.workers.config import RUNNING, folder
-from loosh_pipeline.workers.holding import holding
+from loosh_pipeline.workers.app import _close, worker_app
+from loosh_pipeline.workers.app import _instance as worker_instance
+from loosh_pipeline.workers.config import EVALUATIONS, QUEUE_TAG, UPKEEP, folder, marks
+from loosh_pipeline.workers.holding import holding, mark
 from loosh_pipeline.workers.launcher import WorkerRunLauncher
+from loosh_pipeline.workers.storage import WarmEventLogStorage
 from tests.workers.conftest import NewRun
+
+STARTING, STARTED = dg.DagsterEventType.PIPELINE_STARTING, dg.DagsterEventType.PIPELINE_START
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_another_test() -> Iterator[None]:
+    yield
+    _close()
 
 
 @pytest.fixture
@@ -33,11 +50,41 @@ def launcher(instance: dg.DagsterInstance) -> WorkerRunLauncher:
 
 @pytest.fixture
 def running(settings: Settings) -> Path:
-    return folder(settings) / RUNNING
+    return marks(folder(settings), EVALUATIONS)
 
 
 def health(launcher: WorkerRunLauncher, run: dg.DagsterRun) -> WorkerStatus:
     return launcher.check_run_worker_health(run).status
+
+
+def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found.status
+
+
+def stored(instance: dg.DagsterInstance, run: dg.DagsterRun, *events: dg.DagsterEventType) -> dg.DagsterRun:
+    """A run with the code's origin, as Dagster's own launching stores it, to which things have happened."""
+    instance.run_storage.delete_run(run.run_id)
+    instance.run_storage.add_run(run)
+    for event in events:
+        instance.report_dagster_event(dg.DagsterEvent(event.value, job_name=run.job_name), run_id=run.run_id)
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found
+
+
+def execute(settings: Settings, run: dg.DagsterRun) -> int:
+    """What a worker makes of the message of a run."""
+    assert run.job_code_origin is not None
+    args = ExecuteRunArgs(run.job_code_origin, run.run_id, None, set_exit_code_on_failure=True)
+    task = worker_app(settings).tasks[TASK_EXECUTE_JOB_NAME]
+    found: int = task.apply([pack_value(args)], routing_key=EVALUATIONS).get()
+    return found
+
+
+def said(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    return " ".join(event.message or event.user_message for event in instance.all_logs(run.run_id))
 
 
 def launch(launcher: WorkerRunLauncher, run: dg.DagsterRun) -> None:
@@ -45,23 +92,20 @@ def launch(launcher: WorkerRunLauncher, run: dg.DagsterRun) -> None:
 
 
 def test_a_launched_run_is_a_message_that_a_worker_executes(
-    instance: dg.DagsterInstance, launcher: WorkerRunLauncher, new_run: NewRun, settings: Settings
+    instance: dg.DagsterInstance, launcher: WorkerRunLauncher, new_run: NewRun, settings: Settings, running: Path
 ) -> None:
-    run = new_run(SCORE_JOB)
-    # What Dagster's own launching adds is the code's origin, which stands in the stored run.
-    instance.run_storage.delete_run(run.run_id)
-    instance.run_storage.add_run(run)
+    run = stored(instance, new_run(SCORE_JOB))
     launch(launcher, run)
     with Connection(FILES_BROKER, transport_options={"folder": str(folder(settings))}) as connection:
         message = connection.default_channel.basic_get("dagster")
         assert message is not None
         assert message.headers["id"] == run.run_id
         (args, kwargs, _), task = message.decode(), worker_app(settings).tasks[message.headers["task"]]
-        assert task.apply(args, kwargs).get() == 0
-    found = instance.get_run_by_id(run.run_id)
-    assert found is not None
-    assert found.status is dg.DagsterRunStatus.SUCCESS
-    assert not list((folder(settings) / RUNNING).iterdir())
+        assert message.delivery_info["routing_key"] == EVALUATIONS
+        assert list(running.iterdir()) == [running / run.run_id], "marked from when it is handed over"
+        assert task.apply(args, kwargs, routing_key=EVALUATIONS).get() == 0
+    assert status(instance, run) is dg.DagsterRunStatus.SUCCESS
+    assert not list(running.iterdir())
 
 
 def test_what_another_process_executes_is_not_executed_again(
@@ -75,10 +119,9 @@ def test_what_another_process_executes_is_not_executed_again(
     ):
         message = connection.default_channel.basic_get("dagster")
         args, kwargs, _ = message.decode()
-        assert worker_app(settings).tasks[message.headers["task"]].apply(args, kwargs).get() == 0
-    found = instance.get_run_by_id(run.run_id)
-    assert found is not None
-    assert found.status is dg.DagsterRunStatus.NOT_STARTED
+        task = worker_app(settings).tasks[message.headers["task"]]
+        assert task.apply(args, kwargs, routing_key=EVALUATIONS).get() == 0
+    assert status(instance, run) is dg.DagsterRunStatus.NOT_STARTED
 
 
 def test_a_run_without_code_cannot_be_launched(launcher: WorkerRunLauncher, new_run: NewRun) -> None:
@@ -88,6 +131,7 @@ def test_a_run_without_code_cannot_be_launched(launcher: WorkerRunLauncher, new_
 
 def test_a_server_that_is_away_is_told_soon(own_home: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(celery_broker_url="redis://127.0.0.1:1/0")
+    running = marks(folder(settings), EVALUATIONS)
     write_instance(own_home / "elsewhere", settings)
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
     with (
@@ -95,6 +139,13 @@ def test_a_server_that_is_away_is_told_soon(own_home: Path, new_run: NewRun, mon
         pytest.raises(OperationalError, match="refused"),
     ):
         launch(instance.run_launcher, new_run(SCORE_JOB))
+    assert not list(running.iterdir()), "a run that was not handed over is not marked"
+
+
+def died(running: Path, run: dg.DagsterRun) -> None:
+    """Leave the mark of a process that took a run and is gone."""
+    running.mkdir(parents=True, exist_ok=True)
+    (running / run.run_id).write_text("999999")
 
 
 def hold_and_hang(running: Path, run_id: str, begun: Any) -> None:
@@ -105,6 +156,8 @@ def hold_and_hang(running: Path, run_id: str, begun: Any) -> None:
 
 def test_a_run_is_as_alive_as_its_process(launcher: WorkerRunLauncher, new_run: NewRun, running: Path) -> None:
     run = new_run(SCORE_JOB)
+    assert health(launcher, run) is WorkerStatus.RUNNING, "started in a terminal, say: left to its time limit"
+    mark(running, run.run_id)
     assert health(launcher, run) is WorkerStatus.FAILED, "started, and nobody has it"
     context = multiprocessing.get_context("spawn")
     begun = context.Event()
@@ -131,14 +184,126 @@ def test_ending_a_run_interrupts_its_process(
     finally:
         signal.signal(signal.SIGINT, before)
     assert told == [signal.SIGINT]
-    found = instance.get_run_by_id(run.run_id)
-    assert found is not None
-    assert found.status is dg.DagsterRunStatus.CANCELING
+    assert status(instance, run) is dg.DagsterRunStatus.CANCELING
 
 
-def test_a_run_that_nobody_executes_cannot_be_interrupted(launcher: WorkerRunLauncher, new_run: NewRun) -> None:
-    assert not launcher.terminate(new_run(SCORE_JOB).run_id)
+def test_a_run_that_waits_for_a_worker_is_canceled_at_once(
+    instance: dg.DagsterInstance, launcher: WorkerRunLauncher, new_run: NewRun, settings: Settings, running: Path
+) -> None:
+    run = stored(instance, new_run(SCORE_JOB), STARTING)
+    mark(running, run.run_id)
+    assert launcher.terminate(run.run_id)
+    assert status(instance, run) is dg.DagsterRunStatus.CANCELED
+    assert execute(settings, run) == 0
+    assert status(instance, run) is dg.DagsterRunStatus.CANCELED
+    assert "canceled before execution could start" in said(instance, run)
+    assert not list(running.iterdir())
+
+
+def test_a_run_whose_process_died_is_canceled_at_once(
+    instance: dg.DagsterInstance, launcher: WorkerRunLauncher, new_run: NewRun, running: Path
+) -> None:
+    run = stored(instance, new_run(SCORE_JOB), STARTING, STARTED)
+    died(running, run)
+    assert launcher.terminate(run.run_id)
+    assert status(instance, run) is dg.DagsterRunStatus.CANCELED
+
+
+@pytest.mark.parametrize("marked", [False, True], ids=["in a terminal", "on another machine"])
+def test_what_is_executed_elsewhere_goes_on(
+    instance: dg.DagsterInstance, launcher: WorkerRunLauncher, new_run: NewRun, running: Path, marked: bool
+) -> None:
+    run = stored(instance, new_run(SCORE_JOB), STARTING, STARTED)
+    if marked:
+        mark(running, run.run_id)
+    assert not launcher.terminate(run.run_id)
+    assert status(instance, run) is dg.DagsterRunStatus.STARTED
+    assert "It cannot be ended from here" in said(instance, run)
     assert not launcher.terminate("00000000-0000-0000-0000-000000000000")
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("STARTED", WorkerStatus.RUNNING),
+        ("SUCCESS", WorkerStatus.FAILED),
+        ("FAILURE", WorkerStatus.FAILED),
+        ("PENDING", WorkerStatus.UNKNOWN),
+    ],
+)
+def test_celery_is_asked_after_runs_on_other_machines(
+    launcher: WorkerRunLauncher,
+    new_run: NewRun,
+    running: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    expected: WorkerStatus,
+) -> None:
+    run = new_run(SCORE_JOB)
+    monkeypatch.setattr(launcher, "backend", "redis://results")
+    monkeypatch.setattr(launcher.celery, "AsyncResult", lambda _id: SimpleNamespace(state=state))
+    mark(running, run.run_id)
+    assert health(launcher, run) is expected
+    died(running, run)
+    assert health(launcher, run) is WorkerStatus.FAILED, "this machine knows better"
+
+
+def test_a_run_in_whose_middle_a_process_died_fails_when_its_message_comes_again(
+    instance: dg.DagsterInstance, new_run: NewRun, settings: Settings, running: Path
+) -> None:
+    run = stored(instance, new_run(SCORE_JOB), STARTING, STARTED)
+    died(running, run)
+    assert execute(settings, run) == 1
+    assert status(instance, run) is dg.DagsterRunStatus.FAILURE
+    assert "The process that executed this run died" in said(instance, run)
+    assert not list(running.iterdir())
+
+
+def test_one_that_had_not_begun_is_executed(
+    instance: dg.DagsterInstance, new_run: NewRun, settings: Settings, running: Path
+) -> None:
+    run = stored(instance, new_run(SCORE_JOB), STARTING)
+    died(running, run)
+    assert execute(settings, run) == 0
+    assert status(instance, run) is dg.DagsterRunStatus.SUCCESS
+
+
+def test_runs_of_another_queue_are_marked_apart(
+    launcher: WorkerRunLauncher, new_run: NewRun, settings: Settings
+) -> None:
+    assert QUEUE_TAG == DAGSTER_CELERY_QUEUE_TAG
+    run = new_run(SCORE_JOB, **{QUEUE_TAG: UPKEEP})
+    launch(launcher, run)
+    assert (marks(folder(settings), UPKEEP) / run.run_id).exists()
+    (message,) = (folder(settings) / "waiting").iterdir()
+    assert message.name.endswith(f".{UPKEEP}.json")
+
+
+def test_a_process_can_be_told_to_end_after_a_run(
+    instance: dg.DagsterInstance, new_run: NewRun, settings: Settings
+) -> None:
+    """A child of Celery ignores SIGINT, and whatever it starts inherits what it ignores."""
+    run = stored(instance, new_run(SCORE_JOB), STARTING)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        execute(settings, run)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_a_run_that_is_over_leaves_no_open_file(
+    instance: dg.DagsterInstance, new_run: NewRun, settings: Settings
+) -> None:
+    run = stored(instance, new_run(SCORE_JOB), STARTING)
+    execute(settings, run)
+    events = worker_instance(os.getpid()).event_log_storage
+    assert isinstance(events, WarmEventLogStorage)
+    assert events.conn_string_for_shard(run.run_id) not in events._engines._engines
+    assert events._engines._engines
+    worker_process_shutdown.send(sender=None)
+    assert not events._engines._engines, "nor does a process that is replaced"
 
 
 def test_nothing_is_resumed(launcher: WorkerRunLauncher) -> None:

@@ -53,8 +53,15 @@ def test_what_was_taken_and_not_acknowledged_comes_again(channel: Any, tmp_path:
     send(channel, "one", "two")
     channel.basic_get(QUEUE)
     assert files(tmp_path) == {"waiting": 1, "claimed": 1, "broken": 0}
-    assert put_back(tmp_path) == 1
+    assert put_back(tmp_path, QUEUE) == 1
     assert [channel.basic_get(QUEUE).decode() for _ in range(2)] == ["one", "two"], "it keeps its place"
+
+
+def test_what_another_queues_worker_has_taken_stays_with_it(channel: Any, tmp_path: Path) -> None:
+    send(channel, "one")
+    channel.basic_get(QUEUE)
+    assert put_back(tmp_path, "another") == 0
+    assert files(tmp_path) == {"waiting": 0, "claimed": 1, "broken": 0}
 
 
 def test_a_closed_connection_leaves_what_it_took_to_be_put_back(tmp_path: Path) -> None:
@@ -147,5 +154,5 @@ def test_what_a_killed_consumer_had_taken_comes_again(channel: Any, tmp_path: Pa
     os.kill(victim.pid, signal.SIGKILL)
     victim.join(30)
     assert channel.basic_get(QUEUE) is None
-    assert put_back(tmp_path) == 1
+    assert put_back(tmp_path, QUEUE) == 1
     assert channel.basic_get(QUEUE).decode() == "one"

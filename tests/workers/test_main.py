@@ -1,0 +1,107 @@
+"""How a worker process is started, and what it does about a run that never ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import billiard
+import pytest
+import yaml
+
+from loosh_pipeline.services import write_instance
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.workers.__main__ import arguments, fork, tidy
+from loosh_pipeline.workers.config import (
+    EVALUATIONS,
+    OVERDUE_S,
+    SPARE_CHILDREN,
+    UPKEEP,
+    UPKEEP_CHILDREN,
+    configuration,
+    folder,
+    longest_run_s,
+    marks,
+)
+
+SOON_S = 30.0
+
+
+@pytest.mark.parametrize(("queue", "count"), [(EVALUATIONS, 7 + SPARE_CHILDREN), (UPKEEP, UPKEEP_CHILDREN)])
+def test_each_queue_has_children_of_its_own(queue: str, count: int) -> None:
+    told = arguments(Settings(max_concurrent_runs=7), queue)
+    assert {f"--queues={queue}", f"--concurrency={count}"} <= set(told)
+
+
+def test_children_are_forked_everywhere() -> None:
+    before = billiard.get_start_method()
+    billiard.set_start_method("spawn", force=True)  # the default on macOS
+    try:
+        fork()
+        assert billiard.get_start_method() == "fork"
+    finally:
+        billiard.set_start_method(before, force=True)
+
+
+def test_a_worker_takes_up_what_its_predecessor_left_and_no_other(settings: Settings) -> None:
+    claimed, waiting = (folder(settings) / name for name in ("claimed", "waiting"))
+    for each in (claimed, waiting, marks(folder(settings), UPKEEP)):
+        each.mkdir(parents=True)
+    for queue in (EVALUATIONS, UPKEEP):
+        (claimed / f"1-a.{queue}.json").write_text("{}")
+    dead = marks(folder(settings), UPKEEP) / "run"
+    dead.write_text("999999")
+    tidy(settings, UPKEEP)
+    assert os.listdir(waiting) == [f"1-a.{UPKEEP}.json"]
+    assert os.listdir(claimed) == [f"1-a.{EVALUATIONS}.json"]
+    assert dead.exists(), "run monitoring has yet to see that its process died"
+
+
+def test_a_process_is_killed_after_dagster_has_given_its_run_up(own_home: Path, settings: Settings) -> None:
+    write_instance(own_home, settings)
+    monitoring = yaml.safe_load((own_home / "dagster.yaml").read_text())["run_monitoring"]
+    assert monitoring["max_runtime_seconds"] == longest_run_s(settings)
+    assert configuration(settings)["task_time_limit"] == longest_run_s(settings) + OVERDUE_S
+
+
+HANGING = """
+import signal, sys, time
+from pathlib import Path
+
+from celery import Celery
+
+import loosh_pipeline.workers.transport
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.workers.config import configuration
+
+app = Celery("test", broker="loosh-files://", config_source={**configuration(Settings()), "task_time_limit": 1})
+
+@app.task(name="hang")
+def hang(_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+@app.task(name="say")
+def say(path):
+    Path(path).touch()
+
+for task in (hang, say):
+    task.apply_async((sys.argv[1],), queue="test")
+app.worker_main(["worker", "--queues=test", "--concurrency=1", "--without-gossip", "--without-mingle"])
+"""
+
+
+def test_a_run_that_never_ends_costs_no_process(own_home: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    command = [sys.executable, "-c", HANGING, str(said)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as worker:
+        until_s = time.monotonic() + SOON_S
+        while not said.exists() and worker.poll() is None and time.monotonic() < until_s:
+            time.sleep(0.05)
+        worker.kill()
+        output, _ = worker.communicate(timeout=SOON_S)
+    assert said.exists(), output
+    assert "Hard time limit (1s) exceeded" in output
