@@ -12,6 +12,8 @@ from assets.miner_availability import miner_availability
 from assets.network_view import network_view
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.domain import AvailabilityTable, Hotkey, Metagraph, Neuron
+from loosh_pipeline.errors import Overtaken
+from loosh_pipeline.lock import only_looking
 from loosh_pipeline.orchestrator import ATTEMPT_TAG
 from loosh_pipeline.selection import draw_miners
 from loosh_pipeline.settings import Settings, get_settings
@@ -68,7 +70,12 @@ def miner_responses(
 
 
 def _begin(context: dg.AssetExecutionContext, store: Store, partition: Partition) -> None:
-    """Make sure that no other run asks these miners now, whatever died in between. Raises `Overtaken`."""
+    """Make sure that no other run asks these miners now, whatever died in between. Raises `Overtaken`.
+
+    Beside a running validator, a Dagster that is no part of it asks nobody.
+    """
+    if reason := only_looking(get_settings().home):
+        raise Overtaken(f"challenge {partition.row.id}: {reason}")
     instance, attempt = context.instance, context.run.tags.get(ATTEMPT_TAG)
 
     def is_over(run_id: str) -> bool:

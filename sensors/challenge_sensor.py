@@ -19,7 +19,7 @@ from loosh_pipeline.errors import WireError
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, BACKFILL_TAG, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.store.inbox import InboxRow
+from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import keep_first_result
 from loosh_pipeline.store.runs import Claim
 from loosh_pipeline.wire.crypto import Signer
@@ -37,6 +37,8 @@ LATELY = timedelta(minutes=10)
 MOST_DEAD = 200
 UNSUBMITTED_S = 60.0
 """A run that was created and not handed to anyone for so long never will be: whoever created it was killed."""
+STUCK_S = 60.0
+"""A run that has been starting, or being cancelled, for so long beyond its limit is one that monitoring cannot end."""
 DEAD = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
@@ -52,7 +54,10 @@ def challenge_sensor(
     settings, now = get_settings(), datetime.now(UTC)
     if reason := only_looking(settings.home):
         return dg.SkipReason(reason)
-    for line in _recover(store, signer.ss58_address, context.instance, settings, now):
+    for line in (
+        *_end_stuck(context.instance, now),
+        *_recover(store, signer.ss58_address, context.instance, settings, now),
+    ):
         context.log.warning(line)
     waited_s = GRACE_S if settings.dagster_url else 0.0
     queue = store.runs.queue(now, waited_s)
@@ -63,14 +68,47 @@ def challenge_sensor(
     if not claims:
         return dg.SkipReason("every accepted challenge is being evaluated or done")
     return dg.SensorResult(
-        run_requests=[_request(claim) for claim in claims],
+        run_requests=[_request(claim, now) for claim in claims],
         dynamic_partitions_requests=[challenge_partitions.build_add_request([claim.id for claim in claims])],
     )
 
 
-def _request(claim: Claim) -> dg.RunRequest:
-    tags = {ATTEMPT_TAG: str(claim.attempt)}
-    return dg.RunRequest(run_key=f"{claim.id}:{claim.attempt}", partition_key=claim.id, tags=tags)
+def _request(claim: Claim, now: datetime) -> dg.RunRequest:
+    """Dagster launches a key once, for ever; attempts are counted anew when a challenge is taken up that was parked."""
+    key = f"{claim.id}:{claim.attempt}:{now.timestamp():.6f}"
+    return dg.RunRequest(run_key=key, partition_key=claim.id, tags={ATTEMPT_TAG: str(claim.attempt)})
+
+
+def _end_stuck(instance: dg.DagsterInstance, now: datetime) -> list[str]:
+    """End runs, of any job, that run monitoring cannot: a loss of power took the events that say since when they start.
+
+    Says which, and which could not be ended: that is tried again at the next tick.
+    """
+    limits_s = _limits_s(instance)
+    stuck = [
+        run
+        for status, limit_s in limits_s.items()
+        for run in instance.get_runs(
+            dg.RunsFilter(statuses=[status], updated_before=now - timedelta(seconds=limit_s)), limit=BATCH
+        )
+    ]
+    lines = []
+    for run in stuck:
+        try:
+            instance.report_run_failed(run, f"it was {run.status.value} for more than {limits_s[run.status]:.0f} s")
+        except Exception as error:  # whatever its storage says of one run, the others go on
+            lines.append(f"run {run.run_id} is stuck as {run.status.value} and cannot be ended: {error!r}")
+        else:
+            lines.append(f"run {run.run_id} was stuck as {run.status.value} and is ended")
+    return lines
+
+
+def _limits_s(instance: dg.DagsterInstance) -> dict[dg.DagsterRunStatus, float]:
+    """After how many seconds without a change a run of such a status is stuck."""
+    return {
+        dg.DagsterRunStatus.STARTING: instance.run_monitoring_start_timeout_seconds + STUCK_S,
+        dg.DagsterRunStatus.CANCELING: instance.run_monitoring_cancel_timeout_seconds + STUCK_S,
+    }
 
 
 def _recover(
@@ -81,16 +119,26 @@ def _recover(
     stalled = inbox.stalled(now - timedelta(seconds=settings.stalled_after_s), BATCH, now)
     died = _died_lately(store, instance, now)
     for row in {row.id: row for row in (*stalled, *died)}.values():
-        records = instance.get_run_records(
-            dg.RunsFilter(job_name=SCORE_JOB, tags={PARTITION_TAG: row.id}), limit=1 + row.attempts
-        )
-        if any(_gets_it_further(record, row, instance, now) for record in records):
-            inbox.seen_alive(row, now)
-            continue
-        reason = _said_of(records)
-        state = inbox.retry(row, reason, now, settings.max_run_attempts, partial(_tell_nothing, row, validator, now))
-        lines.append(f"challenge {row.id} stopped at {row.state} after attempt {row.attempts}: {reason}; now {state}")
+        try:
+            lines += _recover_one(row, inbox, validator, instance, settings, now)
+        except Exception as error:  # whatever is wrong with this one, the others are recovered
+            logger.exception("challenge %s cannot be recovered", row.id)
+            lines.append(f"challenge {row.id} cannot be recovered now: {error!r}")
     return lines
+
+
+def _recover_one(
+    row: InboxRow, inbox: Inbox, validator: str, instance: dg.DagsterInstance, settings: Settings, now: datetime
+) -> list[str]:
+    records = instance.get_run_records(
+        dg.RunsFilter(job_name=SCORE_JOB, tags={PARTITION_TAG: row.id}), limit=1 + row.attempts
+    )
+    if any(_gets_it_further(record, row, instance, now) for record in records):
+        inbox.seen_alive(row, now)
+        return []
+    reason = _said_of(records)
+    state = inbox.retry(row, reason, now, settings.max_run_attempts, partial(_tell_nothing, row, validator, now))
+    return [f"challenge {row.id} stopped at {row.state} after attempt {row.attempts}: {reason}; now {state}"]
 
 
 def _died_lately(store: Store, instance: dg.DagsterInstance, now: datetime) -> Sequence[InboxRow]:
@@ -111,6 +159,9 @@ def _gets_it_further(record: dg.RunRecord, row: InboxRow, instance: dg.DagsterIn
     run = record.dagster_run
     if run.status not in UNFINISHED_RUNS:
         return False
+    limit_s = _limits_s(instance).get(run.status)
+    if limit_s is not None and (now - record.update_timestamp).total_seconds() > limit_s:
+        return False  # and cannot even be ended
     unsubmitted = run.status is dg.DagsterRunStatus.NOT_STARTED
     if unsubmitted and (now - record.create_timestamp).total_seconds() > UNSUBMITTED_S:
         instance.report_run_failed(run, "whoever created this run was killed before it was launched")

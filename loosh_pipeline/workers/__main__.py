@@ -11,6 +11,9 @@ import gc
 import logging
 import os
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import billiard
 from dagster._core.definitions.reconstruct import ReconstructableRepository
@@ -19,10 +22,13 @@ from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.workers.app import worker_app
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP, children, folder, marks, uses_files
 from loosh_pipeline.workers.holding import sweep
+from loosh_pipeline.workers.storage import sweep_copies
 from loosh_pipeline.workers.transport import put_back
 
 logger = logging.getLogger(__name__)
 
+LEFT_AFTER_S = 3600
+"""Age at which a file that nobody finished never will be."""
 CHILD_KIB = 600 * 1024
 """Memory at which a child is replaced after its run."""
 
@@ -34,6 +40,7 @@ def main() -> None:
     fork()
     preload()
     tidy(settings, queue)
+    clear(settings.home, time.time() - LEFT_AFTER_S)
     status = 0
     try:
         worker_app(settings).worker_main(arguments(settings, queue))
@@ -64,6 +71,15 @@ def tidy(settings: Settings, queue: str) -> None:
     if uses_files(settings) and (found := put_back(folder(settings), queue)):
         logger.warning("%d runs that an earlier worker had taken are taken again", found)
     sweep(marks(folder(settings), queue))
+
+
+def clear(home: Path, before: float) -> None:
+    """Remove files that were being written when their process was killed: those last written before that time."""
+    sweep_copies(home / "dagster_home", before)
+    for path in (home / "celery" / "waiting").glob(".*.json"):
+        with suppress(FileNotFoundError):  # another worker is doing the same
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 def arguments(settings: Settings, queue: str) -> list[str]:

@@ -4,10 +4,10 @@ The stock one opens a connection, and makes an SQLAlchemy engine for it, for eve
 every run's file: together more than half of what a run of a few assets costs. Here connections are kept, and a run's
 file begins as a copy of a prepared one. Files and tables are the stock ones: either storage reads what the other wrote.
 
-`synchronous=NORMAL`: with a write-ahead log nothing is lost when a process is killed. A loss of power can take events of
-runs that were not over, all of them even, though Dagster's table of runs still says how far those were. Their files stay
-whole, as a file is on the disk before it has the name of a run; what a finished run wrote is there once it was released.
-Runs that are left so are ended by `challenge_sensor`. What must not be lost lies in the inbox.
+`synchronous=NORMAL`: with a write-ahead log nothing is lost when a process is killed. A loss of power can take events
+of runs that were not over, all of them even, though Dagster's table of runs still says how far those were. Their files
+stay whole, as a file is on the disk before it has the name of a run; what a finished run wrote is there once it was
+released. Runs that are left so are ended by `challenge_sensor`. What must not be lost lies in the inbox.
 
 A file that is no database all the same is set aside, as `.broken-RUN_ID-TIME`, and the run goes on with an empty one.
 """
@@ -273,6 +273,14 @@ def closing_engine(url: str) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def sweep_copies(base_dir: Path, before: float) -> None:
+    """Remove files of runs that were being made when their process was killed: those last written before that time."""
+    for path in Path(_event_logs_directory(str(base_dir))).glob(".*"):
+        with suppress(FileNotFoundError):  # it was finished just now
+            if not path.name.startswith((".empty-run-", ".broken-")) and path.stat().st_mtime < before:
+                path.unlink()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -280,3 +280,15 @@ def test_what_was_answered_is_taken_on_by_whichever_run(world: World) -> None:
     world.store.inbox.claim(challenge_id, now)
     assert launched(world, challenge_id, "1").success, "it asks nobody, so it disturbs nobody"
     assert len(asked(world)) == 1
+
+
+def test_beside_a_running_validator_nobody_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    challenge_id = world.accept()
+    monkeypatch.setattr("assets.miner_responses.only_looking", lambda home: f"a validator runs in {home}")
+    assert "a validator runs in" in failure_of(launched(world, challenge_id, "0"))
+    assert asked(world) == []
+    monkeypatch.undo()
+    assert launched(world, challenge_id, "0").success
+    monkeypatch.setattr("assets.miner_responses.only_looking", lambda home: f"a validator runs in {home}")
+    assert launched(world, challenge_id, "0").success, "what is recorded can be materialized again"
+    assert len(asked(world)) == 1

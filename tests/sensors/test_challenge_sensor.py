@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -62,10 +63,7 @@ def test_each_accepted_challenge_gets_one_run_and_its_partition(world: World) ->
         world.accept(challenge_id)
     result = tick(world)
 
-    assert [(r.partition_key, r.run_key, r.tags[ATTEMPT_TAG]) for r in requested(result)] == [
-        ("c-1", "c-1:1", "1"),
-        ("c-2", "c-2:1", "1"),
-    ]
+    assert [(r.partition_key, r.tags[ATTEMPT_TAG]) for r in requested(result)] == [("c-1", "1"), ("c-2", "1")]
     assert isinstance(result, dg.SensorResult)
     (added,) = result.dynamic_partitions_requests or []
     assert isinstance(added, dg.AddDynamicPartitionsRequest)
@@ -88,7 +86,7 @@ def test_what_the_ingress_gave_back_is_requested_as_the_next_attempt(world: Worl
     challenge_id = world.accept()
     world.store.inbox.claim(challenge_id, datetime.now(UTC))
     world.store.inbox.release(challenge_id, datetime.now(UTC))
-    assert [r.run_key for r in requested(tick(world))] == ["c-1:2"]
+    assert [(r.partition_key, r.tags[ATTEMPT_TAG]) for r in requested(tick(world))] == [("c-1", "2")]
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, **environment: object) -> None:
@@ -160,7 +158,7 @@ def test_a_run_that_was_never_created_is_requested_again(world: World) -> None:
     tick(world)
     assert world.store.inbox.get(challenge_id).failure == "its run was never created"
     world.store.inbox.release(challenge_id, datetime.now(UTC))
-    assert [r.run_key for r in requested(tick(world))] == ["c-1:2"]
+    assert [(r.partition_key, r.tags[ATTEMPT_TAG]) for r in requested(tick(world))] == [("c-1", "2")]
 
 
 @pytest.mark.parametrize(("attempts", "pause_s"), [(1, 5), (2, 10), (4, 40), (7, 320)])
@@ -327,3 +325,66 @@ def test_what_moved_before_the_clock_was_set_back_is_looked_at(world: World) -> 
     world.store.inbox.claim(challenge_id, later)
     tick(world)
     assert world.store.inbox.get(challenge_id).failure == "its run was never created"
+
+
+def test_a_challenge_that_is_taken_up_again_is_launched_under_a_new_key(world: World) -> None:
+    challenge_id = world.accept()
+    (first,) = requested(tick(world))
+    world.store.inbox.retry(world.store.inbox.get(challenge_id), "it died", datetime.now(UTC), max_attempts=1)
+    assert world.store.inbox.unpark(datetime.now(UTC)) == 1
+    (again,) = requested(tick(world))
+    assert again.tags[ATTEMPT_TAG] == first.tags[ATTEMPT_TAG] == "1"
+    assert again.run_key != first.run_key, "Dagster would skip it, for ever"
+
+
+STUCK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+
+
+def stuck_since_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sensors.challenge_sensor.STUCK_S", -3600.0)
+
+
+@pytest.mark.parametrize("status", STUCK)
+def test_a_run_that_monitoring_cannot_end_is_ended_and_followed(
+    world: World, status: dg.DagsterRunStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    challenge_id = attempted(world, "c-1", 1)
+    run, other = add_run(world, challenge_id, status, **{ATTEMPT_TAG: "1"}), world.add_run("weights", status)
+    stuck_since_the_epoch(monkeypatch)
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure == f"its last run ended as FAILURE ({run.run_id})"
+    for each in (run, other):
+        ended = world.instance.get_run_by_id(each.run_id)
+        assert ended is not None
+        assert ended.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_cannot_even_be_ended_keeps_no_challenge(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("its events cannot be written")
+
+    challenge_id = attempted(world, "c-1", 1)
+    run = add_run(world, challenge_id, dg.DagsterRunStatus.STARTING, **{ATTEMPT_TAG: "1"})
+    stuck_since_the_epoch(monkeypatch)
+    monkeypatch.setattr(world.instance, "report_run_failed", refuse)
+    tick(world)
+    assert world.store.inbox.get(challenge_id).failure == f"its last run ended as STARTING ({run.run_id})"
+
+
+def test_a_challenge_that_cannot_be_recovered_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("c-1", "c-2", "c-3"):
+        attempted(world, name, 1)
+    get = world.instance.get_run_records
+
+    def fail_for_the_second(filters: dg.RunsFilter, *args: Any, **kwargs: Any) -> Any:
+        if filters.tags and filters.tags.get(PARTITION_TAG) == "c-2":
+            raise OSError("malformed")
+        return get(filters, *args, **kwargs)
+
+    monkeypatch.setattr(world.instance, "get_run_records", fail_for_the_second)
+    tick(world)
+    failures = [world.store.inbox.get(ChallengeId(f"c-{n}")).failure for n in (1, 2, 3)]
+    assert failures == ["its run was never created", None, "its run was never created"]
+    assert "challenge c-2 cannot be recovered" in caplog.text

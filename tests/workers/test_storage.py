@@ -3,9 +3,10 @@
 import multiprocessing
 import os
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from dagster._core.events import DagsterEvent, DagsterEventType, EngineEventData
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 
-from loosh_pipeline.workers.storage import Engines, WarmRunStorage, WarmSqliteStorage
+from loosh_pipeline.workers.__main__ import clear
+from loosh_pipeline.workers.storage import Engines, WarmRunStorage, WarmSqliteStorage, sweep_copies
 
 RUN = "11111111-1111-1111-1111-111111111111"
 
@@ -178,3 +181,122 @@ def test_a_forked_process_opens_connections_of_its_own(tmp_path: Path) -> None:
     for end in (reading, writing):
         os.close(end)
     engines.close()
+
+
+def runs_folder(storage: DagsterSqliteStorage) -> Path:
+    return Path(storage.base_dir) / "history" / "runs"
+
+
+@pytest.mark.parametrize("open_already", [True, False])
+@pytest.mark.parametrize("damage", [lambda _: b"not SQLite" * 900, lambda whole: whole[:9000]])
+def test_a_file_that_is_no_database_is_set_aside_and_the_run_goes_on(
+    tmp_path: Path, open_already: bool, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = WarmSqliteStorage.from_local(str(tmp_path))
+    note(storage, RUN, "lost")
+    storage.event_log_storage.release(RUN)  # type: ignore[attr-defined]
+    file = runs_folder(storage) / f"{RUN}.db"
+    if open_already:
+        assert noted(storage, RUN) == ["lost"]
+    broken = damage(file.read_bytes())
+    file.write_bytes(broken)
+    with suppress(DatabaseError):  # what was begun with the broken file; no later call meets it
+        note(storage, RUN, "first")
+    note(storage, RUN, "second")
+    assert noted(storage, RUN)[-1] == "second"
+    (aside,) = (path for path in runs_folder(storage).glob(f".broken-{RUN}-*") if path.name[-1].isdigit())
+    assert aside.read_bytes()[:100] == broken[:100]
+    assert f"the events of run {RUN} cannot be read" in caplog.text
+    assert storage.event_log_storage.get_all_run_ids() == [RUN]  # type: ignore[attr-defined]
+    storage.dispose()
+
+
+def test_the_index_is_never_set_aside(warm: WarmSqliteStorage) -> None:
+    note(warm, RUN, "first")
+    warm.dispose()
+    index = runs_folder(warm) / "index.db"
+    index.write_bytes(b"not SQLite" * 900)
+    again = WarmSqliteStorage.from_local(warm.base_dir)
+    with pytest.raises(DatabaseError, match="not a database"):
+        again.event_log_storage.has_table("event_logs")  # type: ignore[attr-defined]
+    again.dispose()
+    assert index.read_bytes().startswith(b"not SQLite")
+
+
+def test_a_file_that_was_wiped_by_another_is_begun_anew(warm: WarmSqliteStorage) -> None:
+    note(warm, RUN, "first")
+    other = DagsterSqliteStorage.from_local(warm.base_dir)
+    other.event_log_storage.wipe()
+    assert noted(warm, RUN) == []
+    note(warm, RUN, "second")
+    assert noted(other, RUN) == ["second"]
+
+
+def test_a_run_that_is_deleted_has_no_events_and_can_be_written_again(warm: WarmSqliteStorage) -> None:
+    note(warm, RUN, "first")
+    warm.event_log_storage.delete_events(RUN)
+    assert noted(warm, RUN) == []
+    note(warm, RUN, "second")
+    assert noted(warm, RUN) == ["second"]
+
+
+def test_who_watches_a_run_hears_at_once_what_another_process_writes(warm: WarmSqliteStorage) -> None:
+    note(warm, RUN, "first")
+    heard: list[str] = []
+    complete = threading.Event()
+
+    def hear(entry: EventLogEntry, _cursor: str) -> None:
+        heard.append(entry.user_message)
+        if len(heard) == 4:
+            complete.set()
+
+    warm.event_log_storage.watch(RUN, None, hear)
+    context = multiprocessing.get_context("spawn")
+    begin, end = context.Event(), context.Event()
+    writer = context.Process(target=write_and_stay, args=(Path(warm.base_dir), 3, begin, end))
+    writer.start()
+    try:
+        assert begin.wait(60), "it has written"
+        assert complete.wait(1), heard
+        assert heard == ["first", "other 0", "other 1", "other 2"]
+    finally:
+        end.set()
+        writer.join(60)
+
+
+def write_and_stay(base: Path, count: int, written: Any, end: Any) -> None:
+    """Write events and keep the file open, as a worker does."""
+    storage = WarmSqliteStorage.from_local(str(base))
+    for number in range(count):
+        note(storage, RUN, f"other {number}")
+    written.set()
+    end.wait(60)
+
+
+def test_copies_of_killed_processes_are_swept_once_they_are_old(warm: WarmSqliteStorage) -> None:
+    note(warm, RUN, "first")
+    folder = runs_folder(warm)
+    left = [folder / f".{RUN}-{'0' * 32}", folder / f".{'1' * 32}-wal"]
+    kept = folder / f".broken-{RUN}-1"
+    for path in (*left, kept):
+        path.touch()
+    sweep_copies(Path(warm.base_dir), before=0)
+    assert all(path.exists() for path in left)
+    sweep_copies(Path(warm.base_dir), before=time.time() + 60)
+    assert not any(path.exists() for path in left)
+    assert kept.exists()
+    assert list(folder.glob(".empty-run-*"))
+    assert noted(warm, RUN) == ["first"]
+
+
+def test_a_worker_removes_what_was_never_finished(tmp_path: Path) -> None:
+    waiting, runs = tmp_path / "celery" / "waiting", tmp_path / "dagster_home" / "history" / "runs"
+    left, message = [waiting / ".1-a.celery.json", runs / f".{RUN}-{'0' * 32}"], waiting / "1-a.celery.json"
+    clear(tmp_path, before=time.time())
+    for path in (*left, message):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    clear(tmp_path, before=time.time() - 60)
+    assert all(path.exists() for path in left)
+    clear(tmp_path, before=time.time() + 60)
+    assert [path.exists() for path in (*left, message)] == [False, False, True]
