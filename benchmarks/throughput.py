@@ -176,13 +176,19 @@ def _share(cpu_s: Mapping[str, float]) -> float:
 
 
 def _twice(validator: Validator) -> int:
-    """Challenges that were scored more than once, though nothing went wrong, or told more than once."""
+    """Challenges that were scored more than once, though nothing went wrong, or told more than once.
+
+    Raises NotMeasured when the event log does not know what was delivered.
+    """
     tables = Tables(validator.settings.tables_root)
     frames = [
         tables.read_files(SCORES, day, [file.name for file in tables.files(SCORES, day)], ROW)
         for day in tables.days(SCORES)
     ]
-    scored_again = {each for each, times in validator.scorings().items() if times > 1}
+    scorings = validator.scorings()
+    if unknown := {post.id for post in validator.posts} - validator.lost() - scorings.keys():
+        raise NotMeasured(f"Dagster's event log has no scores of {len(unknown)} challenges that were delivered")
+    scored_again = {each for each, times in scorings.items() if times > 1}
     return len(scored_again | repeated_scores(pl.concat(frames)) | validator.told_twice())
 
 

@@ -51,4 +51,5 @@ def scored_differently(dagster_home: Path) -> int:
             assert told is not None
             version, digest = (str(told.metadata[name].value) for name in ("scorer_version", "sha256"))
             contents[partition, version].add(digest)
+    assert contents, f"{log} has no scores"
     return sum(len(each) > 1 for each in contents.values())
