@@ -84,7 +84,7 @@ def test_w_22_given_up_it_is_told_so_once_and_may_be_evaluated_later(world: Worl
 def test_killed_between_the_scores_and_the_outbox_the_next_run_tells_it_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> bool:
+    def killed(*_: object, **_named: object) -> bool:
         raise LooshError("killed between the table and the outbox")
 
     challenge_id = world.accept()
