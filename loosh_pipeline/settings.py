@@ -7,44 +7,35 @@ directory, `LOOSH_HOME` (`.loosh` in the working directory), so that a first run
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections import Counter
 from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import (
-    AnyUrl,
-    Field,
-    HttpUrl,
-    SecretStr,
-    TypeAdapter,
-    UrlConstraints,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from loosh_pipeline.chain.endpoints import shown
-from loosh_pipeline.embedding.address import socket_path
-from loosh_pipeline.errors import CryptoError
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import PROFILES
+from loosh_pipeline.setting_types import (
+    BurnHotkey,
+    ChainEndpoint,
+    ChainEndpoints,
+    EmbedderUrl,
+    EmbeddingModel,
+    IntakeHotkeys,
+    LogLevel,
+    Names,
+    Port,
+    ReportedVersion,
+)
 
 UNSET = "<unset>"
 """Written by `environment` for what has no value: an empty variable would let `.env` decide."""
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-EmbedderUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https", "unix"])]
-
 PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
-
-OLDEST_VERSION = (1, 2, 8)
-"""The network sends no challenges to a validator that reports an older one."""
-VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+.][0-9A-Za-z.+-]{1,32})?")
 
 FILES_BROKER = "loosh-files://"
 NO_RESULTS = "disabled://"
@@ -97,9 +88,7 @@ class Settings(BaseSettings):
 
     # who may push challenges, and how much
     intake_auth: AuthMode = Field("required", description="required, signature-optional (today's network) or open")
-    intake_hotkeys: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="hotkeys that may push challenges, separated by commas"
-    )
+    intake_hotkeys: IntakeHotkeys = Field((), description="hotkeys that may push challenges, separated by commas")
     challenge_push_api_key: SecretStr | None = Field(None, description="whoever knows it may push without a signature")
     intake_local_auth: bool = Field(False, description="ask this machine for a signature too")
     intake_require_binding: bool = Field(
@@ -118,12 +107,16 @@ class Settings(BaseSettings):
     intake_sessions_per_hotkey: int = Field(16, ge=1)
     intake_max_sessions: int = Field(10_000, ge=1)
     intake_max_backlog: int = Field(20_000, ge=1, description="challenges that may wait for their scores")
-    reported_version: str | None = Field(None, description="version that the network is told; unset: this package's")
+    reported_version: ReportedVersion | None = Field(
+        None, description="version that the network is told; unset: this package's"
+    )
     unconsumed_after_s: float = Field(120.0, gt=0, description="when a challenge that nobody runs makes us unhealthy")
     chain_unseen_after_s: float = Field(3600.0, gt=0, description="when a chain that is not seen makes us unhealthy")
 
     # the embedding model
-    embedding_model: str = Field("builtin", description="builtin, a model's directory, or the URL of another server")
+    embedding_model: EmbeddingModel = Field(
+        "builtin", description="builtin, a model's directory, or the URL of another server"
+    )
     embedding_model_name: str | None = Field(None, description="model to ask that other server for; unset: its first")
     embedding_api_key: SecretStr | None = Field(None, description="key of that other server")
     embedder_backend: Literal["auto", "torch", "onnx"] = "auto"
@@ -151,11 +144,11 @@ class Settings(BaseSettings):
 
     # the chain
     netuid: int = Field(78, ge=0)
-    subtensor_address: str = "ws://127.0.0.1:9945"
+    subtensor_address: ChainEndpoint = "ws://127.0.0.1:9945"
     wallet_path: Path = Path("~/.bittensor/wallets")
     wallet_name: str = "validator"
     hotkey_name: str = "validator"
-    subtensor_fallbacks: Annotated[tuple[str, ...], NoDecode] = Field(
+    subtensor_fallbacks: ChainEndpoints = Field(
         (), description="endpoints to turn to when SUBTENSOR_ADDRESS fails, separated by commas"
     )
     chain_timeout_s: float = Field(60.0, gt=0, le=150, description="one chain operation; a read has 40 s at most")
@@ -181,7 +174,7 @@ class Settings(BaseSettings):
     network_view_refresh_s: float = Field(300.0, ge=30, description="age at which the API is asked about hotkeys again")
 
     # scores and weights
-    scoring_profiles: Annotated[tuple[str, ...], NoDecode] = Field(
+    scoring_profiles: Names = Field(
         (RobustProfile.name,), description="scorers that run on every challenge, separated by commas: robust, network"
     )
     pay_profile: str = Field(RobustProfile.name, description="the one of them that decides pay; others are shadows")
@@ -206,7 +199,7 @@ class Settings(BaseSettings):
     weights_max_penalised_share: float = Field(0.33, ge=0, le=1, description="of serving miners, at most")
     weights_entity_cap: float = Field(0.25, gt=0, le=1, description="most that one coldkey or address gets of all")
     weights_max_share: float = Field(1.0, gt=0, le=1, description="most that one miner gets of all")
-    weights_burn_hotkey: str | None = Field(None, description="who gets WEIGHTS_BURN_SHARE; both or none")
+    weights_burn_hotkey: BurnHotkey | None = Field(None, description="who gets WEIGHTS_BURN_SHARE; both or none")
     weights_burn_share: float = Field(0.0, ge=0, le=1, description="part of all that goes to WEIGHTS_BURN_HOTKEY")
     weights_emergency_uniform: bool = Field(False, description="all known miners alike, when nothing else is left")
     weights_min_miners: int = Field(1, ge=1, description="miners that weights must be for, at least")
@@ -220,80 +213,7 @@ class Settings(BaseSettings):
     llm_model: str = ""
     llm_timeout_s: float = Field(30.0, gt=0)
 
-    log_level: str = "INFO"
-
-    @field_validator("scoring_profiles", "intake_hotkeys", "subtensor_fallbacks", mode="before")
-    @classmethod
-    def _listed(cls, names: object) -> object:
-        if not isinstance(names, str):
-            return names
-        return tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
-
-    @field_validator("subtensor_address", "subtensor_fallbacks")
-    @classmethod
-    def _websocket(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for address in (given,) if isinstance(given, str) else given:
-            if not address.startswith(("ws://", "wss://")) or len(address.split()) > 1:
-                raise ValueError(
-                    f"{shown(address)!r}: a chain endpoint starts with ws:// or wss://, such as ws://127.0.0.1:9945"
-                )
-        return given
-
-    @field_validator("intake_hotkeys")
-    @classmethod
-    def _addresses(cls, hotkeys: tuple[str, ...]) -> tuple[str, ...]:
-        from loosh_pipeline.wire.crypto import parse_hotkey
-
-        try:
-            return tuple(parse_hotkey(hotkey) for hotkey in hotkeys)
-        except CryptoError as error:
-            raise ValueError(f"INTAKE_HOTKEYS: {error}; separate SS58 addresses by commas") from error
-
-    @field_validator("weights_burn_hotkey")
-    @classmethod
-    def _burn_address(cls, hotkey: str | None) -> str | None:
-        from loosh_pipeline.wire.crypto import parse_hotkey
-
-        try:
-            return None if hotkey is None else parse_hotkey(hotkey)
-        except CryptoError as error:
-            raise ValueError(f"WEIGHTS_BURN_HOTKEY: {error}") from error
-
-    @field_validator("reported_version")
-    @classmethod
-    def _new_enough(cls, told: str | None) -> str | None:
-        if told is None:
-            return None
-        found = VERSION.fullmatch(told)
-        if found is None or tuple(int(part) for part in found.groups()) < OLDEST_VERSION:
-            oldest = ".".join(map(str, OLDEST_VERSION))
-            raise ValueError(f"REPORTED_VERSION is {told[:40]!r}; the network wants {oldest} or newer, written like it")
-        return told
-
-    @field_validator("embedding_model")
-    @classmethod
-    def _model_or_server(cls, model: str) -> str:
-        if "://" not in model:
-            return model
-        url = TypeAdapter(HttpUrl).validate_python(model)
-        if url.username or url.password:
-            raise ValueError("the URL of an embedding server holds no user and password; use EMBEDDING_API_KEY")
-        return model.rstrip("/")
-
-    @field_validator("embedder_url")
-    @classmethod
-    def _host_or_socket(cls, url: AnyUrl | None) -> AnyUrl | None:
-        if url is not None:
-            socket_path(str(url))
-        return url
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, level: str) -> str:
-        known = ("DEBUG", "INFO", "WARNING", "ERROR")
-        if level.upper() not in known:
-            raise ValueError(f"LOG_LEVEL is {level!r}; use one of {', '.join(known)}")
-        return level.upper()
+    log_level: LogLevel = "INFO"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

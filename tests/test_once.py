@@ -19,6 +19,7 @@ from resources.chain import process_signer
 from resources.challenge_api import process_challenge_api
 from resources.once import Once
 from resources.store import process_store, store_resource
+from tests.claims import claim
 
 
 def test_it_is_made_once_whoever_asks_and_anew_for_other_settings() -> None:
@@ -85,7 +86,7 @@ def test_a_forked_child_opens_its_own_and_leaves_the_parents_alone(own_home: Pat
     child = os.fork()
     if child == 0:
         ours = process_store(get_settings())
-        fine = ours is not parents and ours.inbox.claim(ChallengeId("c-1"), datetime.now(UTC)) == 1
+        fine = ours is not parents and claim(ours.inbox, ChallengeId("c-1"), datetime.now(UTC)) == 1
         os._exit(0 if fine else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert parents.inbox.get(ChallengeId("c-1")).attempts == 1

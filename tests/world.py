@@ -43,6 +43,7 @@ from resources.duckdb import tables_duckdb
 from resources.store import Partition, Store
 from sensors.jobs import refresh_availability, refresh_context, refresh_metagraph, refresh_network_view
 from tests.builders import metagraph, neuron, neutral_round
+from tests.claims import claim
 
 PROMPT = "Why is the sky blue during the day?"
 ANSWERS: Mapping[str, str | Outcome] = {
@@ -155,7 +156,7 @@ class World:
         self, challenge_id: ChallengeId, *assets: str, raise_on_error: bool = True
     ) -> dg.ExecuteInProcessResult:
         """Run the evaluation job, or only some of its assets, for one challenge that is claimed first if it is due."""
-        self.store.inbox.claim(challenge_id, datetime.now(UTC))
+        claim(self.store.inbox, challenge_id, datetime.now(UTC))
         self.instance.add_dynamic_partitions(CHALLENGES, [challenge_id])
         return self._run(SCORE_JOB, assets, raise_on_error, partition_key=challenge_id)
 

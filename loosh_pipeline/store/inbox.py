@@ -93,43 +93,6 @@ class Inbox:
             raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; POST it to /challenges first")
         return inbox_row(row)
 
-    def due(self, now: datetime, limit: int) -> Sequence[InboxRow]:
-        """Challenges that wait for a run, oldest first."""
-        query = (
-            select(challenges)
-            .where(challenges.c.state.in_(WAITING), challenges.c.next_run_at <= now)
-            .order_by(challenges.c.received_at, challenges.c.id)
-            .limit(limit)
-        )
-        with reading(self.engine) as connection:
-            return [inbox_row(row) for row in connection.execute(query)]
-
-    def claim(self, challenge_id: ChallengeId, now: datetime) -> int | None:
-        """Take the right to request the next run: its attempt number, or None when someone else has it."""
-        claim = (
-            update(challenges)
-            .where(challenges.c.id == challenge_id, challenges.c.next_run_at <= now)
-            .values(next_run_at=None, attempts=challenges.c.attempts + 1, state_changed_at=now, run_id=None)
-            .returning(challenges.c.attempts, challenges.c.state)
-        )
-        with self.engine.begin() as connection:
-            row = connection.execute(claim).one_or_none()
-            if row is None:
-                return None
-            advance(connection, challenge_id, ChallengeState.DISPATCHED, now)
-            return int(row.attempts)
-
-    def release(self, challenge_id: ChallengeId, now: datetime, *, attempt: int | None = None) -> None:
-        """Give a claim back: the run could not be requested, someone else may.
-
-        With `attempt`, only while that claim is the newest: one that came back late takes nothing from another.
-        """
-        ours = [challenges.c.id == challenge_id, challenges.c.state.in_(UNFINISHED)]
-        if attempt is not None:
-            ours.append(challenges.c.attempts == attempt)
-        with self.engine.begin() as connection:
-            connection.execute(update(challenges).where(*ours).values(next_run_at=now))
-
     def recent(self, limit: int) -> Sequence[InboxRow]:
         """The challenges accepted last, newest first."""
         query = select(challenges).order_by(challenges.c.received_at.desc(), challenges.c.id).limit(limit)

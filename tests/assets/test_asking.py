@@ -28,9 +28,10 @@ from loosh_pipeline.domain import (
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, SCORE_JOB
 from loosh_pipeline.selection import repeat_draw
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.inbox import FIRST_RETRY_S, Inbox
 from loosh_pipeline.wire.crypto import Signer
 from tests.builders import neuron
+from tests.claims import claim, postpone
 from tests.world import ANSWERS, ScriptedMiners, World, failure_of, metadata_of
 
 ASKING = "miner_responses"
@@ -249,9 +250,9 @@ def launched(world: World, challenge_id: ChallengeId, attempt: str) -> dg.Execut
 
 def test_a_run_that_was_overtaken_asks_nobody(world: World) -> None:
     challenge_id, now = world.accept(), datetime.now(UTC)
-    world.store.inbox.claim(challenge_id, now)
-    world.store.inbox.release(challenge_id, now)
-    world.store.inbox.claim(challenge_id, now)
+    claim(world.store.inbox, challenge_id, now)
+    postpone(world.store.inbox, challenge_id, now)
+    claim(world.store.inbox, challenge_id, now)
     late = launched(world, challenge_id, "1")
     assert "is at attempt 2; this run was launched as 1" in failure_of(late)
     assert asked(world) == []
@@ -261,7 +262,7 @@ def test_a_run_that_was_overtaken_asks_nobody(world: World) -> None:
 
 def test_while_one_run_asks_no_other_does(world: World) -> None:
     challenge_id, now = world.accept(), datetime.now(UTC)
-    world.store.inbox.claim(challenge_id, now)
+    claim(world.store.inbox, challenge_id, now)
     asking = world.add_run(SCORE_JOB, dg.DagsterRunStatus.STARTED)
     world.store.runs.begin(challenge_id, asking.run_id, 1, now, lambda _: False)
     second = launched(world, challenge_id, "1")
@@ -274,10 +275,10 @@ def test_while_one_run_asks_no_other_does(world: World) -> None:
 
 def test_what_was_answered_is_taken_on_by_whichever_run(world: World) -> None:
     challenge_id, now = world.accept(), datetime.now(UTC)
-    world.store.inbox.claim(challenge_id, now)
+    claim(world.store.inbox, challenge_id, now)
     assert launched(world, challenge_id, "1").success
-    world.store.inbox.release(challenge_id, now)
-    world.store.inbox.claim(challenge_id, now)
+    world.store.inbox.retry(world.store.inbox.get(challenge_id), "it died", now, max_attempts=9)
+    assert claim(world.store.inbox, challenge_id, now + timedelta(seconds=FIRST_RETRY_S)) == 2
     assert launched(world, challenge_id, "1").success, "it asks nobody, so it disturbs nobody"
     assert len(asked(world)) == 1
 

@@ -20,6 +20,7 @@ from loosh_pipeline.store.outbox import Outbox, OutboxState, keep_first_result
 from loosh_pipeline.wire.challenge_api_client import Delivery, DeliveryStatus
 from loosh_pipeline.wire.fakes import FakeChallengeApi
 from sensors.outbox_sensor import outbox_sensor
+from tests.claims import claim
 from tests.world import ANSWERS, World, failure_of, metadata_of
 
 UUID = "7b0f6a1e-3c1c-4f0f-9d0a-5c1d2e3f4a5b"
@@ -61,7 +62,7 @@ def test_w_22_given_up_it_is_told_so_once_and_may_be_evaluated_later(world: Worl
     then = datetime.now(UTC) - timedelta(hours=1)
     challenge_id = world.accept(now=then)
     inbox = world.store.inbox
-    inbox.claim(challenge_id, then)
+    claim(inbox, challenge_id, then)
     keep_nothing = partial(
         keep_first_result,
         challenge_id=challenge_id,
@@ -83,7 +84,7 @@ def test_w_22_given_up_it_is_told_so_once_and_may_be_evaluated_later(world: Worl
 def test_killed_between_the_scores_and_the_outbox_the_next_run_tells_it_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> bool:
+    def killed(*_: object, **_named: object) -> bool:
         raise LooshError("killed between the table and the outbox")
 
     challenge_id = world.accept()

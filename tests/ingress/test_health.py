@@ -20,6 +20,7 @@ from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.probe import check_writable
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.supervisor import free_ports
+from tests.claims import claim
 from tests.ingress.conftest import HERE, Serve, body_of, post
 
 JSON = {"content-type": "application/json"}
@@ -138,7 +139,7 @@ def test_w_2_nobody_who_consumes_is_unhealthy(serve: Serve, settings: Settings) 
     client = serve(HERE)
     assert "has waited 30" in unwell(client)
     inbox.accept(ChallengeId("run"), {"id": "run", "prompt": "hi"}, now)
-    inbox.claim(ChallengeId("run"), datetime.now(UTC))
+    claim(inbox, ChallengeId("run"), datetime.now(UTC))
     well(client)  # a long queue is no dead consumer
 
 

@@ -22,6 +22,7 @@ from loosh_pipeline.store.inbox import FIRST_RETRY_S, Inbox
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.runs import Claim, Runs
 from loosh_pipeline.supervisor import free_ports
+from tests import claims
 from tests.graphql_server import LAUNCHED, GraphQlServer
 from tests.graphql_server import launched as answer_for
 
@@ -68,7 +69,7 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 def due(inbox: Inbox) -> list[ChallengeId]:
-    return [row.id for row in inbox.due(datetime.now(UTC), 99)]
+    return claims.due(inbox, datetime.now(UTC))
 
 
 def launched(server: GraphQlServer) -> list[list[str]]:
@@ -149,7 +150,7 @@ def test_no_more_are_launched_than_processes_are_free(inbox: Inbox, server: Grap
 def test_what_the_sensor_took_first_is_not_launched_again(
     inbox: Inbox, server: GraphQlServer, launcher: Launcher
 ) -> None:
-    inbox.claim(accept(inbox), datetime.now(UTC))
+    claims.claim(inbox, accept(inbox), datetime.now(UTC))
     accept(inbox, "c-2")
     launcher.wake()
     eventually(lambda: launched(server) == [["c-2"]])
@@ -213,7 +214,7 @@ def test_a_refused_launch_is_tried_later_and_the_attempt_is_used_up(
     assert inbox.get(C1).attempts == 1, "its run may carry the number"
     assert due(inbox) == []
     later = datetime.now(UTC) + timedelta(seconds=FIRST_RETRY_S)
-    assert [row.id for row in inbox.due(later, 9)] == [C1]
+    assert claims.due(inbox, later) == [C1]
 
 
 def test_of_many_only_those_that_were_refused_are_given_back(
@@ -228,7 +229,7 @@ def test_of_many_only_those_that_were_refused_are_given_back(
     eventually(lambda: runs.queue(datetime.now(UTC)).in_flight == 2)
     launcher.stop()
     later = datetime.now(UTC) + timedelta(seconds=FIRST_RETRY_S)
-    assert [row.id for row in inbox.due(later, 9)] == [ids[1]]
+    assert claims.due(inbox, later) == [ids[1]]
 
 
 NO_RUN = {"__typename": "Runs", "results": []}

@@ -15,6 +15,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxStats
 from loosh_pipeline.store.outbox import Outbox
 from tests.builders import response
+from tests.claims import claim
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def evaluate(inbox: Inbox, challenge_id: str, at: datetime, **answered_in_ms: fl
     """A challenge that these miners were asked; None is a timeout."""
     accepted = ChallengeId(challenge_id)
     inbox.accept(accepted, {"id": challenge_id, "prompt": "hi"}, at)
-    inbox.claim(accepted, at)
+    claim(inbox, accepted, at)
     responses = [
         response(hotkey, elapsed_ms=ms, outcome=Outcome.TIMEOUT if ms is None else Outcome.ANSWERED)
         for hotkey, ms in answered_in_ms.items()
@@ -83,7 +84,7 @@ def test_the_queue_is_what_has_no_scores_yet(client: TestClient, inbox: Inbox, s
         client.post("/challenges", json={"id": f"w-{number}", "prompt": "hi"})
     evaluate(inbox, "c-1", now, a=1.0)
     Outbox(inbox.engine).keep_result(ChallengeId("c-1"), b"{}", now)
-    inbox.claim(ChallengeId("w-0"), datetime.now(UTC))
+    claim(inbox, ChallengeId("w-0"), datetime.now(UTC))
     assert client.get("/challenges/stats").json() == {"queue_size": 3, "total_received": 4}
     processing = client.get("/availability/health").json()["processing_stats"]
     assert processing["queue_size"] == 3

@@ -18,6 +18,7 @@ from loosh_pipeline.workers.config import EVALUATIONS, folder, marks
 from loosh_pipeline.workers.holding import holding
 from sensors.challenge_sensor import BATCH, GRACE_S, UNSUBMITTED_S, challenge_sensor
 from sensors.jobs import UNFINISHED_RUNS
+from tests.claims import claim, due, postpone
 from tests.world import World
 
 LONG_AGO = timedelta(hours=1)
@@ -43,9 +44,9 @@ def attempted(world: World, challenge_id: str, attempts: int) -> ChallengeId:
     then = datetime.now(UTC) - LONG_AGO
     accepted = world.accept(challenge_id, now=then)
     for _ in range(attempts - 1):
-        world.store.inbox.claim(accepted, then)
-        world.store.inbox.release(accepted, then)
-    world.store.inbox.claim(accepted, then)
+        claim(world.store.inbox, accepted, then)
+        postpone(world.store.inbox, accepted, then)
+    claim(world.store.inbox, accepted, then)
     assert world.store.inbox.get(accepted).attempts == attempts
     return accepted
 
@@ -55,7 +56,7 @@ def add_run(world: World, challenge_id: ChallengeId, status: dg.DagsterRunStatus
 
 
 def due_after_s(world: World, since: datetime, seconds: float) -> list[ChallengeId]:
-    return [row.id for row in world.store.inbox.due(since + timedelta(seconds=seconds), BATCH)]
+    return due(world.store.inbox, since + timedelta(seconds=seconds))
 
 
 def test_each_accepted_challenge_gets_one_run_and_its_partition(world: World) -> None:
@@ -75,7 +76,7 @@ def test_what_was_requested_or_claimed_elsewhere_is_not_requested_again(world: W
     world.accept("c-1")
     assert len(requested(tick(world))) == 1
     second = world.accept("c-2")
-    assert world.store.inbox.claim(second, datetime.now(UTC)) == 1, "by the ingress"
+    assert claim(world.store.inbox, second, datetime.now(UTC)) == 1, "by the ingress"
 
     result = tick(world)
     assert isinstance(result, dg.SkipReason)
@@ -84,8 +85,8 @@ def test_what_was_requested_or_claimed_elsewhere_is_not_requested_again(world: W
 
 def test_what_the_ingress_gave_back_is_requested_as_the_next_attempt(world: World) -> None:
     challenge_id = world.accept()
-    world.store.inbox.claim(challenge_id, datetime.now(UTC))
-    world.store.inbox.release(challenge_id, datetime.now(UTC))
+    claim(world.store.inbox, challenge_id, datetime.now(UTC))
+    postpone(world.store.inbox, challenge_id, datetime.now(UTC))
     assert [(r.partition_key, r.tags[ATTEMPT_TAG]) for r in requested(tick(world))] == [("c-1", "2")]
 
 
@@ -153,12 +154,12 @@ def test_a_dead_run_is_followed_by_another_after_a_pause(world: World, status: d
     assert due_after_s(world, before, FIRST_RETRY_S + 5) == [challenge_id]
 
 
-def test_a_run_that_was_never_created_is_requested_again(world: World) -> None:
+def test_a_run_that_was_never_created_is_requested_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loosh_pipeline.store.inbox.FIRST_RETRY_S", 0.0)
     challenge_id = attempted(world, "c-1", 1)
-    tick(world)
+    result = tick(world)
     assert world.store.inbox.get(challenge_id).failure == "its run was never created"
-    world.store.inbox.release(challenge_id, datetime.now(UTC))
-    assert [(r.partition_key, r.tags[ATTEMPT_TAG]) for r in requested(tick(world))] == [("c-1", "2")]
+    assert [(r.partition_key, r.tags[ATTEMPT_TAG]) for r in requested(result)] == [("c-1", "2")]
 
 
 @pytest.mark.parametrize(("attempts", "pause_s"), [(1, 5), (2, 10), (4, 40), (7, 320)])
@@ -200,9 +201,9 @@ def test_what_cannot_be_read_any_more_is_given_up_all_the_same(world: World, cap
     odd = ChallengeId("odd")
     world.store.inbox.accept(odd, {"id": "odd", "prompt": ""}, then)
     for _ in range(world.settings.max_run_attempts):
-        world.store.inbox.claim(odd, then)
-        world.store.inbox.release(odd, then)
-    world.store.inbox.claim(odd, then)
+        claim(world.store.inbox, odd, then)
+        postpone(world.store.inbox, odd, then)
+    claim(world.store.inbox, odd, then)
     tick(world)
     assert world.state(odd) is ChallengeState.FAILED
     assert not world.store.outbox.has_due(datetime.now(UTC))
@@ -231,7 +232,7 @@ def test_a_run_of_another_challenge_keeps_nothing_alive(world: World) -> None:
 
 def test_a_challenge_that_moved_a_moment_ago_is_not_looked_at(world: World) -> None:
     challenge_id = world.accept()
-    world.store.inbox.claim(challenge_id, datetime.now(UTC))
+    claim(world.store.inbox, challenge_id, datetime.now(UTC))
     tick(world)
     assert world.store.inbox.get(challenge_id).failure is None
 
@@ -261,7 +262,7 @@ DIED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 def claimed(world: World, challenge_id: str = "c-1") -> ChallengeId:
     """A challenge whose run was requested a moment ago."""
     accepted = world.accept(challenge_id)
-    assert world.store.inbox.claim(accepted, datetime.now(UTC)) == 1
+    assert claim(world.store.inbox, accepted, datetime.now(UTC)) == 1
     return accepted
 
 
@@ -322,7 +323,7 @@ def test_a_run_that_nobody_handed_over_is_ended_and_followed(world: World, monke
 def test_what_moved_before_the_clock_was_set_back_is_looked_at(world: World) -> None:
     later = datetime.now(UTC) + LONG_AGO
     challenge_id = world.accept("c-1", now=later)
-    world.store.inbox.claim(challenge_id, later)
+    claim(world.store.inbox, challenge_id, later)
     tick(world)
     assert world.store.inbox.get(challenge_id).failure == "its run was never created"
 

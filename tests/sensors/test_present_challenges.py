@@ -16,6 +16,7 @@ from loosh_pipeline.settings import Present, get_settings
 from sensors import present_challenges as module
 from sensors.jobs import SCORE_JOB, evaluation
 from sensors.present_challenges import MOST_LATE, present_challenges, presentation_sensor
+from tests.claims import claim
 from tests.sensors.ticks import skipped
 from tests.world import World
 
@@ -137,7 +138,7 @@ def test_the_newest_come_first_and_a_run_is_bounded(later: World, monkeypatch: p
 
 
 def test_pictures_wait_while_challenges_are_evaluated_but_not_for_ever(later: World) -> None:
-    later.store.inbox.claim(later.accept("busy"), datetime.now(UTC))
+    claim(later.store.inbox, later.accept("busy"), datetime.now(UTC))
     scored(later, "c-1")
     assert "wait" in skipped(tick(later))
     scored(later, "c-2", since=datetime.now(UTC) - MOST_LATE)

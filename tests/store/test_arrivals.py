@@ -16,6 +16,7 @@ from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.nonces import Nonce, Nonces
 from loosh_pipeline.store.schema import challenges
+from tests.claims import due
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=60)
@@ -50,7 +51,7 @@ def test_a_row_is_the_same_as_one_that_is_accepted_alone(inbox: Inbox) -> None:
     inbox.accept(ChallengeId("c"), {"prompt": "hi"} | request, NOW)
     first, _, alone = rows(inbox)[2], rows(inbox)[0], rows(inbox)[1]
     assert first | {"id": ""} == alone | {"id": ""}
-    assert [row.id for row in inbox.due(NOW, 9)] == sorted(["b", "c", "it's"])
+    assert due(inbox, NOW) == sorted(["b", "c", "it's"])
 
 
 def test_each_is_judged_by_itself(inbox: Inbox) -> None:

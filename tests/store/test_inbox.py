@@ -1,4 +1,4 @@
-"""What was accepted is kept, claimed by one, and moved on once; whatever is killed."""
+"""What was accepted is kept, and moved on once; whatever is killed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from loosh_pipeline.store.inbox import FIRST_RETRY_S, LONGEST_RETRY_S, Inbox, In
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.schema import challenges, miners
 from tests.builders import NOON, response
+from tests.claims import claim, due
 
 C1 = ChallengeId("c-1")
 ROUND = (
@@ -34,18 +35,6 @@ from loosh_pipeline.store.inbox import Inbox
 Inbox.open(sys.argv[1]).accept("c-1", {"id": "c-1", "prompt": "hi"}, datetime(2026, 1, 2, 12, tzinfo=UTC))
 print("accepted", flush=True)
 time.sleep(600)
-"""
-
-CLAIM_EACH = """
-import sys
-from datetime import UTC, datetime
-from loosh_pipeline.store.inbox import Inbox
-inbox = Inbox.open(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(int(sys.argv[2])):
-    if inbox.claim(f"c-{number}", datetime(2026, 1, 2, 12, tzinfo=UTC)) is not None:
-        print(number, flush=True)
 """
 
 
@@ -107,7 +96,6 @@ def test_unknown_and_naive_are_refused(inbox: Inbox) -> None:
     with pytest.raises(StatementError, match="naive"):
         accept(inbox, at=NOON.replace(tzinfo=None))
     assert inbox.stats().total == 0
-    assert inbox.claim(ChallengeId("c-9"), NOON) is None
 
 
 def test_a_kill_right_after_accept_loses_nothing(inbox_url: str) -> None:
@@ -118,78 +106,13 @@ def test_a_kill_right_after_accept_loses_nothing(inbox_url: str) -> None:
         process.kill()
         assert process.wait(10) == -signal.SIGKILL
     inbox = Inbox.open(inbox_url)
-    assert [row.id for row in inbox.due(NOON, 10)] == [C1]
+    assert due(inbox, NOON) == [C1]
     inbox.engine.dispose()
-
-
-def test_due_is_the_oldest_first_and_not_what_is_claimed_or_for_later(inbox: Inbox) -> None:
-    for number in (3, 1, 2):
-        accept(inbox, f"c-{number}", after(number))
-    assert [row.id for row in inbox.due(after(3), 10)] == ["c-1", "c-2", "c-3"]
-    assert [row.id for row in inbox.due(after(3), 2)] == ["c-1", "c-2"]
-    assert [row.id for row in inbox.due(after(2), 10)] == ["c-1", "c-2"]
-    assert inbox.claim(C1, after(2)) == 1
-    assert [row.id for row in inbox.due(after(3), 10)] == ["c-2", "c-3"]
-
-
-def test_a_claim_is_taken_once_given_back_and_taken_again(inbox: Inbox) -> None:
-    accept(inbox)
-    assert inbox.claim(C1, after(-1)) is None, "not due yet"
-    assert inbox.claim(C1, NOON) == 1
-    assert inbox.claim(C1, after(9)) is None
-    assert inbox.get(C1).state is ChallengeState.DISPATCHED
-    inbox.release(C1, after(10), attempt=1)
-    assert [inbox.claim(C1, after(at)) for at in (9, 10, 11)] == [None, 2, None]
-
-
-def test_a_claim_that_comes_back_late_takes_nothing_from_the_next(inbox: Inbox) -> None:
-    accept(inbox)
-    inbox.claim(C1, NOON)
-    inbox.retry(inbox.get(C1), "no run was created", after(40), max_attempts=8)
-    assert inbox.claim(C1, after(60)) == 2
-    inbox.release(C1, after(61), attempt=1)
-    assert inbox.claim(C1, after(62)) is None
-
-
-def test_release_revives_nothing_that_is_finished(inbox: Inbox) -> None:
-    accept(inbox)
-    inbox.release(C1, after(-60))
-    assert inbox.due(after(-1), 9) == [], "what was never claimed stays as it is"
-    inbox.claim(C1, NOON)
-    park(inbox)
-    inbox.release(C1, after(901))
-    assert inbox.due(after(999), 9) == []
-
-
-def test_threads_that_claim_at_once_have_one_winner_each(inbox: Inbox) -> None:
-    ids = [accept(inbox, f"c-{number}") for number in range(10)]
-    with ThreadPoolExecutor(6) as pool:
-        taken = list(pool.map(lambda challenge_id: inbox.claim(challenge_id, NOON), ids * 6))
-    assert sorted(taken, key=str) == [1] * 10 + [None] * 50
-
-
-def test_processes_that_claim_at_once_have_one_winner_each(inbox: Inbox, inbox_url: str) -> None:
-    count = 25
-    for number in range(count):
-        accept(inbox, f"c-{number}")
-    command = [sys.executable, "-c", CLAIM_EACH, inbox_url, str(count)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    won = [int(line) for process in processes for line in process.communicate(timeout=60)[0].split()]
-    assert sorted(won) == list(range(count))
-    assert [process.returncode for process in processes] == [0] * 3
-    assert {inbox.get(ChallengeId(f"c-{number}")).attempts for number in range(count)} == {1}
 
 
 def test_the_whole_way_moves_forward_only_and_each_step_counts_once(inbox: Inbox, outbox: Outbox) -> None:
     accept(inbox)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     assert [inbox.collected(C1, ROUND, after(at)) for at in (10, 11)] == [True, False]
     assert [outbox.keep_result(C1, b"{}", after(at)) for at in (12, 13)] == [True, False]
     assert not inbox.collected(C1, ROUND, after(14)), "backwards"
@@ -224,11 +147,11 @@ def test_active_miners_answered_lately(inbox: Inbox) -> None:
 
 def test_a_step_forward_makes_a_scheduled_run_superfluous(inbox: Inbox) -> None:
     accept(inbox)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     inbox.retry(inbox.get(C1), "it seemed dead", after(60), max_attempts=8)
     inbox.collected(C1, ROUND, after(61))
-    assert inbox.due(after(999), 9) == []
-    assert inbox.claim(C1, after(999)) is None
+    assert due(inbox, after(999)) == []
+    assert claim(inbox, C1, after(999)) is None
     assert [row.id for row in inbox.stalled(after(999), 9)] == [C1], "if that run dies too, it is seen"
 
 
@@ -236,7 +159,7 @@ def test_a_step_forward_makes_a_scheduled_run_superfluous(inbox: Inbox) -> None:
 def test_what_stopped_moving_is_stalled_wherever_it_stopped(inbox: Inbox, steps: int) -> None:
     accept(inbox)
     assert inbox.stalled(after(999), 9) == [], "nobody took it yet"
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     if steps:
         inbox.collected(C1, ROUND, NOON)
     assert inbox.stalled(NOON, 9) == [], "just now it moved"
@@ -247,7 +170,7 @@ def test_what_stopped_moving_is_stalled_wherever_it_stopped(inbox: Inbox, steps:
 
 def test_scored_and_in_the_outbox_is_the_outboxs_concern(inbox: Inbox, outbox: Outbox) -> None:
     accept(inbox)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     outbox.keep_heatmap(C1, b"{}", NOON)
     assert [row.id for row in inbox.stalled(after(999), 9)] == [C1], "a picture is not what came of it"
     outbox.keep_result(C1, b"{}", NOON)
@@ -258,22 +181,22 @@ def test_runs_are_retried_later_each_time_then_parked_with_the_reason(inbox: Inb
     accept(inbox)
     now = NOON
     for attempt, pause in ((1, 5.0), (2, 10.0), (3, 20.0)):
-        assert inbox.claim(C1, now) == attempt
+        assert claim(inbox, C1, now) == attempt
         row = inbox.get(C1)
         assert inbox.retry(row, f"run {attempt} died", now, max_attempts=4) is ChallengeState.DISPATCHED
         assert inbox.get(C1).failure == f"run {attempt} died"
-        assert inbox.claim(C1, now + timedelta(seconds=pause - 0.001)) is None
+        assert claim(inbox, C1, now + timedelta(seconds=pause - 0.001)) is None
         now += timedelta(seconds=pause)
-    assert inbox.claim(C1, now) == 4
+    assert claim(inbox, C1, now) == 4
     assert inbox.retry(inbox.get(C1), "run 4 died", now, max_attempts=4) is ChallengeState.FAILED
-    assert (inbox.due(after(9999), 9), inbox.stalled(after(9999), 9)) == ([], [])
+    assert (due(inbox, after(9999)), inbox.stalled(after(9999), 9)) == ([], [])
     assert inbox.get(C1).failure == "run 4 died"
     assert inbox.stats().by_state == {ChallengeState.FAILED: 1}
 
 
 def test_a_retry_decided_on_an_old_look_changes_nothing_and_says_so(inbox: Inbox) -> None:
     accept(inbox)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     seen = inbox.get(C1)
     inbox.collected(C1, ROUND, after(30))
     assert inbox.retry(seen, "seemed dead", after(31), max_attempts=1) is ChallengeState.COLLECTED
@@ -283,12 +206,12 @@ def test_a_retry_decided_on_an_old_look_changes_nothing_and_says_so(inbox: Inbox
     first = inbox.retry(seen, "dead", after(60), max_attempts=8)
     again = inbox.retry(seen, "dead", after(64), max_attempts=8)
     assert first is again is ChallengeState.COLLECTED
-    assert inbox.claim(C1, after(65)) == 2, "the second retry moved nothing away"
+    assert claim(inbox, C1, after(65)) == 2, "the second retry moved nothing away"
 
 
 def test_a_parked_challenge_recovers_and_is_counted_once(inbox: Inbox, outbox: Outbox) -> None:
     accept(inbox)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     inbox.collected(C1, ROUND, after(1))
     park(inbox)
 
@@ -306,7 +229,7 @@ def test_a_parked_challenge_recovers_and_is_counted_once(inbox: Inbox, outbox: O
 
 def test_a_challenge_parked_before_it_was_collected_is_counted_when_it_is(inbox: Inbox) -> None:
     accept(inbox)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     park(inbox)
     assert inbox.collected(C1, ROUND, after(1000))
     assert figures_of_miners(inbox)["hotkey-1"] == (1, 1)
@@ -323,7 +246,7 @@ def test_stats_of_nothing_and_by_state(inbox: Inbox, outbox: Outbox) -> None:
     assert (empty.total, empty.queued, empty.asked, empty.mean_elapsed_ms, empty.by_state) == (0, 0, 0, 0.0, {})
     for number in range(4):
         accept(inbox, f"c-{number}")
-    inbox.claim(ChallengeId("c-1"), NOON)
+    claim(inbox, ChallengeId("c-1"), NOON)
     inbox.collected(ChallengeId("c-2"), ROUND, NOON)
     outbox.keep_result(ChallengeId("c-3"), b"{}", NOON)
     stats = inbox.stats()
@@ -378,7 +301,6 @@ def test_what_is_asked_often_never_reads_the_whole_history(inbox: Inbox) -> None
         statements: list[str] = []
         sqlite.set_trace_callback(statements.append)
     inbox.stats()
-    inbox.due(NOON, 25)
     inbox.stalled(NOON, 25)
     sqlite.set_trace_callback(None)
     with reading(inbox.engine) as connection:
@@ -389,18 +311,18 @@ def test_what_is_asked_often_never_reads_the_whole_history(inbox: Inbox) -> None
     assert [plan.split(" INDEX ")[1].split(" ")[0] for plan in of_challenges] == [
         "challenges_figures",
         "challenges_state",
-        "challenges_state",
     ], plans
 
 
 def test_an_operator_can_take_up_what_was_parked(inbox: Inbox) -> None:
     accept(inbox)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     park(inbox)
-    assert inbox.due(after(10_000), 9) == []
+    assert due(inbox, after(10_000)) == []
     assert inbox.unpark(after(1000)) == 1
-    (row,) = inbox.due(after(1000), 9)
-    assert (row.id, row.state, row.attempts) == (C1, ChallengeState.RECEIVED, 0)
+    assert due(inbox, after(1000)) == [C1]
+    row = inbox.get(C1)
+    assert (row.state, row.attempts) == (ChallengeState.RECEIVED, 0)
     assert inbox.unpark(after(1000)) == 0
 
 
@@ -408,5 +330,5 @@ def test_how_long_the_oldest_has_waited(inbox: Inbox) -> None:
     assert inbox.oldest_waiting() is None
     accept(inbox)
     assert inbox.oldest_waiting() == NOON
-    inbox.claim(C1, after(1))
+    claim(inbox, C1, after(1))
     assert inbox.oldest_waiting() is None

@@ -28,6 +28,7 @@ from loosh_pipeline.store.outbox import (
 )
 from loosh_pipeline.store.schema import outbox as table
 from tests.builders import NOON
+from tests.claims import claim
 
 C1 = ChallengeId("c-1")
 
@@ -209,7 +210,7 @@ def given_up(inbox: Inbox, payload: bytes = b'{"responses": []}') -> None:
 
 
 def retry(inbox: Inbox, payload: bytes) -> None:
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     keep_nothing = partial(keep_first_result, challenge_id=C1, payload=payload, now=after(60))
     assert inbox.retry(inbox.get(C1), "it died", after(60), 1, keep_nothing) is ChallengeState.FAILED
 
@@ -224,7 +225,7 @@ def test_w_22_a_challenge_that_is_given_up_is_told_and_stays_given_up(inbox: Inb
 
 def test_to_give_up_and_to_tell_of_it_is_one_transaction(inbox: Inbox, outbox: Outbox) -> None:
     inbox.accept(C1, {"id": C1, "prompt": "hi"}, NOON)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
 
     def die(_: object) -> None:
         raise KeyboardInterrupt
@@ -240,7 +241,7 @@ def test_to_give_up_and_to_tell_of_it_is_one_transaction(inbox: Inbox, outbox: O
 def test_what_moved_on_is_not_told_to_be_given_up(inbox: Inbox, outbox: Outbox) -> None:
     inbox.accept(C1, {"id": C1, "prompt": "hi"}, NOON)
     seen = inbox.get(C1)
-    inbox.claim(C1, NOON)
+    claim(inbox, C1, NOON)
     keep_nothing = partial(keep_first_result, challenge_id=C1, payload=b"{}", now=after(60))
     inbox.retry(seen, "it seemed dead", after(60), 0, keep_nothing)
     assert outbox.counts()[OutboxState.PENDING] == 0
@@ -252,7 +253,7 @@ def test_evaluated_after_all_the_first_result_stands(inbox: Inbox, outbox: Outbo
     if told_first:
         outbox.delivered(lease_one(outbox, after(60)), "HTTP 201", after(61))
     assert inbox.unpark(after(100)) == 1
-    assert inbox.claim(C1, after(100)) == 1
+    assert claim(inbox, C1, after(100)) == 1
     if not told_first:
         outbox.delivered(lease_one(outbox, after(101)), "HTTP 201", after(102))
     assert inbox.get(C1).state is ChallengeState.DISPATCHED, "being told of is not being evaluated"
@@ -264,7 +265,7 @@ def test_evaluated_after_all_the_first_result_stands(inbox: Inbox, outbox: Outbo
 def test_a_dead_run_of_a_challenge_once_given_up_is_seen(inbox: Inbox, outbox: Outbox) -> None:
     given_up(inbox)
     inbox.unpark(after(100))
-    inbox.claim(C1, after(100))
+    claim(inbox, C1, after(100))
     assert [row.id for row in inbox.stalled(after(999), 9)] == [C1]
     retry(inbox, b"another")
     assert lease_one(outbox, after(999)).payload == b'{"responses": []}'

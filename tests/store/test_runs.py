@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +19,19 @@ from tests.builders import NOON, response
 from tests.store.test_inbox import C1, accept, after
 
 C2, C3 = ChallengeId("c-2"), ChallengeId("c-3")
+
+CLAIM_ALL = """
+import sys
+from datetime import UTC, datetime
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.runs import Runs
+runs, now = Runs(Inbox.open(sys.argv[1]).engine), datetime(2026, 1, 2, 12, tzinfo=UTC)
+print("ready", flush=True)
+sys.stdin.readline()
+while runs.queue(now).due:
+    for claim in runs.claim(now, 99, 2):
+        print(claim.id, flush=True)
+"""
 
 
 @pytest.fixture
@@ -66,6 +81,23 @@ def test_claims_at_once_never_exceed_the_room(inbox: Inbox, runs: Runs) -> None:
         assert len(taken) == 6
 
 
+def test_processes_that_claim_at_once_have_one_winner_each(inbox: Inbox, inbox_url: str) -> None:
+    ids = [accept(inbox, f"c-{number:02}") for number in range(25)]
+    command = [sys.executable, "-c", CLAIM_ALL, inbox_url]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    won = [line for process in processes for line in process.communicate(timeout=60)[0].split()]
+    assert sorted(won) == ids
+    assert [process.returncode for process in processes] == [0] * 3
+    assert {inbox.get(each).attempts for each in ids} == {1}
+
+
 def test_what_has_waited_too_short_is_left_to_others(inbox: Inbox, runs: Runs) -> None:
     accept(inbox)
     assert (runs.queue(after(9), 10).due, runs.claim(after(9), 9, 9, 10)) == (False, [])
@@ -107,6 +139,16 @@ def test_a_claim_that_comes_back_late_takes_nothing_from_another(inbox: Inbox, r
     runs.give_back([newer], after(93))
     runs.postpone(newer, after(93))
     assert (inbox.get(C1).attempts, runs.queue(after(99)).due) == (2, False)
+
+
+def test_a_claim_that_comes_back_revives_nothing_that_was_given_up(inbox: Inbox, runs: Runs) -> None:
+    accept(inbox)
+    (claim,) = runs.claim(NOON, 9, 9)
+    assert inbox.retry(inbox.get(C1), "it always dies", after(60), 1) is ChallengeState.FAILED
+    runs.postpone(claim, after(61))
+    runs.give_back([claim], after(62))
+    assert (inbox.get(C1).state, inbox.get(C1).attempts) == (ChallengeState.FAILED, 1)
+    assert not runs.queue(after(99)).waits
 
 
 def test_only_the_newest_attempt_may_ask(inbox: Inbox, runs: Runs) -> None:
