@@ -7,6 +7,10 @@ import signal
 from pathlib import Path
 
 from loosh_pipeline.processes import processes_of
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.workers.config import EVALUATIONS, marks
+from loosh_pipeline.workers.config import folder as celery_folder
+from loosh_pipeline.workers.holding import holder
 
 
 def ingress_pid(home: Path) -> int:
@@ -14,16 +18,11 @@ def ingress_pid(home: Path) -> int:
     return pid
 
 
-def code_server_pid(home: Path) -> int:
-    (pid,) = (process.pid for process in processes_of(home) if " api grpc " in process.command)
-    return pid
-
-
-def run_worker_pids(home: Path) -> set[int]:
-    """Processes in which the code server executes runs."""
-    found = list(processes_of(home))
-    servers = {process.pid for process in found if " api grpc " in process.command}
-    return {p.pid for p in found if p.parent in servers and "multiprocessing.spawn" in p.command}
+def evaluating_pids(settings: Settings) -> set[int]:
+    """Worker processes that execute an evaluation right now, by the marks that they hold."""
+    folder = marks(celery_folder(settings), EVALUATIONS)
+    found = (holder(folder, path.name) for path in folder.glob("*"))
+    return {pid for pid in found if pid is not None}
 
 
 def connected_ports(pid: int) -> set[int]:

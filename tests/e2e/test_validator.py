@@ -11,7 +11,7 @@ from loosh_pipeline.devnet.behaviours import Behaviour
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.orchestrator import WEIGHTS_JOB
 from loosh_pipeline.store.frames import metagraph_of, proposal_of
-from tests.e2e.processes import code_server_pid, connected_ports, ingress_pid, kill, run_worker_pids
+from tests.e2e.processes import connected_ports, evaluating_pids, ingress_pid, kill
 from tests.e2e.validator import MINERS, Validator
 
 pytestmark = pytest.mark.e2e
@@ -79,14 +79,13 @@ def test_an_ingress_that_is_killed_right_after_201_forgets_nothing(validator: Va
     assert challenge_id in validator.batches()
 
 
-@pytest.mark.parametrize("victim", ["run", "code server"])
-def test_a_run_that_dies_while_it_waits_for_miners_is_followed_by_another(validator: Validator, victim: str) -> None:
-    validator.until("no run is under way", lambda: not run_worker_pids(validator.settings.home))
-    challenge_id = validator.accept(f"{victim.replace(' ', '-')}-killed", prompt=2)
-    (pid,) = validator.until("a run of its own", lambda: run_worker_pids(validator.settings.home))
+def test_a_run_that_dies_while_it_waits_for_miners_is_followed_by_another(validator: Validator) -> None:
+    validator.until("no run is under way", lambda: not evaluating_pids(validator.settings))
+    challenge_id = validator.accept("run-killed", prompt=2)
+    (pid,) = validator.until("a run of its own", lambda: evaluating_pids(validator.settings))
     (slow,) = (miner.port for miner in validator.devnet.miners if miner.behaviour is Behaviour.SLOW)
     validator.until("the run asks the slow miner", lambda: slow in connected_ports(pid))
-    kill(pid if victim == "run" else code_server_pid(validator.settings.home))
+    kill(pid)
     assert validator.inbox.get(challenge_id).state is ChallengeState.DISPATCHED
 
     row = validator.reaches(challenge_id, ChallengeState.SUBMITTED)
