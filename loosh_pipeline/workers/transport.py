@@ -16,6 +16,7 @@ import logging
 import os
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -101,12 +102,26 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
-    """`loosh-files://`, with the transport option `folder`."""
+    """`loosh-files://`, with the transport option `folder`.
+
+    Works in Celery's event loop, for the sake of what Celery does then: every child has pipes of its own. Otherwise all
+    read from one pipe, a lock around it, and a child that is killed while it waits takes the lock along for good.
+    """
 
     Channel = Channel
+    implements = virtual.Transport.implements.extend(asynchronous=True)
     default_port = 0
     driver_type = "filesystem"
     driver_name = SCHEME
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Look for messages as often as the transport option `polling_interval` says (seconds)."""
+        loop.call_repeatedly(self.polling_interval, self._take_what_waits)
+
+    def _take_what_waits(self) -> None:
+        with suppress(Empty):  # also when as many are taken as there are children
+            while True:
+                self.cycle.get(self._deliver)
 
     def driver_version(self) -> str:
         return "1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,8 +68,8 @@ def test_a_process_is_killed_after_dagster_has_given_its_run_up(own_home: Path, 
     assert configuration(settings)["task_time_limit"] == longest_run_s(settings) + OVERDUE_S
 
 
-HANGING = """
-import signal, sys, time
+WORKER = """
+import os, signal, sys, time
 from pathlib import Path
 
 from celery import Celery
@@ -86,22 +87,50 @@ def hang(_):
 
 @app.task(name="say")
 def say(path):
-    Path(path).touch()
+    Path(path).write_text(str(os.getpid()))
 
-for task in (hang, say):
-    task.apply_async((sys.argv[1],), queue="test")
-app.worker_main(["worker", "--queues=test", "--concurrency=1", "--without-gossip", "--without-mingle"])
+for task in sys.argv[3:]:
+    app.tasks[task].apply_async((sys.argv[2],), queue="test")
+if sys.argv[1] != "0":
+    app.worker_main(["worker", "--queues=test", f"--concurrency={sys.argv[1]}", "--without-gossip", "--without-mingle"])
 """
 
 
+def worker(children: int, said: Path, *tasks: str) -> subprocess.Popen[str]:
+    """A worker over files, after tasks were handed over; with no children, only these are."""
+    command = [sys.executable, "-c", WORKER, str(children), str(said), *tasks]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def said_within(said: Path, process: subprocess.Popen[str]) -> str:
+    """Wait for what a task writes; the worker's output when it ends or nothing comes."""
+    until_s = time.monotonic() + SOON_S
+    while not (said.exists() and said.read_text()) and process.poll() is None and time.monotonic() < until_s:
+        time.sleep(0.05)
+    if said.exists():
+        return said.read_text()
+    process.kill()
+    raise AssertionError(process.communicate(timeout=SOON_S)[0])
+
+
 def test_a_run_that_never_ends_costs_no_process(own_home: Path, tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    command = [sys.executable, "-c", HANGING, str(said)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as worker:
-        until_s = time.monotonic() + SOON_S
-        while not said.exists() and worker.poll() is None and time.monotonic() < until_s:
-            time.sleep(0.05)
-        worker.kill()
-        output, _ = worker.communicate(timeout=SOON_S)
-    assert said.exists(), output
+    with worker(1, tmp_path / "said", "hang", "say") as process:
+        said_within(tmp_path / "said", process)
+        process.kill()
+        output, _ = process.communicate(timeout=SOON_S)
     assert "Hard time limit (1s) exceeded" in output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds children through /proc")
+def test_whichever_process_is_killed_while_it_waits_the_others_go_on(own_home: Path, tmp_path: Path) -> None:
+    with worker(3, tmp_path / "first", "say") as process:
+        said_within(tmp_path / "first", process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 3
+        for number, child in enumerate(children):
+            os.kill(int(child), signal.SIGKILL)
+            said = tmp_path / f"after-{number}"
+            worker(0, said, "say").communicate(timeout=SOON_S)
+            assert said_within(said, process) not in children[: number + 1]
+        process.kill()
+        process.communicate(timeout=SOON_S)
