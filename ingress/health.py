@@ -200,7 +200,7 @@ class Health:
         if due_since is None or now - due_since <= bound or self._inbox.moved_since(now - bound):
             return None
         late_s = (now - due_since).total_seconds()
-        return f"a challenge has waited {late_s:.0f} s for its run to be requested; is the Dagster daemon up?"
+        return f"a challenge has waited {late_s:.0f} s for its run; are Dagster, the workers and their broker up?"
 
     def _chain(self) -> Reason:
         newest = next(self._tables.newest_first("metagraph"), None)

@@ -118,7 +118,7 @@ class Launcher:
             there = api.launched({claim.id: claim.attempt for claim in self._unsure})
         except OrchestratorError as error:
             self._ready = False
-            logger.warning("%s; whether %s were launched is not known yet", error, _names(self._unsure))
+            logger.warning("%s; whether there are runs of %s is not known yet", error, _names(self._unsure))
             return False
         for claim in self._unsure:
             if claim.id not in there:
@@ -133,7 +133,7 @@ class Launcher:
         except NoAnswer as error:  # a second run now could ask every miner twice
             self._ready = False
             self._unsure += claims
-            logger.warning("%s; whether %s were launched is asked when it is there again", error, _names(claims))
+            logger.warning("%s; once it is there again, it is asked about the runs of %s", error, _names(claims))
             return False
         except OrchestratorError as error:
             results = [error] * len(claims)

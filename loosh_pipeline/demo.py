@@ -73,8 +73,8 @@ def run_demo(plan: DemoPlan, out: Console) -> None:
         with supervised(services(settings), home / "logs", say) as supervisor:
             result = _demonstrate(plan, info, settings, supervisor, started_at, out)
             out.print(_miners_table(info, result))
-            _print_pages(settings, out)
             if not plan.once:
+                _print_pages(settings, out)
                 out.print("Ctrl-C stops everything.")
                 supervisor.supervise()
     print(json.dumps(_summary(plan, info, result)), flush=True)

@@ -56,6 +56,7 @@ _NOT_LOADED = ("PipelineNotFoundError", "DagsterCodeLocationNotFoundError", "Dag
 _IS_THERE = ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError")
 _TOLD = ("skipped", "basis", "waived", "state")
 """Metadata of an asset that tells what came of a run."""
+SAID_CHARS = 300
 FINISHED_RUNS = ("SUCCESS", "FAILURE", "CANCELED")
 
 
@@ -187,6 +188,9 @@ class DagsterApi:
             body = response.json()
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NotReady(f"Dagster at {self.url} could not be asked: {error!r}; is it running?") from error
+        except httpx.HTTPStatusError as error:
+            said = f"{error.response.status_code} {error.response.text[:SAID_CHARS]!r}"
+            raise NoAnswer(f"Dagster at {self.url} answered {said}; its log, or the broker's, may say more") from error
         except (httpx.HTTPError, ValueError) as error:
             raise NoAnswer(f"Dagster at {self.url} did not answer: {error!r}") from error
         if not isinstance(body, dict):

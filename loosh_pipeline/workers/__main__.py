@@ -12,10 +12,12 @@ import logging
 import os
 import sys
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
 import billiard
+from celery.platforms import SecurityWarning
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from loosh_pipeline.settings import Settings, get_settings
@@ -39,6 +41,7 @@ def main() -> None:
     queue, settings = parser.parse_args().queue, get_settings()
     fork()
     preload()
+    hush()
     tidy(settings, queue)
     clear(settings.home, time.time() - LEFT_AFTER_S)
     status = 0
@@ -49,6 +52,12 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # on a usual end, libraries would list in the log whatever they still hold
+
+
+def hush() -> None:
+    """Keep out of the log what Alembic says of every file, and that containers run as root."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    warnings.simplefilter("ignore", SecurityWarning)
 
 
 def fork() -> None:

@@ -224,4 +224,5 @@ def _rows(validator: Installation, asset: str) -> pl.DataFrame:
     tables = validator.tables
     keys = [key for day in tables.days(asset) for key in tables.newest_first(asset, day) if key.day == day]
     frames = [tables.read(asset, key) for key in keys]
-    return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
+    none = pl.DataFrame(schema=dict.fromkeys(("challenge_id", "hotkey", "scorer_version"), pl.String))
+    return pl.concat([none, *frames], how="diagonal_relaxed")
