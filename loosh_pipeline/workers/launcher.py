@@ -44,14 +44,15 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """FAILED when the process is gone that held a started run; what is held elsewhere, Celery's results tell.
 
-        A run without a mark was started in a terminal, say, and is left to its time limit.
+        A run that was never launched is executed by whoever created it, in a terminal, say: that is left to its time
+        limit. One that was, and has no mark, could not write its end (the disk was full), or lost the mark with the power.
         """
         match held(self._marks(run), run.run_id):
             case Held.ALIVE:
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
             case Held.DEAD:
                 return CheckRunHealthResult(WorkerStatus.FAILED, "the process that executed it is gone")
-            case Held.UNKNOWN:
+            case Held.UNKNOWN if run.remote_job_origin is None:
                 return CheckRunHealthResult(WorkerStatus.RUNNING, "not executed by workers, or over")
         if self.backend == NO_RESULTS:
             return CheckRunHealthResult(WorkerStatus.FAILED, "no process of this machine executes it")

@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from celery.signals import worker_process_shutdown
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import pack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
@@ -21,7 +22,7 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
-from loosh_pipeline.orchestrator import SCORE_JOB
+from loosh_pipeline.orchestrator import CODE_LOCATION, REPOSITORY, SCORE_JOB
 from loosh_pipeline.services import write_instance
 from loosh_pipeline.settings import FILES_BROKER, Settings
 from loosh_pipeline.workers.app import _close, worker_app
@@ -152,6 +153,12 @@ def hold_and_hang(running: Path, run_id: str, begun: Any) -> None:
     with holding(running, run_id):
         begun.set()
         signal.pause()
+
+
+def test_a_run_that_was_launched_and_has_no_mark_is_dead(launcher: WorkerRunLauncher, new_run: NewRun) -> None:
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(CODE_LOCATION), REPOSITORY)
+    launched = new_run(SCORE_JOB)._replace(remote_job_origin=location.get_job_origin(SCORE_JOB))
+    assert health(launcher, launched) is WorkerStatus.FAILED, "its end was never written: the disk was full, say"
 
 
 def test_a_run_is_as_alive_as_its_process(launcher: WorkerRunLauncher, new_run: NewRun, running: Path) -> None:
