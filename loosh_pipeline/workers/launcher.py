@@ -45,7 +45,7 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
         """FAILED when the process is gone that held a started run; what is held elsewhere, Celery's results tell.
 
         A run that was never launched is executed by whoever created it, in a terminal, say: that is left to its time
-        limit. One that was, and has no mark, could not write its end (the disk was full), or lost the mark with the power.
+        limit. One that was, and has no mark, could not write its end (a full disk), or lost the mark with the power.
         """
         match held(self._marks(run), run.run_id):
             case Held.ALIVE:
