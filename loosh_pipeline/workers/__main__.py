@@ -10,7 +10,9 @@ import argparse
 import gc
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -18,6 +20,7 @@ from pathlib import Path
 
 import billiard
 from celery.platforms import SecurityWarning
+from celery.signals import worker_shutting_down
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from loosh_pipeline.settings import Settings, get_settings
@@ -27,6 +30,8 @@ from loosh_pipeline.workers.holding import sweep
 from loosh_pipeline.workers.storage import sweep_copies
 from loosh_pipeline.workers.transport import put_back
 
+STOP_WITHIN_S = 10.0
+"""Less than `loosh up` waits for before it kills."""
 logger = logging.getLogger(__name__)
 
 LEFT_AFTER_S = 3600
@@ -42,6 +47,7 @@ def main() -> None:
     fork()
     preload()
     hush()
+    end_within(STOP_WITHIN_S)
     tidy(settings, queue)
     clear(settings.home, time.time() - LEFT_AFTER_S)
     status = 0
@@ -52,6 +58,23 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # on a usual end, libraries would list in the log whatever they still hold
+
+
+def end_within(limit_s: float) -> None:
+    """Once told to stop, give runs that long to end; then end with all processes.
+
+    Celery would wait for them, and a run may wait minutes for an embedder that is gone, as long as which the next
+    `loosh up` would wait for this. What dies with this is followed by another run.
+    """
+
+    def begin_to_count(**_: object) -> None:
+        leads = os.getpgrp() == os.getpid()  # as `loosh up` starts us; else the group is somebody else's too
+        end = (lambda: os.killpg(os.getpid(), signal.SIGKILL)) if leads else (lambda: os._exit(1))
+        timer = threading.Timer(limit_s, end)
+        timer.daemon = True
+        timer.start()
+
+    worker_shutting_down.connect(begin_to_count, weak=False)
 
 
 def hush() -> None:

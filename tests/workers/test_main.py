@@ -76,6 +76,7 @@ from celery import Celery
 
 import loosh_pipeline.workers.transport
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.workers.__main__ import end_within
 from loosh_pipeline.workers.config import configuration
 
 app = Celery("test", broker="loosh-files://", config_source={**configuration(Settings()), "task_time_limit": 1})
@@ -89,6 +90,13 @@ def hang(_):
 def say(path):
     Path(path).write_text(str(os.getpid()))
 
+@app.task(name="say and hang")
+def say_and_hang(path):
+    Path(path).write_text(str(os.getpid()))
+    hang(path)
+
+app.conf.task_time_limit = float(os.environ.get("LIMIT_S", "1"))
+end_within(1.0)
 for task in sys.argv[3:]:
     app.tasks[task].apply_async((sys.argv[2],), queue="test")
 if sys.argv[1] != "0":
@@ -99,7 +107,9 @@ if sys.argv[1] != "0":
 def worker(children: int, said: Path, *tasks: str) -> subprocess.Popen[str]:
     """A worker over files, after tasks were handed over; with no children, only these are."""
     command = [sys.executable, "-c", WORKER, str(children), str(said), *tasks]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def said_within(said: Path, process: subprocess.Popen[str]) -> str:
@@ -118,7 +128,7 @@ def test_a_run_that_never_ends_costs_no_process(own_home: Path, tmp_path: Path) 
         said_within(tmp_path / "said", process)
         process.kill()
         output, _ = process.communicate(timeout=SOON_S)
-    assert "Hard time limit (1s) exceeded" in output
+    assert "Hard time limit (1.0s) exceeded" in output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds children through /proc")
@@ -134,3 +144,18 @@ def test_whichever_process_is_killed_while_it_waits_the_others_go_on(own_home: P
             assert said_within(said, process) not in children[: number + 1]
         process.kill()
         process.communicate(timeout=SOON_S)
+
+
+def test_a_worker_that_is_told_to_stop_waits_for_no_run_for_ever(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMIT_S", "600")
+    with worker(1, tmp_path / "said", "say and hang") as process:
+        child = int(said_within(tmp_path / "said", process))
+        process.terminate()
+        assert process.wait(SOON_S / 2) == -signal.SIGKILL
+        process.communicate(timeout=SOON_S)
+    stat = Path(f"/proc/{child}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z", (
+        "dead, though nobody asked after it"
+    )
