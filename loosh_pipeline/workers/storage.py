@@ -96,8 +96,9 @@ class Engines:
 
     def close(self) -> None:
         with self._lock:
-            for engine in self._engines.values():
-                engine.dispose()
+            if self._pid == os.getpid():
+                for engine in self._engines.values():
+                    engine.dispose()
             self._engines.clear()
 
     def _engine(self, url: str) -> Engine:
@@ -156,7 +157,8 @@ class WarmEventLogStorage(SqliteEventLogStorage):
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
         path, url = Path(self.path_for_shard(shard)), self.conn_string_for_shard(shard)
-        if self._files.get(shard) is None or self._files[shard] != _identity(path):
+        known = self._files.get(shard)  # asked once: another thread may forget it
+        if known is None or known != _identity(path):
             self._begin(shard, path, url)
         try:
             with self._engines.begin(url) as connection:
@@ -188,11 +190,14 @@ class WarmEventLogStorage(SqliteEventLogStorage):
         path = Path(self.path_for_shard(shard))
         if shard != INDEX_SHARD_NAME and not path.exists():
             copy = path.with_name(f".{path.stem}-{uuid.uuid4().hex}")
-            shutil.copyfile(self._template(), copy)
-            _sync(copy)
-            with suppress(FileExistsError):
-                os.link(copy, path)
-            copy.unlink()
+            template = self._template()
+            try:
+                shutil.copyfile(template, copy)
+                _sync(copy)
+                with suppress(FileExistsError):
+                    os.link(copy, path)
+            finally:  # a full disk must not fill further with every try
+                copy.unlink(missing_ok=True)
             _sync(path.parent)
         with self._engines.begin(self.conn_string_for_shard(shard)) as connection:
             tables = connection.execute(text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"))

@@ -1,5 +1,6 @@
 """The same files and tables as the stock storage, from connections that are kept, in many processes."""
 
+import errno
 import multiprocessing
 import os
 import sqlite3
@@ -300,3 +301,18 @@ def test_a_worker_removes_what_was_never_finished(tmp_path: Path) -> None:
     assert all(path.exists() for path in left)
     clear(tmp_path, before=time.time() + 60)
     assert [path.exists() for path in (*left, message)] == [False, False, True]
+
+
+def test_a_full_disk_leaves_no_half_made_files(warm: WarmSqliteStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    note(warm, RUN, "there is a template now")
+
+    def full(_source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("loosh_pipeline.workers.storage.shutil.copyfile", full)
+    another = RUN.replace("1", "2")
+    for _ in range(3):
+        with pytest.raises(OSError, match="no space left"):
+            note(warm, another, "lost")
+    assert [path for path in Path(warm.base_dir).rglob(f"*{another}*")] == []
