@@ -31,9 +31,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.figures import median_of_runs, percentile, show
-from benchmarks.validator import NotMeasured, Post, Validator, answers_of, running_validator, say, settings_of
-from loosh_pipeline.errors import LooshError
+from benchmarks.figures import median_of_runs, percentile
+from benchmarks.validator import (
+    NotMeasured,
+    Post,
+    Validator,
+    answers_of,
+    concluded,
+    running_validator,
+    say,
+    settings_of,
+)
 
 DELAY_S = 0.2
 BURST = 20
@@ -193,17 +201,7 @@ def main() -> int:
     plan = Plan(chosen.miners, chosen.challenges, 2.0, chosen.runs, chosen.bursts, chosen.warm_up, quick=False)
     if chosen.quick:
         plan = Plan(chosen.miners, 20, 2.0, 1, 1, 8, quick=True)
-    try:
-        figures = measure(plan)
-    except LooshError as error:
-        say(f"not measured: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("stopped")
-        return 130
-    show(figures, chosen.json)
-    complete = figures["lost"] == 0 and figures["answered"] == figures["asked"]
-    return 0 if complete else 1
+    return concluded(lambda: measure(plan), chosen.json)
 
 
 if __name__ == "__main__":

@@ -52,11 +52,19 @@ from typing import Any
 import httpx
 import polars as pl
 
-from benchmarks.figures import median_of_runs, show
+from benchmarks.figures import median_of_runs
 from benchmarks.usage import Peak
-from benchmarks.validator import NotMeasured, Post, Validator, answers_of, running_validator, say, settings_of
+from benchmarks.validator import (
+    NotMeasured,
+    Post,
+    Validator,
+    answers_of,
+    concluded,
+    running_validator,
+    say,
+    settings_of,
+)
 from benchmarks.watch import Sample, Watch, by_service, split_cpu
-from loosh_pipeline.errors import LooshError
 from loosh_pipeline.store.score_tables import SCORES
 from loosh_pipeline.store.tables import Tables
 
@@ -299,17 +307,7 @@ def main() -> int:
     plan = Plan(chosen.miners, chosen.challenges, chosen.runs, chosen.warm_up, paced_per_h, quick=False)
     if chosen.quick:
         plan = Plan(chosen.miners, 40, 1, 8, None, quick=True)
-    try:
-        figures = measure(plan)
-    except LooshError as error:
-        say(f"not measured: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("stopped")
-        return 130
-    show(figures, chosen.json)
-    complete = figures["lost"] == figures["scored_twice"] == 0 and figures["answered"] == figures["asked"]
-    return 0 if complete else 1
+    return concluded(lambda: measure(plan), chosen.json)
 
 
 if __name__ == "__main__":

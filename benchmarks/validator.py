@@ -26,7 +26,7 @@ import httpx
 import polars as pl
 
 from benchmarks import accounting
-from benchmarks.figures import Load
+from benchmarks.figures import Load, show
 from benchmarks.usage import cpu_by_service, cpu_s, service_of
 from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
@@ -278,3 +278,18 @@ def _await_ready(validator: Validator) -> None:
     with closing(DagsterApi.at(f"http://127.0.0.1:{validator.settings.dagster_port}")) as dagster:
         for what, is_ready in readiness(validator.settings, dagster).items():
             validator.until(what, is_ready, READY_WITHIN_S)
+
+
+def concluded(measure: Callable[[], dict[str, Any]], as_json: bool) -> int:
+    """Measure, show the figures, and return the exit status: 0 when nothing was lost, scored twice or unanswered."""
+    try:
+        figures = measure()
+    except LooshError as error:
+        say(f"not measured: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+    show(figures, as_json)
+    harm = figures["lost"] or figures.get("scored_twice") or figures["answered"] != figures["asked"]
+    return 1 if harm else 0

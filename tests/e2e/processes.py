@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from loosh_pipeline.processes import processes_of
 from loosh_pipeline.settings import Settings
@@ -37,3 +42,15 @@ def connected_ports(pid: int) -> set[int]:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def of_nobody(home: Path) -> Iterator[None]:
+    """In a directory without a `.env`, and with no settings in the environment. Skips where processes are not found."""
+    if sys.platform != "linux":
+        pytest.skip("finds and kills processes through /proc, which only Linux has")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        patch.chdir(home)
+        yield

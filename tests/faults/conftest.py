@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pytest
 from loosh_pipeline.devnet.subnet import DevnetInfo
 from loosh_pipeline.local import devnet_process
 from loosh_pipeline.processes import processes_of
-from loosh_pipeline.settings import Settings
+from tests.e2e.processes import of_nobody
 from tests.faults.filesystems import BreakableDisk, CannotMount, breakable_disk, small_disk
 from tests.faults.installation import Installation, installed
 from tests.faults.lines import VERDICT, fault_of
@@ -39,15 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="package")
 def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetInfo]:
     """One subnet for all validators, one of whose miners takes four seconds to answer."""
-    if sys.platform != "linux":
-        pytest.skip("finds and kills processes through /proc, which only Linux has")
     home = tmp_path_factory.mktemp("devnet")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in Settings.model_fields:
-            patch.delenv(name.upper(), raising=False)
-        patch.chdir(home)
-        with devnet_process(home, lambda _: None, miners=MINERS) as (info, _):
-            yield info
+    with of_nobody(home), devnet_process(home, lambda _: None, miners=MINERS) as (info, _):
+        yield info
 
 
 @pytest.fixture(scope="package")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store import database
 from loosh_pipeline.store.database import Schema, open_database, reading, schema_version
 from loosh_pipeline.store.schema import inbox_metadata, users_metadata
+from tests.together import together
 
 SCHEMAS: list[tuple[Schema, MetaData]] = [("inbox", inbox_metadata), ("users", users_metadata)]
 
@@ -59,18 +58,7 @@ def test_newer_data_is_refused_and_left_alone(tmp_path: Path, schema: Schema, _m
 
 
 def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:
-    command = [sys.executable, "-c", OPEN_WHEN_TOLD, inbox_url]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    processes = together(4, OPEN_WHEN_TOLD, inbox_url)
     ended = [process.communicate(timeout=60) for process in processes]
 
     assert [out for out, _ in ended] == ["0004\n"] * 4, [err for _, err in ended]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -29,6 +27,7 @@ from loosh_pipeline.store.outbox import (
 from loosh_pipeline.store.schema import outbox as table
 from tests.builders import NOON
 from tests.claims import claim
+from tests.together import together
 
 C1 = ChallengeId("c-1")
 
@@ -111,15 +110,7 @@ def test_threads_that_lease_at_once_share_nothing(inbox: Inbox, outbox: Outbox) 
 
 def test_processes_that_lease_at_once_share_nothing(inbox: Inbox, outbox: Outbox, inbox_url: str) -> None:
     ids = [keep(inbox, outbox, f"c-{number}") for number in range(20)]
-    command = [sys.executable, "-c", LEASE_ALL, inbox_url]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    processes = together(2, LEASE_ALL, inbox_url)
     leased = [line for process in processes for line in process.communicate(timeout=60)[0].split()]
     assert sorted(leased) == sorted(ids)
 

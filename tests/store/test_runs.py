@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +15,7 @@ from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.runs import Claim, Queue, Runs
 from tests.builders import NOON, response
 from tests.store.test_inbox import C1, accept, after
+from tests.together import together
 
 C2, C3 = ChallengeId("c-2"), ChallengeId("c-3")
 
@@ -83,15 +82,7 @@ def test_claims_at_once_never_exceed_the_room(inbox: Inbox, runs: Runs) -> None:
 
 def test_processes_that_claim_at_once_have_one_winner_each(inbox: Inbox, inbox_url: str) -> None:
     ids = [accept(inbox, f"c-{number:02}") for number in range(25)]
-    command = [sys.executable, "-c", CLAIM_ALL, inbox_url]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    processes = together(3, CLAIM_ALL, inbox_url)
     won = [line for process in processes for line in process.communicate(timeout=60)[0].split()]
     assert sorted(won) == ids
     assert [process.returncode for process in processes] == [0] * 3
