@@ -15,9 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from typer.testing import CliRunner
 
-from loosh_pipeline import cli_challenges
 from loosh_pipeline.chain.wallet import create_wallet
 from loosh_pipeline.cli import app
+from loosh_pipeline.cli import challenges as cli_challenges
 from loosh_pipeline.devnet.servers import Served, serve_apps
 from loosh_pipeline.errors import ConfigError, WireError
 from loosh_pipeline.sending import challenges, push_all, read_prompts, summarised

@@ -6,9 +6,9 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from loosh_pipeline.cli.telling import out
 from loosh_pipeline.orchestrator import FINISHED_RUNS, WEIGHTS_JOB, DagsterApi, RunOutcome
 from loosh_pipeline.policy.checks import WAIVABLE, waivers
 from loosh_pipeline.settings import get_settings
@@ -19,7 +19,6 @@ NOT_YET = 3
 WEIGHTS = "weights"
 AFTER_SUBMISSION = frozenset({"weight_receipts", "penalties"})
 """Steps that come once weights are submitted."""
-out = Console()
 
 
 def set_(

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from loosh_pipeline import cli_chain
 from loosh_pipeline.chain.fake import FakeChain
 from loosh_pipeline.chain.wallet import create_wallet
 from loosh_pipeline.cli import app
+from loosh_pipeline.cli import chain as cli_chain
 from loosh_pipeline.domain import Block, Hotkey, Mode, Proposal
 from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError
 from loosh_pipeline.settings import Settings, get_settings

@@ -8,16 +8,13 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from loosh_pipeline.chain.port import Chain
+from loosh_pipeline.cli.telling import err, out
 from loosh_pipeline.domain import Metagraph, Neuron
 from loosh_pipeline.errors import ChainError, ConfigError, WireError
 from loosh_pipeline.settings import Settings, get_settings
-
-out = Console()
-err = Console(stderr=True)
 
 
 def status(

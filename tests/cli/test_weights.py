@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-import loosh_pipeline.cli_weights as module
+import loosh_pipeline.cli.weights as module
 from loosh_pipeline.cli import app
 from loosh_pipeline.settings import get_settings
 from tests.graphql_server import GraphQlServer

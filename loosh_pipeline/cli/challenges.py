@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from loosh_pipeline.cli.telling import err
 from loosh_pipeline.errors import ConfigError, CryptoError
 from loosh_pipeline.sending import Summary, challenges, push_all, read_prompts, summarised
 from loosh_pipeline.settings import Settings, get_settings
@@ -26,8 +27,6 @@ ANONYMOUS = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 """The hotkey of 32 zero bytes: whom an unsigned key exchange names."""
 SHOWN_REASONS = 20
 SHOWN_IDS = 10
-
-err = Console(stderr=True)
 
 
 def send(

@@ -1,0 +1,5 @@
+"""`python -m loosh_pipeline.cli`: what `loosh` does."""
+
+from loosh_pipeline.cli.app import app
+
+app()

@@ -1,0 +1,32 @@
+"""`loosh`: run a validator, or a whole subnet on one machine, and see how it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from loosh_pipeline.cli import chain, challenges, running, state, wallet, weights
+from loosh_pipeline.cli.telling import told
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+for command in (running.up, running.devnet, running.demo, state.status, state.doctor, state.retry):
+    app.command()(told(command))
+
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "wallet": ("Keys of this validator.", {"new": wallet.new}),
+    "challenges": ("Challenges, for whoever tries a validator out.", {"send": challenges.send}),
+    "weights": ("Weights, by hand.", {"set": weights.set_}),
+    "chain": (
+        "This validator on the chain.",
+        {"status": chain.status, "serve": chain.serve, "acknowledge": chain.acknowledge},
+    ),
+}
+"""Commands by group and verb."""
+
+for name, (about, commands) in GROUPS.items():
+    group = typer.Typer(no_args_is_help=True, help=about)
+    app.add_typer(group, name=name)
+    for verb, command in commands.items():
+        group.command(verb)(told(command))
