@@ -100,7 +100,7 @@ class TextLines(Lines):
 
 
 def json_line(fields: Mapping[str, str]) -> str:
-    ""x
+    """As one line that any reader of JSON takes; half a character, which some refuse, is a question mark."""
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 

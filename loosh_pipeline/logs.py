@@ -14,12 +14,11 @@ import threading
 from types import TracebackType
 from typing import IO
 
+from loosh_pipeline.lock import PROCESS
 from loosh_pipeline.log_lines import JsonLines, Lines, TextLines
 from loosh_pipeline.redaction import Redact, redactor
 from loosh_pipeline.settings import Settings
 
-PROCESS = "LOOSH_PROCESS"
-"""Environment variable that names a process of `loosh up`."""
 WHOLE_BYTES = 4096
 """What a pipe takes in one piece, also while others write to it."""
 CHATTY = ("httpx", "httpcore", "alembic", "asyncio", "urllib3", "celery.worker.strategy")

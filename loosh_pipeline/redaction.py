@@ -33,7 +33,8 @@ _LOOKS_LIKE_ONE = re.compile(
     (?P<userinfo> (?<=://) [^\s/?\#@"'<>]+ (?=@) )
     | (?P<before_query> [?&] (?:[\w.-]*(?:key|token|secret|passw(?:or)?d|signature|credential)|auth|code|sig) = )
       [^&\s"'<>\#]+
-    | (?P<before_header> \b (?:proxy-)?authorization ["']? \s* [:=,] \s* (?:b(?=["']))? ["']? (?:(?:bearer|basic|token)\s+)? )
+    | (?P<before_header> \b (?:proxy-)?authorization ["']? \s* [:=,] \s* (?:b(?=["']))? ["']?
+      (?: (?:bearer|basic|token) \s+ )? )
       [^\s"',;)\]}]+
     | (?P<before_key> \b (?:x-api-key|api-key|api_key|apikey|secretseed|secretphrase|privatekey) ["']? \s* [:=,] \s* )
       (?: b?"[^"]*" | b?'[^']*' | [^\s"',;)\]}]+ )

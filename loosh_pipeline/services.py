@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 
 from loosh_pipeline.embedding.model import BUILTIN
-from loosh_pipeline.lock import SUPERVISED
-from loosh_pipeline.logs import PROCESS
+from loosh_pipeline.lock import PROCESS, SUPERVISED
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import FILES_BROKER, NO_RESULTS, Settings
 from loosh_pipeline.supervisor import Service

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from loosh_pipeline.logs import PROCESS
+from loosh_pipeline.lock import PROCESS
 
 LINE = {"time", "level", "process", "logger", "message"}
 CONFIGURED = "from loosh_pipeline.logs import configure; from loosh_pipeline.settings import get_settings\n" + (
