@@ -77,6 +77,8 @@ def services(settings: Settings) -> list[Service]:
             after=["code-server"],
         ),
     ]
+    if settings.alert_webhook_url is not None:
+        ours.append(Service("alerts", [PYTHON, "-m", "loosh_pipeline.alerting"], env))
     # With an embedding server of the operator's own, a second model would only take memory.
     elsewhere = settings.embedder_url is not None or settings.embedding_url is not None
     wanted = [service for service in ours if service.name != "embedder" or not elsewhere]

@@ -246,6 +246,12 @@ class Outbox:
             found = {OutboxState(state): count for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in OutboxState}
 
+    def tally(self) -> Mapping[tuple[DeliveryKind, OutboxState], int]:
+        """How many deliveries of each kind are in each state, of those there are any of."""
+        query = select(outbox.c.kind, outbox.c.state, func.count()).group_by(outbox.c.kind, outbox.c.state)
+        with reading(self._engine) as connection:
+            return {(DeliveryKind(kind), OutboxState(state)): n for kind, state, n in connection.execute(query)}
+
     def has_due(self, now: datetime) -> bool:
         with reading(self._engine) as connection:
             due = select(outbox.c.id).where(_is_due(connection, now)).limit(1)
