@@ -83,7 +83,9 @@ class Watch:
             parked_challenges=parked.count,
             parked_example=f"{parked.newest}: {parked.failure}" if parked.newest else "",
             parked_deliveries={
-                kind: count for (kind, state), count in outbox.tally().items() if state is OutboxState.PARKED
+                kind: found.count
+                for (kind, state), found in outbox.undelivered().items()
+                if state is OutboxState.PARKED
             },
             refusal=refused[0].detail if refused else "",
         )

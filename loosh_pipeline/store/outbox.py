@@ -88,6 +88,14 @@ class Waiting:
     next_attempt_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Deliveries of one kind and state: how many, and since when there is the oldest."""
+
+    count: int
+    oldest_at: datetime
+
+
 class Outbox:
     """Durable deliveries. Every method is one short transaction. `jitter` gives numbers from 0 to 1."""
 
@@ -246,11 +254,18 @@ class Outbox:
             found = {OutboxState(state): count for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in OutboxState}
 
-    def tally(self) -> Mapping[tuple[DeliveryKind, OutboxState], int]:
-        """How many deliveries of each kind are in each state, of those there are any of."""
-        query = select(outbox.c.kind, outbox.c.state, func.count()).group_by(outbox.c.kind, outbox.c.state)
+    def undelivered(self) -> Mapping[tuple[DeliveryKind, OutboxState], Undelivered]:
+        """What waits and what was refused for good, by kind and state, of which there is any."""
+        query = (
+            select(
+                outbox.c.kind, outbox.c.state, func.count().label("count"), func.min(outbox.c.created_at).label("at")
+            )
+            .where(outbox.c.state.in_(UNDELIVERED))
+            .group_by(outbox.c.kind, outbox.c.state)
+        )
         with reading(self._engine) as connection:
-            return {(DeliveryKind(kind), OutboxState(state)): n for kind, state, n in connection.execute(query)}
+            rows = connection.execute(query).all()
+        return {(DeliveryKind(r.kind), OutboxState(r.state)): Undelivered(int(r.count), r.at) for r in rows}
 
     def has_due(self, now: datetime) -> bool:
         with reading(self._engine) as connection:
