@@ -40,7 +40,7 @@ class Counts:
         self._by_pair = {
             (route, result): self._requests.labels(route, result)
             for route in ROUTES.values()
-            for result in {*RESULTS.values(), OTHER}
+            for result in sorted({*RESULTS.values(), OTHER})
         }
         self.dispatched = Histogram(
             "loosh_dispatch_seconds",

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -70,13 +70,21 @@ class Kept(Collector):
 
 
 class Metrics:
-    """The figures of one ingress. `registry` holds its counters already."""
+    """The figures of one ingress. `registry` holds its counters already; `active`: miners that answered lately."""
 
     def __init__(
-        self, settings: Settings, inbox: Inbox, tables: Tables, registry: CollectorRegistry, active: Callable[[], int]
+        self,
+        settings: Settings,
+        inbox: Inbox,
+        tables: Tables,
+        registry: CollectorRegistry,
+        *,
+        active: Callable[[], int],
+        healthy: Callable[[], bool],
     ) -> None:
         self._settings, self._inbox, self._outbox = settings, inbox, Outbox(inbox.engine)
-        self._runs, self._registry, self._active = Runs(inbox.engine), registry, active
+        self._runs, self._registry = Runs(inbox.engine), registry
+        self._active, self._healthy = active, healthy
         self._started_s = time.time()
         self._counting = threading.Lock()
         self._failures: dict[str, int] = {}
@@ -118,6 +126,7 @@ class Metrics:
         about = {"version": VERSION, "python": platform.python_version()}
         yield InfoMetricFamily("loosh_build", "What runs here.", value=about)
         yield GaugeMetricFamily("loosh_start_time_seconds", "When the ingress started.", value=self._started_s)
+        yield GaugeMetricFamily("loosh_healthy", "1 when challenges are taken.", value=float(self._healthy()))
         failed = CounterMetricFamily("loosh_metrics_failures", "Parts that could not be counted.", labels=["part"])
         for name, count in self._failures.items():
             failed.add_metric([name], count)
@@ -167,5 +176,6 @@ class Metrics:
 
 def registry_and_counts() -> tuple[CollectorRegistry, Counts]:
     """What the app counts in from its first request on, before stores are open."""
+    disable_created_metrics()  # when each began: three more series a histogram, and none that is looked at
     registry = CollectorRegistry(auto_describe=False)
     return registry, Counts(registry)

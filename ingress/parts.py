@@ -60,8 +60,15 @@ class Parts:
         free = partial(free_children, settings)
         launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, free, counts.dispatched.observe)
         figures = Figures(inbox)
-        metrics = Metrics(settings, inbox, tables, registry, lambda: figures(fresh=False).active_miners)
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
+        metrics = Metrics(
+            settings,
+            inbox,
+            tables,
+            registry,
+            active=lambda: figures(fresh=False).active_miners,
+            healthy=lambda: not health.reasons(),
+        )
         return cls(
             settings=settings,
             inbox=inbox,

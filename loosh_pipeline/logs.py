@@ -19,8 +19,7 @@ from loosh_pipeline.log_lines import JsonLines, Lines, TextLines
 from loosh_pipeline.redaction import Redact, redactor
 from loosh_pipeline.settings import Settings
 
-WHOLE_BYTES = 4096
-"""What a pipe takes in one piece, also while others write to it."""
+STDERR = 2
 CHATTY = ("httpx", "httpcore", "alembic", "asyncio", "urllib3", "celery.worker.strategy")
 """Loggers that tell of every request, migration or message."""
 
@@ -49,7 +48,7 @@ class _Pipe(logging.Handler):
 def configure(settings: Settings, process: str, redact: Redact | None = None) -> None:
     """Have this process log in our form. `process` is its name where `loosh up` gave it none."""
     formatter = form(settings, os.environ.get(PROCESS, process), redact or redactor(settings))
-    handler = _Pipe(sys.stderr.fileno())
+    handler = _Pipe(STDERR)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     for each in list(root.handlers):

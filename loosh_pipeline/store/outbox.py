@@ -256,16 +256,12 @@ class Outbox:
 
     def undelivered(self) -> Mapping[tuple[DeliveryKind, OutboxState], Undelivered]:
         """What waits and what was refused for good, by kind and state, of which there is any."""
-        query = (
-            select(
-                outbox.c.kind, outbox.c.state, func.count().label("count"), func.min(outbox.c.created_at).label("at")
-            )
-            .where(outbox.c.state.in_(UNDELIVERED))
-            .group_by(outbox.c.kind, outbox.c.state)
-        )
+        figures = func.count().label("number"), func.min(outbox.c.created_at).label("oldest_at")
+        query = select(outbox.c.kind, outbox.c.state, *figures).where(outbox.c.state.in_(UNDELIVERED))
+        query = query.group_by(outbox.c.kind, outbox.c.state)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-        return {(DeliveryKind(r.kind), OutboxState(r.state)): Undelivered(int(r.count), r.at) for r in rows}
+        return {(DeliveryKind(r.kind), OutboxState(r.state)): Undelivered(r.number, r.oldest_at) for r in rows}
 
     def has_due(self, now: datetime) -> bool:
         with reading(self._engine) as connection:

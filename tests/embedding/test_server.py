@@ -304,12 +304,13 @@ def test_requests_at_once_get_the_bits_of_each_alone(serve: Serve, onnx_model: O
 
 
 def test_the_process_ends_with_the_reason_when_its_model_is_unusable(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def load(name: str, backend: str, threads: int, _: Path) -> TorchEmbedder:
         raise ModelError(f"weights of {name} altered, {backend} on {threads} threads")
 
     monkeypatch.setattr(program, "load_model", load)
+    monkeypatch.setattr(program, "configure", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["embedding", "--port", "0", "--threads", "3"])
     assert program.main() == 1
-    assert "embedder: weights of builtin altered, auto on 3 threads" in capsys.readouterr().err
+    assert "the embedder ends: weights of builtin altered, auto on 3 threads" in caplog.text
