@@ -9,10 +9,10 @@ from ingress.callers import CALLER
 from ingress.metrics import Busy
 from ingress.parts import PartsOf
 
-router = APIRouter(tags=["operator"])
+router = APIRouter(include_in_schema=False)
 
 
-@router.get("/metrics", response_class=Response, responses={403: {"description": "not for whoever asks"}})
+@router.get("/metrics", response_class=Response)
 def metrics(request: Request, parts: PartsOf) -> Response:
     """Everything that is counted, in Prometheus' text format; for this machine and holders of the API key."""
     parts.door.measures(request.headers, request.scope[CALLER])
