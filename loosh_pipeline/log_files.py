@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from loosh_pipeline.log_lines import OUTPUT, escaped, json_line, stamp
+from loosh_pipeline.log_lines import OUTPUT, escaped, printed_line, stamp
 from loosh_pipeline.redaction import NOTHING_KNOWN, Redact
 
 LOG_BYTES = 10 * 1024 * 1024
@@ -103,8 +103,7 @@ class LogFiles:
             return escaped(text)
         if _is_ours(text):
             return text
-        said = {"time": stamp(time.time()), "level": "info", "process": name, "logger": OUTPUT, "message": text}
-        return json_line(said)
+        return printed_line(name, text)
 
     def _opened(self, path: Path, what: str) -> logging.Handler:
         """Where lines go: nowhere, when the disk takes nothing; a process must not stand still for that."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -102,6 +103,12 @@ class TextLines(Lines):
 def json_line(fields: Mapping[str, str]) -> str:
     """As one line that any reader of JSON takes; half a character, which some refuse, is a question mark."""
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def printed_line(process: str, text: str) -> str:
+    """What a process printed past its log, in the same form."""
+    at = stamp(time.time())
+    return json_line({"time": at, "level": "info", "process": process, "logger": OUTPUT, "message": text})
 
 
 def stamp(at_s: float) -> str:

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from loosh_pipeline.embedding import __main__ as program
 from loosh_pipeline.embedding.client import HttpEmbedder
@@ -314,3 +315,17 @@ def test_the_process_ends_with_the_reason_when_its_model_is_unusable(
     monkeypatch.setattr(sys, "argv", ["embedding", "--port", "0", "--threads", "3"])
     assert program.main() == 1
     assert "the embedder ends: weights of builtin altered, auto on 3 threads" in caplog.text
+
+
+def test_figures_are_told_to_prometheus(serve: Serve) -> None:
+    url = serve(create_app(HashingEmbedder))
+    wait_until_healthy(url)
+    with HttpEmbedder(url) as remote:
+        remote.embed(["sky", "sea"])
+    answer = httpx.get(f"{url}/metrics", trust_env=False)
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    found = {sample.name: sample.value for sample in samples}
+    assert (found["loosh_embedder_ready"], found["loosh_embedder_texts_total"]) == (1, 2)
+    assert found["loosh_embedder_waiting_requests"] == found["loosh_embedder_waiting_texts"] == 0
+    (model,) = (sample.labels for sample in samples if sample.name == "loosh_embedder_model_info")
+    assert model["digest"] == HashingEmbedder().digest
