@@ -21,6 +21,7 @@ from loosh_pipeline.redaction import Redact
 
 MESSAGE_CHARS = 4000
 ERROR_CHARS = 8000
+TRACEBACK = "Traceback (most recent call last):"
 OUTPUT = "output"
 """Logger of what a process printed."""
 IDS = ("challenge_id", "run_id", "attempt", "step")
@@ -59,15 +60,18 @@ class Lines(logging.Formatter):
 
     def fields(self, record: logging.LogRecord) -> dict[str, str]:
         """What a record says, by name; those that are unknown are missing."""
+        message, error = _message(record), self._error(record)
+        if message.startswith(TRACEBACK):  # as uvicorn says why it does not start
+            message, error = message.rstrip().rpartition("\n")[2], message
         said = {
             "time": stamp(record.created),
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
-            "message": self._redact(shortened(_message(record), MESSAGE_CHARS)),
+            "message": self._redact(shortened(message, MESSAGE_CHARS)),
             **{name: self._redact(value) for name, value in _ids(record).items()},
         }
-        if error := self._error(record):
+        if error:
             said["error"] = self._redact(_end_of(error, ERROR_CHARS))
         return said
 

@@ -124,6 +124,12 @@ def test_a_traceback_is_one_string_of_which_the_end_is_kept() -> None:
     assert "ValueError: why" in as_json(record("x", exc_info=failed("why")))["error"]
 
 
+def test_a_traceback_that_is_said_as_a_message_is_an_error() -> None:
+    said = as_json(record("Traceback (most recent call last):\n  File x\nStoreError: the disk\n"))
+    assert said["message"] == "StoreError: the disk"
+    assert said["error"].startswith("Traceback")
+
+
 def test_a_record_that_cannot_be_put_together_is_said_all_the_same() -> None:
     assert "do not fit" in as_json(record("%d", "x"))["message"]
     assert as_json(record("lone \ud800"))["message"] == "lone ?"

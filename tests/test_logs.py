@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loosh_pipeline.lock import PROCESS
+from loosh_pipeline.supervisor import free_ports
 
 LINE = {"time", "level", "process", "logger", "message"}
 CONFIGURED = "from loosh_pipeline.logs import configure; from loosh_pipeline.settings import get_settings\n" + (
@@ -116,3 +120,47 @@ def test_nothing_of_dagsters_has_set_logging_up_before() -> None:
         "    assert importlib.import_module(name).configure_loggers is _nothing, name\n"
     )
     ran("-c", code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "said"),
+    [
+        (
+            ["-m", "loosh_pipeline.workers"],
+            {"CELERY_BROKER_URL": "redis://user:canary-broker-password@127.0.0.1:1/0"},
+            "Cannot connect to redis://",
+        ),
+        (
+            ["-m", "ingress"],
+            {"DATABASE_URL": "postgresql://loosh:canary-database-password@127.0.0.1:1/loosh?sslkey=canary-query-key"},
+            "StoreError: cannot open the inbox database",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named_without_its_password(
+    tmp_path: Path, arguments: list[str], env: dict[str, str], said: str
+) -> None:
+    """As it is said for hours, by libraries that know the whole address."""
+    (port,) = free_ports(1)
+    environment = {**os.environ, "LOG_FORMAT": "json", "API_PORT": str(port), **env}
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        cwd=tmp_path,
+    )
+    assert process.stderr is not None
+    heard = []
+    try:
+        for line in process.stderr:
+            heard.append(line)
+            if said in line:
+                break
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        heard += process.communicate()[1].splitlines()
+    assert any(said in line for line in heard)
+    assert [line for line in heard if "canary" in line] == []

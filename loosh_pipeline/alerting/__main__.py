@@ -30,6 +30,7 @@ def main() -> None:
     configure(settings, "alerts")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    logger.info("what should be looked at is looked for every %g s", LOOK_EVERY_S)
     watch, teller = Watch.of(settings), teller_of(settings)
     try:
         while not stopping.is_set():

@@ -28,7 +28,7 @@ class Receiver:
         self.bodies: list[dict[str, Any]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/services/T0/B0/canary-hook-key-of-an-operator"
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/services/T0/B0/c4nary-hook-key-of-an-operator"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property

@@ -32,7 +32,7 @@ def seen(seconds: float, parked: int = 1) -> Seen:
 def teller(tmp_path: Path, receiver: Receiver) -> MakeTeller:
     def make(url: str | None = None, within_s: float = WITHIN_S) -> Teller:
         target = url or receiver.url
-        redact = Redactor(["canary-hook-key-of-an-operator"])
+        redact = Redactor(["c4nary-hook-key-of-an-operator"])
         return Teller(tmp_path, "validator", timedelta(hours=6), partial(send, target, within_s=within_s), redact)
 
     return make
@@ -87,24 +87,24 @@ def test_a_receiver_that_hangs_costs_its_time_and_no_more(teller: MakeTeller, re
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1/canary-hook-key-of-an-operator", "http://[/", "https://127.0.0.1:1"]
+    "url", ["http://127.0.0.1:1/c4nary-hook-key-of-an-operator", "http://[/", "https://127.0.0.1:1"]
 )
 def test_a_wrong_address_is_said_without_it(teller: MakeTeller, url: str) -> None:
     mine = teller(url)
     mine.take(seen(0))
     assert "cannot be reached" in mine.book.hook.said
-    assert "canary" not in mine.book.hook.said
+    assert "c4nary" not in mine.book.hook.said
     assert mine.book.hook.failing_since == START
 
 
 def test_what_a_receiver_says_is_kept_without_the_key(
     teller: MakeTeller, receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver.script = [Answer(403, b"canary-hook-key-of-an-operator is no hook\n\x1b[31m" + b"x" * 10_000)]
+    receiver.script = [Answer(403, b"c4nary-hook-key-of-an-operator is no hook\n\x1b[31m" + b"x" * 10_000)]
     mine = teller()
     mine.take(seen(0))
     kept = (tmp_path / books.FILE).read_text()
-    assert "canary" not in kept + caplog.text
+    assert "c4nary" not in kept + caplog.text
     assert len(kept) < 2000
     assert mine.book.hook.said.isprintable()
 

@@ -27,8 +27,9 @@ from tests.e2e.validator import Validator, running_validator
 
 pytestmark = pytest.mark.e2e
 
-CANARY = "canary"
-PUSH_KEY = "canary-challenge-push-api-key"
+CANARY = "c4nary"
+"""No word of the embedding model's vocabulary."""
+PUSH_KEY = "c4nary-challenge-push-api-key"
 LINE = {"time", "level", "process", "logger", "message"}
 WHOLE = ("ingress", "worker", "upkeep", "code-server", "dagster-webserver", "dagster-daemon", "alerts", "embedder")
 
@@ -73,12 +74,12 @@ def troubled(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> It
 
     def secrets(devnet: DevnetInfo) -> Mapping[str, Any]:
         return {
-            "subtensor_address": f"{devnet.chain_url}/canary-chain-key-1234567890?key=canary-chain-query",
-            "subtensor_fallbacks": ("ws://user:canary-fallback-password@127.0.0.1:1/",),
-            "challenge_api_key": "canary-challenge-api-key",
+            "subtensor_address": f"{devnet.chain_url}/c4nary-chain-key-1234567890?key=c4nary-chain-query",
+            "subtensor_fallbacks": ("ws://user:c4nary-fallback-password@127.0.0.1:1/",),
+            "challenge_api_key": "c4nary-challenge-api-key",
             "challenge_push_api_key": PUSH_KEY,
             "llm_api_url": llm,
-            "llm_api_key": "canary-llm-api-key",
+            "llm_api_key": "c4nary-llm-api-key",
             "llm_model": "any",
             "alert_webhook_url": receiver.url,
             "log_format": "json",
@@ -95,15 +96,15 @@ def troubled(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> It
 
 def provoke(validator: Validator) -> None:
     """One challenge that goes well, one that is refused for good, one whose embedder is away, and no chain."""
-    api = httpx.Client(base_url=validator.devnet.challenge_api_url, trust_env=False)
     path = CALLS[DeliveryKind.RESPONSE_BATCH].path
     refused = {"path": path, "turns": [{"status": 500}, {"status": 401}, {"status": 401}, {"status": 422}]}
-    for key, expected in (("canary-wrong-key", 401), (PUSH_KEY, 201)):
+    for key, expected in (("c4nary-wrong-key", 401), (PUSH_KEY, 201)):
         pushed = {"id": f"pushed-{expected}", "prompt": validator.devnet.prompts[0]}
         headers = {"authorization": f"Bearer {key}", "x-forwarded-for": "203.0.113.9"}
         assert validator.http.post("/challenges", json=pushed, headers=headers).status_code == expected
     validator.reaches(ChallengeId("pushed-201"), ChallengeState.SUBMITTED)
-    api.post("/switches", json=refused).raise_for_status()
+    switches = f"{validator.devnet.challenge_api_url}/switches"
+    httpx.post(switches, json=refused, trust_env=False).raise_for_status()
     validator.accept("refused", prompt=1)
     validator.until("the refusal of a result", lambda: validator.http.get("/metrics").text.count('state="parked"'))
     chain = validator.devnet.chain_url.replace("ws://", "http://", 1)
@@ -143,7 +144,8 @@ def test_lines_of_a_worker_name_challenge_run_and_attempt(troubled: Validator) -
 
 def test_no_prompt_and_no_answer_is_logged(troubled: Validator) -> None:
     texts = [prompt for prompt in troubled.devnet.prompts if len(prompt) > 20]
-    texts += [answer["response"] for batch in troubled.batches().values() for answer in batch["responses"]]
+    tables = (troubled.settings.home / "tables" / "miner_responses").rglob("*.parquet")
+    texts += [text for table in tables for text in pl.read_parquet(table)["text"] if text and len(text) > 20]
     logged = (troubled.settings.home / "logs" / "together.log").read_text()
     assert len(texts) > 5
     assert [text[:60] for text in texts if json.dumps(text[:40])[1:-1] in logged] == []
