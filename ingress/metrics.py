@@ -88,7 +88,7 @@ class Metrics:
         self._started_s = time.time()
         self._counting = threading.Lock()
         self._failures: dict[str, int] = {}
-        self.progress = Progress(inbox, tables, registry)
+        self.progress = Progress(inbox.engine, tables, registry)
         for name, every_s, measure in (
             ("process", 0.0, self._process),
             ("backlog", QUICK_S, self._backlog),

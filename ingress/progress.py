@@ -13,10 +13,12 @@ from itertools import islice
 
 import polars as pl
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from sqlalchemy import Engine
 
 from loosh_pipeline.domain import ChallengeState, Outcome
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store.inbox import WITHOUT_SCORES, Inbox, Moments
+from loosh_pipeline.store.inbox import WITHOUT_SCORES
+from loosh_pipeline.store.moments import Moments, ids_in, moments
 from loosh_pipeline.store.tables import TableKey, Tables
 
 logger = logging.getLogger(__name__)
@@ -35,9 +37,9 @@ COLUMNS = {"outcome": pl.String, "elapsed_ms": pl.Float64}
 class Progress:
     """What became of challenges since this process started."""
 
-    def __init__(self, inbox: Inbox, tables: Tables, registry: CollectorRegistry) -> None:
-        self._inbox, self._tables = inbox, tables
-        self._unscored: OrderedDict[str, None] = OrderedDict.fromkeys(inbox.ids_in(WITHOUT_SCORES, MOST))
+    def __init__(self, engine: Engine, tables: Tables, registry: CollectorRegistry) -> None:
+        self._engine, self._tables = engine, tables
+        self._unscored: OrderedDict[str, None] = OrderedDict.fromkeys(ids_in(engine, WITHOUT_SCORES, MOST))
         self._untold: OrderedDict[str, None] = OrderedDict()
         self._collected = _seconds(registry, "collected", "its miners' answers")
         self._scored = _seconds(registry, "scored", "its scores")
@@ -76,14 +78,14 @@ class Progress:
 
     def follow(self) -> None:
         """Look at what has moved."""
-        waiting = set(self._inbox.ids_in(WITHOUT_SCORES, MOST))
-        moved = list(islice((each for each in list(self._unscored) if each not in waiting), AT_ONCE))
-        rows = self._inbox.moments(moved)
+        followed = list(self._unscored)  # before: what is accepted meanwhile is not among those that wait
+        waiting = set(ids_in(self._engine, WITHOUT_SCORES, MOST))
+        moved = list(islice((each for each in followed if each not in waiting), AT_ONCE))
+        rows = [row for row in moments(self._engine, moved) if row.state not in WITHOUT_SCORES]
         self._count_answers(row for row in rows if row.asked)
         for row in rows:
             self._note(row)
-        for each in moved:
-            self._unscored.pop(each, None)
+            self._unscored.pop(row.id, None)
         self._note_told()
 
     def _note(self, row: Moments) -> None:
@@ -99,7 +101,7 @@ class Progress:
                 self._untold.popitem(last=False)
 
     def _note_told(self) -> None:
-        for row in self._inbox.moments(list(self._untold)):
+        for row in moments(self._engine, list(self._untold)):
             if row.submitted_at is not None:
                 self._delivered.observe(_since(row, row.submitted_at))
                 del self._untold[row.id]

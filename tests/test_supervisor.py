@@ -270,7 +270,7 @@ def test_a_program_that_is_not_there_is_told(start: Start) -> None:
 
 def test_logs_are_rotated_and_bounded(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_files, "LOG_BYTES", 2000)
-    monkeypatch.setattr(module, "LOG_FILES", 2)
+    monkeypatch.setattr(log_files, "LOG_FILES", 2)
     start(python("a", "[print(f'line {n:04}') for n in range(1000)]; print('end', flush=True); " + SLEEP))
     eventually(lambda: log_of(tmp_path, "a").endswith("end\n"))
     files = sorted(path.name for path in (tmp_path / "logs").iterdir())

@@ -7,7 +7,7 @@ A row is committed before a sender hears 201. From then on the row, not a proces
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,8 +27,6 @@ WITHOUT_SCORES = (ChallengeState.RECEIVED, *UNFINISHED[:2])
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 600.0
-IDS_AT_ONCE = 500
-"""Values in one condition: SQLite takes some thousands."""
 MOST_DOUBLINGS = 16
 """Beyond it a pause has long reached its longest, and 2 ** attempts leaves the range of a float."""
 
@@ -72,20 +70,6 @@ class Parked:
     count: int
     newest: ChallengeId | None = None
     failure: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """When a challenge was accepted, and got how far; None: not yet, or never."""
-
-    id: ChallengeId
-    state: ChallengeState
-    received_at: datetime
-    collected_at: datetime | None
-    scored_at: datetime | None
-    submitted_at: datetime | None
-    attempts: int
-    asked: int
 
 
 class Inbox:
@@ -185,22 +169,6 @@ class Inbox:
         with reading(self.engine) as connection:
             rows = connection.execute(query.group_by(challenges.c.state)).all()
         return {ChallengeState(state): int(count) for state, count in rows}
-
-    def ids_in(self, states: Sequence[ChallengeState], most: int) -> list[ChallengeId]:
-        """Ids of challenges in some states. Reads their rows; not for states in which they end."""
-        query = select(challenges.c.id).where(challenges.c.state.in_(states)).limit(most)
-        with reading(self.engine) as connection:
-            return [ChallengeId(each) for each in connection.execute(query).scalars()]
-
-    def moments(self, ids: Sequence[str]) -> list[Moments]:
-        """When some challenges got how far, those that there are."""
-        columns = [challenges.c[each.name] for each in fields(Moments)]
-        found: list[Moments] = []
-        with reading(self.engine) as connection:
-            for at in range(0, len(ids), IDS_AT_ONCE):
-                query = select(*columns).where(challenges.c.id.in_(ids[at : at + IDS_AT_ONCE]))
-                found += [_moments(row) for row in connection.execute(query)]
-        return found
 
     def seen_alive(self, row: InboxRow, now: datetime) -> None:
         """Its run lives, though slowly: look at the others first, so that no dead one waits behind a long queue."""
@@ -353,12 +321,6 @@ def inbox_row(row: Row[Any]) -> InboxRow:
         failure=row.failure,
         run_id=row.run_id,
     )
-
-
-def _moments(row: Row[Any]) -> Moments:
-    """What is not needed of a row is large."""
-    values = row._asdict()
-    return Moments(**values | {"id": ChallengeId(row.id), "state": ChallengeState(row.state)})
 
 
 def _insert(connection: Connection, table: Any) -> Any:

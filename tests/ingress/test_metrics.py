@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from ingress import measured_machine
+from ingress import measured_machine, progress
 from ingress import metrics as module
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind, Outcome
 from loosh_pipeline.processes import Process
@@ -198,6 +198,18 @@ def test_a_challenge_of_before_a_restart_is_followed_too(serve: Serve, evaluated
     client = serve(HERE)
     move(evaluated, "c-1", ChallengeState.FAILED)
     assert value(scraped(client), "loosh_evaluations_total", result="failed") == 1
+
+
+def test_more_challenges_than_are_followed_at_once_are_not_taken_for_evaluated(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(HERE)
+    for number in range(5):
+        push(client, f"c-{number}")
+    monkeypatch.setattr(progress, "MOST", 2)
+    found = scraped(client)
+    assert value(found, "loosh_evaluations_total", result="scored") == 0
+    assert value(found, "loosh_backlog", state="received") == 5
 
 
 def test_answers_that_cannot_be_read_hide_no_others(serve: Serve, settings: Settings, evaluated: Inbox) -> None:
