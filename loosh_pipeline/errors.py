@@ -110,7 +110,7 @@ class NotSubmitted(ChainError):
 
 
 class LLMError(LooshError):
-    """A language model could not be asked, or says nothing of use. `reason` says it in a few words, all of them ours."""
+    """A language model could not be asked, or says nothing of use. `reason`: in a few words, all ours."""
 
     reason = "it could not be asked"
 

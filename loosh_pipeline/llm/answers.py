@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TypeVar
 
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
@@ -14,6 +15,8 @@ from loosh_pipeline.llm.port import Generation, Usage
 MAX_TEXT_CHARS = 16_000
 MAX_NAME_CHARS = 100
 MAX_COUNT = 2**31 - 1
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 _REASONING = re.compile(r"\A\s*<(think|thinking|reasoning)>", re.IGNORECASE)
 _END_OF_REASONING = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
@@ -40,17 +43,17 @@ class _Completion(BaseModel):
     usage: _Counts | None = None
 
 
+class _Card(BaseModel):
+    id: str
+
+
+class _Cards(BaseModel):
+    data: list[_Card]
+
+
 def read_answer(response: httpx2.Response, asked: str, elapsed_ms: float) -> Generation:
     """What `asked` said, without what it said to itself. Raises LLMAnswerUnusable for what is no chat completion."""
-    try:
-        completion = _Completion.model_validate_json(response.content)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, wrong["loc"]))
-        raise LLMAnswerUnusable(
-            f"model {asked!r} answered no chat completion ({where or 'JSON'}: {one_line(wrong['msg'])}); is "
-            "LLM_API_URL the address of an OpenAI-compatible API?"
-        ) from error
+    completion = _read(_Completion, response, asked)
     choice, counts = completion.choices[0], completion.usage or _Counts()
     return Generation(
         text=without_reasoning(choice.message.content or "").strip()[:MAX_TEXT_CHARS],
@@ -59,6 +62,23 @@ def read_answer(response: httpx2.Response, asked: str, elapsed_ms: float) -> Gen
         model=one_line(completion.model, MAX_NAME_CHARS) or asked,
         elapsed_ms=elapsed_ms,
     )
+
+
+def read_models(response: httpx2.Response, asked: str) -> tuple[str, ...]:
+    """Names of the models that the server of `asked` lists. Raises LLMAnswerUnusable for what is no such list."""
+    return tuple(one_line(card.id, MAX_NAME_CHARS) for card in _read(_Cards, response, asked).data)
+
+
+def _read(kind: type[Answer], response: httpx2.Response, asked: str) -> Answer:
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, wrong["loc"])) or "JSON"
+        raise LLMAnswerUnusable(
+            f"the server of model {asked!r} answered what cannot be read ({where}: {one_line(wrong['msg'])}); is "
+            "LLM_API_URL the address of an OpenAI-compatible API?"
+        ) from error
 
 
 def without_reasoning(text: str) -> str:

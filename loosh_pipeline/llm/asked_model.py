@@ -13,7 +13,7 @@ import httpx2
 import openai
 
 from loosh_pipeline.errors import LLMAnswerEmpty
-from loosh_pipeline.llm.answers import one_line, read_answer
+from loosh_pipeline.llm.answers import read_answer, read_models
 from loosh_pipeline.llm.clients import client_for
 from loosh_pipeline.llm.config import LLMConfig
 from loosh_pipeline.llm.failures import explained, may_pass, refused_parameter, retry_after_s
@@ -55,8 +55,8 @@ class AskedModel:
         """Names of the models that its server lists. Raises LLMError."""
         try:
             async with asyncio.timeout(self._config.timeout_s):
-                return tuple(one_line(str(each.id)) for each in (await self._client.models.list()).data)
-        except (*FAILURES, TypeError, AttributeError) as error:
+                return read_models(await self._client.get("/models", cast_to=httpx2.Response), self._config.model)
+        except FAILURES as error:
             raise explained(error, self._config) from None
 
     async def aclose(self) -> None:

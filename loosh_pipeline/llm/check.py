@@ -23,6 +23,11 @@ def check_llm(settings: Settings) -> str | None:
     Raises LLMError that says what is wrong and what to do, and ConfigError for settings that contradict.
     """
     config = llm_config(settings)
+    if config is None and settings.enable_narrative_generation and settings.llm_model:
+        raise LLMError(
+            f"LLM_MODEL is {settings.llm_model!r}, but neither LLM_API_KEY, for OpenAI, nor LLM_API_URL, for another "
+            "server, is set, so that no model is asked"
+        )
     return None if config is None else asyncio.run(_check(config))
 
 

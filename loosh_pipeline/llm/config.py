@@ -80,7 +80,7 @@ class LLMConfig:
     def _check_key(self) -> None:
         key = self.api_key
         if key is not None and (not key.isascii() or not key.isprintable() or key != key.strip()):
-            raise ConfigError("LLM_API_KEY holds spaces, line breaks or other characters that no key has; copy it anew")
+            raise ConfigError("LLM_API_KEY begins or ends with a space or holds what no key has; copy it anew")
         if not key and self.provider == "azure_openai":
             raise ConfigError("LLM_PROVIDER=azure_openai needs LLM_API_KEY, a key of the resource")
         if not key and self.provider == "openai" and self.api_base is None:
