@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import TypeVar
 
 import httpx2
@@ -11,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from loosh_pipeline.errors import LLMAnswerUnusable
 from loosh_pipeline.llm.port import Generation, Usage
+from loosh_pipeline.wire.text import printable
 
 MAX_TEXT_CHARS = 16_000
 MAX_NAME_CHARS = 100
@@ -89,5 +89,4 @@ def without_reasoning(text: str) -> str:
 
 def one_line(text: str, most_chars: int = 200) -> str:
     """`text` for a log or an error: printable, on one line, and bounded."""
-    shown = " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in text[: 4 * most_chars]).split())
-    return shown if len(shown) <= most_chars else f"{shown[:most_chars]}…"
+    return printable(" ".join(text[: 4 * most_chars].split()), most_chars)

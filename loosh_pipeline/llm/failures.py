@@ -99,10 +99,17 @@ def _start(config: LLMConfig) -> str:
 def _said(error: Exception, config: LLMConfig) -> str:
     """What a server or the network says, in one line. A server may repeat the key that it was given."""
     if isinstance(error, openai.APIStatusError):
-        told = error.message
+        told = f"{error.message} {_unnamed(error.body)}".strip()
     else:
         told = next((str(cause) for cause in reversed(list(_causes(error))) if str(cause)), type(error).__name__)
     return one_line(told.replace(config.api_key, "***") if config.api_key else told)
+
+
+def _unnamed(body: object) -> str:
+    """What a server says of an error in another place than OpenAI's, which the client leaves out."""
+    if not isinstance(body, dict):
+        return str(body or "")
+    return next((said for name in ("detail", "error") if isinstance(said := body.get(name), str)), "")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

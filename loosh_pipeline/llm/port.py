@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from loosh_pipeline.llm.config import LLMConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -40,4 +42,15 @@ class LLM(Protocol):
 
     async def generate(self, name: str, messages: Sequence[Message]) -> Generation:
         """What the model of this name says. Raises LLMError when it cannot be asked, or says nothing of use."""
+        ...
+
+
+class Model(Protocol):
+    """One language model, asked by code that waits for the answer."""
+
+    @property
+    def config(self) -> LLMConfig: ...
+
+    def generate(self, messages: Sequence[Message]) -> Generation:
+        """What the model says. Raises LLMError when it cannot be asked, or says nothing of use."""
         ...
