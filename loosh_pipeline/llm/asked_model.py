@@ -38,11 +38,13 @@ class AskedModel:
     async def generate(self, messages: Sequence[Message]) -> Generation:
         """What the model says. Raises LLMError that says what went wrong and what to do."""
         began_s = time.monotonic()
+        failed: list[openai.APIError] = []
         try:
             async with asyncio.timeout(self._config.timeout_s):
-                response = await self._answer([asdict(message) for message in messages], began_s)
+                response = await self._answer([asdict(message) for message in messages], began_s, failed)
         except FAILURES as error:
-            raise explained(error, self._config) from None  # what a server says may repeat the key
+            # what a server says may repeat the key, so that no error goes on that holds it
+            raise explained(_telling(error, failed), self._config) from None
         said = read_answer(response, self._config.model, (time.monotonic() - began_s) * 1000)
         if not said.text:
             raise LLMAnswerEmpty(
@@ -62,11 +64,15 @@ class AskedModel:
     async def aclose(self) -> None:
         await self._client.close()
 
-    async def _answer(self, messages: list[dict[str, Any]], began_s: float) -> httpx2.Response:
+    async def _answer(
+        self, messages: list[dict[str, Any]], began_s: float, failed: list[openai.APIError]
+    ) -> httpx2.Response:
+        """What is answered at last; every try before that `failed`."""
         for tries in range(1, MOST_TRIES):
             try:
                 return await self._try(messages)
             except openai.APIError as error:
+                failed.append(error)
                 if self._adapted(error):
                     continue
                 pause_s = _pause_s(error, tries)
@@ -89,6 +95,12 @@ class AskedModel:
         if name == "max_tokens":
             self._parameters["max_completion_tokens"] = value
         return True
+
+
+def _telling(error: Exception, failed: list[openai.APIError]) -> Exception:
+    """The failure to tell of: where nobody was reached until the time was over, why not, and not that it was over."""
+    over = isinstance(error, TimeoutError) and failed and isinstance(failed[-1], openai.APIConnectionError)
+    return failed[-1] if over else error
 
 
 def _pause_s(error: openai.APIError, tries: int) -> float:

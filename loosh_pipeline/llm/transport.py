@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 
 import httpx2
 
 MAX_ANSWER_BYTES = 1024 * 1024
 CONNECT_S = 5.0
-SENT = ("host", "connection", "accept", "user-agent", "content-type", "content-length", "authorization", "api-key")
-"""Headers that go out. The client adds others: of this machine, and of the environment of whoever started us."""
+SENT = ("host", "connection", "accept", "user-agent", "content-type", "content-length")
+"""Headers that go out as they are. The client adds others: of this machine, and of its environment."""
 
 
 class OverlongAnswer(Exception):
@@ -19,15 +19,18 @@ class OverlongAnswer(Exception):
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):
-    """Passes requests on as they are meant, and breaks off an answer that is longer than any we ask for."""
+    """Passes requests on with `headers` of ours, and breaks off an answer that is longer than any we ask for."""
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, max_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self, inner: httpx2.AsyncBaseTransport, headers: Mapping[str, str], max_bytes: int = MAX_ANSWER_BYTES
+    ) -> None:
         self._inner = inner
+        self._headers = {**headers, "accept-encoding": "identity"}
         self._max_bytes = max_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         kept = [(name, value) for name, value in request.headers.multi_items() if name.lower() in SENT]
-        request.headers = httpx2.Headers([*kept, ("accept-encoding", "identity")])
+        request.headers = httpx2.Headers([*kept, *self._headers.items()])
         response = await self._inner.handle_async_request(request)
         if not isinstance(response.stream, httpx2.AsyncByteStream):
             raise TypeError(f"{type(self._inner).__name__} answers no asynchronous stream")
@@ -58,11 +61,11 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._inner.aclose()
 
 
-def http_client(timeout_s: float, *, https: bool) -> httpx2.AsyncClient:
-    """A client of its own pool of connections, to be closed by whoever asked for it."""
+def http_client(timeout_s: float, headers: Mapping[str, str], *, https: bool) -> httpx2.AsyncClient:
+    """A client with connections of its own, to be closed by whoever asked for it. `headers` say who asks."""
     transport = httpx2.AsyncHTTPTransport(verify=_certificates() if https else _nobody(), trust_env=False)
     return httpx2.AsyncClient(
-        transport=BoundedTransport(transport),
+        transport=BoundedTransport(transport, headers),
         timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
         follow_redirects=False,
         trust_env=False,

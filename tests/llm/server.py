@@ -58,6 +58,7 @@ class ChatServer(ThreadingHTTPServer):
     """Answers its script's replies one after the other, the last one for good."""
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
