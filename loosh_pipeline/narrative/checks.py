@@ -26,7 +26,8 @@ _WORD = re.compile(r"[^\W_]+")
 _LIST_NUMBER = re.compile(r"^\s*\d{1,2}[.)](?=\s)", re.MULTILINE)
 _NUMBER = re.compile(r"(?:(?<![\w%)])[-−])?\d+(?:\.\d+)*(?:\s?%)?")
 _UIDS = re.compile(
-    r"(?:\buids?[\s_#:*`-]*|\b(?:miner|neuron|node|number)\s+#?|#)(\d+(?:(?:\s*(?:,|and|&|or)\s*)+(?:uids?\s*)?\d+\b(?!\.\d))*)",
+    r"(?:\buids?[\s_#:*`(\[-]*|\b(?:miner|neuron|node|number)\s+#?|#)"
+    r"(\d+(?:(?:[\s,&]|and\b|or\b)+(?:uids?\s*)?\d+\b(?!\.\d))*)",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+|\n+")
