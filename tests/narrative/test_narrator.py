@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from loosh_pipeline.llm.fake import ScriptedModel
 from loosh_pipeline.llm.port import Generation, Usage
 from loosh_pipeline.llm.waiting import WaitingLLM
 from loosh_pipeline.narrative import Narrative, RoundNarrator, compose_narrative
+from loosh_pipeline.settings import Settings
+from resources.llm import narrator_of
 from tests.llm.server import Reply, chat_server, refused, said
 from tests.narrative.rounds import CHALLENGE, RESPONSES, answer, scored
 
@@ -157,3 +160,26 @@ def test_an_answer_of_many_miners_is_told_in_few_words() -> None:
     narrative = RoundNarrator(model).narrate(CHALLENGE, scored(*many), many)
     assert narrative.source == "llm:scripted"
     assert sum(len(message.content) for message in model.asked[0]) < 8_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "models"),
+    [
+        ({}, []),
+        ({"llm_model": "llama", "llm_api_url": "http://127.0.0.1:9/v1"}, ["llama"]),
+        ({"llm_model": "llama", "llm_api_url": "http://l/v1", "enable_narrative_generation": False}, []),
+    ],
+)
+def test_the_model_of_the_settings_is_asked_unless_narratives_are_off(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], models: list[str]
+) -> None:
+    made: list[str] = []
+
+    def scripted(config: LLMConfig) -> ScriptedModel:
+        made.append(config.model)
+        return ScriptedModel([FINE], config)
+
+    monkeypatch.setattr("resources.llm.WaitingLLM", scripted)
+    narrative = narrator_of(Settings(**fields)).narrate(CHALLENGE, SCORES, RESPONSES)
+    assert made == models
+    assert narrative.source == (f"llm:{models[0]}" if models else "composed")
