@@ -26,7 +26,7 @@ _WORD = re.compile(r"[^\W_]+")
 _LIST_NUMBER = re.compile(r"^\s*\d{1,2}[.)](?=\s)", re.MULTILINE)
 _NUMBER = re.compile(r"(?:(?<![\w%)])[-−])?\d+(?:\.\d+)*(?:\s?%)?")
 _UIDS = re.compile(
-    r"(?:\buids?[\s_#:*`(\[-]*|\b(?:miner|neuron|node|number)\s+#?|#)"
+    r"(?:\buids?[\s_#:*`(\[-]*|\b(?:miners?|neurons?|nodes?|number)\s+#?|#)"
     r"(\d+(?:(?:[\s,&]|and\b|or\b)+(?:uids?\s*)?\d+\b(?!\.\d))*)",
     re.IGNORECASE,
 )
