@@ -37,14 +37,6 @@ class Generation:
     elapsed_ms: float
 
 
-class LLM(Protocol):
-    """Language models that are known by name."""
-
-    async def generate(self, name: str, messages: Sequence[Message]) -> Generation:
-        """What the model of this name says. Raises LLMError when it cannot be asked, or says nothing of use."""
-        ...
-
-
 class Model(Protocol):
     """One language model, asked by code that waits for the answer."""
 

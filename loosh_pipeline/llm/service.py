@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LLMService:
-    """Implements `LLM` by the providers' own HTTP APIs.
+    """Language models that are known by name, asked over their providers' HTTP APIs.
 
     `await initialize()` first; `register_llm` makes a model known by a name; `aclose` closes every connection, as
     leaving an `async with` does. All of it belongs to one event loop.
@@ -39,21 +39,23 @@ class LLMService:
 
     async def initialize(self) -> None:
         """Load the client, which takes a third of a second, without holding up the event loop. Twice does no harm."""
-        await asyncio.to_thread(import_module, "loosh_pipeline.llm.asked_model")
-        self._ready = True
+        if not self._ready:
+            await asyncio.to_thread(import_module, "loosh_pipeline.llm.asked_model")
+            self._ready = True
 
     def register_llm(self, name: str, llm_config: LLMConfig) -> None:
         """Make a model known by `name`. Raises LLMError for a name that another model has."""
         if self._configs.setdefault(name, llm_config) != llm_config:
             raise LLMError(f"another model is registered as {name!r} already; use another name")
 
-    async def generate(self, name: str, messages: Sequence[Message]) -> Generation:
-        """What the model of this name says to `messages`, within its `timeout_s`.
+    async def generate(self, name: str, messages: Sequence[Message] | str) -> Generation:
+        """What the model of this name says to `messages`, or to a user's one, within its `timeout_s`.
 
         Raises UnknownLLM; LLMUnreachable when it does not answer in time; LLMRefused when it will not; and
         LLMAnswerUnusable when it says nothing, or nothing that can be read.
         """
-        return await self._model(name).generate(messages)
+        said = (Message("user", messages),) if isinstance(messages, str) else messages
+        return await self._model(name).generate(said)
 
     async def listed(self, name: str) -> tuple[str, ...]:
         """Names of the models that the server of this one lists. Raises LLMError like `generate`."""

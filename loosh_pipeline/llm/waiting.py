@@ -15,7 +15,7 @@ from loosh_pipeline.llm.service import LLMService
 
 NAME = "asked"
 GRACE_S = 5.0
-"""For loading the client, and for a resolver of names that cannot be interrupted."""
+"""What a busy machine may need beyond the deadline, before a resolver is taken to hang that cannot be interrupted."""
 
 
 class WaitingLLM:
@@ -42,7 +42,10 @@ class WaitingLLM:
         self.close()
 
     def generate(self, messages: Sequence[Message]) -> Generation:
-        asked = asyncio.run_coroutine_threadsafe(self._ask(messages), self._running())
+        loop = self._running()
+        # Takes a while on a busy machine, the first time, and asks nobody.
+        asyncio.run_coroutine_threadsafe(self._service.initialize(), loop).result()
+        asked = asyncio.run_coroutine_threadsafe(self._service.generate(NAME, messages), loop)
         try:
             return asked.result(self.config.timeout_s + GRACE_S)
         except TimeoutError:
@@ -62,10 +65,6 @@ class WaitingLLM:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(GRACE_S)
         loop.close()
-
-    async def _ask(self, messages: Sequence[Message]) -> Generation:
-        await self._service.initialize()
-        return await self._service.generate(NAME, messages)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -333,6 +333,17 @@ def test_a_closed_service_can_be_initialized_again(chat: ChatServer) -> None:
     assert len(chat.asked) == 2
 
 
+def test_a_text_by_itself_is_a_users(chat: ChatServer) -> None:
+    async def asking(service: LLMService) -> None:
+        service.register_llm("mine", LLMConfig(provider="ollama", model="m", api_base=chat.root))
+        await service.initialize()
+        await service.generate("mine", "How was it?")
+        await service.aclose()
+
+    in_service(asking)
+    assert chat.asked[0].body["messages"] == [{"role": "user", "content": "How was it?"}]
+
+
 def test_generations_run_side_by_side(chat: ChatServer) -> None:
     async def run(service: LLMService) -> list[Generation]:
         await service.initialize()
