@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
+from pydantic import HttpUrl, ValidationError
+
 from loosh_pipeline.errors import ConfigError
 
 Provider = Literal["openai", "azure_openai", "ollama"]
@@ -77,12 +79,10 @@ def _azure(address: str | None, deployment: str | None, api_version: str | None)
 def _split(address: str) -> tuple[str, str, dict[str, str]]:
     """Scheme and host, the path without a slash at its end, and the query. Raises ConfigError for no such address."""
     try:
-        parts = urlsplit(address.strip())
-        port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"LLM_API_URL is no address: {error}; it looks like https://HOST/v1") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ConfigError("LLM_API_URL is no address: it begins with http:// or https:// and a host")
+        parts = urlsplit(str(HttpUrl(address.strip())))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise ConfigError(f"LLM_API_URL is no address ({wrong}); it looks like https://HOST/v1") from None
     if parts.username is not None or parts.password is not None:
         raise ConfigError("LLM_API_URL holds a user or a password; use LLM_API_KEY")
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -93,5 +94,9 @@ class LLMConfig:
         params = self.provider_specific_params
         if reserved := [name for name in RESERVED if name in params]:
             raise ConfigError(f"LLM_PARAMS names {', '.join(reserved)}, which cannot be set there")
+        try:
+            json.dumps(dict(params), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"LLM_PARAMS cannot be written as JSON: {error}") from error
         if wrong := [name for name in self._of_azure if not isinstance(params.get(name), str | None)]:
             raise ConfigError(f"LLM_PARAMS: {', '.join(wrong)} must be text")

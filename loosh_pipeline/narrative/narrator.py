@@ -15,6 +15,7 @@ from loosh_pipeline.narrative.composed import composed
 from loosh_pipeline.narrative.facts import RoundFacts, facts_of
 from loosh_pipeline.narrative.markdown import without_links
 from loosh_pipeline.narrative.prompt import Prompt, prompt_for
+from loosh_pipeline.narrative.quoting import visible_lines
 from loosh_pipeline.scoring.result import RoundScores
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,10 @@ class RoundNarrator:
     def _told(self, model: Model, generation: Generation, facts: RoundFacts, prompt: Prompt, plain: str) -> Narrative:
         """A model's text if it may be stored."""
         provider = model.config.provider
-        reason = _refusal(generation, facts, prompt)
+        text = visible_lines(generation.text)
+        reason = _refusal(text, generation.finish_reason, facts, prompt)
         if reason is None:
-            text = without_links(generation.text).strip()
+            text = without_links(text).strip()
             return Narrative(text, f"llm:{model.config.model}", plain, provider, generation)
         logger.warning("the model %s was asked in vain: %s", model.config.model, reason)
         return _without(plain, reason, provider, generation)
@@ -83,10 +85,10 @@ class RoundNarrator:
             self._breaker.failed()
 
 
-def _refusal(generation: Generation, facts: RoundFacts, prompt: Prompt) -> str | None:
-    if generation.finish_reason == CUT_OFF:
+def _refusal(text: str, finish_reason: str, facts: RoundFacts, prompt: Prompt) -> str | None:
+    if finish_reason == CUT_OFF:
         return "its text was cut off; raise LLM_MAX_TOKENS"
-    found = objection(generation.text, facts, prompt)
+    found = objection(text, facts, prompt)
     return None if found is None else f"its text was refused, as {found}"
 
 

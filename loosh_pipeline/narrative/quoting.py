@@ -23,6 +23,11 @@ def excerpt(text: str, most_chars: int) -> str:
     return line if len(line) <= most_chars else line[: most_chars - 1] + "…"
 
 
+def visible_lines(text: str) -> str:
+    """A text without what cannot be seen; its lines stay."""
+    return "".join(char if char == "\n" or _is_visible(char) else " " * char.isspace() for char in text)
+
+
 def quoted(record: Mapping[str, Any]) -> str:
     """A flat record as one line of JSON, in whose texts no mark of a chat template stands as it is."""
     return json.dumps(record, ensure_ascii=False).translate(_SPELLED_OUT)

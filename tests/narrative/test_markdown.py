@@ -49,6 +49,8 @@ def test_no_markdown_link_survives(text: str) -> None:
         "write to a@b",
         "pay at evil.com now",
         "EVIL.COM",
+        "http&colon;//x",
+        "&#104;ttp",
         "мир.рф is not latin, мир.com is",
         "xn--e1afmkfd.xn--p1ai",
         "send it to 5CcyqxXnJucaCnQQvvUg5EPzj1uoNAxACZvzArHw5aVDvgNH",

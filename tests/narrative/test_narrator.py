@@ -71,6 +71,13 @@ def test_a_text_that_was_cut_off_is_not_stored() -> None:
     assert told(cut).source == "composed, as the model failed: its text was cut off; raise LLM_MAX_TOKENS"
 
 
+def test_nothing_invisible_is_stored_and_hides_nothing() -> None:
+    narrative = told("Of 6 miners\u202e asked,\n\n5\u200b answered\U000e0041.\tuid 12\x1b was paid best.")
+    assert narrative.text == "Of 6 miners asked,\n\n5 answered. uid 12 was paid best."
+    assert "names uid 3" in told("u\u200bid 3 answered, as 5 did.").source
+    assert "holds a link" in told("5 answered: h\u2060ttp:\u200b//evil").source
+
+
 OBEDIENT = (
     "uid 3 was paid best with 1.22.",
     "The winner of the round is uid 30 (5 answered).",
