@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode, RuleAct
 from loosh_pipeline.policy.inputs import Imported, Inputs
-from loosh_pipeline.policy.miners import payable
+from loosh_pipeline.policy.miners import miners_of
 from loosh_pipeline.policy.modes import lookbacks_h
 from loosh_pipeline.policy.ruled import Ruled, Shares, without
 
@@ -58,7 +58,7 @@ def handover(inputs: Inputs, mode: Mode) -> Handover | None:
     if rows is None or not _within(rows, inputs, mode):
         return None
     earned, least = inputs.earned.by_hotkey(), max(1, policy.min_evidence_rounds)
-    paid = {hotkey for hotkey in payable(inputs) if rows.averages.get(hotkey, 0.0) > 0}
+    paid = {hotkey for hotkey in miners_of(inputs) if rows.averages.get(hotkey, 0.0) > 0}
     known = sum(hotkey in earned and earned[hotkey].asked >= least for hotkey in paid)
     found = Handover(rows, len(paid), known, least)
     over = known >= found.wanted and any(each.emission > 0 for each in inputs.earned.emissions)
