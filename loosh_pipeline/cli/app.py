@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import chain, challenges, moving, running, state, wallet, weights
+from loosh_pipeline.cli import chain, challenges, config, moving, running, state, wallet, weights
 from loosh_pipeline.cli.telling import told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -16,6 +16,10 @@ for command in (running.up, running.devnet, running.demo, state.status, state.do
 app.command("import-validator")(told(moving.import_validator))
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "config": (
+        "Settings: what holds, and what there is.",
+        {"show": config.show, "check": config.check, "example": config.example},
+    ),
     "wallet": ("Keys of this validator.", {"new": wallet.new}),
     "challenges": ("Challenges, for whoever tries a validator out.", {"send": challenges.send}),
     "weights": ("Weights, by hand.", {"set": weights.set_}),
