@@ -11,7 +11,7 @@ imported_emissions = dg.AssetSpec(
         "What evaluations of an existing validator paid each hotkey, with the sha256 of the file that said so, as "
         "`loosh import-validator` read it. In the first hours after a switch weights are made of them."
     ),
-    group_name="weights",
+    group_name="intake",
     owners=OWNERS,
     kinds={"parquet"},
 )

@@ -29,7 +29,7 @@ WRITTEN_ELSEWHERE = {"challenges", "imported_emissions"}
 """By the ingress and by a command, not by code of an asset."""
 SPECS = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key)
 GROUPS = {
-    "intake": {"challenges"},
+    "intake": {"challenges", "imported_emissions"},
     "chain": {"metagraph"},
     "availability": {"miner_availability"},
     "network": {"network_view"},
@@ -44,7 +44,6 @@ GROUPS = {
         "narratives",
     },
     "weights": {
-        "imported_emissions",
         "emissions",
         "weight_proposal",
         "shadow_emissions",
