@@ -19,7 +19,7 @@ import polars as pl
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.moving.reading import EVALUATIONS, Skipped, evaluations, users
-from loosh_pipeline.moving.source import Source, snapshot
+from loosh_pipeline.moving.source import Source, named, printable, snapshot
 from loosh_pipeline.store.imported import Kept, keep
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
@@ -89,7 +89,7 @@ def import_validator(
     with snapshot(database) as source:
         if not source.has(EVALUATIONS) and not source.has("miners"):
             raise ConfigError(
-                f"{database} has no evaluations: its tables are {', '.join(sorted(source.tables))}. Name validator.db, "
+                f"{database} has no evaluations: its tables are {named(source.tables)}. Name validator.db, "
                 "and users.db with --users"
             )
         report = Report(str(database), source.sha256, source.size_bytes, source.live, dry_run)
@@ -134,7 +134,7 @@ def _widen(report: Report, part: pl.DataFrame) -> None:
 def _take_users(source: Source, places: Places, now: datetime, report: Report) -> None:
     report.users_database = str(source.path)
     if not source.has("users"):
-        raise ConfigError(f"{source.path} has no table users; it has {', '.join(sorted(source.tables))}")
+        raise ConfigError(f"{source.path} has no table users; it has {named(source.tables)}")
 
     def counted() -> Iterator[tuple[Hotkey, datetime, datetime]]:
         for user in users(source, now, report.skipped):
@@ -161,6 +161,6 @@ def _scores(path: Path) -> str | None:
         return f"{path.stat().st_size:,} bytes, which were not read"
     try:
         found: Any = json.loads(path.read_bytes())
-        return f"{len(found['scores'])} scores, saved {found.get('saved_at', 'at an unknown time')}"
+        return f"{len(found['scores'])} scores, saved {printable(found.get('saved_at', 'at an unknown time'))}"
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError, OSError) as error:
         return f"it cannot be read ({type(error).__name__})"

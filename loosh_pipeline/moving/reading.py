@@ -15,7 +15,7 @@ import polars as pl
 
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import CryptoError
-from loosh_pipeline.moving.source import Source
+from loosh_pipeline.moving.source import Source, printable
 from loosh_pipeline.store.imported import IMPORTED
 from loosh_pipeline.wire.crypto import parse_hotkey
 
@@ -43,7 +43,7 @@ class Skipped:
         self.counts[what, why] += 1
         shown = self.examples.setdefault((what, why), [])
         if len(shown) < EXAMPLES:
-            text = str(example)
+            text = printable(example)
             shown.append(text if len(text) <= EXAMPLE_CHARS else f"{text[:EXAMPLE_CHARS]}…")
 
     def to_list(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ THEIRS = frozenset(
     }
 )
 """The tables of an existing validator's two databases."""
+MOST_NAMED = 8
 FULL = "database or disk is full"
 
 
@@ -78,6 +79,16 @@ def snapshot(path: Path) -> Iterator[Source]:
         yield Source(path, sha256, before[0], live, copy, tables)
 
 
+def printable(text: object) -> str:
+    """What strangers wrote, fit for a terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(text))
+
+
+def named(tables: Iterable[str]) -> str:
+    """Some of the tables of a database."""
+    return ", ".join(printable(each) for each in sorted(tables)[:MOST_NAMED]) or "none"
+
+
 def _check_file(path: Path) -> None:
     if not path.is_file():
         said = "is a directory; name the file in it" if path.is_dir() else "does not exist"
@@ -105,10 +116,9 @@ def _check_tables(path: Path, tables: frozenset[str]) -> None:
             "`loosh up` on its directory"
         )
     if not tables & THEIRS:
-        named = ", ".join(sorted(tables)[:8]) or "none"
         raise ConfigError(
-            f"{path} is the database of another program: its tables are {named}. Name the validator.db of an existing "
-            "validator"
+            f"{path} is the database of another program: its tables are {named(tables)}. Name the validator.db of an "
+            "existing validator"
         )
 
 

@@ -181,6 +181,12 @@ def test_what_cannot_be_joined_is_counted_with_the_reason(database: Path, run: I
     assert report.scores == "1 scores, saved 2026-01-03"
 
 
+def test_what_strangers_wrote_reaches_no_terminal(database: Path, run: Import) -> None:
+    build(database, [evaluation(NOW, {"\x1b[31mred\n": 0.5})])
+    (found,) = run().skipped.to_list()
+    assert found["examples"] == ["id 1: \N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER} 0.5"]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"scores": 3}', "\xff"])
 def test_a_broken_side_file_is_said_and_no_more(database: Path, run: Import, text: str) -> None:
     build(database, [evaluation(NOW, {ALICE: 0.5})])
