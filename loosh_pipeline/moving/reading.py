@@ -22,6 +22,10 @@ from loosh_pipeline.wire.crypto import parse_hotkey
 EVALUATIONS = "evaluation_results"
 AT_ONCE = 10_000
 """Evaluations that are held in memory together, of some seven hotkeys each."""
+MAX_EMISSIONS_CHARS = 20_000
+"""Of one evaluation: what 256 hotkeys take. With what is held together, a bound of memory."""
+MAX_CHARS = 64
+"""Of a time or a hotkey."""
 EXAMPLES = 3
 EXAMPLE_CHARS = 120
 MOST = 2.6
@@ -66,7 +70,8 @@ def evaluations(source: Source, now: datetime, skipped: Skipped) -> Iterator[pl.
         why = f"the table has no column {', '.join(missing)}" if source.has(EVALUATIONS) else "there is no such table"
         skipped.add(EVALUATIONS, why, f"{source.count(EVALUATIONS)} rows")
         return
-    cursor = source.connection.execute("SELECT rowid, emissions, created_at FROM evaluation_results ORDER BY rowid")
+    query = "SELECT rowid, substr(emissions, 1, ?), substr(created_at, 1, ?) FROM evaluation_results ORDER BY rowid"
+    cursor = source.connection.execute(query, (MAX_EMISSIONS_CHARS + 1, MAX_CHARS))
     about = {"source_sha256": source.sha256, "imported_at": now}
     while found := cursor.fetchmany(AT_ONCE):
         rows = [row for number, paid, at in found for row in _paid(number, paid, at, now, skipped)]
@@ -100,8 +105,9 @@ def users(source: Source, now: datetime, skipped: Skipped) -> Iterator[tuple[Hot
     if "hotkey" not in columns:
         skipped.add("users", "the table has no column hotkey", ", ".join(sorted(columns)))
         return
-    times = [name if name in columns else "NULL" for name in ("created_at", "updated_at")]
-    for hotkey, created, updated in source.connection.execute(f"SELECT hotkey, {', '.join(times)} FROM users"):
+    wanted = ("hotkey", "created_at", "updated_at")
+    shown = (f"substr({name}, 1, {MAX_CHARS})" if name in columns else "NULL" for name in wanted)
+    for hotkey, created, updated in source.connection.execute(f"SELECT {', '.join(shown)} FROM users"):
         try:
             known = hotkey_of(hotkey)
         except Unusable as error:
@@ -140,6 +146,8 @@ def _mapping(text: object) -> dict[str, Any]:
         raise Unusable("emissions are missing")
     if not isinstance(text, str | bytes):
         raise Unusable("emissions are no JSON")
+    if len(text) > MAX_EMISSIONS_CHARS:
+        raise Unusable(f"emissions are longer than {MAX_EMISSIONS_CHARS:,} characters")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -6,10 +6,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -20,16 +19,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.foreign import Schema, check_ours
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
 _BETWEEN_TRIES_S = 0.01
 MIGRATION_LOCK_ID = 7_802_026
 """Key of the advisory lock under which one process migrates a Postgres database."""
-
-Schema = Literal["inbox", "users"]
-EXISTING = frozenset({"evaluation_results", "inference_responses", "users"})
-"""Tables of the network's existing validator, whose `.env` names its databases as ours are named."""
 
 
 def open_database(url: str, schema: Schema) -> Engine:
@@ -50,7 +46,7 @@ def open_database(url: str, schema: Schema) -> Engine:
             parsed = parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             _create_private(Path(parsed.database))
-            _check_ours(Path(parsed.database), schema)
+            check_ours(Path(parsed.database), schema)
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
@@ -71,27 +67,6 @@ def _create_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-
-
-def _check_ours(path: Path, schema: Schema) -> None:
-    """Raises StoreError for a database whose tables no migration of ours has made, before anything of it is changed."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
-            tables = {name for (name,) in connection.execute(query)}
-    except sqlite3.Error:
-        return  # it is opened below, where what is wrong is told
-    if not tables or "alembic_version" in tables:
-        return
-    name, said = {"inbox": "DB_PATH", "users": "USERS_DB_PATH"}[schema], f"{path} is the database of another program"
-    if tables & EXISTING:
-        raise StoreError(
-            f"{said}, the network's existing validator. Let {name} name a file that does not exist yet, or unset it, "
-            "and take this one over with `loosh import-validator`"
-        )
-    raise StoreError(
-        f"{said}: its tables are {', '.join(sorted(tables)[:8])}. Let {name} name another file, or unset it"
-    )
 
 
 def _tune_sqlite(engine: Engine) -> None:

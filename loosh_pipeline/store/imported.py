@@ -10,6 +10,7 @@ writes the same files.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -35,6 +36,7 @@ IMPORTED: Mapping[str, Any] = {
 }
 KEY = ("evaluation_id", "evaluated_at", "hotkey")
 PAY = NetworkPay()
+FIRST_LAST = re.compile(r"(-?[0-9]+)-(-?[0-9]+)-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,14 @@ class Kept:
 
 
 def keep(tables: Tables | None, rows: pl.DataFrame, *, write: bool = True) -> Kept:
-    """Add the rows that are not there yet; `write` false only counts. No tables: nothing is there."""
+    """Add the rows that are not there yet; `write` false only counts. No tables: nothing is there.
+
+    Rows come by evaluation id, the smallest first.
+    """
     found = Kept()
     for (day,), part in rows.group_by(pl.col("evaluated_at").dt.date(), maintain_order=True):
-        known = pl.DataFrame(schema=IMPORTED) if tables is None else _of_day(tables, day)
+        among = part["evaluation_id"][0], part["evaluation_id"][-1]
+        known = pl.DataFrame(schema=IMPORTED) if tables is None else _of_day(tables, day, among)
         new = part.join(known, on=list(KEY), how="anti").sort(*KEY)
         both = part.join(known, on=list(KEY), how="inner")
         found += Kept(new.height, both.height, both.filter(pl.col("emission") != pl.col("emission_right")).height)
@@ -67,11 +73,19 @@ def _key(day: date, rows: pl.DataFrame) -> TableKey:
     return TableKey(day, f"{rows['evaluation_id'][0]}-{rows['evaluation_id'][-1]}-{digest[:16]}")
 
 
-def _of_day(tables: Tables, day: date) -> pl.DataFrame:
-    """Its rows, each once: two imports at a time may both have written one."""
-    names = sorted(each.name for each in tables.files(IMPORTED_EMISSIONS, day))
+def _of_day(tables: Tables, day: date, among: tuple[int, int] | None = None) -> pl.DataFrame:
+    """Its rows, each once: two imports at a time may both have written one. `among`: of files with such ids only."""
+    names = sorted(
+        each.name for each in tables.files(IMPORTED_EMISSIONS, day) if among is None or _holds(each.name, among)
+    )
     rows = tables.read_files(IMPORTED_EMISSIONS, day, names, IMPORTED)
     return rows.select(*IMPORTED).sort(*KEY, "imported_at").unique(subset=list(KEY), keep="first", maintain_order=True)
+
+
+def _holds(file: str, among: tuple[int, int]) -> bool:
+    """Whether a file's name says that it may hold evaluations of these ids; they come in their order."""
+    ids = FIRST_LAST.match(file)
+    return ids is None or (int(ids[1]) <= among[1] and int(ids[2]) >= among[0])
 
 
 def imported_at(tables: Tables, at: datetime, longest_h: float) -> Imported | None:
