@@ -102,3 +102,17 @@ def test_links_to_other_documents_lead_somewhere() -> None:
         headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
         anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert not anchor or anchor in anchors, target
+
+
+def test_what_is_said_of_the_example_is_so(example: Example) -> None:
+    of = {name.split(maxsplit=1)[1]: hotkey for hotkey, name in reversed(example.names.items())}
+    alone = example.scores()
+    assert alone[of["garbage"]].reason == "off_topic"
+    assert alone[of["echo"]].scored
+    assert alone[of["echo"]].vote_weight == pytest.approx(0, abs=1e-12)
+    gates = {row["hotkey"]: row["relevance_gate"] for row in example.settled().to_dicts()}
+    assert [gates[of[kind]] for kind in ("good", "slow")] == [0, 0]
+    paid = {each.hotkey: each for each in example.network().replies}
+    assert paid[of["garbage"]].emission / paid[of["good"]].emission == pytest.approx(4 / 5, abs=0.03)
+    assert paid[of["slow"]].emission / paid[of["good"]].emission == pytest.approx(1 / 2, abs=0.03)
+    assert {each.entity_weight for each in paid.values()} == {pytest.approx(1 / 7)}
