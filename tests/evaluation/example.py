@@ -59,7 +59,7 @@ WHOLE = ("metagraph", "weight_proposals", "weight_receipts")
 
 def take(home: Path) -> None:
     """Keep what the example needs of a run of `loosh demo`."""
-    tables, answers = home / "tables", json.loads((home / "devnet.json").read_text())
+    tables, info = home / "tables", json.loads((home / "devnet.json").read_text())
     with closing(sqlite3.connect(home / "validator.db")) as db:
         asked = db.execute("SELECT id, request FROM challenges").fetchall()
     shown, prompt = next(
@@ -74,12 +74,9 @@ def take(home: Path) -> None:
         _keep(asset, pl.read_parquet(max((tables / asset).glob("*/*.parquet"))))
     _keep("consensus_scores", _all(tables / "consensus_scores", SETTLED_FROM))
     _keep("pair_evidence", _all(tables / "pair_evidence", PAIRED_FROM))
-    about = {"challenge_id": shown, "prompt": prompt, "miners": _behaviours(answers)}
+    kinds = {each["hotkey"]: each["behaviour"] for each in info["miners"]}
+    about = {"challenge_id": shown, "prompt": prompt, "miners": kinds}
     (DATA / "about.json").write_text(json.dumps(about, indent=1) + "\n")
-
-
-def _behaviours(info: Mapping[str, Any]) -> dict[str, str]:
-    return {each["hotkey"]: each["behaviour"] for each in info["miners"]}
 
 
 def _all(directory: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
