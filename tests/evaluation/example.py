@@ -45,9 +45,8 @@ from loosh_pipeline.store.frames import metagraph_of, responses_of
 from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import WindowRows
 
-HERE = Path(__file__).parent
-DATA = HERE / "data"
-DOCUMENT = HERE.parents[1] / "docs" / "EVALUATION_PROCESS.md"
+DATA = Path(__file__).parent / "data"
+DOCUMENT = DATA.parents[2] / "docs" / "EVALUATION_PROCESS.md"
 BLOCK = re.compile(r"(<!-- (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 SHOWN = "Why is the sky blue"
 """How the prompt of the round that is shown begins."""
@@ -394,8 +393,7 @@ def filled(text: str) -> str:
 def main() -> None:
     if len(sys.argv) > 1:
         take(Path(sys.argv[1]))
-    text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(filled(text), encoding="utf-8")
+    DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

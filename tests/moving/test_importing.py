@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,55 +17,16 @@ import pytest
 
 import loosh_pipeline.moving.importing as importing_module
 import loosh_pipeline.moving.reading as reading_module
-import loosh_pipeline.moving.source as source_module
 import loosh_pipeline.store.users as users_module
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.errors import ConfigError, StoreError
-from loosh_pipeline.moving.importing import Places, Report, import_validator
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.moving.importing import Places
 from loosh_pipeline.moving.reading import MOST, time_of
-from loosh_pipeline.store.database import open_database
 from loosh_pipeline.store.imported import IMPORTED_EMISSIONS, Kept, imported_at
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
-from tests.existing import add, build, build_users, evaluation, hotkeys, naive, rounds
-
-NOW = datetime(2026, 1, 3, 12, tzinfo=UTC)
-ALICE, BOB, CAROL = hotkeys(3)
-HOUR = timedelta(hours=1)
-Import = Callable[..., Report]
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(str(tmp_path / "home" / "tables"), f"sqlite:///{tmp_path}/home/users.db")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "validator.db"
-
-
-@pytest.fixture
-def run(places: Places, database: Path) -> Import:
-    def imported(path: Path = database, users: Path | None = None, now: datetime = NOW, **how: Any) -> Report:
-        return import_validator(path, users, places, now, **how)
-
-    return imported
-
-
-def rows_of(places: Places) -> list[tuple[Any, ...]]:
-    tables = Tables(places.tables_root)
-    frames = [tables.read(IMPORTED_EMISSIONS, key) for key in tables.newest_first(IMPORTED_EMISSIONS)]
-    found = pl.concat(frames).sort("evaluation_id", "hotkey") if frames else pl.DataFrame()
-    return list(found.select("evaluation_id", "evaluated_at", "hotkey", "emission").iter_rows()) if frames else []
-
-
-def everything(places: Places) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in Path(places.tables_root).parent.rglob("*") if path.is_file()}
-
-
-def reasons(report: Report) -> dict[str, int]:
-    return {each["why"]: each["count"] for each in report.skipped.to_list()}
+from tests.existing import add, build, build_users, evaluation, naive, rounds
+from tests.moving.kept import ALICE, BOB, CAROL, HOUR, NOW, Import, everything, reasons, rows_of
 
 
 def test_what_each_evaluation_paid_each_hotkey_is_kept(database: Path, places: Places, run: Import) -> None:
@@ -249,87 +208,6 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, database: Path, places: Places
     before = everything(places)
     assert run(dry_run=True).kept == Kept(known=1)
     assert everything(places) == before
-
-
-def test_the_source_is_not_touched(tmp_path: Path, database: Path, run: Import) -> None:
-    build(database, [evaluation(NOW, {ALICE: 0.5})])
-    beside = set(tmp_path.iterdir())
-    state = database.stat().st_mtime_ns, database.read_bytes()
-    run()
-    assert (database.stat().st_mtime_ns, database.read_bytes()) == state
-    assert set(tmp_path.iterdir()) - beside == {tmp_path / "home"}
-
-
-@pytest.mark.parametrize("mode", ["delete", "wal"])
-def test_a_database_that_is_being_written_is_read_as_it_was_last_committed(
-    database: Path, places: Places, run: Import, mode: str
-) -> None:
-    build(database, [evaluation(NOW - HOUR, {ALICE: 0.5})])
-    with closing(sqlite3.connect(database, isolation_level=None)) as db:
-        db.execute(f"PRAGMA journal_mode={mode}")
-        add(db, [evaluation(NOW, {BOB: 0.5})])
-        db.execute("BEGIN IMMEDIATE")
-        add(db, [evaluation(NOW, {CAROL: 0.5})])
-        report = run()
-        db.execute("COMMIT")
-    assert report.live
-    assert [row[2] for row in rows_of(places)] == [ALICE, BOB]
-    final = run()
-    assert (final.kept, final.live) == (Kept(new=1, known=2), False)
-
-
-def test_a_database_that_stays_locked_is_not_waited_for_for_ever(
-    database: Path, run: Import, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(database, [evaluation(NOW, {ALICE: 0.5})])
-    monkeypatch.setattr(source_module, "LOCKED_FOR_S", 0.2)
-    with closing(sqlite3.connect(database, isolation_level=None)) as db:
-        db.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreError, match=r"was locked for 0\.2 s; stop the validator"):
-            run()
-
-
-def test_a_validator_that_was_killed_while_writing_is_named(tmp_path: Path, database: Path, run: Import) -> None:
-    """A hot journal must be rolled back first, which changes the file: that is for its owner to do."""
-    build(database, rounds([ALICE, BOB], 3000, NOW, timedelta(seconds=1)))
-    with closing(sqlite3.connect(database, isolation_level=None)) as db:
-        db.execute("PRAGMA cache_size=1")
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("UPDATE evaluation_results SET consensus_score = 0")
-        killed = tmp_path / "killed" / "validator.db"
-        killed.parent.mkdir()
-        for suffix in ("", "-journal"):
-            killed.with_name(killed.name + suffix).write_bytes(database.with_name(database.name + suffix).read_bytes())
-    with pytest.raises(StoreError, match="killed while writing: start and stop that once"):
-        run(killed)
-    with closing(sqlite3.connect(killed)) as db:
-        db.execute("PRAGMA quick_check").fetchall()
-    assert run(killed).evaluations == 3000
-
-
-def test_wrong_files_are_told_apart(tmp_path: Path, run: Import) -> None:
-    def refused(path: Path, said: str, error: type[Exception] = ConfigError) -> None:
-        with pytest.raises(error, match=said):
-            run(path)
-
-    refused(tmp_path / "none.db", "does not exist")
-    refused(tmp_path, "is a directory")
-    (tmp_path / "empty.db").touch()
-    refused(tmp_path / "empty.db", "is empty")
-    (tmp_path / "noise.db").write_bytes(os.urandom(8192))
-    refused(tmp_path / "noise.db", "no SQLite database, or an encrypted one")
-    with closing(sqlite3.connect(tmp_path / "other.db")) as db, db:
-        db.execute("CREATE TABLE bookmarks (url)")
-    refused(tmp_path / "other.db", "of another program: its tables are bookmarks")
-    open_database(f"sqlite:///{tmp_path}/ours.db", "inbox").dispose()
-    refused(tmp_path / "ours.db", "the database of this program")
-    refused(build_users(tmp_path / "users.db", [(ALICE, NOW)]), "has no evaluations: its tables are users")
-
-
-def test_users_of_a_file_without_any_are_refused(tmp_path: Path, database: Path, run: Import) -> None:
-    build(database)
-    with pytest.raises(ConfigError, match="has no table users"):
-        run(users=database)
 
 
 def test_a_damaged_file_says_what_was_kept_before(
