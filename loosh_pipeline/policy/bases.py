@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode, RuleAct
+from loosh_pipeline.policy.basis import Basis
 from loosh_pipeline.policy.handover import handover
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.miners import payable
@@ -15,19 +15,6 @@ from loosh_pipeline.policy.minimum import SMALLEST
 from loosh_pipeline.policy.modes import lookbacks_h
 from loosh_pipeline.scoring.network.pay import shares as network_shares
 from loosh_pipeline.scoring.network.profile import NetworkPay
-
-
-class Basis(StrEnum):
-    LOOKBACK = "lookback"
-    LONGER_LOOKBACK = "longer_lookback"
-    IMPORTED = "imported"
-    LAST_VECTOR = "last_vector"
-    UNIFORM = "uniform"
-    NOTHING = "nothing"
-
-
-EARNED = frozenset({Basis.LOOKBACK, Basis.LONGER_LOOKBACK})
-"""The bases of what was earned here; behind the others stands no round of this validator."""
 
 
 @dataclass(frozen=True, slots=True)

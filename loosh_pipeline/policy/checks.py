@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from loosh_pipeline.domain import Hotkey, Mode, Proposal
 from loosh_pipeline.errors import ConfigError
-from loosh_pipeline.policy.bases import EARNED
+from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.burn import why_not_burnt
 from loosh_pipeline.policy.filters import FILTERS
 from loosh_pipeline.policy.inputs import Inputs, LastVector

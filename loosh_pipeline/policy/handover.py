@@ -3,7 +3,7 @@
 What was imported is the network's method's figures, in which there is no evidence, so it is never added to what was
 earned here: it is a basis of its own. It stands first until half of the miners that it pays, of those who may still be
 paid, were asked by this validator as often as the policy wants evidence, and somebody earned; and at the latest until
-its newest evaluation has left the lookback.
+its newest evaluation has left the lookback. Once weights of own rounds were set it is over, whoever leaves later.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode, RuleAct
+from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.inputs import Imported, Inputs
 from loosh_pipeline.policy.miners import miners_of
 from loosh_pipeline.policy.modes import lookbacks_h
@@ -55,7 +56,7 @@ class Handover:
 def handover(inputs: Inputs, mode: Mode) -> Handover | None:
     """Where the imported rows still come first, how far it is until they do not; else None."""
     rows, policy = inputs.imported, inputs.policy
-    if rows is None or not _within(rows, inputs, mode):
+    if rows is None or not _within(rows, inputs, mode) or _was_over(rows, inputs):
         return None
     earned, least = inputs.earned.by_hotkey(), max(1, policy.min_evidence_rounds)
     paid = {hotkey for hotkey in miners_of(inputs) if rows.averages.get(hotkey, 0.0) > 0}
@@ -69,6 +70,12 @@ def _within(rows: Imported, inputs: Inputs, mode: Mode) -> bool:
     policy = inputs.policy
     longest_h = lookbacks_h(mode, policy.lookback_h, policy.emergency_lookback_h)[-1]
     return inputs.at - timedelta(hours=longest_h) <= rows.until <= inputs.at
+
+
+def _was_over(rows: Imported, inputs: Inputs) -> bool:
+    """Whether own rounds have made weights since the rows were there."""
+    last = inputs.last
+    return last is not None and last.basis in EARNED and last.set_at > rows.read_at
 
 
 def answering(shares: Shares, earned: Mapping[Hotkey, Emission], least: int) -> Ruled:

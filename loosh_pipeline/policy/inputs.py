@@ -68,7 +68,7 @@ class Imported:
     """What the network's method makes of evaluations that were taken over from an existing validator.
 
     `averages`: its moving average of every hotkey, as of `until`, the newest evaluation; `since`: the oldest that
-    counts. `files`: sha256 of the files they were read from.
+    counts. `files`: sha256 of the files they were read from, and `read_at` when the last of them was.
     """
 
     since: datetime
@@ -76,6 +76,7 @@ class Imported:
     evaluations: int
     averages: Mapping[Hotkey, float]
     files: tuple[str, ...]
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from functools import partial
 
 from loosh_pipeline.domain import Hotkey, Mode, Proposal, RuleAct
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.policy.bases import EARNED, Basis, Start, starts, unsound
+from loosh_pipeline.policy.bases import Start, starts, unsound
+from loosh_pipeline.policy.basis import EARNED, Basis
 from loosh_pipeline.policy.burn import burn, why_not_burnt
 from loosh_pipeline.policy.caps import entity_cap, max_share
 from loosh_pipeline.policy.entities import entities_of

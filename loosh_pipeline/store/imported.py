@@ -128,4 +128,5 @@ def _averaged(tables: Tables, newest: pl.DataFrame, at: datetime) -> Imported:
         evaluations=len(paid),
         averages={Hotkey(hotkey): each for hotkey, each in moving_averages(paid, until, PAY).items()},
         files=tuple(rows["source_sha256"].unique().sort()),
+        read_at=rows["imported_at"].max(),  # type: ignore[arg-type]  # likewise
     )

@@ -22,7 +22,7 @@ AVERAGES = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.0}
 def rows(age_h: float = 1.0, averages: dict[str, float] | None = None) -> Imported:
     until = NOON - timedelta(hours=age_h)
     found = {Hotkey(hotkey): value for hotkey, value in (averages or AVERAGES).items()}
-    return Imported(until - timedelta(hours=23), until, 4012, found, (SHA256,))
+    return Imported(until - timedelta(hours=23), until, 4012, found, (SHA256,), read_at=NOON - timedelta(minutes=30))
 
 
 def case(asked: dict[str, int] | None = None, **fields: Any) -> Any:
@@ -161,11 +161,17 @@ def test_taking_over_is_no_change_that_holds_weights_up() -> None:
 
 
 def test_an_import_after_the_first_own_weights_may_still_come_first() -> None:
-    """Weights of three rounds were set before anybody thought of importing."""
+    """Weights of three rounds were set before anybody thought of importing: two hours ago, and half an hour ago."""
     made_of = case({"d": 3}, last=last_of({"d": 1.0}, rounds=3, basis="lookback"))
     proposal = propose(made_of)
     assert proposal.basis == "imported"
     assert unmet(proposal, made_of) == []
+
+
+def test_once_own_rounds_made_weights_it_is_over_whoever_leaves() -> None:
+    since = last_of({"a": 1.0}, NOON - timedelta(minutes=20), rounds=30, basis="lookback")
+    assert propose(case({"a": 3}, last=since)).basis == "lookback"
+    assert propose(case({"a": 3})).basis == "imported"
 
 
 def test_in_an_emergency_it_comes_before_the_last_weights() -> None:

@@ -177,7 +177,9 @@ def imports() -> st.SearchStrategy[Imported]:
     averages = st.dictionaries(st.sampled_from(NAMES), st.just(0.0) | st.floats(1e-6, 2.6), min_size=1)
     ages = st.floats(0.0, 48.0).map(lambda hours: NOON - timedelta(hours=hours))
     return st.builds(
-        lambda until, found: Imported(until - timedelta(hours=24), until, 1000, found, ("d1" * 32,)), ages, averages
+        lambda until, found: Imported(until - timedelta(hours=24), until, 1000, found, ("d1" * 32,), NOON),
+        ages,
+        averages,
     )
 
 
