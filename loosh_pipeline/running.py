@@ -9,12 +9,14 @@ from collections.abc import Callable
 from contextlib import closing
 
 from loosh_pipeline.clock import ClockWatch
+from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.log_files import LogFiles, LogForm, Say
 from loosh_pipeline.redaction import redactor
 from loosh_pipeline.run_state import RunState
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.foreign import check_ours
 from loosh_pipeline.supervisor import supervised
 
 PUT_RIGHT_WITHIN_S = 60.0
@@ -23,10 +25,12 @@ NAME = "loosh-up"
 
 
 def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -> None:
-    """Run until Ctrl-C. Raises ConfigError when the data directory is held or cannot be written, and ServiceError.
+    """Run until Ctrl-C. Raises ConfigError when the data directory is held or cannot be written, or
+    a database is another program's, and ServiceError.
 
     `started` is called when every process is ready.
     """
+    _check_databases(settings)
     logs, form = settings.home / "logs", log_form(settings)
     with validator_lock(settings.home, say) as held, closing(LogFiles(logs, say, form)) as files:
         say = _also_kept(say, files)
@@ -63,6 +67,16 @@ def _also_kept(say: Say, files: LogFiles) -> Say:
         files.note(NAME, text)
 
     return both
+
+
+def _check_databases(settings: Settings) -> None:
+    """A `.env` that was brought along may name another program's. Raises ConfigError before anything is started."""
+    try:
+        if settings.database_url is None:
+            check_ours((settings.db_path or settings.home / "validator.db").expanduser(), "inbox")
+        check_ours((settings.users_db_path or settings.home / "users.db").expanduser(), "users")
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _put_right(settings: Settings, back_s: float, say: Say) -> None:

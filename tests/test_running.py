@@ -1,4 +1,4 @@
-"""What `loosh up` does about a clock that is set back; its processes are tiny here."""
+"""What `loosh up` does about a clock that is set back, or a database of another program; its processes are tiny."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from loosh_pipeline import running
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.running import run_validator
 from loosh_pipeline.services import DAEMON
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import Service
+from tests.existing import build, build_users
 
 SLEEP = "import os; print(os.getpid(), flush=True); import time; time.sleep(600)"
 
@@ -79,3 +81,18 @@ def test_the_daemon_stands_still_while_times_are_put_right(
     assert put_right[1:] == ["loosh_pipeline.clock_set_back"]
     assert [line.partition(" ")[0] for line in said] == ["starting;", "the", "that"]
     assert "did not succeed" in said[2]
+
+
+@pytest.mark.parametrize("brought", ["validator.db", "users.db"])
+def test_an_existing_validators_database_is_refused_before_anything_starts(
+    own_home: Path, put_right: list[str], brought: str
+) -> None:
+    """Its `.env` was brought along, or its directory is the data directory."""
+    own_home.mkdir()
+    path = own_home / brought
+    build(path) if brought == "validator.db" else build_users(path, [])
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="the network's existing validator"):
+        run_validator(Settings(), said.append, lambda: said.append("started"))
+    assert said == []
+    assert list(own_home.iterdir()) == [path]

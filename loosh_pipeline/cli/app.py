@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import alerts, chain, challenges, config, running, state, wallet, weights
+from loosh_pipeline.cli import alerts, chain, challenges, config, moving, running, state, wallet, weights
 from loosh_pipeline.cli.telling import told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 for command in (running.up, running.devnet, running.demo, state.status, state.doctor, state.retry):
     app.command()(told(command))
+app.command("import-validator")(told(moving.import_validator))
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "config": (

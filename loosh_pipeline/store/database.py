@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.foreign import Schema, check_ours
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
@@ -26,13 +27,12 @@ _BETWEEN_TRIES_S = 0.01
 MIGRATION_LOCK_ID = 7_802_026
 """Key of the advisory lock under which one process migrates a Postgres database."""
 
-Schema = Literal["inbox", "users"]
-
 
 def open_database(url: str, schema: Schema) -> Engine:
     """Engine on `url`, created if missing and migrated to the newest schema version.
 
-    Raises StoreError with the path and the reason when it cannot be opened or is newer than this code.
+    Raises StoreError with the path and the reason when it cannot be opened, is newer than this code, or is the database
+    of another program, which is then not touched.
     """
     try:
         parsed = make_url(url)
@@ -46,6 +46,7 @@ def open_database(url: str, schema: Schema) -> Engine:
             parsed = parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             _create_private(Path(parsed.database))
+            check_ours(Path(parsed.database), schema)
         # An error is logged: it is not to quote a prompt that could not be written.
         pre_ping = parsed.get_backend_name() != "sqlite"
         engine = create_engine(parsed, pool_pre_ping=pre_ping, hide_parameters=True)
