@@ -20,6 +20,9 @@ CRITICAL_CODES = frozenset(
     {"mode_emergency", "not_registered", "no_hotkey", "signer_mismatch", "no_permit", "weights_blocked", "chain_unseen"}
 )
 
+OF_A_START = frozenset({"chain_unseen", "chain_stale"})
+"""Codes that stand until a validator that was just started has looked at the chain."""
+
 
 class Severity(StrEnum):
     CRITICAL = "critical"
@@ -113,7 +116,8 @@ def _of_the_chain(seen: Seen) -> Iterator[Alert]:
     for code, those in by_code.items():
         severity = Severity.CRITICAL if code in CRITICAL_CODES else Severity.WARNING
         text = "; ".join(each.text for each in those)
-        yield Alert(f"chain:{code}", Source.CHAIN, severity, text, those[0].action)
+        after_s = UNWELL_FOR_S if code in OF_A_START else 0.0
+        yield Alert(f"chain:{code}", Source.CHAIN, severity, text, those[0].action, after_s=after_s)
 
 
 def _of_health(seen: Seen) -> Iterator[Alert]:

@@ -63,9 +63,12 @@ def test_what_is_wrong_is_an_alert(seen: dict[str, object], key: str, severity: 
 
 
 def test_what_may_pass_by_itself_must_stand_for_a_while() -> None:
-    seen = Seen(NOW, unwell=["x"], blind={Source.DAGSTER: "y"}, parked_challenges=1)
+    chain = [ChainAlert(code, "chain", "x", "y") for code in ("chain_unseen", "no_permit")]
+    seen = Seen(NOW, unwell=["x"], blind={Source.DAGSTER: "y"}, parked_challenges=1, chain=chain)
     assert {alert.key: alert.after_s for alert in standing_alerts(seen)} == {
         "unwell": UNWELL_FOR_S,
+        "chain:chain_unseen": UNWELL_FOR_S,
+        "chain:no_permit": 0.0,
         "away:dagster": UNWELL_FOR_S,
         "parked:challenges": 0.0,
     }
