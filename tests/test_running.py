@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from loosh_pipeline import running
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.lock import only_looking
+from loosh_pipeline.run_state import processes
 from loosh_pipeline.running import run_validator
 from loosh_pipeline.services import DAEMON
 from loosh_pipeline.settings import Settings
@@ -96,3 +98,19 @@ def test_an_existing_validators_database_is_refused_before_anything_starts(
         run_validator(Settings(), said.append, lambda: said.append("started"))
     assert said == []
     assert list(own_home.iterdir()) == [path]
+
+
+def test_what_loosh_up_says_is_in_the_logs_and_its_processes_in_a_file(own_home: Path, put_right: list[str]) -> None:
+    settings = Settings(log_format="json", log_file=own_home / "all.log")
+    said: list[str] = []
+
+    def started() -> None:
+        assert set(processes(settings.home).pids) == {DAEMON}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_validator(settings, said.append, started)
+    own = [json.loads(line) for line in (own_home / "logs" / "loosh-up.log").read_text().splitlines()]
+    assert [(line["process"], line["message"]) for line in own] == [("loosh-up", said[0])]
+    together = [json.loads(line)["process"] for line in (own_home / "all.log").read_text().splitlines()]
+    assert together[0] == "loosh-up"
