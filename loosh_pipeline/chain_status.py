@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -27,8 +28,10 @@ from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.weighing import newest_proposal
 
-BLOCK_S = 12
-"""Seconds a block on the live network, for people."""
+BLOCK_S = 12.0
+"""Seconds a block on the live network, for people, until they can be told from two snapshots."""
+TICK_MINUTES = 2
+"""How often weights_schedule looks."""
 SEEN_WITHIN_REFRESHES = 3
 
 
@@ -60,7 +63,22 @@ def stored_standing(
         degraded_at=settings.weights_degraded_at,
         emergency_at=settings.weights_emergency_at,
         seen_within_s=SEEN_WITHIN_REFRESHES * settings.metagraph_refresh_s,
+        block_s=_block_s(settings, subnet),
     )
+
+
+def _block_s(settings: Settings, subnet: Metagraph | None) -> float | None:
+    """Seconds a block of this chain, by the stored snapshots before this one; None where blocks may take any time."""
+    assumed = None if settings.allow_private_addresses else BLOCK_S
+    if subnet is None or subnet.block_time is None:
+        return assumed
+    tables = Tables(settings.tables_root)
+    for key in itertools.islice(tables.newest_first("metagraph"), 2):
+        before = metagraph_of(tables.read("metagraph", key))
+        same_chain = before.genesis_hash == subnet.genesis_hash and before.block_time is not None
+        if same_chain and before.block_time is not None and before.block < subnet.block:
+            return (subnet.block_time - before.block_time).total_seconds() / (subnet.block - before.block)
+    return assumed
 
 
 def _brought_up(subnet: Metagraph, own_hotkey: Hotkey, rows: Sequence[SubmissionRow]) -> Metagraph:
@@ -146,12 +164,12 @@ def _of_the_subnet(standing: Standing) -> dict[str, Any]:
 def _due(standing: Standing) -> dict[str, Any]:
     if standing.subnet is None or standing.own_hotkey is None:
         return {"due_block": None, "due_in_minutes": None, "not_yet": None, "not_yet_code": None}
-    subnet = standing.subnet
+    subnet, block_s = standing.subnet, standing.block_s
     not_yet = not_ready(subnet, standing.own_hotkey, standing.interval_blocks, standing.rows, standing.mode)
     due = subnet.block if not_yet is None else not_yet.due_block
     return {
         "due_block": due,
-        "due_in_minutes": None if due is None else round((due - subnet.block) * BLOCK_S / 60, 1),
+        "due_in_minutes": None if due is None or block_s is None else round((due - subnet.block) * block_s / 60, 1),
         "not_yet": None if not_yet is None else not_yet.text,
         "not_yet_code": None if not_yet is None else not_yet.code,
     }
@@ -196,7 +214,7 @@ def standing_table(standing: Standing, settings: Settings) -> Table:
         table.add_row("stake", f"{about['stake']:.9g}, at least {about['stake_threshold']:.9g} is asked for")
         table.add_row("address", about["serves_at"] or "none announced: `loosh chain serve`")
         table.add_row("last weights", _last_update(about))
-        table.add_row("next weights", _next(about))
+        table.add_row("next weights", _next(about, standing.block_s, settings))
     table.add_row("weights", _newest(standing.rows[0]) if standing.rows else "never set from here")
     return table
 
@@ -215,12 +233,16 @@ def _last_update(about: dict[str, Any]) -> str:
     return f"block {about['last_update']}, {about['blocks_since_update']} blocks ago ({about['mode']}); {cutoff}"
 
 
-def _next(about: dict[str, Any]) -> str:
+def _next(about: dict[str, Any], block_s: float | None, settings: Settings) -> str:
     if about["not_yet"] is None:
-        return "due"
+        rounds = f"{settings.weights_min_rounds} scored rounds (WEIGHTS_MIN_ROUNDS)"
+        return f"may be set now: by weights_schedule, which looks every {TICK_MINUTES} minutes and wants {rounds}"
     if about["due_block"] is None:
         return escape(about["not_yet"])
-    return f"at block {about['due_block']}, in {about['due_in_minutes']:g} minutes at {BLOCK_S} s a block"
+    at = f"at block {about['due_block']}"
+    if block_s is None:
+        return at
+    return f"{at}, in {about['due_in_minutes']:g} minutes at {block_s:.3g} s a block"
 
 
 def _newest(row: SubmissionRow) -> str:

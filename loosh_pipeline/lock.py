@@ -7,6 +7,7 @@ belong to it; a `dagster dev` beside it sees the lock and only looks.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -54,8 +55,12 @@ def _writing(home: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(
-            f"the data directory {home} cannot be written: {error.strerror}; make it writable, or set LOOSH_HOME"
+            f"the data directory {home} cannot be written: {error.strerror}; {_remedy(error)}, or set LOOSH_HOME"
         ) from error
+
+
+def _remedy(error: OSError) -> str:
+    return "free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
 
 
 def _take(file: IO[str], home: Path, say: Callable[[str], object]) -> None:
@@ -88,13 +93,18 @@ def _was_killed(file: IO[str]) -> bool:
 
 def only_looking(home: Path) -> str | None:
     """Why this process must start nothing here: a validator runs that it is no part of. None when it may."""
-    path = home / FILE
-    if os.environ.get(SUPERVISED) or not path.exists():
+    if os.environ.get(SUPERVISED) or not runs_in(home):
         return None
-    with path.open() as file:
-        if _locked(file, fcntl.LOCK_SH):
-            return None
     return f"a validator runs in {home} (`loosh up`); this Dagster only looks at what it does"
+
+
+def runs_in(home: Path) -> bool:
+    """Whether a validator, or a process of one that was killed, holds a data directory."""
+    try:
+        with (home / FILE).open() as file:
+            return not _locked(file, fcntl.LOCK_SH)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # nobody who may not read it holds it
+        return False
 
 
 def _locked(file: IO[str], kind: int) -> bool:

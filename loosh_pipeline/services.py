@@ -40,12 +40,14 @@ DEQUEUED_EVERY_S = 3
 
 
 def services(settings: Settings) -> list[Service]:
-    """Embedder, code server, workers, webserver, daemon and ingress, in the order in which they are started.
+    """What `planned` says, once the Dagster instance of this validator (`LOOSH_HOME/dagster_home`) is written."""
+    write_instance(settings.home / "dagster_home", settings)
+    return planned(settings)
 
-    Writes the Dagster instance of this validator (`LOOSH_HOME/dagster_home`).
-    """
+
+def planned(settings: Settings) -> list[Service]:
+    """Embedder, code server, workers, webserver, daemon and ingress, in the order in which they are started."""
     dagster_home = settings.home / "dagster_home"
-    write_instance(dagster_home, settings)
     env = environment(settings, dagster_home)
     workspace = str(dagster_home / "workspace.yaml")
     code = ["--host", LOOPBACK, "--port", str(settings.code_server_port), "--location-name", CODE_LOCATION]

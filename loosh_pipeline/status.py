@@ -1,90 +1,186 @@
-"""How a validator is, from its own stores and ports."""
+"""How a validator is, from its own stores, processes and ports: as plain values for programs, as tables for people."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from loosh_pipeline.alerting.book import read
 from loosh_pipeline.chain.alerts import alerts
-from loosh_pipeline.chain_status import alerts_table, standing_table, stored_standing
+from loosh_pipeline.chain_status import alerts_table, facts, standing_table, stored_standing
 from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind
-from loosh_pipeline.services import LOOPBACK
+from loosh_pipeline.processes import Process, processes_of
+from loosh_pipeline.services import planned
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
-from loosh_pipeline.supervisor import listens
+from loosh_pipeline.supervisor import Service, listens
+from loosh_pipeline.workers.config import folder, uses_files
+from loosh_pipeline.workers.reach import broker_problem, broker_shown
 
 SHOWN = 10
 """Deliveries that are listed: the newest refused ones, and those that are tried next."""
+EMBEDDER = "embedder"
+
+
+def status_facts(settings: Settings) -> dict[str, Any]:
+    """Everything as plain values: challenges, deliveries, the chain as last seen, processes and broker."""
+    inbox, now = Inbox.open(settings.inbox_url), datetime.now(UTC)
+    return {
+        "home": str(settings.home),
+        "taking_challenges": _not_taking(settings, inbox) is None,
+        "not_taking_because": _not_taking(settings, inbox),
+        "challenges": _challenges(inbox, now),
+        "deliveries": _deliveries(Outbox(inbox.engine), now),
+        "chain": facts(stored_standing(settings, inbox.engine, now), settings),
+        "broker": _broker(settings),
+        "processes": _processes(settings),
+    }
 
 
 def status_tables(settings: Settings) -> list[Table]:
-    """Challenges, results to be told, the chain as last seen, and processes; for a terminal."""
+    """The same, for a terminal."""
+    found = status_facts(settings)
     return [
-        _challenges(settings),
-        *_waiting(settings),
-        *_refused(settings),
-        *_chain(settings),
-        *_untold(settings),
-        _processes(settings),
+        _challenges_table(found),
+        *_waiting_table(found["deliveries"]["waiting"]),
+        *_refused_table(found["deliveries"]["refused"]),
+        *_chain_tables(settings),
+        *_untold_table(settings),
+        _processes_table(found),
     ]
 
 
-def _challenges(settings: Settings) -> Table:
-    inbox = Inbox.open(settings.inbox_url)
-    stats = inbox.stats()
-    table = Table(title=f"challenges in {settings.home}", show_header=False)
-    table.add_row("accepted", str(stats.total))
-    for state in ChallengeState:
-        table.add_row(f"  {state}", str(stats.by_state.get(state, 0)))
-    table.add_row("miners asked", str(stats.asked))
-    table.add_row("answered", str(stats.answered))
-    outbox = Outbox(inbox.engine)
-    for what, kinds in (("results", RESULTS), ("reports and pictures", frozenset(DeliveryKind) - RESULTS)):
-        for outbox_state, count in outbox.counts(kinds).items():
-            table.add_row(f"{what} {outbox_state}", str(count))
-    table.add_row("taking challenges", _taking(settings, inbox))
+def _challenges(inbox: Inbox, now: datetime) -> dict[str, Any]:
+    stats, oldest = inbox.stats(), inbox.oldest_waiting()
+    by_state = {state.value: stats.by_state.get(state, 0) for state in ChallengeState}
+    return {
+        "accepted": stats.total,
+        "by_state": by_state,
+        "backlog": sum(inbox.waiting().values()),
+        "oldest_waits_s": None if oldest is None else round(max(0.0, (now - oldest).total_seconds()), 1),
+        "miners_asked": stats.asked,
+        "answered": stats.answered,
+    }
+
+
+def _deliveries(outbox: Outbox, now: datetime) -> dict[str, Any]:
+    return {
+        "results": {state.value: count for state, count in outbox.counts(RESULTS).items()},
+        "reports_and_pictures": {
+            state.value: count for state, count in outbox.counts(frozenset(DeliveryKind) - RESULTS).items()
+        },
+        "waiting": [
+            {
+                "kind": each.kind.value,
+                "key": each.key,
+                "attempts": each.attempts,
+                "detail": each.detail,
+                "next_in_s": round(max(0.0, (each.next_attempt_at - now).total_seconds()), 1),
+            }
+            for each in outbox.waiting(SHOWN)
+            if each.detail
+        ],
+        "refused": [
+            {"kind": each.kind.value, "key": each.key, "detail": each.detail} for each in outbox.refused(SHOWN)
+        ],
+    }
+
+
+def _not_taking(settings: Settings, inbox: Inbox) -> str | None:
+    if not listens(settings.api_port, settings.api_reached_at):
+        return "the ingress does not listen; start `loosh up`"
+    return None if inbox.is_running() else "stopped with /set_running"
+
+
+def _broker(settings: Settings) -> dict[str, Any]:
+    if uses_files(settings):
+        return {"at": str(folder(settings)), "reachable": True, "problem": None}
+    problem = broker_problem(settings)
+    return {"at": broker_shown(settings), "reachable": problem is None, "problem": problem}
+
+
+def _processes(settings: Settings) -> list[dict[str, Any]]:
+    """What `loosh up` runs, whether or not it does now."""
+    running = list(processes_of(settings.home))
+    found = [_process(each, running) for each in planned(settings)]
+    if not any(each["name"] == EMBEDDER for each in found):
+        where = settings.embedding_url or str(settings.embedder_url)
+        found.append({"name": EMBEDDER, "pid": None, "port": None, "state": "elsewhere", "at": where})
+    return found
+
+
+def _process(service: Service, running: Sequence[Process]) -> dict[str, Any]:
+    """`state`: runs, starting (it does not listen yet), listens (though no process of ours is seen), or stopped."""
+    pid = _pid(service, running)
+    reached = service.port is None or listens(service.port, service.host)
+    if pid is not None:
+        state = "runs" if reached else "starting"
+    else:
+        state = "listens" if reached and service.port is not None else "stopped"
+    at = None if service.port is None else f"{service.host}:{service.port}"
+    return {"name": service.name, "pid": pid, "port": service.port, "state": state, "at": at}
+
+
+def _pid(service: Service, running: Sequence[Process]) -> int | None:
+    """The process with its command line; of those with the same one, such as workers' children, the first parent."""
+    words = " ".join(service.command[1:])
+    alike = {each.pid: each for each in running if each.command.strip().partition(" ")[2] == words}
+    return next((pid for pid, each in sorted(alike.items()) if each.parent not in alike), None)
+
+
+def _challenges_table(found: Mapping[str, Any]) -> Table:
+    challenges, deliveries = found["challenges"], found["deliveries"]
+    table = Table(title=f"challenges in {found['home']}", show_header=False)
+    table.add_row("accepted", str(challenges["accepted"]))
+    for state, count in challenges["by_state"].items():
+        table.add_row(f"  {state}", str(count))
+    table.add_row("backlog", _backlog(challenges))
+    table.add_row("miners asked", str(challenges["miners_asked"]))
+    table.add_row("answered", str(challenges["answered"]))
+    for what, kinds in (("results", "results"), ("reports and pictures", "reports_and_pictures")):
+        for state, count in deliveries[kinds].items():
+            table.add_row(f"{what} {state}", str(count))
+    why_not = found["not_taking_because"]
+    table.add_row("taking challenges", "yes" if why_not is None else f"no: {why_not}")
     return table
 
 
-def _taking(settings: Settings, inbox: Inbox) -> str:
-    if not listens(settings.api_port, settings.api_reached_at):
-        return "no: the ingress does not listen; start `loosh up`"
-    return "yes" if inbox.is_running() else "no: stopped with /set_running"
+def _backlog(challenges: Mapping[str, Any]) -> str:
+    """Challenges without scores that are not given up, and how long the oldest has waited for its run."""
+    oldest_s = challenges["oldest_waits_s"]
+    return f"{challenges['backlog']}" + ("" if oldest_s is None else f", the oldest waits {oldest_s:.0f} s for a run")
 
 
-def _waiting(settings: Settings) -> list[Table]:
+def _waiting_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
     """What could not be told yet, and why; no table when nothing was tried in vain."""
-    now = datetime.now(UTC)
-    rows = [each for each in Outbox(Inbox.open(settings.inbox_url).engine).waiting(SHOWN) if each.detail]
     table = Table("what", "of", "tried", "last answer", "next try", title="not told to the Challenge API yet")
-    for each in rows:
-        wait_s = max(0.0, (each.next_attempt_at - now).total_seconds())
-        table.add_row(each.kind, escape(each.key), str(each.attempts), escape(each.detail), f"in {wait_s:.0f} s")
+    for row in rows:
+        tried, next_in = str(row["attempts"]), f"in {row['next_in_s']:.0f} s"
+        table.add_row(row["kind"], escape(row["key"]), tried, escape(row["detail"]), next_in)
     return [table] if rows else []
 
 
-def _refused(settings: Settings) -> list[Table]:
+def _refused_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
     """What the Challenge API refused for what it says; no table when it refused nothing."""
-    refusals = Outbox(Inbox.open(settings.inbox_url).engine).refused(SHOWN)
     table = Table("what", "of", "answer", title="refused by the Challenge API; `loosh retry` tells it again")
-    for refusal in refusals:
-        table.add_row(refusal.kind, escape(refusal.key), escape(refusal.detail))
-    return [table] if refusals else []
+    for row in rows:
+        table.add_row(row["kind"], escape(row["key"]), escape(row["detail"]))
+    return [table] if rows else []
 
 
-def _chain(settings: Settings) -> list[Table]:
+def _chain_tables(settings: Settings) -> list[Table]:
     """How the validator stands, by what was seen last, and what should be looked at."""
-    engine = Inbox.open(settings.inbox_url).engine
-    standing = stored_standing(settings, engine, datetime.now(UTC))
+    standing = stored_standing(settings, Inbox.open(settings.inbox_url).engine, datetime.now(UTC))
     found = alerts(standing)
     return [standing_table(standing, settings), *([alerts_table(found)] if found else [])]
 
 
-def _untold(settings: Settings) -> list[Table]:
+def _untold_table(settings: Settings) -> list[Table]:
     """Why alerts do not arrive; no table when they do, or when nobody is to be told."""
     hook = read(settings.home).hook
     if settings.alert_webhook_url is None or hook.failing_since is None:
@@ -94,18 +190,10 @@ def _untold(settings: Settings) -> list[Table]:
     return [table]
 
 
-def _processes(settings: Settings) -> Table:
-    table = Table("process", "port", "listens", title="processes")
-    places = {
-        "ingress": (settings.api_port, settings.api_reached_at),
-        "Dagster webserver": (settings.dagster_port, LOOPBACK),
-        "code server": (settings.code_server_port, LOOPBACK),
-        "embedder": (settings.embedder_port, LOOPBACK),
-    }
-    if settings.embedding_url is not None:
-        del places["embedder"]
-    for name, (port, host) in places.items():
-        table.add_row(name, str(port), "yes" if listens(port, host) else "no")
-    if settings.embedding_url is not None:
-        table.add_row("embedder", settings.embedding_url, "elsewhere")
+def _processes_table(found: Mapping[str, Any]) -> Table:
+    table = Table("process", "state", "pid", "at", title="processes")
+    for each in found["processes"]:
+        table.add_row(each["name"], each["state"], str(each["pid"] or ""), each["at"] or "")
+    broker = found["broker"]
+    table.add_row("broker", "reachable" if broker["reachable"] else escape(broker["problem"]), "", broker["at"])
     return table

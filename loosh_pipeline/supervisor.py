@@ -208,7 +208,7 @@ class Supervisor:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=self._inherited,
-            preexec_fn=functools.partial(_in_child, os.getpid()),
+            preexec_fn=functools.partial(end_with, os.getpid()),
         )
         log = threading.Thread(target=self._logs.keep, args=(service.name, process.stdout), daemon=True)
         log.start()
@@ -280,8 +280,10 @@ def _ask_to_stop(child: _Child) -> None:
         child.process.terminate()
 
 
-def _in_child(supervisor_pid: int) -> None:
-    """Runs in the child before exec: a shell's background job ignores SIGINT, and so would its children."""
+def end_with(supervisor_pid: int) -> None:
+    """Runs in a child before exec, so that it ends when its supervisor does; and a shell's background job ignores
+    SIGINT, and so would its children.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if LIBC is not None:

@@ -7,13 +7,16 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
 from loosh_pipeline.alerting.book import Book, Hook, keep
 from loosh_pipeline.domain import ChallengeId, DeliveryKind
+from loosh_pipeline.processes import Process
+from loosh_pipeline.services import planned
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.status import status_tables
+from loosh_pipeline.status import status_facts, status_tables
 from loosh_pipeline.store.frames import metagraph_frame
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
@@ -54,7 +57,12 @@ def test_a_new_validator_shows_that_nothing_was_seen() -> None:
     for row in (["accepted", "0"], ["metagraph", "not seen yet"], ["taking challenges", NOT_UP]):
         assert row in rows
     assert [row[0] for row in rows if row[0] in ("chain_unseen", "no_hotkey")] == ["chain_unseen", "no_hotkey"]
-    assert [row[-1] for row in rows if len(row) == 3][-5:] == ["listens", "no", "no", "no", "no"]
+    stopped = [row[0] for row in rows if row[1:2] == ["stopped"]]
+    assert stopped == [
+        *("ingress", "code-server", "embedder", "worker", "upkeep", "dagster-webserver", "dagster-daemon"),
+    ]
+    assert ["backlog", "0"] in rows
+    assert [row[1] for row in rows if row[0] == "broker"] == ["reachable"]
 
 
 def test_a_working_one_shows_its_figures() -> None:
@@ -89,9 +97,48 @@ def test_a_working_one_shows_its_figures() -> None:
         ["taking challenges", "no: stopped with /set_running"],
         ["metagraph", "block 100, 90 s old, 4 neurons"],
         ["weights", "never set from here"],
-        ["ingress", str(settings.api_port), "yes"],
+        ["ingress", "listens", "", f"127.0.0.1:{settings.api_port}"],
     ):
         assert row in rows
     (waiting,) = (row for row in rows if row[:2] == ["response_batch", "c-0"])
     assert waiting[2:4] == ["1", "ConnectError: [i]gone[/]"]
     assert waiting[4].startswith("in 3")
+
+
+def test_a_program_is_told_the_same() -> None:
+    now = datetime.now(UTC)
+    settings = quiet().model_copy(update={"embedder_url": "http://embedder:8801"})
+    inbox = Inbox.open(settings.inbox_url)
+    inbox.accept(ChallengeId("c-0"), {"id": "c-0", "prompt": "hi"}, now - timedelta(seconds=30))
+    facts = status_facts(settings)
+    assert (facts["taking_challenges"], facts["challenges"]["backlog"]) == (False, 1)
+    assert facts["challenges"]["oldest_waits_s"] >= 30
+    assert facts["broker"]["reachable"]
+    states = {each["name"]: each["state"] for each in facts["processes"]}
+    assert states.pop("embedder") == "elsewhere"
+    assert set(states.values()) == {"stopped"}
+    assert len(states) == 6
+
+
+def test_a_broker_that_is_away_is_said_without_its_password() -> None:
+    (port,) = free_ports(1)
+    url = SecretStr(f"redis://user:secret-word@127.0.0.1:{port}/0")
+    broker = status_facts(quiet().model_copy(update={"celery_broker_url": url}))["broker"]
+    assert (broker["reachable"], broker["at"]) == (False, f"redis://127.0.0.1:{port}")
+    assert "secret-word" not in str(broker)
+
+
+def test_processes_are_told_by_their_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's forked children have its command line; the parent of them all counts."""
+    settings = quiet()
+    words = {each.name: " ".join(each.command[1:]) for each in planned(settings)}
+    running = [
+        Process(10, 1, f"/usr/bin/python {words['worker']} "),
+        Process(11, 10, f"/usr/bin/python {words['worker']} "),
+        Process(12, 1, f"/usr/bin/python {words['upkeep']} "),
+        Process(13, 1, f"/usr/bin/python {words['ingress']} "),
+    ]
+    monkeypatch.setattr("loosh_pipeline.status.processes_of", lambda _home: running)
+    found = {each["name"]: (each["pid"], each["state"]) for each in status_facts(settings)["processes"]}
+    assert (found["worker"], found["upkeep"], found["ingress"]) == ((10, "runs"), (12, "runs"), (13, "starting"))
+    assert found["dagster-daemon"] == (None, "stopped")

@@ -46,6 +46,8 @@ class Standing:
     """Checks that keep the newest proposal from being set, with why; empty when it was set, or may be."""
     degraded_at: float = 0.8
     emergency_at: float = 0.9
+    block_s: float | None = 12.0
+    """Seconds a block, for people; None: not known."""
 
     @property
     def own(self) -> Neuron | None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import typer
 
 from loosh_pipeline.cli import alerts, chain, challenges, config, moving, running, state, wallet, weights
-from loosh_pipeline.cli.telling import told
+from loosh_pipeline.cli.telling import main, told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app.callback()(main)
 
 for command in (running.up, running.devnet, running.demo, state.status, state.doctor, state.retry):
     app.command()(told(command))
@@ -21,7 +22,10 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         {"show": config.show, "check": config.check, "example": config.example},
     ),
     "wallet": ("Keys of this validator.", {"new": wallet.new}),
-    "challenges": ("Challenges, for whoever tries a validator out.", {"send": challenges.send}),
+    "challenges": (
+        "Challenges: pushing some, and what became of one.",
+        {"send": challenges.send, "show": challenges.show},
+    ),
     "weights": ("Weights, by hand.", {"set": weights.set_}),
     "chain": (
         "This validator on the chain.",

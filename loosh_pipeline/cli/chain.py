@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,14 +10,14 @@ import typer
 from rich.markup import escape
 
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.cli.telling import err, out
+from loosh_pipeline.cli.telling import AsJson, err, out, tell_json
 from loosh_pipeline.domain import Metagraph, Neuron
 from loosh_pipeline.errors import ChainError, ConfigError, WireError
 from loosh_pipeline.settings import Settings, get_settings
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    as_json: AsJson = False,
     stored: Annotated[bool, typer.Option("--stored", help="by the newest stored snapshot, without asking")] = False,
     check: Annotated[bool, typer.Option("--check", help="for monitoring: end with 1 when there is an alert")] = False,
 ) -> None:
@@ -33,7 +32,7 @@ def status(
     standing = stored_standing(settings, engine, datetime.now(UTC), subnet=subnet)
     found = alerts(standing)
     if as_json:
-        typer.echo(json.dumps(facts(standing, settings) | {"chain_error": problem}))
+        tell_json(facts(standing, settings) | {"chain_error": problem})
     else:
         if problem is not None:
             err.print(f"[yellow]the chain could not be read, this is what was seen last:[/] {escape(problem)}")
@@ -53,7 +52,7 @@ def _seen(settings: Settings) -> tuple[Metagraph | None, str | None]:
         return None, str(error)
 
 
-def acknowledge() -> None:
+def acknowledge(as_json: AsJson = False) -> None:
     """Say that the chain's present runtime is fine: its change is no longer an alert."""
     from loosh_pipeline.store.inbox import Inbox
     from loosh_pipeline.store.spec_versions import SpecVersions
@@ -61,7 +60,9 @@ def acknowledge() -> None:
     versions = SpecVersions(Inbox.open(get_settings().inbox_url).engine)
     change = versions.change()
     versions.acknowledge()
-    if change is None:
+    if as_json:
+        tell_json({"acknowledged_spec_version": None if change is None else change.after})
+    elif change is None:
         out.print("there was no change to acknowledge")
     else:
         out.print(f"spec_version {change.after} is taken as it is")
@@ -70,6 +71,7 @@ def acknowledge() -> None:
 def serve(
     ip: Annotated[str, typer.Option(help="the public address of this validator")],
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="API_PORT by default")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Announce on chain where this validator is reached; to be repeated when address or port change."""
     from loosh_pipeline.chain.process import ProcessChain
@@ -82,12 +84,14 @@ def serve(
     leases = Leases(Inbox.open(settings.inbox_url).engine)
     # Signed at the same time, this and weights would have the same nonce, and one of the two be refused.
     with leases.held(LEASE, f"loosh chain serve ({os.getpid()})", lease_length(settings), utc_now):
-        announce(ProcessChain(settings), settings, ip, port or settings.api_port)
+        announce(ProcessChain(settings), settings, ip, port or settings.api_port, as_json)
 
 
-def announce(chain: Chain, settings: Settings, ip: str, port: int) -> None:
-    """Raises `ConfigError` for an address that others cannot reach or a hotkey that is not registered, `ChainError`
-    when the chain refuses.
+def announce(chain: Chain, settings: Settings, ip: str, port: int, as_json: bool = False) -> None:
+    """Sends only what the chain does not say already.
+
+    Raises `ConfigError` for an address that others cannot reach or a hotkey that is not registered, `ChainError` when
+    the chain refuses.
     """
     from loosh_pipeline.wire.addresses import announceable
 
@@ -96,14 +100,24 @@ def announce(chain: Chain, settings: Settings, ip: str, port: int) -> None:
     except WireError as error:
         raise ConfigError(f"--ip {ip} --port {port}: {error}") from error
     own = _own(chain, settings)
-    before = f"{own.ip}:{own.port}" if own.serves else "nowhere"
+    before = f"{own.ip}:{own.port}" if own.serves else None
     if (own.ip, own.port) == (address.host, address.port):
-        out.print(f"uid {own.uid} serves at {address.authority} already; nothing to do")
+        _tell(own.uid, before, address.authority, None, as_json)
         return
     said = chain.serve_axon(settings.netuid, address.host, address.port)
     if not said.success:
         raise ChainError(f"the chain refused the address: {said.error_code}: {said.error}")
-    out.print(f"uid {own.uid} served at {before}, now at {address.authority} (block {said.included_block})")
+    _tell(own.uid, before, address.authority, said.included_block, as_json)
+
+
+def _tell(uid: int, before: str | None, now: str, block: int | None, as_json: bool) -> None:
+    """Where the validator was and is reached by what the chain says; `block`: None when nothing had to be sent."""
+    if as_json:
+        tell_json({"uid": uid, "before": before, "now": now, "block": block})
+    elif block is None:
+        out.print(f"uid {uid} serves at {now} already; nothing to do")
+    else:
+        out.print(f"uid {uid} served at {before or 'nowhere'}, now at {now} (block {block})")
 
 
 def _own(chain: Chain, settings: Settings) -> Neuron:

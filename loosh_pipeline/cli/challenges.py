@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loosh_pipeline.cli.telling import err
+from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json
+from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import ConfigError, CryptoError
 from loosh_pipeline.sending import Summary, challenges, push_all, read_prompts, summarised
 from loosh_pipeline.settings import Settings, get_settings
@@ -55,7 +55,7 @@ def send(
     rate: Annotated[float, typer.Option(min=0.001, help="challenges a second")] = 1.0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 512,
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0)] = 0.7,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object as the last line")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Push challenges to a validator or a Challenge API, and say which were accepted, and why others were not."""
     settings = get_settings()
@@ -71,11 +71,11 @@ def send(
     parameters = {"max_tokens": max_tokens, "temperature": temperature}
     wanted = list(challenges(prompts, count, parameters, hexadecimal=to_api is not None))
     summary = _pushed(wanted, sender, rate)
-    out = Console(stderr=as_json)
-    out.print(_table(summary))
-    _print_hints(out, summary)
+    shown = err if as_json else out
+    shown.print(_table(summary))
+    _print_hints(shown, summary)
     if as_json:
-        typer.echo(json.dumps(summary.to_dict()))
+        tell_json(summary.to_dict())
     if summary.failed:
         raise typer.Exit(1)
 
@@ -97,19 +97,19 @@ def _recipient(hotkey: str | None, own: Signer | None) -> str | None:
         raise ConfigError(f"--recipient: {error}") from error
 
 
-def _print_hints(out: Console, summary: Summary) -> None:
+def _print_hints(shown: Console, summary: Summary) -> None:
     """The ids that can be followed up, and what to do about the commonest refusals."""
     if summary.accepted:
-        shown = summary.accepted[:SHOWN_IDS]
+        first = summary.accepted[:SHOWN_IDS]
         more = (
-            f" and {len(summary.accepted) - len(shown)} more (--json lists all)" if summary.accepted[SHOWN_IDS:] else ""
+            f" and {len(summary.accepted) - len(first)} more (--json lists all)" if summary.accepted[SHOWN_IDS:] else ""
         )
-        out.print(f"accepted: {', '.join(map(escape, shown))}{more}", highlight=False, soft_wrap=True)
+        shown.print(f"accepted: {', '.join(map(escape, first))}{more}", highlight=False, soft_wrap=True)
     statuses = {status for status, _ in summary.refused}
     if None in statuses:
-        out.print("No answer: is `loosh up` running there, and is the URL its base URL?", highlight=False)
+        shown.print("No answer: is `loosh up` running there, and is the URL its base URL?", highlight=False)
     if httpx.codes.NOT_FOUND in statuses:
-        out.print(
+        shown.print(
             "404: that is no validator; a Challenge API is given with --to-api, and neither with a path.",
             highlight=False,
         )
@@ -160,3 +160,53 @@ def _table(summary: Summary) -> Table:
         if (took := summary.percentile_ms(share)) is not None:
             table.caption = f"{table.caption or ''} {name} {took:.1f} ms".strip()
     return table
+
+
+def show(
+    challenge: Annotated[str, typer.Argument(metavar="ID", help="as it was accepted")],
+    wait: Annotated[bool, typer.Option("--wait", help="until the network was told, or it is given up")] = False,
+    within_s: Annotated[float, typer.Option(min=0.0, help="how long --wait waits")] = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of one challenge: how far it is, who was paid what, and whether the network was told.
+
+    Ends with 0 when it has scores, 3 while it has none yet, 1 when it was given up.
+    """
+    from loosh_pipeline.following import challenge_facts, waited_for
+    from loosh_pipeline.store.inbox import Inbox
+
+    settings = get_settings()
+    inbox = Inbox.open(settings.inbox_url)
+    facts = waited_for(lambda: challenge_facts(settings, inbox, ChallengeId(challenge)), within_s if wait else 0.0)
+    if as_json:
+        tell_json(facts)
+    else:
+        _print_facts(facts)
+    if facts["state"] == ChallengeState.FAILED:
+        raise typer.Exit(1)
+    if facts["scored_at"] is None:
+        raise typer.Exit(NOT_YET)
+
+
+def _print_facts(facts: Mapping[str, Any]) -> None:
+    told = facts["told"]
+    rows = {
+        "state": f"{facts['state']} since {facts['state_changed_at']}",
+        "received": facts["received_at"],
+        "attempts": str(facts["attempts"]),
+        "run": facts["run_id"] or "none yet",
+        "miners": f"{facts['asked']} asked, {facts['answered']} answered",
+        "network": "not told yet"
+        if told is None
+        else f"{told['state']}, tried {told['attempts']} times {told['answer']}",
+    } | ({"failure": facts["failure"]} if facts["failure"] else {})
+    table = Table(show_header=False, title=escape(f"challenge {facts['id']}"))
+    for name, value in rows.items():
+        table.add_row(name, escape(value.strip()))
+    out.print(table)
+    paid = Table("hotkey", "outcome", "ms", "payout", title="paid by this round alone")
+    for each in facts["payouts"]:
+        elapsed = "" if each["elapsed_ms"] is None else f"{each['elapsed_ms']:.0f}"
+        paid.add_row(each["hotkey"], each["reason"] or each["outcome"], elapsed, f"{each['payout']:.4f}")
+    if facts["payouts"]:
+        out.print(paid)

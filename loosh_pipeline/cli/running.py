@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from loosh_pipeline.cli import config
-from loosh_pipeline.cli.telling import err, out
+from loosh_pipeline.cli.allowed import allowing, behaviours, chain_faults, completing, miner_faults
+from loosh_pipeline.cli.telling import AsJson, err, out, tell_json
 from loosh_pipeline.log_files import Say
 from loosh_pipeline.log_lines import printed_line
 from loosh_pipeline.redaction import redactor
@@ -22,21 +23,36 @@ from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
 
 
-def up() -> None:
+def up(as_json: AsJson = False) -> None:
     """Run this validator: start every process, restart what dies, stop all of them on Ctrl-C."""
+    from loosh_pipeline.doctor.at_start import check_obstacles, looking_around
     from loosh_pipeline.running import run_validator
 
     settings = get_settings()
     config.warn()
     _require_wallet(settings)
+    check_obstacles(settings)
     _interruptible()
-    say = _sayer(settings)
+    say = _sayer(settings, aside=as_json)
     if warning := model_warning(settings):
         err.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     try:
-        run_validator(settings, say, lambda: _say_pages(settings, say))
+        with looking_around(say if settings.log_format == "json" else _warn) as around:
+
+            def started() -> None:
+                if as_json:
+                    tell_json({name.lower().replace(" ", "_"): at for name, at in _pages(settings).items()})
+                else:
+                    _say_pages(settings, say)
+                around.begin()
+
+            run_validator(settings, say, started)
     except KeyboardInterrupt:
         say("stopped")
+
+
+def _warn(said: str) -> None:
+    err.print(f"[yellow]warning:[/] {escape(said)}", highlight=False, soft_wrap=True)
 
 
 def devnet(
@@ -51,20 +67,36 @@ def devnet(
     tempo: Annotated[int, typer.Option(min=1, max=65_535, help="blocks an epoch")] = 360,
     commit_reveal: Annotated[bool, typer.Option("--commit-reveal", help="commit weights, then reveal")] = False,
     chain_fault: Annotated[
-        list[str] | None, typer.Option(help="a fault the chain starts with, such as silence; may be repeated")
+        list[str] | None,
+        typer.Option(
+            help="a fault the chain starts with, such as silence; may be repeated",
+            callback=allowing(chain_faults),
+            autocompletion=completing(chain_faults),
+        ),
     ] = None,
     push_to: Annotated[str | None, typer.Option(help="URL of a validator to push challenges to")] = None,
     every_s: Annotated[float, typer.Option(min=0.1, help="seconds between pushed challenges")] = 30.0,
     fault: Annotated[
-        list[str] | None, typer.Option(help="one more miner with this fault, such as hang; may be repeated")
+        list[str] | None,
+        typer.Option(
+            help="one more miner with this fault, such as hang; may be repeated",
+            callback=allowing(miner_faults),
+            autocompletion=completing(miner_faults),
+        ),
     ] = None,
     behaviour: Annotated[
-        str | None, typer.Option(help="of all miners, such as steady; otherwise of every kind some")
+        str | None,
+        typer.Option(
+            help="of all miners, such as steady; otherwise of every kind some",
+            callback=allowing(behaviours),
+            autocompletion=completing(behaviours),
+        ),
     ] = None,
     delay_s: Annotated[
         float | None, typer.Option(min=0.0, max=60.0, help="how long miners think; otherwise 0.2 to 1 s")
     ] = None,
     info_file: Annotated[Path | None, typer.Option(help="where to write what is served, as JSON")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a subnet on this machine: chain, miners of several behaviours, and a Challenge API."""
     from loosh_pipeline.devnet.answers import SHIPPED_ANSWERS
@@ -88,7 +120,10 @@ def devnet(
     def started(info: DevnetInfo) -> None:
         if info_file is not None:
             info.write(info_file)
-        _print_devnet(info)
+        if as_json:
+            typer.echo(info.to_json())
+        else:
+            _print_devnet(info)
 
     asyncio.run(run_subnet(config, started, push_to=push_to, every_s=every_s))
 
@@ -100,24 +135,25 @@ def demo(
     answers: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="JSONL of instruction, model, output")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="only the JSON summary on stdout")] = False,
 ) -> None:
     """Show everything at work on this machine: a subnet, a validator, challenges, scores, weights on a chain."""
     from loosh_pipeline.demo import DemoPlan, run_demo
 
     _interruptible()
     try:
-        run_demo(DemoPlan(challenges=challenges, miners=miners, answers=answers, once=once), out)
+        run_demo(DemoPlan(challenges=challenges, miners=miners, answers=answers, once=once), err if as_json else out)
     except KeyboardInterrupt:
         err.print("stopped")
         if once:
             raise typer.Exit(130) from None
 
 
-def _sayer(settings: Settings) -> Say:
-    """How `loosh up` speaks: as its processes log, where that is JSON."""
+def _sayer(settings: Settings, aside: bool) -> Say:
+    """How `loosh up` speaks: as its processes log, where that is JSON. `aside`: on stderr."""
     if settings.log_format == "json":
-        return lambda text: typer.echo(printed_line("loosh-up", redactor(settings)(text)))
-    return functools.partial(out.print, highlight=False, soft_wrap=True)
+        return lambda text: typer.echo(printed_line("loosh-up", redactor(settings)(text)), err=aside)
+    return functools.partial((err if aside else out).print, highlight=False, soft_wrap=True)
 
 
 def _say_pages(settings: Settings, say: Say) -> None:
@@ -144,12 +180,20 @@ def _require_wallet(settings: Settings) -> None:
     load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
 
 
+def _pages(settings: Settings) -> dict[str, str]:
+    """Where a running validator is looked at."""
+    return {
+        "Dagster UI": f"http://127.0.0.1:{settings.dagster_port}",
+        "ingress": settings.ingress_url,
+        "API": f"{settings.ingress_url}/docs",
+        "logs": str(settings.home / "logs"),
+    }
+
+
 def _print_pages(settings: Settings) -> None:
     table = Table(title="running; Ctrl-C stops", show_header=False)
-    table.add_row("Dagster UI", f"http://127.0.0.1:{settings.dagster_port}")
-    table.add_row("ingress", settings.ingress_url)
-    table.add_row("API", f"{settings.ingress_url}/docs")
-    table.add_row("logs", str(settings.home / "logs"))
+    for what, where in _pages(settings).items():
+        table.add_row(what, where)
     out.print(table)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec
+from importlib.metadata import version
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from pydantic import ValidationError
@@ -17,7 +19,25 @@ from loosh_pipeline.settings.shown import holds_secrets
 out = Console()
 err = Console(stderr=True)
 
+NOT_YET = 3
+"""Exit code for nothing to do, or nothing to say yet."""
+INTERRUPTED = 130
 P = ParamSpec("P")
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON value on stdout, and nothing else there")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("loosh-pipeline"))
+        raise typer.Exit
+
+
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", help="print the release and end", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Run a validator, or a whole subnet on one machine, and see how it is."""
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:
@@ -28,14 +48,27 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except ValidationError as error:
-            problems = "; ".join(_problem(each) for each in error.errors())
+            problems = "; ".join(problems_of(error))
             err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False)
             raise typer.Exit(2) from error
         except LooshError as error:
             err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+        except KeyboardInterrupt:
+            err.print("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
 
     return wrapper
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """What is wrong with settings, a text each."""
+    return [_problem(each) for each in error.errors()]
+
+
+def tell_json(said: object) -> None:
+    """One JSON value on stdout, in one line, and nothing else there."""
+    typer.echo(json.dumps(said, default=str))
 
 
 def _problem(error: Mapping[str, Any]) -> str:

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from loosh_pipeline.cli.telling import out
+from loosh_pipeline.cli.allowed import completing
+from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json
 from loosh_pipeline.orchestrator import FINISHED_RUNS, WEIGHTS_JOB, DagsterApi, RunOutcome
 from loosh_pipeline.policy.checks import WAIVABLE, waivers
 from loosh_pipeline.settings import get_settings
 
 POLL_S = 0.5
-NOT_YET = 3
-"""Exit code for nothing to do."""
 WEIGHTS = "weights"
 AFTER_SUBMISSION = frozenset({"weight_receipts", "penalties"})
 """Steps that come once weights are submitted."""
@@ -24,9 +23,13 @@ AFTER_SUBMISSION = frozenset({"weight_receipts", "penalties"})
 def set_(
     waive: Annotated[
         list[str] | None,
-        typer.Option(help=f"a check to waive for this one run: {', '.join(WAIVABLE)}; may be repeated"),
+        typer.Option(
+            help=f"a check to waive for this one run: {', '.join(WAIVABLE)}; may be repeated",
+            autocompletion=completing(lambda: WAIVABLE),
+        ),
     ] = None,
     within_s: Annotated[float, typer.Option(min=0.0, help="how long the run is waited for")] = 600.0,
+    as_json: AsJson = False,
 ) -> None:
     """Propose, check and set weights now, as the schedule would, and say what came of it.
 
@@ -38,14 +41,19 @@ def set_(
     try:
         config = {"ops": {"weight_proposal": {"config": {"waive": list(waived)}}}}
         run_id = dagster.launch(WEIGHTS_JOB, {}, config)
-        out.print(f"run {run_id}" + (f", waiving {', '.join(waived)}" if waived else ""), highlight=False)
+        launched = f"run {run_id}" + (f", waiving {', '.join(waived)}" if waived else "")
+        (err if as_json else out).print(launched, highlight=False)
         status = _awaited(dagster, run_id, within_s)
         outcome = dagster.outcome(run_id)
     finally:
         dagster.close()
-    _print(outcome)
     code, said = _ending(outcome, status)
-    out.print(f"{said} ({status})", highlight=False, soft_wrap=True)
+    if as_json:
+        about = {"run_id": run_id, "status": status, "set": code == 0, "said": said, "waived": list(waived)}
+        tell_json(about | {"blocked": outcome.blocked, "warned": outcome.warned, "notes": outcome.said})
+    else:
+        _print(outcome)
+        out.print(f"{said} ({status})", highlight=False, soft_wrap=True)
     if code:
         raise typer.Exit(code)
 

@@ -16,6 +16,7 @@ from loosh_pipeline.devnet.api_switches import Endpoint, Switches, Turn
 from loosh_pipeline.devnet.http import refusal, request_body, too_large
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.wire.api_calls import (
+    ACTIVE_HOTKEYS_PATH,
     CALLBACK_PATH,
     CLEAR_BATCH_PATH,
     HEATMAP_PATH,
@@ -31,7 +32,6 @@ from loosh_pipeline.wire.messages import BATCH_PATH, KEY_EXCHANGE_PATH, PUBLIC_K
 from loosh_pipeline.wire.sessions import HandshakeServer
 
 NEW_CHALLENGE_PATH = "/challenge"
-ACTIVE_HOTKEYS_PATH = "/validators/active-hotkeys"
 
 
 def create_challenge_api_app(

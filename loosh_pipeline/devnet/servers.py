@@ -39,7 +39,6 @@ class _Server(uvicorn.Server):
         config = uvicorn.Config(
             _ending_politely(app),
             access_log=False,
-            date_header=False,
             lifespan="off",
             log_config=None,
             log_level="warning",
@@ -59,8 +58,10 @@ class _Server(uvicorn.Server):
         self.ready.set()
 
     async def main_loop(self) -> None:
-        await self.on_tick(0)
-        await self.stopping.wait()
+        while not self.stopping.is_set():
+            await self.on_tick(0)  # sets the Date of answers
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), 1.0)
 
 
 def _ending_politely(app: ASGIApp) -> ASGIApp:

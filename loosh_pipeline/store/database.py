@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
@@ -23,6 +24,7 @@ from loosh_pipeline.store.foreign import Schema, check_ours
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
+LOOK_WITHIN_S = 5.0
 _BETWEEN_TRIES_S = 0.01
 MIGRATION_LOCK_ID = 7_802_026
 """Key of the advisory lock under which one process migrates a Postgres database."""
@@ -34,16 +36,8 @@ def open_database(url: str, schema: Schema) -> Engine:
     Raises StoreError with the path and the reason when it cannot be opened, is newer than this code, or is the database
     of another program, which is then not touched.
     """
+    parsed = _parsed(url, schema)
     try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreError(
-            f"the URL of the {schema} database cannot be read; write it like sqlite:////path/validator.db "
-            "or postgresql+psycopg2://user:password@host/loosh"
-        ) from error
-    try:
-        if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             _create_private(Path(parsed.database))
             check_ours(Path(parsed.database), schema)
@@ -59,6 +53,56 @@ def open_database(url: str, schema: Schema) -> Engine:
             "check that the directory exists and is writable, and that this release is not older than the data"
         ) from error
     return engine
+
+
+def stands_at(url: str, schema: Schema) -> Literal["not made yet", "of an older release", "up to date"]:
+    """How a database stands to this release, without making, migrating or changing it.
+
+    Raises StoreError when it is newer, cannot be reached, or is no database.
+    """
+    parsed = _parsed(url, schema)
+    shown = parsed.render_as_string(hide_password=True)
+    is_file = parsed.get_backend_name() == "sqlite"
+    if is_file and parsed.database and not (Path(parsed.database).exists() and Path(parsed.database).stat().st_size):
+        return "not made yet"
+    within: dict[str, Any] = {"timeout": LOOK_WITHIN_S} if is_file else {"connect_timeout": int(LOOK_WITHIN_S)}
+    engine = create_engine(_only_reading(parsed) if is_file else parsed, connect_args=within)
+    try:
+        with engine.connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(
+            f"the {schema} database {shown} cannot be read: {str(cause).strip()}; is it there, and this user's? If it "
+            "is broken, stop the validator and restore a backup"
+        ) from error
+    finally:
+        engine.dispose()
+    scripts = ScriptDirectory.from_config(_scripts(schema))
+    if revision is not None and revision not in {each.revision for each in scripts.walk_revisions()}:
+        raise StoreError(
+            f"the {schema} database {shown} is of a newer release (schema {revision}, this one knows "
+            f"{scripts.get_current_head()}); run that release, or restore a backup from before it"
+        )
+    return "up to date" if revision == scripts.get_current_head() else "of an older release"
+
+
+def _parsed(url: str, schema: Schema) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(
+            f"the URL of the {schema} database cannot be read; write it like sqlite:////path/validator.db "
+            "or postgresql+psycopg2://user:password@host/loosh"
+        ) from error
+    if parsed.drivername in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
+    return parsed
+
+
+def _only_reading(file: URL) -> URL:
+    """The URL by which SQLite opens a file that must not change."""
+    return file.set(database=f"file:{quote(file.database or '')}", query={"mode": "ro", "uri": "true"})
 
 
 def _create_private(path: Path) -> None:
@@ -113,9 +157,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _migrate(engine: Engine, schema: Schema) -> None:
+def _scripts(schema: Schema) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS / schema).replace("%", "%%"))
+    return config
+
+
+def _migrate(engine: Engine, schema: Schema) -> None:
+    config = _scripts(schema)
     head = ScriptDirectory.from_config(config).get_current_head()
     with reading(engine) as connection:
         if MigrationContext.configure(connection).get_current_revision() == head:

@@ -89,6 +89,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultTold:
+    """How telling the result of a challenge stands; `detail`: what was said to the last attempt."""
+
+    state: OutboxState
+    attempts: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Undelivered:
     """Deliveries of one kind and state: how many, and since when there is the oldest."""
 
@@ -234,6 +243,15 @@ class Outbox:
         )
         with reading(self._engine) as connection:
             return [Refusal(DeliveryKind(kind), key, detail or "") for kind, key, detail in connection.execute(query)]
+
+    def result_of(self, challenge_id: ChallengeId) -> ResultTold | None:
+        """How telling the result of one challenge stands; None while there is none to tell."""
+        query = select(outbox.c.state, outbox.c.attempts, outbox.c.detail).where(
+            outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return None if row is None else ResultTold(OutboxState(row.state), row.attempts, row.detail or "")
 
     def waiting(self, limit: int) -> Sequence[Waiting]:
         """What was tried and is tried again, the next first."""

@@ -93,6 +93,19 @@ class ScoreTables:
         at = TableKey(key.day, key.name, version)
         return scores_of(self._tables.read(SCORES, at), self._tables.read(PAIRS, at))
 
+    def newest_rows(self, key: TableKey, profile: str) -> pl.DataFrame | None:
+        """The score rows of a round by a profile, in the version that came into use last; None while it has none."""
+        if key.day not in self._tables.days(SCORES):
+            return None
+        stored = (TableKey.named(key.day, file.name) for file in self._tables.files(SCORES, key.day))
+        frames = (self._tables.read(SCORES, each) for each in stored if each.name == key.name)
+        return max((each for each in frames if each["profile"][0] == profile), key=self._in_use_since, default=None)
+
+    def _in_use_since(self, scores: pl.DataFrame) -> datetime:
+        scorer = self._tables.read(SCORERS, TableKey(_EPOCH.date(), scores["scorer_version"][0]))
+        since: datetime = scorer["first_used_at"][0]
+        return since
+
     def model_digest(self, key: TableKey) -> str:
         """The embedding model of a round's stored vectors. Raises StoreError when there are none."""
         return str(self._tables.read("embeddings", key)["model_digest"][0])

@@ -213,3 +213,9 @@ def test_for_monitoring_an_alert_is_an_exit_code(chain: FakeChain, monkeypatch: 
     assert run("status").exit_code == 0
     monkeypatch.setattr("loosh_pipeline.chain_status.coldkey_of", lambda _path, _name: None)
     assert run("status", "--check").exit_code == 0
+
+
+def test_an_announcement_is_told_to_programs(chain: FakeChain) -> None:
+    first, again = (json.loads(run("serve", "--ip", "9.9.9.9", "--json").stdout) for _ in range(2))
+    assert first == {"uid": 0, "before": None, "now": "9.9.9.9:8000", "block": 101}
+    assert again == {"uid": 0, "before": "9.9.9.9:8000", "now": "9.9.9.9:8000", "block": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,3 +111,11 @@ def test_a_run_that_takes_too_long_is_not_waited_for(server: GraphQlServer) -> N
     found = loosh("--within-s", "0")
     assert found.exit_code == 1
     assert "the run has not ended (STARTED)" in found.output
+
+
+def test_a_program_reads_one_object(server: GraphQlServer) -> None:
+    ends(server, "FAILURE", FAILED)
+    found = loosh("--json")
+    said = json.loads(found.stdout)
+    assert (found.exit_code, said["set"], said["status"]) == (1, False, "FAILURE")
+    assert said["blocked"] == ["change: 90% of the weight goes to others [than] before"]

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from loosh_pipeline.orchestrator import CODE_LOCATION, REPOSITORY
+from tests.faketime import faked
 from tests.faults.conftest import Install, Judge
 from tests.faults.installation import Installation
 from tests.faults.trial import Trial
 
 AHEAD_FOR_S = 15.0
 """Long enough for sensors, schedules, retries and run monitoring to look at the wrong clock."""
-
-
-def faked(file: Path) -> dict[str, str]:
-    """The environment in which processes take the time of day from the system's, plus what the file says."""
-    found = importlib.util.find_spec("libfaketime")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    library = Path(next(iter(found.submodule_search_locations))) / "vendor/libfaketime/src/libfaketime.so.1"
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_CACHE_DURATION": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-        "NO_FAKE_STAT": "1",
-    }
 
 
 def test_clock_jump(

@@ -1,21 +1,24 @@
+"""What the operator chose, and what it costs."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from loosh_pipeline.cli import app
-from loosh_pipeline.doctor import findings
+from loosh_pipeline.doctor.choices import CHOICES
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import emissions_frame
 from loosh_pipeline.store.tables import TableKey, Tables
 from tests.builders import emission
 
 
-def said(settings: Settings) -> dict[str, tuple[str, str]]:
-    return {found.subject: (found.verdict, found.said) for found in findings(settings)}
+def said(settings: Settings, devnet: bool = False) -> dict[str, tuple[str, str]]:
+    """The verdict on each choice, and the whole of what is said about it."""
+    found = [choice(settings, devnet) for choice in CHOICES.values()]
+    assert [each.subject for each in found] == list(CHOICES)
+    return {each.subject: (each.verdict, f"{each.said}; {each.todo}".removesuffix("; ")) for each in found}
 
 
 def kept(home: Path, table: str, profile: str, weights: dict[str, float]) -> None:
@@ -71,24 +74,6 @@ def test_who_sees_the_pages_is_said(tmp_path: Path, changes: dict[str, object], 
     assert (found[0], text in found[1]) == (verdict, True)
 
 
-def test_the_command_prints_every_finding(own_home: Path) -> None:
-    printed = CliRunner().invoke(app, ["doctor"])
-    assert printed.exit_code == 0
-    assert "paid by robust" in printed.stdout
-    assert "builtin" in printed.stdout
-
-
-@pytest.mark.parametrize("value", ["robust,netwrok", "network"])
-def test_contradictory_profiles_are_told_by_name(own_home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("SCORING_PROFILES", value)
-    from loosh_pipeline.settings import get_settings
-
-    get_settings.cache_clear()
-    printed = CliRunner().invoke(app, ["doctor"])
-    assert printed.exit_code == 2
-    assert "SCORING_PROFILES" in printed.stderr
-
-
 HOTKEY = "5CcyqxXnJucaCnQQvvUg5EPzj1uoNAxACZvzArHw5aVDvgNH"
 
 
@@ -106,3 +91,9 @@ HOTKEY = "5CcyqxXnJucaCnQQvvUg5EPzj1uoNAxACZvzArHw5aVDvgNH"
 def test_who_may_push_is_said(tmp_path: Path, changes: dict[str, object], verdict: str, text: str) -> None:
     found, said_text = said(Settings(loosh_home=tmp_path, **changes))["intake"]
     assert (found, text in said_text) == (verdict, True), said_text
+
+
+def test_on_a_subnet_on_this_machine_defaults_are_fine(tmp_path: Path) -> None:
+    settings = Settings(loosh_home=tmp_path)
+    assert {verdict for verdict, _ in said(settings, devnet=True).values()} == {"ok"}
+    assert [subject for subject, (verdict, _) in said(settings).items() if verdict == "look"] == ["intake", "pay"]

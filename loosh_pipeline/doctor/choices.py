@@ -1,0 +1,104 @@
+"""Choices of the operator that cost something, or let somebody in.
+
+`devnet`: on a subnet on this machine nobody else pushes or pays, and defaults cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import polars as pl
+
+from loosh_pipeline.doctor.finding import Finding, look, ok
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.pushers import who_may_push
+from loosh_pipeline.scorers import clipping_warning, model_warning
+from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.tables import Tables
+
+_SIGN_HERE = "set INTAKE_LOCAL_AUTH=true: what it passes on can look like a request of this machine"
+
+
+def intake(settings: Settings, devnet: bool = False) -> Finding:
+    """Who may push challenges; on a real network the Challenge API must be among them."""
+    said = who_may_push(settings)
+    if settings.intake_auth != "required":
+        return look("intake", said, "set INTAKE_AUTH=required once the Challenge API signs its key exchanges")
+    if settings.intake_hotkeys:
+        return ok("intake", said)
+    who, _, todo = said.partition("; ")
+    if settings.challenge_push_api_key is not None or (devnet and not settings.intake_local_auth):
+        return ok("intake", who)
+    return look("intake", who, todo)
+
+
+def proxy(settings: Settings, devnet: bool = False) -> Finding:
+    """Whether what a proxy on this machine passes on could pass for a program of this machine."""
+    subject, if_there = "proxy", "if a proxy or tunnel on this machine (nginx, Caddy, ssh -R, socat) passes requests on"
+    if settings.intake_local_auth:
+        return ok(subject, "who is on this machine signs too (INTAKE_LOCAL_AUTH=true)")
+    url = settings.public_url
+    if url is not None and (url.scheme == "https" or url.port != settings.api_port):
+        return look(subject, f"PUBLIC_URL ({url}) is not this server's own port", f"{if_there}, {_SIGN_HERE}")
+    return ok(subject, f"programs on this machine push unsigned and may stop it; {if_there}, {_SIGN_HERE}")
+
+
+def pages(settings: Settings, devnet: bool = False) -> Finding:
+    """Whether the browsers that PUBLIC_URL is for may see what is linked with it."""
+    subject, url = "pages", settings.public_url
+    if settings.pages_public:
+        said = "everybody who reaches the ingress sees prompts and answers (PAGES_PUBLIC=true)"
+        return look(subject, said, "meant so, nothing; else set PAGES_PUBLIC=false")
+    if url is not None and url.host not in ("localhost", "127.0.0.1", "[::1]"):
+        return look(
+            subject,
+            f"browsers are refused pictures at PUBLIC_URL ({url})",
+            f"leave it empty and reach port {settings.api_port} through an SSH tunnel, or set PAGES_PUBLIC=true",
+        )
+    return ok(subject, "overview and pictures are for this machine and holders of the API key")
+
+
+def pay(settings: Settings, devnet: bool = False) -> Finding:
+    """What paying by this profile costs where the others pay by the network's."""
+    subject, network = "pay", NetworkProfile.name
+    if settings.pay_profile == network:
+        return ok(subject, f"paid by {network}, like the network's existing validators")
+    paid_by = f"paid by {settings.pay_profile}"
+    if devnet:
+        return ok(subject, f"{paid_by}; nobody else pays on a subnet on this machine")
+    shadow = f"SCORING_PROFILES={settings.pay_profile},{network}"
+    if network not in settings.scoring_profiles:
+        said = f"{paid_by}; whoever pays unlike the other validators loses trust"
+        return look(subject, said, f"set {shadow} to learn how much")
+    tables = Tables(settings.tables_root)
+    own, others = tables.latest("emissions"), tables.latest("shadow_emissions")
+    if own is None or others is None:
+        return look(subject, f"{paid_by}; the cost is known after the first emissions")
+    paid = _weights(own, settings.pay_profile)
+    cost = clipping_warning(paid, settings.pay_profile, _weights(others, network), network)
+    return look(subject, cost, f"meant so, nothing; else set PAY_PROFILE={network}")
+
+
+def _weights(emissions: pl.DataFrame, profile: str) -> dict[Hotkey, float]:
+    rows = emissions.filter(pl.col("profile") == profile).select("hotkey", "weight").rows()
+    return {Hotkey(hotkey): weight for hotkey, weight in rows}
+
+
+def model(settings: Settings, devnet: bool = False) -> Finding:
+    """Whether the network's profile runs on the model of the network."""
+    warning = model_warning(settings)
+    if warning is None:
+        return ok("embedding model", settings.embedding_model)
+    said, _, todo = warning.rpartition(". ")
+    return look("embedding model", said, todo)
+
+
+CHOICES: Mapping[str, Callable[[Settings, bool], Finding]] = {
+    "intake": intake,
+    "proxy": proxy,
+    "pages": pages,
+    "pay": pay,
+    "embedding model": model,
+}
+"""By subject, in the order in which they matter."""

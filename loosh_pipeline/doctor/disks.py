@@ -1,0 +1,97 @@
+"""Where things are kept: whether it can be written, and how much room there is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from loosh_pipeline.compute import min_compute
+from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
+from loosh_pipeline.settings import Settings
+
+GB = 1e9
+FULL_BELOW_GB = 1.0
+"""Less than that is gone within hours, and a full disk stops intake."""
+INODES_BELOW = 20_000
+"""A challenge makes some ten files."""
+TRIED_BYTES = 64 * 1024
+
+
+def disks(settings: Settings) -> Iterator[Finding]:
+    """A line for each file system that holds something, and one for each directory that cannot be written.
+
+    Of a place that is not there yet, the directory counts in which it would be made.
+    """
+    tried: dict[Path, str] = {}
+    for setting, place in places(settings).items():
+        tried.setdefault(_existing(place), setting)
+    seen: set[int] = set()
+    for there, setting in tried.items():
+        if (why := not_writable(there)) is not None:
+            yield wrong("disk", f"{there} ({setting}) {why[0]}", why[1])
+        elif (device := there.stat().st_dev) not in seen:
+            seen.add(device)
+            yield room(setting, there)
+
+
+def places(settings: Settings) -> Mapping[str, Path]:
+    """Directories on this machine, by the setting that names each."""
+    found = {"LOOSH_HOME": settings.home, "HEATMAPS_DIR": settings.heatmaps_root, "MODELS_DIR": settings.models_root}
+    if "://" not in settings.tables_root:
+        found["TABLES_DIR"] = Path(settings.tables_root)
+    if settings.database_url is None and settings.db_path is not None:
+        found["DB_PATH"] = settings.db_path.parent
+    if settings.users_db_path is not None:
+        found["USERS_DB_PATH"] = settings.users_db_path.parent
+    return {name: path.expanduser().absolute() for name, path in found.items()}
+
+
+def _existing(place: Path) -> Path:
+    """The place, or the nearest directory above it that is there."""
+    return next(each for each in (place, *place.parents) if each.exists())
+
+
+def not_writable(directory: Path) -> tuple[str, str] | None:
+    """Why a directory takes no file, and what to do; found out with a file that has no name and is gone at once."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"\0" * TRIED_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+    except NotADirectoryError:
+        return "is no directory", "remove the file in its place, or set another path"
+    except OSError as error:
+        return _why(error)
+    return None
+
+
+def _why(error: OSError) -> tuple[str, str]:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "is full", "free space there (docs/operating.md says what grows), or move it; nothing accepted is lost"
+    if error.errno == errno.EROFS:
+        return "is on a read-only file system", "look into the kernel's log (`dmesg`); repair and remount it"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "cannot be written by this user", f"make it uid {os.getuid()}'s (`chown`), or set another path"
+    return f"cannot be written: {error.strerror}", "see that its disk is there, or set another path"
+
+
+def room(setting: str, place: Path) -> Finding:
+    """How much is free where a place is, beside what a validator needs."""
+    numbers, compute = os.statvfs(place), min_compute()
+    free_gb = numbers.f_bavail * numbers.f_frsize / GB
+    said = f"{free_gb:.1f} GB free at {place} ({setting})"
+    if numbers.f_files and numbers.f_favail < INODES_BELOW:
+        return wrong(
+            "disk", f"{numbers.f_favail} files more fit at {place} ({setting})", "free inodes: delete files there"
+        )
+    if free_gb < FULL_BELOW_GB:
+        return wrong("disk", said, "free space there before intake stops (docs/operating.md says what grows)")
+    least = compute.validator.storage.min_space
+    if free_gb < least:
+        enough = f"enough for some {free_gb * 1000 / compute.validator_storage.mb_per_challenge:,.0f} challenges"
+        todo = f"watch it, or set {setting} to a larger disk"
+        return look("disk", f"{said}, {enough}; {least:g} GB at least are asked for", todo)
+    return ok("disk", said)

@@ -1,0 +1,123 @@
+"""Whether the ports of the validator's processes are free, or held by those very processes."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
+from loosh_pipeline.processes import processes_of
+from loosh_pipeline.services import LOOPBACK
+from loosh_pipeline.settings import Settings
+
+LISTENING = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who listens on a port."""
+
+    pid: int
+    program: str
+
+
+def listened(settings: Settings) -> Mapping[str, tuple[str, int]]:
+    """Where the processes of this validator listen, by the setting of the port."""
+    ports = {
+        "API_PORT": (settings.api_host, settings.api_port),
+        "DAGSTER_PORT": (LOOPBACK, settings.dagster_port),
+        "CODE_SERVER_PORT": (LOOPBACK, settings.code_server_port),
+    }
+    if settings.embedding_url is None and settings.embedder_url is None:
+        ports["EMBEDDER_PORT"] = (LOOPBACK, settings.embedder_port)
+    return ports
+
+
+def ports(settings: Settings, runs: bool, holder: Callable[[int], Holder | None] | None = None) -> Iterator[Finding]:
+    """`runs`: whether this validator runs, so that its ports should be held, by it."""
+    find, ours = holder or holder_of, {each.pid for each in processes_of(settings.home)}
+    wanted, free, held = listened(settings), [], []
+    for setting, (host, port) in wanted.items():
+        why = not_bindable(host, port)
+        if why is None:
+            free.append(setting)
+        elif why != errno.EADDRINUSE:
+            yield _cannot(setting, host, port, why)
+        elif (found := find(port)) is not None and found.pid in ours:
+            held.append(setting)
+        else:
+            yield _taken(setting, port, found)
+    if runs and free:
+        yield look(
+            "ports",
+            f"a validator runs here and does not listen on {_named(wanted, free)}",
+            "it may be starting; else see LOOSH_HOME/logs",
+        )
+    elif free or held:
+        both = [f"{_named(wanted, names)} {what}" for names, what in ((free, "free"), (held, "held by this validator"))
+                if names]  # fmt: skip
+        yield ok("ports", ", ".join(both))
+
+
+def _named(wanted: Mapping[str, tuple[str, int]], settings: list[str]) -> str:
+    return ", ".join(f"{wanted[each][1]} ({each})" for each in settings)
+
+
+def _taken(setting: str, port: int, found: Holder | None) -> Finding:
+    by = f"{found.program} (pid {found.pid})" if found else "a program of another user"
+    return wrong("ports", f"port {port} ({setting}) is in use by {by}", f"stop it, or set {setting} to a free port")
+
+
+def _cannot(setting: str, host: str, port: int, why: int) -> Finding:
+    if why == errno.EACCES:
+        todo = f"set {setting} to a port from 1024 on, and let a proxy take the low one"
+        return wrong("ports", f"port {port} ({setting}) is for root alone", todo)
+    if why == errno.EADDRNOTAVAIL:
+        return wrong(
+            "ports", f"API_HOST ({host}) is no address of this machine", "set API_HOST=0.0.0.0, or one of its own"
+        )
+    said = f"port {port} ({setting}) at {host} cannot be listened on: {errno.errorcode.get(why, why)}"
+    return wrong("ports", said, f"set API_HOST and {setting} to what this machine can listen on")
+
+
+def not_bindable(host: str, port: int) -> int | None:
+    """The error number with which listening there fails; None when it would not."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: not held by closed connections
+            tried.bind(address)
+            tried.listen(1)
+    except socket.gaierror:
+        return errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def holder_of(port: int) -> Holder | None:
+    """The process that listens on a port, through /proc; None for one of another user, or where there is no /proc."""
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(link.readlink()) in sockets for link in (directory / "fd").iterdir()):
+                words = (directory / "cmdline").read_bytes().split(b"\0")
+                return Holder(int(directory.name), b" ".join(words).decode("utf-8", "replace").strip()[:80])
+        except OSError:
+            continue  # it ended while we looked, or is another user's
+    return None
+
+
+def _listening(port: int) -> Iterator[str]:
+    """Inodes of the sockets that listen on a port: columns of /proc/net/tcp are address:port, state, and the tenth."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path("/proc/net", table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for columns in (line.split() for line in lines):
+            if columns[3] == LISTENING and int(columns[1].rpartition(":")[2], 16) == port:
+                yield columns[9]

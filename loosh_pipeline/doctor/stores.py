@@ -1,0 +1,64 @@
+"""The databases, the broker, and the validator that runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+
+from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.database import stands_at
+from loosh_pipeline.store.foreign import Schema
+from loosh_pipeline.workers.config import uses_files
+from loosh_pipeline.workers.reach import broker_problem, broker_shown
+
+HEALTH_WITHIN_S = 5.0
+
+
+def databases(settings: Settings) -> Iterator[Finding]:
+    """Whether each database is one that this release can use; nothing is created or migrated."""
+    urls: dict[Schema, str] = {"inbox": settings.inbox_url, "users": settings.users_url}
+    fine: list[str] = []
+    for schema, url in urls.items():
+        try:
+            stand = stands_at(url, schema)
+        except StoreError as error:
+            yield wrong("database", *parts(error))
+            continue
+        fine.append(f"{schema} {stand}")
+    if fine:
+        yield ok("database", ", ".join(fine))
+
+
+def broker(settings: Settings) -> Iterator[Finding]:
+    """What hands out runs."""
+    if uses_files(settings):
+        yield ok("broker", "files in LOOSH_HOME")
+    elif (problem := broker_problem(settings)) is None:
+        yield ok("broker", f"{broker_shown(settings)} answers")
+    else:
+        said = f"{broker_shown(settings)} (CELERY_BROKER_URL) {problem}"
+        yield wrong("broker", said, "start it, or set CELERY_BROKER_URL right; leave it empty to use files")
+
+
+def running(settings: Settings, runs: bool) -> Iterator[Finding]:
+    """Whether the validator that runs here takes challenges, by its own word."""
+    if not runs:
+        yield ok("validator", f"none runs in {settings.home}; `loosh up` starts it")
+        return
+    try:
+        with httpx.Client(timeout=HEALTH_WITHIN_S, trust_env=False) as http:
+            health = http.get(f"{settings.local_url}/availability/health").json()
+        status, why = health["status"], "; ".join(health["reasons"])
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
+        said = f"one runs in {settings.home}, and its ingress says nothing of its health ({type(error).__name__})"
+        yield look("validator", said, "it may be starting; else see LOOSH_HOME/logs/ingress.log")
+        return
+    if status == "healthy":
+        yield ok("validator", f"one runs in {settings.home} and is healthy")
+    else:
+        yield wrong(
+            "validator", f"the one that runs here takes no challenges: {why or status}", "docs/operating.md: Health"
+        )
