@@ -22,22 +22,10 @@ from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.supervisor import Service, Supervisor, free_ports, supervised
 
 STARTED_WITHIN_S = 120.0
-NOT_OF_THE_MACHINE = (
-    "db_path",
-    "users_db_path",
-    "database_url",
-    "tables_dir",
-    "heatmaps_dir",
-    "public_url",
-    "dagster_url",
-    "embedder_url",
-    "embedding_model_name",
-    "embedding_api_key",
-    "challenge_api_key",
-    "challenge_push_api_key",
-    "reported_version",
-)
-"""Settings of a real validator on this machine that a local one must not touch."""
+OF_THE_MACHINE = ("embedder_backend", "embedder_threads", "embedder_nice", "log_level", "log_format")
+"""Settings that a local validator shares with a real one on this machine. All others are at their defaults: neither its
+stores nor its broker, keys, webhook or language model are touched.
+"""
 
 
 @contextmanager
@@ -72,9 +60,10 @@ def local_settings(info: DevnetInfo, home: Path, **changes: Any) -> Settings:
     devnet: dict[str, Any] = {name.lower(): value for name, value in info.environment().items()}
     # Exports of a model serve whoever runs it: a home of its own would wait for one of its own.
     model: dict[str, Any] = {"embedding_model": BUILTIN, "models_dir": get_settings().models_root}
-    intake: dict[str, Any] = {"intake_auth": "required", "intake_hotkeys": (), "intake_local_auth": False}
-    values: dict[str, Any] = {**dict.fromkeys(NOT_OF_THE_MACHINE), **model, **intake, **devnet, **ports, **changes}
-    return Settings(loosh_home=home, api_host=LOOPBACK, **values)
+    shared: dict[str, Any] = {name: getattr(get_settings(), name) for name in OF_THE_MACHINE}
+    defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
+    values = {**defaults, **shared, **model, **devnet, **ports, "api_host": LOOPBACK, **changes, "loosh_home": home}
+    return Settings(**values)
 
 
 def readiness(settings: Settings, dagster: DagsterApi) -> Mapping[str, Callable[[], bool]]:
