@@ -6,12 +6,23 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import chain, challenges, running, state, wallet, weights
+from loosh_pipeline.cli import chain, challenges, keeping, running, state, wallet, weights
 from loosh_pipeline.cli.telling import told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-for command in (running.up, running.devnet, running.demo, state.status, state.doctor, state.retry):
+COMMANDS = (
+    running.up,
+    running.devnet,
+    running.demo,
+    state.status,
+    state.doctor,
+    state.retry,
+    keeping.backup,
+    keeping.restore,
+)
+
+for command in COMMANDS:
     app.command()(told(command))
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {

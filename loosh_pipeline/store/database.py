@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +54,7 @@ def open_database(url: str, schema: Schema) -> Engine:
     except (SQLAlchemyError, ImportError, OSError, CommandError) as error:
         raise StoreError(
             f"cannot open the {schema} database {parsed.render_as_string(hide_password=True)}: {error}; "
-            "check that the directory exists and is writable, and that this release is not older than the data"
+            "check that the directory exists and is writable"
         ) from error
     return engine
 
@@ -111,17 +112,34 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def _migrate(engine: Engine, schema: Schema) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS / schema).replace("%", "%%"))
-    head = ScriptDirectory.from_config(config).get_current_head()
-    with reading(engine) as connection:
-        if MigrationContext.configure(connection).get_current_revision() == head:
-            return
+    config = _config(schema)
+    current = schema_version(engine)
+    if current == ScriptDirectory.from_config(config).get_current_head():
+        return
+    if current is not None:
+        require_known_revision(schema, current, f"the {schema} database {engine.url.render_as_string()}")
     with engine.begin() as connection:  # one transaction: a killed migration leaves nothing half done
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_ID})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def require_known_revision(schema: Schema, revision: str, what: str) -> None:
+    """Raise StoreError when a schema is of a later release than this one: it cannot be read, nor taken back."""
+    known = [script.revision for script in ScriptDirectory.from_config(_config(schema)).walk_revisions()]
+    if revision not in known:
+        raise StoreError(
+            f"{what} has schema revision {revision}, and this release ({version('loosh-pipeline')}) knows none after "
+            f"{known[0]}: it was written by a later release. Run that one, or restore a backup that was taken before "
+            "the upgrade (`loosh restore`)"
+        )
+
+
+def _config(schema: Schema) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS / schema).replace("%", "%%"))
+    return config
 
 
 def schema_version(engine: Engine) -> str | None:
