@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
 # Dagster and its tools read their telemetry switch from an instance: never run them without one.
 export DAGSTER_HOME := $(CURDIR)/.loosh/dagster_check
 
-.PHONY: help setup demo up devnet test faults check format clean
+.PHONY: help setup demo up devnet test faults check format env-example clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ check: setup $(DAGSTER_HOME)/dagster.yaml ## lint, types, and whether Dagster lo
 format: setup ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+env-example: setup ## write env.example anew, from the settings
+	$(BIN)/loosh config example > env.example
 
 clean: ## remove what was installed and what demos and checks left; a validator's own data stays
 	rm -rf $(VENV) .loosh/demo .loosh/dagster_check

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import chain, challenges, keeping, running, state, wallet, weights
+from loosh_pipeline.cli import chain, challenges, config, keeping, running, state, wallet, weights
 from loosh_pipeline.cli.telling import told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -26,6 +26,10 @@ for command in COMMANDS:
     app.command()(told(command))
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "config": (
+        "Settings: what holds, and what there is.",
+        {"show": config.show, "check": config.check, "example": config.example},
+    ),
     "wallet": ("Keys of this validator.", {"new": wallet.new}),
     "challenges": ("Challenges, for whoever tries a validator out.", {"send": challenges.send}),
     "weights": ("Weights, by hand.", {"set": weights.set_}),

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from loosh_pipeline.cli import config
 from loosh_pipeline.cli.telling import err, out
 from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
@@ -23,6 +24,7 @@ def up() -> None:
     from loosh_pipeline.running import run_validator
 
     settings = get_settings()
+    config.warn()
     _require_wallet(settings)
     _interruptible()
     say = functools.partial(out.print, highlight=False, soft_wrap=True)

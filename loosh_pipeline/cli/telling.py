@@ -12,21 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from loosh_pipeline.errors import ConfigError, LooshError
+from loosh_pipeline.settings.shown import holds_secrets
 
 out = Console()
 err = Console(stderr=True)
 
 P = ParamSpec("P")
-SECRETS = {
-    "DATABASE_URL",
-    "CHALLENGE_API_KEY",
-    "CHALLENGE_PUSH_API_KEY",
-    "EMBEDDING_API_KEY",
-    "LLM_API_KEY",
-    "SUBTENSOR_ADDRESS",
-    "SUBTENSOR_FALLBACKS",
-}
-"""Settings whose value is never shown; endpoints of the chain may hold keys."""
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:
@@ -51,6 +42,6 @@ def _problem(error: Mapping[str, Any]) -> str:
     """One wrong setting: its name and value, and what is wrong with it."""
     name = ".".join(map(str, error["loc"])).upper()
     said = error["msg"].removeprefix("Value error, ")
-    if not name or name in SECRETS:
+    if not name or holds_secrets(name):
         return f"{name} {said}".strip()
     return f"{name}={error['input']!r}: {said}"

@@ -1,0 +1,144 @@
+"""Names of the network's existing validator that are no settings here: what each becomes, or why it does nothing.
+
+Operators bring their `.env` along. A name that means the same is translated; one that cannot is told about, with what
+to do instead; none is passed over in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.settings.given import Given
+
+NETWORKS = {
+    "finney": "wss://entrypoint-finney.opentensor.ai:443",
+    "test": "wss://test.finney.opentensor.ai:443",
+    "archive": "wss://archive.chain.opentensor.ai:443",
+    "local": "ws://127.0.0.1:9945",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """`setting` has taken the place of the name. `told`: what changed; empty where it means just the same."""
+
+    setting: str
+    told: str = ""
+    translate: Callable[[str], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The name does nothing. `instead`: what holds in its place, and what to set."""
+
+    instead: str
+
+
+def _endpoint(network: str) -> str:
+    if network.startswith(("ws://", "wss://")):
+        return network
+    if network not in NETWORKS:
+        raise ConfigError(
+            f"SUBTENSOR_NETWORK={network!r} is no network that is known ({', '.join(NETWORKS)}); set "
+            "SUBTENSOR_ADDRESS to an endpoint of it"
+        )
+    return NETWORKS[network]
+
+
+def _model(name: str) -> str:
+    return "builtin" if name.removeprefix("sentence-transformers/") == "all-MiniLM-L6-v2" else name
+
+
+RENAMED = {
+    "OPENAI_API_URL": Renamed("llm_api_url"),
+    "OPENAI_API_KEY": Renamed("llm_api_key"),
+    "OPENAI_MODEL": Renamed("llm_model"),
+    "CHALLENGE_API_BASE_URL": Renamed("challenge_api_url", "which was ignored before; results go there now"),
+    "SUBTENSOR_NETWORK": Renamed(
+        "subtensor_address", "which only stood in a log before; its public endpoint is used now", _endpoint
+    ),
+    "MAX_CONCURRENT_CHALLENGES": Renamed("max_concurrent_runs", "which was ignored before"),
+    "SENTENCE_TRANSFORMER_MODEL": Renamed(
+        "embedding_model", "which was ignored before; a model other than builtin is a directory or a URL", _model
+    ),
+}
+"""By older name. An older one counts only where neither environment nor `.env` has the setting's own."""
+
+_AXON = "a validator here serves at API_HOST and API_PORT; `loosh chain serve --ip IP` announces the address"
+_AT_ONCE = "asked at once within three seconds each"
+GONE = {
+    "HEATMAP_UPLOAD_URL": Gone("pictures are uploaded to CHALLENGE_API_URL, with HEATMAP_UPLOAD=true"),
+    "AXON_IP": Gone(_AXON),
+    "AXON_PORT": Gone(_AXON),
+    "AXON_EXTERNAL_IP": Gone(_AXON),
+    "AXON_EXTERNAL_PORT": Gone(_AXON),
+    "AXON_MAX_WORKERS": Gone("MAX_CONCURRENT_RUNS says how many challenges are evaluated at once"),
+    "AXON_TIMEOUT": Gone("CHALLENGE_TIMEOUT_S says how long miners have"),
+    "FIBER_KEY_TTL_SECONDS": Gone("sessions live 3600 s, as everywhere on this network"),
+    "FIBER_HANDSHAKE_TIMEOUT_SECONDS": Gone("a handshake has its share of CHALLENGE_TIMEOUT_S"),
+    "FIBER_HANDSHAKE_TIMEOUT": Gone("a handshake has its share of CHALLENGE_TIMEOUT_S"),
+    "FIBER_KEY_TTL": Gone("sessions live 3600 s, as everywhere on this network"),
+    "MAX_CONCURRENT_REQUESTS": Gone("all miners of a challenge are asked at once; MAX_MINERS bounds them"),
+    "MAX_CONCURRENT_AVAILABILITY_CHECKS": Gone(f"all serving miners are {_AT_ONCE}"),
+    "CHALLENGE_MODE": Gone("challenges are pushed"),
+}
+
+CHANGED = {
+    "CHALLENGE_PUSH_API_KEY": "it was not looked at before; now whoever knows it may push challenges",
+    "CHALLENGE_API_KEY": "it goes along over https or to this machine only",
+    "LOG_LEVEL": "it was not looked at before; now it holds",
+    "LLM_API_URL": "narratives are on where it and LLM_MODEL are set; before, the source had to be changed for that",
+    "WALLET_PATH": "it is the directory of wallets that this process reads; before, only containers mounted it",
+}
+"""Settings that mean something else under the same name; told where others show that a `.env` was brought along."""
+
+OF_SCRIPTS = frozenset({"VALIDATOR_WORKDIR", "PYTHON_INTERPRETER", "VENV_NAME", "CONTAINER_NAME"})
+"""Names that process managers read, not the validator."""
+
+
+def older_warnings(environment: Mapping[str, Given], dotenv: Mapping[str, Given]) -> list[str]:
+    """One line for every name that was brought along and does something else here, or nothing."""
+    given = {**dotenv, **environment}
+    lines = []
+    for name, renamed in RENAMED.items():
+        own = renamed.setting.upper()
+        if name in given and own in given and given[own].text != given[name].text:
+            lines.append(f"{name} is not used, as {own} is set; remove it")
+        elif name in given and renamed.told and own not in given:
+            lines.append(f"{name} is taken as {own}, {renamed.told}; write {own}")
+    lines += [f"{name} does nothing: {gone.instead}" for name, gone in GONE.items() if _does_nothing(name, given)]
+    brought_along = any(name in given for name in (*GONE, "SUBTENSOR_NETWORK", "CHALLENGE_API_BASE_URL"))
+    lines += [f"{name}: {told}" for name, told in CHANGED.items() if brought_along and name in given]
+    return lines
+
+
+def _does_nothing(name: str, given: Mapping[str, Given]) -> bool:
+    return name in given and not (name == "CHALLENGE_MODE" and given[name].text.lower() == "push")
+
+
+class OlderNames(PydanticBaseSettingsSource):
+    """A source of settings whose own name is in no other: the values of their older names."""
+
+    def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._variables: dict[str, str | None] = {}
+        for source in reversed(sources):
+            self._variables |= getattr(source, "env_vars", {})
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        for name, renamed in RENAMED.items():
+            if field_name in self._variables:
+                break
+            if renamed.setting == field_name and (text := self._variables.get(name.lower())):
+                return renamed.translate(text), name, False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,181 @@
+"""Every setting, read from the environment and from `.env`, under the network's own names.
+
+Empty values count as unset, so a variable in `env.example` can stay empty. Paths default to one data
+directory, `LOOSH_HOME` (`.loosh` in the working directory), so that a first run needs no configuration.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+from pydantic import SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from loosh_pipeline.scoring.profiles import PROFILES
+from loosh_pipeline.settings.legacy import OlderNames
+from loosh_pipeline.settings.machine import Embedding, Intake, Places, Running, Seeing, Serving
+from loosh_pipeline.settings.section import UNSET, Section
+from loosh_pipeline.settings.subnet import Asking, ChainAccess, Narratives, Scores, Telling, Weights
+
+SECTIONS: tuple[type[Section], ...] = (
+    Places,
+    Serving,
+    Intake,
+    Embedding,
+    Running,
+    ChainAccess,
+    Asking,
+    Telling,
+    Scores,
+    Weights,
+    Narratives,
+    Seeing,
+)
+"""In the order in which people read them."""
+
+PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
+
+
+# Pydantic takes the fields of the last base first.
+class Settings(
+    Seeing, Narratives, Weights, Scores, Telling, Asking, ChainAccess, Running, Embedding, Intake, Serving, Places
+):
+    """Configuration of a validator. Raises `pydantic.ValidationError` that names a wrong variable."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before the environment before `.env`, and older names where a setting's own is in neither."""
+        return init_settings, env_settings, dotenv_settings, OlderNames(settings_cls, env_settings, dotenv_settings)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_miners > self.max_miners:
+            raise ValueError(f"MIN_MINERS ({self.min_miners}) exceeds MAX_MINERS ({self.max_miners})")
+        if unknown := [name for name in self.scoring_profiles if name not in PROFILES]:
+            raise ValueError(f"SCORING_PROFILES names {', '.join(unknown)}; there are {', '.join(PROFILES)}")
+        if self.pay_profile not in self.scoring_profiles:
+            raise ValueError(
+                f"PAY_PROFILE is {self.pay_profile!r}, which SCORING_PROFILES ({','.join(self.scoring_profiles)}) does "
+                "not name; only a scorer that runs can decide pay"
+            )
+        if (self.weights_burn_hotkey is None) != (self.weights_burn_share == 0):
+            raise ValueError(
+                f"WEIGHTS_BURN_HOTKEY is {self.weights_burn_hotkey} and WEIGHTS_BURN_SHARE is "
+                f"{self.weights_burn_share:g}; set both, or neither"
+            )
+        if self.weights_degraded_at > self.weights_emergency_at:
+            raise ValueError(
+                f"WEIGHTS_DEGRADED_AT ({self.weights_degraded_at:g}) exceeds WEIGHTS_EMERGENCY_AT "
+                f"({self.weights_emergency_at:g})"
+            )
+        if self.llm_api_url and not self.llm_model:
+            raise ValueError("LLM_API_URL is set but LLM_MODEL is not; name the model to ask")
+        if self.embedding_url is None and (self.embedding_model_name or self.embedding_api_key):
+            raise ValueError(
+                "EMBEDDING_MODEL_NAME and EMBEDDING_API_KEY are for an embedding server, and EMBEDDING_MODEL "
+                f"({self.embedding_model!r}) is not the URL of one"
+            )
+        if (self.database_url or "").startswith("sqlite"):
+            raise ValueError(
+                "DATABASE_URL names an SQLite file; name it with DB_PATH, and keep DATABASE_URL for Postgres"
+            )
+        if self.intake_auth == "open" and not _is_loopback(self.api_host):
+            raise ValueError(
+                f"INTAKE_AUTH=open lets anybody push who reaches API_HOST ({self.api_host}); bind it to 127.0.0.1, or "
+                "use required or signature-optional"
+            )
+        ports = Counter(getattr(self, name) for name in PORTS)
+        shared = [name for name in PORTS if ports[getattr(self, name)] > 1]
+        if shared:
+            raise ValueError(f"{', '.join(name.upper() for name in shared)} must all be different ports")
+        return self
+
+    @property
+    def home(self) -> Path:
+        return self.loosh_home.expanduser().absolute()
+
+    @property
+    def version_told(self) -> str:
+        """The version that the network is told."""
+        return self.reported_version or version("loosh-pipeline")
+
+    @property
+    def chain_endpoints(self) -> tuple[str, ...]:
+        """Where the chain is asked, in order; each once."""
+        return tuple(dict.fromkeys((self.subtensor_address, *self.subtensor_fallbacks)))
+
+    @property
+    def inbox_url(self) -> str:
+        return self.database_url or _sqlite(self.db_path or self.home / "validator.db")
+
+    @property
+    def users_url(self) -> str:
+        return _sqlite(self.users_db_path or self.home / "users.db")
+
+    @property
+    def tables_root(self) -> str:
+        return self.tables_dir or str(self.home / "tables")
+
+    @property
+    def heatmaps_root(self) -> Path:
+        return (self.heatmaps_dir or self.home / "heatmaps").expanduser()
+
+    @property
+    def models_root(self) -> Path:
+        return (self.models_dir or self.home / "models").expanduser().absolute()
+
+    @property
+    def embedding_url(self) -> str | None:
+        """The embedding server that EMBEDDING_MODEL names; None when it names a model on this machine."""
+        return self.embedding_model if "://" in self.embedding_model else None
+
+    @property
+    def api_reached_at(self) -> str:
+        """Host at which this machine reaches the ingress: the one it binds, or loopback when it binds all."""
+        return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.api_host, self.api_host)
+
+    @property
+    def ingress_url(self) -> str:
+        """Address of the ingress for links, without a trailing slash."""
+        return str(self.public_url or self.local_url).rstrip("/")
+
+    @property
+    def local_url(self) -> str:
+        """Address of the ingress for programs on this machine, which may push without a signature."""
+        host = f"[{self.api_reached_at}]" if ":" in self.api_reached_at else self.api_reached_at
+        return f"http://{host}:{self.api_port}"
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, so that another process has exactly the same ones."""
+        values = ((name.upper(), getattr(self, name)) for name in type(self).model_fields)
+        return {name: _as_text(value) for name, value in values}
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{path.expanduser()}"
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return UNSET
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

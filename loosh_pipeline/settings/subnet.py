@@ -1,0 +1,168 @@
+"""Settings of the subnet: chain, miners, Challenge API, scores, weights, narratives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, HttpUrl, SecretStr
+
+from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.settings.section import Section, address_with_secrets
+from loosh_pipeline.settings.types import BurnHotkey, ChainEndpoint, ChainEndpoints, Names
+
+
+class ChainAccess(Section):
+    """the chain"""
+
+    netuid: int = Field(78, ge=0, description="The subnet.")
+    subtensor_address: ChainEndpoint = address_with_secrets(
+        "ws://127.0.0.1:9945",
+        "A node of the chain. finney: wss://entrypoint-finney.opentensor.ai:443   test: "
+        "wss://test.finney.opentensor.ai:443",
+    )
+    subtensor_fallbacks: ChainEndpoints = address_with_secrets(
+        (),
+        "Endpoints of the same network to turn to when that one fails, separated by commas. Keys in addresses are "
+        "shown nowhere.",
+    )
+    chain_stale_after_s: float = Field(
+        120.0, ge=24, description="A node whose newest block is older than this has failed too."
+    )
+    wallet_path: Path = Field(
+        Path("~/.bittensor/wallets"), description="Directory of wallets; only hotkey and coldkeypub.txt are read."
+    )
+    wallet_name: str = Field("validator", description="The wallet: a directory in WALLET_PATH.")
+    hotkey_name: str = Field("validator", description="Its hotkey: a file in the wallet's directory hotkeys.")
+    chain_timeout_s: float = Field(
+        60.0, gt=0, le=150, description="One chain operation, at most; reading has 40 s at most, over all endpoints."
+    )
+    metagraph_refresh_s: float = Field(300.0, gt=0, description="Age at which the subnet is looked at again.")
+
+
+class Asking(Section):
+    """asking miners"""
+
+    min_miners: int = Field(3, ge=1, description="With fewer that are available, a challenge waits and is tried again.")
+    max_miners: int = Field(7, ge=1, description="How many miners a challenge is put to, at most.")
+    availability_refresh_s: float = Field(
+        120.0,
+        ge=10,
+        description="How often serving miners are asked whether they are available; five times as long ago, all of "
+        "them count as there.",
+    )
+    challenge_timeout_s: float = Field(60.0, gt=0, description="How long all miners of a challenge have.")
+    max_response_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="The longest answer of a miner.")
+    allow_private_addresses: bool = Field(
+        False, description="For a devnet only: miners on loopback and private networks may be asked."
+    )
+
+
+class Telling(Section):
+    """telling the network"""
+
+    challenge_api_url: HttpUrl | None = Field(
+        None,
+        description="The Challenge API's base URL. Without it, results are kept in the outbox until it is set. Live "
+        "network: https://challenge.loosh.ai",
+    )
+    challenge_api_key: SecretStr | None = Field(
+        None, description="Sent along with results, over https or to this machine only."
+    )
+    allow_clear_text_fallback: bool = Field(
+        False,
+        description="With true, a result goes out unencrypted where the encrypted route does not work: everyone in "
+        "between can read it.",
+    )
+    heatmap_upload: bool = Field(False, description="Also upload the picture of every round to the Challenge API.")
+    test_mode: bool = Field(
+        False, description="Tell the fastest answer alone, unevaluated, in place of the whole round."
+    )
+    network_view_refresh_s: float = Field(
+        300.0,
+        ge=30,
+        description="How often the API is asked who validates, who is suspected, and who is to be asked how often.",
+    )
+
+
+class Scores(Section):
+    """scores"""
+
+    scoring_profiles: Names = Field(
+        (RobustProfile.name,),
+        description="Scorers that run on every challenge, separated by commas. robust pays the better miner; network "
+        "pays as the network's existing validators do. With robust,network the cost of paying unlike the others is "
+        "known: `loosh doctor`, and the metadata of emissions.",
+    )
+    pay_profile: str = Field(
+        RobustProfile.name, description="The one of them that decides pay; the others are shadows."
+    )
+    context_rounds: int = Field(
+        500,
+        ge=20,
+        description="Word weights and background come from this many of the newest rounds, from the 20th on.",
+    )
+    context_refresh_h: float = Field(6.0, gt=0, description="Age at which they are taken again.")
+
+
+class Weights(Section):
+    """from emissions to weights; docs/weights.md says what each rule does and why"""
+
+    emissions_lookback_h: float = Field(24.0, gt=0, description="Rounds of this long make weights.")
+    emissions_half_life_h: float = Field(
+        12.0, gt=0, description="Age at which a round counts half as much as a new one."
+    )
+    emissions_full_evidence_rounds: float = Field(
+        10.0, ge=1, description="Effective rounds from which pay is full; less where the window makes less attainable."
+    )
+    emissions_emergency_lookback_h: float = Field(168.0, gt=0, description="The longest lookback, in an emergency.")
+    weights_interval_blocks: int = Field(
+        360, ge=1, description="How often weights are set, in blocks: 72 minutes on a chain of 12 s a block."
+    )
+    weights_min_rounds: int = Field(3, ge=1, description="Scored rounds in the lookback before weights are set.")
+    weights_degraded_at: float = Field(
+        0.8, gt=0, le=1, description="Part of the chain's activity cutoff without new weights from which more is done."
+    )
+    weights_emergency_at: float = Field(0.9, gt=0, le=1, description="The same, from which still more is done.")
+    weights_min_evidence_rounds: int = Field(
+        3, ge=1, description="Times a miner must have been asked; less where the window makes less attainable."
+    )
+    weights_sybil_evidence: bool = Field(
+        True, description="Penalise only those of whom the network speaks badly whom our own evidence speaks against."
+    )
+    weights_max_penalised_share: float = Field(
+        0.33, ge=0, le=1, description="Part of the serving miners that may be penalised, at most."
+    )
+    weights_entity_cap: float = Field(0.25, gt=0, le=1, description="The most that one coldkey or address gets of all.")
+    weights_max_share: float = Field(1.0, gt=0, le=1, description="The most that one miner gets of all.")
+    weights_burn_hotkey: BurnHotkey | None = Field(
+        None,
+        description="Who gets WEIGHTS_BURN_SHARE, such as the subnet owner's hotkey, whose share the chain burns. "
+        "Both or neither.",
+    )
+    weights_burn_share: float = Field(0.0, ge=0, le=1, description="Part of all that goes to WEIGHTS_BURN_HOTKEY.")
+    weights_emergency_uniform: bool = Field(
+        False,
+        description="Consent: in an emergency, when nothing is known, weigh all miners alike that ever answered.",
+    )
+    weights_min_miners: int = Field(1, ge=1, description="Weights for fewer miners are not set.")
+    weights_max_flagged_share: float = Field(
+        0.5, ge=0, le=1, description="Weights of which more earners are flagged are not set."
+    )
+    weights_max_change: float = Field(
+        0.5, gt=0, le=1, description="Weights that differ more from the last ones are not set."
+    )
+    weights_mixed_scorers: bool = Field(
+        False, description="With true, weights of rounds of several scorer versions together are set all the same."
+    )
+
+
+class Narratives(Section):
+    """narratives"""
+
+    llm_api_url: HttpUrl | None = Field(
+        None,
+        description="An OpenAI-compatible endpoint; without it the text is composed from the stored figures.",
+    )
+    llm_api_key: SecretStr | None = Field(None, description="Its key.")
+    llm_model: str = Field("", description="The model to ask.")
+    llm_timeout_s: float = Field(30.0, gt=0, description="How long it has.")
