@@ -6,14 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 
 from loosh_pipeline.clock import ClockWatch
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.supervisor import Say, supervised
+from loosh_pipeline.supervisor import Say, ServiceError, supervised
 
 PUT_RIGHT_WITHIN_S = 60.0
+WRITTEN_BY = ".written-by"
+"""Says which version of Dagster last had the history of runs in its schema."""
 
 
 def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -> None:
@@ -25,6 +28,7 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
         logs = settings.home / "logs"
         say(f"starting; logs are in {logs}")
         ours = services(settings)
+        _renew_history(settings, say)
         clock = ClockWatch(settings.home / "clock")
         if back_s := clock.set_back_s():
             _put_right(settings, back_s, say)
@@ -37,6 +41,32 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
                         _put_right(settings, back_s, say)
 
             supervisor.supervise(watch_clock)
+
+
+def _renew_history(settings: Settings, say: Say) -> None:
+    """Bring what an earlier Dagster recorded into the schema of this one: it does not do so by itself.
+
+    Raises ServiceError with what Dagster said; the history is as it was then.
+    """
+    home = settings.home / "dagster_home"
+    written_by, present = home / WRITTEN_BY, version("dagster")
+    before = written_by.read_text() if written_by.exists() else "an earlier version"
+    if before == present:
+        return
+    if (home / "history").exists():
+        say(f"bringing Dagster's records of runs from {before} to {present}; with many runs this takes minutes")
+        command = [sys.executable, "-m", "dagster", "instance", "migrate"]
+        env = {**os.environ, **environment(settings, home)}
+        ended = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, check=False)
+        if ended.returncode != 0:
+            said = ended.stderr.strip().splitlines()
+            why = next((line for line in reversed(said) if "Error" in line), f"status {ended.returncode}")
+            raise ServiceError(
+                f"Dagster's records of runs could not be brought to {present} ({why}); move {home} away: only the "
+                "history of runs is in it, inbox and tables are not"
+            )
+    home.mkdir(parents=True, exist_ok=True)
+    written_by.write_text(present)
 
 
 def _put_right(settings: Settings, back_s: float, say: Say) -> None:
