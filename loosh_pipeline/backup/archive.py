@@ -90,6 +90,7 @@ class ArchiveWriter:
         info.size, info.mode, info.mtime = status.st_size, 0o600, int(status.st_mtime)
         hashing = _Hashing(file)
         self._tar.addfile(info, hashing)
+        self._tar.members = []  # it would remember all of them
         line = _sum_line(name, hashing.digest)
         self._sums.write(line)
         self._sums_sha256.update(line)
@@ -135,7 +136,8 @@ class _Reading:
         self._sums_digest: str | None = None
 
     def read(self, take: Take) -> Manifest:
-        for info in self._tar:
+        while (info := self._tar.next()) is not None:
+            self._tar.members = []  # it would remember all of them
             if info.name == MANIFEST:
                 return self._manifest(info)
             if self._sums_digest is not None:

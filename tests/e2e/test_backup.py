@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import restore_backup
 from loosh_pipeline.backup.taking import take_backup
@@ -17,6 +19,8 @@ from loosh_pipeline.store.score_tables import SCORES
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.supervisor import supervised
 from tests.e2e.validator import DONE_WITHIN_S, READY_WITHIN_S, SETTINGS, Validator
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_a_validator_goes_on_from_a_backup_of_another(validator: Validator, tmp_path: Path) -> None:
