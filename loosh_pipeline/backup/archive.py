@@ -90,7 +90,7 @@ class ArchiveWriter:
         info.size, info.mode, info.mtime = status.st_size, 0o600, int(status.st_mtime)
         hashing = _Hashing(file)
         self._tar.addfile(info, hashing)
-        self._tar.members = []  # it would remember all of them
+        _forget(self._tar)
         line = _sum_line(name, hashing.digest)
         self._sums.write(line)
         self._sums_sha256.update(line)
@@ -137,7 +137,7 @@ class _Reading:
 
     def read(self, take: Take) -> Manifest:
         while (info := self._tar.next()) is not None:
-            self._tar.members = []  # it would remember all of them
+            _forget(self._tar)
             if info.name == MANIFEST:
                 return self._manifest(info)
             if self._sums_digest is not None:
@@ -208,6 +208,11 @@ class _Hashing:
     @property
     def digest(self) -> str:
         return self._sha256.hexdigest()
+
+
+def _forget(tar: tarfile.TarFile) -> None:
+    """What went through a stream is not wanted again, and would be remembered, file by file."""
+    tar.members = []  # type: ignore[attr-defined]  # part of the class since ever, if not of its documentation
 
 
 def _sum_line(name: str, digest: str) -> bytes:
