@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -22,13 +24,19 @@ from sqlalchemy import Engine
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import restore_backup
 from loosh_pipeline.backup.taking import take_backup
-from loosh_pipeline.domain import ChallengeId, ChallengeState, Hotkey
+from loosh_pipeline.domain import ChallengeId, ChallengeState, Hotkey, Outcome
+from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.score import score
 from loosh_pipeline.store.database import Schema, _config, open_database, reading, schema_version
+from loosh_pipeline.store.frames import metagraph_of, responses_of
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.schema import inbox_metadata, users_metadata
+from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.submissions import Submissions
+from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
 
 RELEASED = Path(__file__).parent / "released"
@@ -111,6 +119,38 @@ def test_a_backup_of_an_earlier_release_is_restored_and_migrated(tmp_path: Path)
     engine: Engine = open_database(f"sqlite:///{new.inbox}", "inbox")
     assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0004", 5)
     engine.dispose()
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    """Tables of one round that release 1.3.0 evaluated."""
+    shutil.copytree(RELEASED / "tables-1.3.0", tmp_path / "tables")
+    return Tables(str(tmp_path / "tables"))
+
+
+PROMPT = (
+    "How does a vaccine teach the immune system to fight a disease? "
+    "Explain it for someone without a science background."
+)
+
+
+def test_a_round_of_1_3_0_is_read_and_scored_again(tables: Tables) -> None:
+    """Columns that came later are missing in it; it is paid by today's scorer once it was scored by that."""
+    (key,) = tables.newest_first("miner_responses")
+    responses = responses_of(tables.read("miner_responses", key))
+    assert (len(responses), sum(response.outcome is Outcome.ANSWERED for response in responses)) == (10, 9)
+    assert len(metagraph_of(tables.read("metagraph", next(tables.newest_first("metagraph")))).neurons) == 11
+
+    vectors = from_frame(tables.read("embeddings", key))
+    scores, came = ScoreTables(tables), datetime(2026, 11, 26, 3, 17, tzinfo=UTC)
+    past = scores.context_at(came, vectors.model_digest, vectors.vectors.shape[1])
+    profile = RobustProfile()
+    result = score(unpack(vectors, PROMPT, responses), past, profile, vectors.model_digest)
+    scores.write(key, result, profile, vectors.model_digest, came)
+    with duckdb.connect() as connection:
+        window = scores.window_rows(connection, profile, came - timedelta(days=1)).scores
+    assert window.height == 10
+    assert len(list(tables.newest_first("consensus_scores"))) == 2, "the scores of then stay"
 
 
 KILLED_MIGRATION = """
