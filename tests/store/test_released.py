@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -26,6 +26,7 @@ from loosh_pipeline.backup.restoring import restore_backup
 from loosh_pipeline.backup.taking import take_backup
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Hotkey, Outcome
 from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.score import score
 from loosh_pipeline.store.database import Schema, _config, open_database, reading, schema_version
@@ -38,6 +39,7 @@ from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
+from loosh_pipeline.store.weighing import last_vector, newest_earned
 
 RELEASED = Path(__file__).parent / "released"
 INBOXES = sorted(path.stem.partition("-")[2] for path in RELEASED.glob("inbox-*.sql"))
@@ -151,6 +153,14 @@ def test_a_round_of_1_3_0_is_read_and_scored_again(tables: Tables) -> None:
         window = scores.window_rows(connection, profile, came - timedelta(days=1)).scores
     assert window.height == 10
     assert len(list(tables.newest_first("consensus_scores"))) == 2, "the scores of then stay"
+
+
+def test_weights_that_1_3_0_set_are_what_new_ones_are_compared_with(tables: Tables) -> None:
+    last = last_vector(tables)
+    assert last is not None
+    assert (len(last.shares), last.set_at.date()) == (8, date(2026, 11, 26))
+    with pytest.raises(StoreError, match=r"are of release 1\.3\.0; materialize emissions first"):
+        newest_earned(tables)
 
 
 KILLED_MIGRATION = """
