@@ -1,24 +1,30 @@
 """What happened in a round, in words."""
 
+from dataclasses import asdict
+
 import dagster as dg
-import polars as pl
 
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
+from loosh_pipeline.narrative import Narrative
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.narrative_frames import narrative_frame
 from resources.llm import Narrator
 from resources.store import Partition, Store, written
 
 
 @dg.asset(
-    description="A short text for people, composed from the stored figures; phrased by a language model if one is set.",
+    description=(
+        "A short text for people, composed from the stored figures; phrased by a language model if one is set and its "
+        "text agrees with the figures."
+    ),
     deps=[consensus_scores],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "openai", "parquet"},
-    code_version="1",
+    code_version="2",
 )
 def narratives(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], llm: dg.ResourceParam[Narrator]
@@ -30,10 +36,25 @@ def tell(store: Store, llm: Narrator, partition: Partition) -> dict[str, dg.Meta
     """Say in words what happened in a scored round and keep it; returns what the asset's page shows."""
     scores = store.scores(partition, paying_profile(get_settings()))
     narrative = llm.narrate(partition.challenge, scores, store.responses(partition))
-    frame = pl.DataFrame([{"challenge_id": partition.row.id, "source": narrative.source, "text": narrative.text}])
-    table = store.tables.write("narratives", partition.key, frame)
+    table = store.tables.write("narratives", partition.key, narrative_frame(partition.row.id, narrative))
     return {
         "narrative": dg.MetadataValue.md(narrative.text),
         "source": dg.MetadataValue.text(narrative.source),
+        **_taken(narrative),
         **written(table),
+    }
+
+
+def _taken(narrative: Narrative) -> dict[str, dg.MetadataValue]:
+    """Beside a model's text the composed one, and what the model took."""
+    said = narrative.generation
+    if said is None:
+        return {}
+    counts = {name: dg.MetadataValue.int(count) for name, count in asdict(said.usage).items() if count is not None}
+    return {
+        "composed": dg.MetadataValue.md(narrative.composed or narrative.text),
+        "provider": dg.MetadataValue.text(narrative.provider or ""),
+        "model": dg.MetadataValue.text(said.model),
+        "elapsed_ms": dg.MetadataValue.float(round(said.elapsed_ms, 1)),
+        **counts,
     }

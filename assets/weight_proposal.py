@@ -9,6 +9,7 @@ from pydantic import Field
 
 from assets.challenges import OWNERS
 from assets.emissions import emissions
+from assets.imported_emissions import imported_emissions
 from assets.network_view import network_view
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.domain import Metagraph, Proposal
@@ -35,7 +36,7 @@ class Waivers(dg.Config):
         "much one entity and one miner may get, what is burnt. Every act of a rule is a row of policy_acts. "
         "docs/weights.md says what each rule is for."
     ),
-    deps=[emissions, network_view],
+    deps=[emissions, network_view, imported_emissions],
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},

@@ -46,7 +46,7 @@ TARGETS: Mapping[str, Mapping[str, str]] = {
     "loosh_pipeline.store.asking_frames": {EVERYTHING: "storage"},
     "loosh_pipeline.delivery": {"deliver_due": "wire", "evaluation_of": "wire", "result_of": "wire"},
     "loosh_pipeline.heatmap": {EVERYTHING: "presentation"},
-    "loosh_pipeline.narrative": {EVERYTHING: "presentation"},
+    "loosh_pipeline.narrative.narrator": {"RoundNarrator.narrate": "presentation"},
     "resources.miners": {"WireMiners.ask": "wire"},
 }
 """Kinds by module and function. Whatever else a run does is orchestration."""

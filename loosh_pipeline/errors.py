@@ -19,6 +19,12 @@
     │   ├── WrongChain         it is another chain than was meant
     │   ├── ChainRefusal       it cannot be had of this chain at all
     │   └── NotSubmitted       nothing was sent, for certain
+    ├── LLMError               a language model could not be asked, or says nothing of use
+    │   ├── UnknownLLM         no model is registered under the name
+    │   ├── LLMUnreachable     it was not reached, or did not answer within its deadline
+    │   ├── LLMRefused         it refuses: the key, the model, a parameter, or the rate
+    │   └── LLMAnswerUnusable  its answer is cut off, overlong or not readable
+    │       └── LLMAnswerEmpty it says nothing
     └── DevnetError            the subnet on one machine could not start
 
 A message says what was wrong, with which value, and what to do about it.
@@ -101,6 +107,42 @@ class ChainRefusal(ChainError):
 
 class NotSubmitted(ChainError):
     """A submission failed before anything was sent, so that it may be tried elsewhere."""
+
+
+class LLMError(LooshError):
+    """A language model could not be asked, or says nothing of use. `reason`: in a few words, all ours."""
+
+    reason = "it could not be asked"
+
+
+class UnknownLLM(LLMError):
+    """No model is registered under the name."""
+
+    reason = "no such model is registered"
+
+
+class LLMUnreachable(LLMError):
+    """A model was not reached, or did not answer within its deadline."""
+
+    reason = "it could not be reached, or did not answer in time"
+
+
+class LLMRefused(LLMError):
+    """A server refuses what it was asked: for the key, the model, a parameter, or the rate."""
+
+    reason = "it refused the request"
+
+
+class LLMAnswerUnusable(LLMError):
+    """What a model answers is cut off, overlong or not readable."""
+
+    reason = "its answer was cut off, overlong or not readable"
+
+
+class LLMAnswerEmpty(LLMAnswerUnusable):
+    """A model says nothing, or only what it thinks before it speaks."""
+
+    reason = "it answered nothing"
 
 
 class DevnetError(LooshError):

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from loosh_pipeline.domain import Hotkey, Metagraph
 from loosh_pipeline.policy.inputs import Inputs, Policy
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.imported import imported_at
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.weighing import answered_at, ever_answered, last_vector, newest_earned, view_at
 
@@ -59,6 +60,7 @@ def gathered(
         last=last_vector(tables),
         known=ever_answered(inbox),
         answered_at=answered_at(inbox),
+        imported=imported_at(tables, at, settings.emissions_emergency_lookback_h),
         waived=tuple(waived),
         policy=policy_of(settings),
     )

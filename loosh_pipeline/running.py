@@ -9,9 +9,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from loosh_pipeline.clock import ClockWatch
+from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.foreign import check_ours
 from loosh_pipeline.supervisor import Say, ServiceError, supervised
 
 PUT_RIGHT_WITHIN_S = 60.0
@@ -20,10 +22,12 @@ WRITTEN_BY = ".written-by"
 
 
 def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -> None:
-    """Run until Ctrl-C. Raises ConfigError when the data directory is held or cannot be written, and ServiceError.
+    """Run until Ctrl-C. Raises ConfigError when the data directory is held or cannot be written, or
+    a database is another program's, and ServiceError.
 
     `started` is called when every process is ready.
     """
+    _check_databases(settings)
     with validator_lock(settings.home, say) as held:
         logs = settings.home / "logs"
         say(f"starting; logs are in {logs}")
@@ -41,6 +45,16 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
                         _put_right(settings, back_s, say)
 
             supervisor.supervise(watch_clock)
+
+
+def _check_databases(settings: Settings) -> None:
+    """A `.env` that was brought along may name another program's. Raises ConfigError before anything is started."""
+    try:
+        if settings.database_url is None:
+            check_ours((settings.db_path or settings.home / "validator.db").expanduser(), "inbox")
+        check_ours((settings.users_db_path or settings.home / "users.db").expanduser(), "users")
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _renew_history(settings: Settings, say: Say) -> None:

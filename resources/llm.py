@@ -1,4 +1,4 @@
-"""The language model that phrases narratives, when one is configured."""
+"""Whoever tells what happened in a round: a language model, where one is configured."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Protocol
 import dagster as dg
 
 from loosh_pipeline.domain import Challenge, Response
-from loosh_pipeline.narrative import LlmSettings, Narrative, narrate
+from loosh_pipeline.llm.configured import llm_config
+from loosh_pipeline.llm.waiting import WaitingLLM
+from loosh_pipeline.narrative import Narrative, RoundNarrator
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import Settings, get_settings
+from resources.once import Once
 
 
 class Narrator(Protocol):
@@ -19,24 +22,16 @@ class Narrator(Protocol):
     def narrate(self, challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> Narrative: ...
 
 
-class SettingsNarrator:
-    """Composes the text from the figures, or has the model of LLM_API_URL phrase them."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._llm = llm_settings(settings)
-
-    def narrate(self, challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> Narrative:
-        return narrate(challenge, scores, responses, self._llm)
+def narrator_of(settings: Settings) -> RoundNarrator:
+    """Composes texts from the figures, or has the configured model phrase them."""
+    config = llm_config(settings)
+    return RoundNarrator(None if config is None else WaitingLLM(config))
 
 
-def llm_settings(settings: Settings) -> LlmSettings | None:
-    """How to reach the configured model; None when there is none."""
-    if settings.llm_api_url is None:
-        return None
-    key = settings.llm_api_key.get_secret_value() if settings.llm_api_key else None
-    return LlmSettings(str(settings.llm_api_url), settings.llm_model, key, settings.llm_timeout_s)
+process_narrator = Once(narrator_of)
+"""Of this process: connections are kept, and a model that fails again and again is left alone."""
 
 
-@dg.resource(description="The model at LLM_API_URL; without one, texts are composed from the figures.")
+@dg.resource(description="The model that LLM_MODEL names; without one, texts are composed from the figures.")
 def llm_resource(_context: dg.InitResourceContext) -> Narrator:
-    return SettingsNarrator(get_settings())
+    return process_narrator(get_settings())

@@ -10,6 +10,7 @@ from loosh_pipeline.domain import Mode
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.policy.modes import mode_of
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.imported import imported_at
 from resources.store import Store
 from sensors.jobs import held_up, set_weights
 
@@ -45,9 +46,12 @@ def weights_schedule(
 
 
 def _too_few_rounds(store: Store, settings: Settings) -> str | None:
-    scored = store.inbox.scored_since(datetime.now(UTC) - timedelta(hours=settings.emissions_lookback_h))
+    now, lookback_h = datetime.now(UTC), settings.emissions_lookback_h
+    scored = store.inbox.scored_since(now - timedelta(hours=lookback_h))
     if scored >= settings.weights_min_rounds:
         return None
+    if imported_at(store.tables, now, lookback_h) is not None:
+        return None  # what an existing validator had found stands until this one has found as much
     return (
         f"{scored} rounds were scored in the last {settings.emissions_lookback_h:g} h; "
         f"WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"

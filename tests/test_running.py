@@ -1,4 +1,6 @@
-"""What `loosh up` does about a clock that is set back, and about records of an earlier Dagster."""
+"""What `loosh up` does about a clock that is set back, a database of another program, and records of an earlier
+Dagster; its processes are tiny.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,13 @@ from dagster._core.storage.sql import create_engine, get_alembic_config, run_ale
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from loosh_pipeline import running
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.running import run_validator
 from loosh_pipeline.services import DAEMON, write_instance
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import Service, ServiceError
+from tests.existing import build, build_users
 
 SLEEP = "import os; print(os.getpid(), flush=True); import time; time.sleep(600)"
 
@@ -87,6 +91,21 @@ def test_the_daemon_stands_still_while_times_are_put_right(
     assert "did not succeed" in said[2]
 
 
+@pytest.mark.parametrize("brought", ["validator.db", "users.db"])
+def test_an_existing_validators_database_is_refused_before_anything_starts(
+    own_home: Path, put_right: list[str], brought: str
+) -> None:
+    """Its `.env` was brought along, or its directory is the data directory."""
+    own_home.mkdir()
+    path = own_home / brought
+    build(path) if brought == "validator.db" else build_users(path, [])
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="the network's existing validator"):
+        run_validator(Settings(), said.append, lambda: said.append("started"))
+    assert said == []
+    assert list(own_home.iterdir()) == [path]
+
+
 def older_history(settings: Settings) -> Path:
     """A history of runs in the schema before the newest; returns the file that tells its revision."""
     write_instance(settings.home / "dagster_home", settings)
@@ -128,3 +147,14 @@ def test_a_first_start_has_no_records(settings: Settings) -> None:
     said: list[str] = []
     running._renew_history(settings, said.append)
     assert (said, (settings.home / "dagster_home" / running.WRITTEN_BY).read_text()) == ([], version("dagster"))
+
+
+def test_a_database_of_a_later_release_stops_the_start(settings: Settings) -> None:
+    settings.home.mkdir(parents=True)
+    with sqlite3.connect(settings.home / "validator.db") as connection:
+        connection.executescript(
+            "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('0099')"
+        )
+    connection.close()
+    with pytest.raises(ConfigError, match=r"schema revision 0099, .* none after 0\d+.* or restore a backup"):
+        run_validator(settings, lambda _: None, lambda: None)

@@ -27,8 +27,7 @@ from loosh_pipeline.domain import (
 )
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.port import Embedder
-from loosh_pipeline.errors import LooshError
-from loosh_pipeline.narrative import Narrative, compose_narrative
+from loosh_pipeline.narrative import RoundNarrator
 from loosh_pipeline.orchestrator import CHALLENGES, CODE_LOCATION, REPOSITORY, SCORE_JOB, WEIGHTS_JOB
 from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.scorers import paying_profile
@@ -103,18 +102,6 @@ class ScriptedMiners:
         )
 
 
-@dataclass
-class ScriptedNarrator:
-    """Implements `Narrator`: composes the text, or raises what it is given."""
-
-    error: LooshError | None = None
-
-    def narrate(self, challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> Narrative:
-        if self.error is not None:
-            raise self.error
-        return Narrative(compose_narrative(challenge, scores, responses), "composed")
-
-
 class World:
     """Everything that assets and sensors work with, and the three things a validator does."""
 
@@ -131,7 +118,7 @@ class World:
         self.miners = ScriptedMiners(answers)
         self.api: Any = FakeChallengeApi()
         self.embedder: Embedder = HashingEmbedder()
-        self.narrator = ScriptedNarrator()
+        self.narrator = RoundNarrator()
 
     def resources(self) -> dict[str, Any]:
         return {

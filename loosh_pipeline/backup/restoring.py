@@ -18,7 +18,7 @@ from loosh_pipeline.backup.taking import megabytes
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.lock import FILE as LOCK_FILE
 from loosh_pipeline.lock import validator_lock
-from loosh_pipeline.store.database import Schema, require_known_revision
+from loosh_pipeline.store.foreign import Schema, require_known_revision
 
 REPLACED = {LOCK_FILE, INBOX, USERS, TABLES, HISTORY, "heatmaps", "celery", "chain", "clock", "logs"}
 """Names in a data directory that belong to the data, and stay with it. Anything else, such as models or wallets, is

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import chain, challenges, config, keeping, running, state, wallet, weights
+from loosh_pipeline.cli import chain, challenges, config, keeping, moving, running, state, wallet, weights
 from loosh_pipeline.cli.telling import told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -24,6 +24,7 @@ COMMANDS = (
 
 for command in COMMANDS:
     app.command()(told(command))
+app.command("import-validator")(told(moving.import_validator))
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "config": (

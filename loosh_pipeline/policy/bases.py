@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from loosh_pipeline.domain import Emission, Hotkey, Mode
+from loosh_pipeline.domain import Emission, Hotkey, Mode, RuleAct
+from loosh_pipeline.policy.basis import Basis
+from loosh_pipeline.policy.handover import handover
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.miners import payable
 from loosh_pipeline.policy.minimum import SMALLEST
@@ -16,24 +17,14 @@ from loosh_pipeline.scoring.network.pay import shares as network_shares
 from loosh_pipeline.scoring.network.profile import NetworkPay
 
 
-class Basis(StrEnum):
-    LOOKBACK = "lookback"
-    LONGER_LOOKBACK = "longer_lookback"
-    LAST_VECTOR = "last_vector"
-    UNIFORM = "uniform"
-    NOTHING = "nothing"
-
-
-EARNED = frozenset({Basis.LOOKBACK, Basis.LONGER_LOOKBACK})
-"""The bases of what was earned; behind the others stands no round."""
-
-
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Shares that no rule has looked at yet. They need not sum to 1."""
+    """Shares that no rule has looked at yet, and how many rounds stand behind them. They need not sum to 1."""
 
     basis: Basis
     shares: Mapping[Hotkey, float]
+    rounds: int = 0
+    acts: tuple[RuleAct, ...] = ()
 
 
 def unsound(emissions: Iterable[Emission]) -> list[str]:
@@ -44,9 +35,11 @@ def unsound(emissions: Iterable[Emission]) -> list[str]:
 def starts(inputs: Inputs, mode: Mode) -> Iterator[Start]:
     """What a mode allows to start from, the best first. The next one is for when rules leave nobody of the one before.
 
+    What an existing validator had found comes first until this one has found as much (`handover`).
     "Nothing is known" becomes weights only in an emergency: those that were set last and, only if the operator
     consents, all alike. Then those that were set last also come before what a few miners earned since an outage.
     """
+    yield from _imported(inputs, mode)
     if mode is not Mode.EMERGENCY:
         yield from _earned(inputs, mode)
         return
@@ -77,7 +70,13 @@ def _earned(inputs: Inputs, mode: Mode) -> Iterator[Start]:
     policy, earned = inputs.policy, inputs.earned
     if earned.lookback_h <= lookbacks_h(mode, policy.lookback_h, policy.emergency_lookback_h)[-1]:
         basis = Basis.LOOKBACK if earned.lookback_h <= policy.lookback_h else Basis.LONGER_LOOKBACK
-        yield Start(basis, {each.hotkey: each.emission for each in earned.emissions})
+        yield Start(basis, {each.hotkey: each.emission for each in earned.emissions}, earned.rounds)
+
+
+def _imported(inputs: Inputs, mode: Mode) -> Iterator[Start]:
+    if (found := handover(inputs, mode)) is not None:
+        rows = found.imported
+        yield Start(Basis.IMPORTED, rows.averages, rows.evaluations, (found.act(),))
 
 
 def _last(inputs: Inputs) -> Iterator[Start]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from loosh_pipeline.domain import Hotkey, Mode, Proposal
 from loosh_pipeline.errors import ConfigError
-from loosh_pipeline.policy.bases import EARNED
+from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.burn import why_not_burnt
 from loosh_pipeline.policy.filters import FILTERS
 from loosh_pipeline.policy.inputs import Inputs, LastVector
@@ -154,7 +154,7 @@ def _incomparable(last: LastVector, age_h: float, proposal: Proposal, inputs: In
     if age_h > inputs.policy.lookback_h:
         return f"the last weights are {age_h:.0f} h old; no round of theirs counts any more"
     if last.basis is not None and last.basis not in EARNED:
-        return f"the last weights were of the basis {last.basis}; no round stood behind them"
+        return f"the last weights were of the basis {last.basis}; no round of ours stood behind them"
     if last.rounds is not None and 2 * last.rounds < proposal.rounds:
         return f"the last weights rested on {last.rounds} rounds and these on {proposal.rounds}: too few to be held to"
     return ""
@@ -185,7 +185,7 @@ def _evidence(proposal: Proposal, inputs: Inputs) -> Verdict:
     """Behind every weight stands a paid round, but behind what is burnt, padded or not taken from rounds at all."""
     paid, earned = _paid(proposal, inputs), inputs.earned.by_hotkey()
     if proposal.basis not in EARNED:
-        return Verdict(True, f"the basis is {proposal.basis}: no round stands behind {len(paid)} weights")
+        return Verdict(True, f"the basis is {proposal.basis}: no round of ours stands behind {len(paid)} weights")
     wrong = sorted(h for h in paid - _padded(proposal) if h not in earned or earned[h].paid < 1)
     return Verdict(not wrong, f"a weight without a paid round: {_named(wrong)}" if wrong else "a round behind each")
 

@@ -64,12 +64,28 @@ class LastVector:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """What the network's method makes of evaluations that were taken over from an existing validator.
+
+    `averages`: its moving average of every hotkey, as of `until`, the newest evaluation; `since`: the oldest that
+    counts. `files`: sha256 of the files they were read from, and `read_at` when the last of them was.
+    """
+
+    since: datetime
+    until: datetime
+    evaluations: int
+    averages: Mapping[Hotkey, float]
+    files: tuple[str, ...]
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything that a proposal hangs on, as it was at one time.
 
     `subnet`: the snapshot. `view`: what the Challenge API said last. `known`: who ever answered a challenge.
-    `answered_at`: the address of whoever answered when it was asked last. `waived`: checks that the operator waives
-    for this one run.
+    `answered_at`: the address of whoever answered when it was asked last. `imported`: of the validator that ran before
+    this one. `waived`: checks that the operator waives for this one run.
     """
 
     at: datetime
@@ -81,6 +97,7 @@ class Inputs:
     last: LastVector | None = None
     known: frozenset[Hotkey] = frozenset()
     answered_at: Mapping[Hotkey, str] = field(default_factory=dict)
+    imported: Imported | None = None
     waived: tuple[str, ...] = ()
     policy: Policy = Policy()
 

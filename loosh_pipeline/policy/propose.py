@@ -8,7 +8,8 @@ from functools import partial
 
 from loosh_pipeline.domain import Hotkey, Mode, Proposal, RuleAct
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.policy.bases import EARNED, Basis, Start, starts, unsound
+from loosh_pipeline.policy.bases import Start, starts, unsound
+from loosh_pipeline.policy.basis import EARNED, Basis
 from loosh_pipeline.policy.burn import burn, why_not_burnt
 from loosh_pipeline.policy.caps import entity_cap, max_share
 from loosh_pipeline.policy.entities import entities_of
@@ -21,6 +22,7 @@ from loosh_pipeline.policy.filters import (
     registered,
     serving,
 )
+from loosh_pipeline.policy.handover import answering
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.miners import miners_of, payable
 from loosh_pipeline.policy.minimum import padded, required, to_share
@@ -41,14 +43,14 @@ def propose(inputs: Inputs) -> Proposal:
         raise ScoringError(f"no shares can be made of the emissions {', '.join(wrong[:5])}; see settled_scores")
     subnet = inputs.subnet
     mode = inputs.mode
-    basis, shares, acts = Basis.NOTHING, dict[Hotkey, float](), list[RuleAct]()
+    basis, rounds, shares, acts = Basis.NOTHING, 0, dict[Hotkey, float](), list[RuleAct]()
     considered = {each.hotkey for each in inputs.earned.emissions}
     for start in starts(inputs, mode):
         considered |= start.shares.keys()
         ruled = _ruled(start, inputs, mode)
-        acts += ruled.acts
+        acts += [*start.acts, *ruled.acts]
         if any(ruled.shares.values()):
-            basis, shares = start.basis, dict(ruled.shares)
+            basis, rounds, shares = start.basis, start.rounds, dict(ruled.shares)
             break
     there = subnet.by_hotkey().keys()
     return Proposal(
@@ -57,7 +59,7 @@ def propose(inputs: Inputs) -> Proposal:
         mode=mode,
         profile=inputs.profile,
         basis=basis.value,
-        rounds=inputs.earned.rounds if basis in EARNED else 0,
+        rounds=rounds,
         shares={hotkey: shares.get(hotkey, 0.0) for hotkey in sorted((considered & there) | shares.keys())},
         acts=tuple(acts),
         overrides=inputs.waived,
@@ -68,12 +70,19 @@ def _ruled(start: Start, inputs: Inputs, mode: Mode) -> Ruled:
     """All rules, in order. Sorted first, so that the order in which shares are given changes no bit."""
     shares = normalised({hotkey: start.shares[hotkey] for hotkey in sorted(start.shares)})
     network = inputs.profile == NetworkProfile.name
-    if network and start.basis in EARNED:
+    if start.basis is Basis.IMPORTED:
+        who = [*_still_answering(inputs), *network_rules(inputs)]
+    elif network and start.basis in EARNED:
         who = network_rules(inputs)
     else:
         who = [*_filters(inputs, mode, start.basis), _sybils(inputs, start.basis)]
     cap = 1.0 if network else inputs.policy.entity_cap  # its method knows no entities
     return chained(shares, [*who, *_limits(inputs, mode, cap)])
+
+
+def _still_answering(inputs: Inputs) -> list[Rule]:
+    least = max(1, inputs.policy.min_evidence_rounds)
+    return [partial(answering, earned=inputs.earned.by_hotkey(), least=least)]
 
 
 def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:

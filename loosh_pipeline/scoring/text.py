@@ -14,6 +14,7 @@ from itertools import pairwise
 
 MAX_CHARS = 400_000
 """Characters read of one text: about 100,000 tokens, more than a challenge can ask for."""
+WINDOW_WORDS = 90
 MAX_CHUNKS = 40
 MAX_SENTENCES = 60
 MAX_SENTENCE_WORDS = 60
@@ -62,7 +63,7 @@ def sentences(text: str) -> list[str]:
     return _evenly([part for piece in kept for part in _windows(piece, MAX_SENTENCE_WORDS)], MAX_SENTENCES)
 
 
-def chunks(text: str, max_words: int = 90) -> list[str]:
+def chunks(text: str, max_words: int = WINDOW_WORDS) -> list[str]:
     """Consecutive windows of near-equal size covering the whole text; at most `MAX_CHUNKS`, empty without words.
 
     Windows are equal so that the mean of their vectors weighs every part of an answer alike. A word of more

@@ -94,6 +94,7 @@ CHANGED = {
     "CHALLENGE_API_KEY": "it goes along over https or to this machine only",
     "LOG_LEVEL": "it was not looked at before; now it holds",
     "LLM_API_URL": "narratives are on where it and LLM_MODEL are set; before, the source had to be changed for that",
+    "ENABLE_NARRATIVE_GENERATION": "it was not looked at before; now no language model is asked where it is false",
     "WALLET_PATH": "it is the directory of wallets that this process reads; before, only containers mounted it",
 }
 """Settings that mean something else under the same name; told where others show that a `.env` was brought along."""

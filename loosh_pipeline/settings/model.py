@@ -79,8 +79,6 @@ class Settings(
                 f"WEIGHTS_DEGRADED_AT ({self.weights_degraded_at:g}) exceeds WEIGHTS_EMERGENCY_AT "
                 f"({self.weights_emergency_at:g})"
             )
-        if self.llm_api_url and not self.llm_model:
-            raise ValueError("LLM_API_URL is set but LLM_MODEL is not; name the model to ask")
         if self.embedding_url is None and (self.embedding_model_name or self.embedding_api_key):
             raise ValueError(
                 "EMBEDDING_MODEL_NAME and EMBEDDING_API_KEY are for an embedding server, and EMBEDDING_MODEL "

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl, SecretStr, model_validator
 
+from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.llm.addresses import Provider
+from loosh_pipeline.llm.config import LONGEST_TIMEOUT_S, MAX_TOKENS, TEMPERATURE, TIMEOUT_S
+from loosh_pipeline.llm.configured import llm_config
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.settings.section import Section, address_with_secrets
-from loosh_pipeline.settings.types import BurnHotkey, ChainEndpoint, ChainEndpoints, Names
+from loosh_pipeline.settings.types import BurnHotkey, ChainEndpoint, ChainEndpoints, JsonObject, Names
 
 
 class ChainAccess(Section):
@@ -159,10 +164,47 @@ class Weights(Section):
 class Narratives(Section):
     """narratives"""
 
+    enable_narrative_generation: bool = Field(
+        True,
+        description="With false no language model is asked: the text is composed from the stored figures, as it is "
+        "where no LLM_MODEL is set.",
+    )
+    llm_provider: Provider = Field(
+        "openai",
+        description="openai (any OpenAI-compatible server: OpenAI, vLLM, llama.cpp, …), azure_openai or ollama.",
+    )
     llm_api_url: HttpUrl | None = Field(
         None,
-        description="An OpenAI-compatible endpoint; without it the text is composed from the stored figures.",
+        description="Where the model is asked. Unset: OpenAI, where LLM_API_KEY is set, or Ollama on this machine. "
+        "Azure: the resource's endpoint, such as https://NAME.openai.azure.com.",
     )
-    llm_api_key: SecretStr | None = Field(None, description="Its key.")
-    llm_model: str = Field("", description="The model to ask.")
-    llm_timeout_s: float = Field(30.0, gt=0, description="How long it has.")
+    llm_api_key: SecretStr | None = Field(None, description="Its key. Ollama and most servers of one's own need none.")
+    llm_model: str = Field("", description="The model to ask; unset: none.")
+    llm_api_version: str | None = Field(None, description="Azure: version of its API, such as 2024-10-21.")
+    llm_deployment: str | None = Field(None, description="Azure: name of the deployment. Unset: LLM_MODEL.")
+    llm_temperature: float = Field(TEMPERATURE, ge=0, le=2, description="How freely it chooses its words.")
+    llm_max_tokens: int = Field(
+        MAX_TOKENS,
+        ge=1,
+        le=100_000,
+        description="Length of its answer, at most. A model that reasons first needs a few thousand.",
+    )
+    llm_timeout_s: float = Field(
+        TIMEOUT_S,
+        gt=0,
+        le=LONGEST_TIMEOUT_S,
+        description="How long it has, every try included; then the text is composed.",
+    )
+    llm_params: JsonObject | None = Field(
+        None,
+        description='Further parameters of a request, as a JSON object: {"top_p": 0.9}. null leaves one out: '
+        '{"temperature": null}.',
+    )
+
+    @model_validator(mode="after")
+    def _model_can_be_asked(self) -> Self:
+        try:
+            llm_config(self)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self

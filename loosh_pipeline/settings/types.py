@@ -5,6 +5,7 @@ Each type names the variable and says what to do where its text is wrong; what m
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated
 
@@ -85,6 +86,16 @@ def _known_level(level: str) -> str:
     return level.upper()
 
 
+def _json_object(text: str) -> str:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f'is no JSON object ({error}); write one, such as {{"top_p": 0.9}}') from error
+    if not isinstance(found, dict):
+        raise ValueError('is no JSON object; write one, such as {"top_p": 0.9}')
+    return text
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 """Separated by commas, each once."""
@@ -98,3 +109,5 @@ EmbedderUrl = Annotated[
     AnyUrl, UrlConstraints(allowed_schemes=["http", "https", "unix"]), AfterValidator(_host_or_socket)
 ]
 LogLevel = Annotated[str, AfterValidator(_known_level)]
+JsonObject = Annotated[str, AfterValidator(_json_object)]
+"""Kept as it was written."""

@@ -7,9 +7,8 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -20,20 +19,19 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.foreign import MIGRATIONS, Schema, check_ours, require_known_revision
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
 _BETWEEN_TRIES_S = 0.01
 MIGRATION_LOCK_ID = 7_802_026
 """Key of the advisory lock under which one process migrates a Postgres database."""
 
-Schema = Literal["inbox", "users"]
-
 
 def open_database(url: str, schema: Schema) -> Engine:
     """Engine on `url`, created if missing and migrated to the newest schema version.
 
-    Raises StoreError with the path and the reason when it cannot be opened or is newer than this code.
+    Raises StoreError with the path and the reason when it cannot be opened, is newer than this code, or is the database
+    of another program, which is then not touched.
     """
     try:
         parsed = make_url(url)
@@ -47,6 +45,7 @@ def open_database(url: str, schema: Schema) -> Engine:
             parsed = parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             _create_private(Path(parsed.database))
+            check_ours(Path(parsed.database), schema)
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
@@ -123,17 +122,6 @@ def _migrate(engine: Engine, schema: Schema) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_ID})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-
-
-def require_known_revision(schema: Schema, revision: str, what: str) -> None:
-    """Raise StoreError when a schema is of a later release than this one: it cannot be read, nor taken back."""
-    known = [script.revision for script in ScriptDirectory.from_config(_config(schema)).walk_revisions()]
-    if revision not in known:
-        raise StoreError(
-            f"{what} has schema revision {revision}, and this release ({version('loosh-pipeline')}) knows none after "
-            f"{known[0]}: it was written by a later release. Run that one, or restore a backup that was taken before "
-            "the upgrade (`loosh restore`)"
-        )
 
 
 def _config(schema: Schema) -> Config:

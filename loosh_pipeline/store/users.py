@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,6 +16,10 @@ from loosh_pipeline.store.schema import users
 
 MAX_USERS = 100_000
 """Anybody may register, and users are kept for good."""
+
+
+TOGETHER = 500
+"""Users that are taken over in one transaction."""
 
 
 class Users:
@@ -39,6 +45,31 @@ class Users:
         with self._engine.begin() as connection:
             connection.execute(row.on_conflict_do_update(index_elements=["hotkey"], set_={"updated_at": now}))
 
+    def take_over(self, known: Iterable[tuple[Hotkey, datetime, datetime]]) -> tuple[int, int]:
+        """Keep users of elsewhere, each since when and last seen; those who are here stay as they are.
+
+        Returns how many were new, and how many found no room (MAX_USERS).
+        """
+        insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        new = full = 0
+        room = MAX_USERS - self.count()
+        for some in _together(known):
+            with self._engine.begin() as connection:
+                there = users.c.hotkey.in_([hotkey for hotkey, _, _ in some])
+                here = set(connection.execute(select(users.c.hotkey).where(there)).scalars())
+                rows = {h: {"hotkey": h, "created_at": at, "updated_at": seen} for h, at, seen in some if h not in here}
+                kept = list(rows.values())[: max(room - new, 0)]
+                if kept:
+                    connection.execute(insert(users).on_conflict_do_nothing(), kept)
+            new, full = new + len(kept), full + len(rows) - len(kept)
+        return new, full
+
     def count(self) -> int:
         with reading(self._engine) as connection:
             return connection.execute(select(func.count()).select_from(users)).scalar_one()
+
+
+def _together(known: Iterable[tuple[Hotkey, datetime, datetime]]) -> Iterator[list[tuple[Hotkey, datetime, datetime]]]:
+    rows = iter(known)
+    while some := list(islice(rows, TOGETHER)):
+        yield some

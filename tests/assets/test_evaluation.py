@@ -12,12 +12,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
+import polars as pl
 import pytest
 
+from loosh_pipeline.definitions import defs
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.port import Rows
-from loosh_pipeline.errors import ChainError, EmbedderError, LooshError
+from loosh_pipeline.errors import ChainError, EmbedderError, LLMUnreachable, LooshError
+from loosh_pipeline.llm.fake import ScriptedModel
+from loosh_pipeline.llm.port import Generation, Message
+from loosh_pipeline.narrative import RoundNarrator
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import Inbox
@@ -296,17 +302,61 @@ def test_the_network_is_told_before_pictures_and_texts_which_may_fail(
     assert list(world.settings.heatmaps_root.glob("*")) == []
 
 
-def test_a_language_model_that_fails_costs_its_text_only(world: World) -> None:
-    world.narrator.error = LooshError("LLM_API_URL http://127.0.0.1:9 did not answer")
-    challenge_id = world.accept()
-    result = world.evaluate(challenge_id, raise_on_error=False)
+def test_a_language_model_is_asked_after_the_network_was_told_and_costs_its_text_only(world: World) -> None:
+    told_before: list[int] = []
 
-    failed = [event.step_key for event in result.all_events if event.is_step_failure]
-    assert failed == ["narratives"]
-    assert "LLM_API_URL http://127.0.0.1:9 did not answer" in failure_of(result)
+    class DeadModel(ScriptedModel):
+        def generate(self, messages: Sequence[Message]) -> Generation:
+            told_before.append(len(world.api.calls))
+            return super().generate(messages)
+
+    world.narrator = RoundNarrator(DeadModel([LLMUnreachable("http://127.0.0.1:9 did not answer within 30 s")]))
+    challenge_id = world.accept()
+    result = world.evaluate(challenge_id)
+
+    assert result.success
+    assert told_before == [1]
     assert world.state(challenge_id) is ChallengeState.SUBMITTED
-    assert (world.settings.heatmaps_root / "c-1.png").exists()
-    assert not world.store.tables.exists("narratives", world.partition(challenge_id).key)
+    narrative = world.store.tables.read("narratives", world.partition(challenge_id).key).row(0, named=True)
+    reason = "it could not be reached, or did not answer in time"
+    assert narrative["source"] == f"composed, as the model failed: {reason}"
+    assert (
+        narrative["text"]
+        == f"{narrative['composed']}\n\nThis text is composed from the figures, as the model failed: {reason}."
+    )
+    assert metadata_of(result, "narratives")["source"] == narrative["source"]
+
+
+def test_nothing_but_a_page_depends_on_a_narrative() -> None:
+    graph = defs.get_repository_def().asset_graph
+    assert graph.get(dg.AssetKey("narratives")).child_keys == set()
+
+
+def test_a_models_text_is_kept_with_the_composed_one_and_with_what_it_took(world: World) -> None:
+    world.narrator = RoundNarrator(ScriptedModel(["Of 4 miners asked, 3 answered."]))
+    challenge_id = world.accept()
+    result = world.evaluate(challenge_id)
+
+    row = world.store.tables.read("narratives", world.partition(challenge_id).key).row(0, named=True)
+    assert (row["text"], row["source"]) == ("Of 4 miners asked, 3 answered.", "llm:scripted")
+    assert row["composed"].startswith("4 miners asked, 3 answered, 3 paid")
+    assert (row["provider"], row["model"], row["finish_reason"]) == ("ollama", "scripted", "stop")
+    tokens = ("prompt_tokens", "completion_tokens", "total_tokens")
+    assert [row[name] for name in (*tokens, "elapsed_ms")] == [120, 30, 150, 12.5]
+    shown = metadata_of(result, "narratives")
+    assert [shown[name] for name in (*tokens, "model", "elapsed_ms")] == [120, 30, 150, "scripted", 12.5]
+    assert shown["composed"] == row["composed"]
+
+
+def test_narratives_of_before_are_read_beside_those_of_now(world: World) -> None:
+    challenge_id = world.accept()
+    world.evaluate(challenge_id)
+    before = pl.DataFrame([{"challenge_id": "c-0", "source": "composed", "text": "A calm round."}])
+    world.store.tables.write("narratives", replace(world.partition(challenge_id).key, name="c-0"), before)
+    with duckdb.connect() as connection:
+        world.store.tables.register_views(connection, ["narratives"])
+        rows = connection.execute("SELECT challenge_id, composed IS NULL FROM narratives ORDER BY 1").fetchall()
+    assert rows == [("c-0", True), ("c-1", False)]
 
 
 def test_an_unknown_challenge_fails_with_what_to_do(world: World) -> None:

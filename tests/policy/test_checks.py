@@ -158,7 +158,7 @@ def test_last_weights_of_too_few_rounds_or_of_none_are_nothing_to_be_compared_wi
     assert seen("change", *few).passed
     assert "rested on 4 rounds and these on 10" in seen("change", *few).reason
     assert not seen("change", *enough).passed
-    assert "of the basis last_vector; no round stood behind them" in seen("change", *none).reason
+    assert "of the basis last_vector; no round of ours stood behind them" in seen("change", *none).reason
 
 
 def test_who_leaves_changes_no_opinion_of_the_others() -> None:
@@ -239,7 +239,7 @@ def test_weights_that_no_round_stands_behind_are_said_so() -> None:
     proposal, made_of = case(earnings={"a": 0.0}, blocks_since=4500, last=last(a=1.0))
     assert unmet(proposal, made_of) == []
     assert seen("evidence_behind_each", proposal, made_of).reason == (
-        "the basis is last_vector: no round stands behind 1 weights"
+        "the basis is last_vector: no round of ours stands behind 1 weights"
     )
 
 

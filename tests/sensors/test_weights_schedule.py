@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,9 +11,11 @@ import sensors.weights_schedule as schedule_module
 from loosh_pipeline.domain import Block
 from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError, StaleChain
 from loosh_pipeline.lock import SUPERVISED, validator_lock
+from loosh_pipeline.moving.importing import Places, import_validator
 from loosh_pipeline.settings import get_settings
 from sensors.jobs import UNFINISHED_RUNS, set_weights
 from sensors.weights_schedule import weights_schedule
+from tests.existing import build, evaluation, hotkeys
 from tests.sensors.ticks import Tick, skipped, ticked
 from tests.world import World
 
@@ -48,6 +51,19 @@ def test_without_enough_rounds_none_is_asked_for(world: World, monkeypatch: pyte
     get_settings.cache_clear()
     store_scored(world)
     assert reason(world) == "1 rounds were scored in the last 24 h; WEIGHTS_MIN_ROUNDS is 2"
+
+
+def test_with_an_existing_validators_rows_none_is_waited_for(world: World, tmp_path: Path) -> None:
+    (miner,), now = hotkeys(1), datetime.now(UTC)
+    places = Places(world.settings.tables_root, world.settings.users_url)
+    import_validator(
+        build(tmp_path / "old.db", [evaluation(now - timedelta(hours=25), {miner: 0.5})]), None, places, now
+    )
+    assert "0 rounds were scored" in reason(world)
+    import_validator(
+        build(tmp_path / "new.db", [evaluation(now - timedelta(hours=23), {miner: 0.5})]), None, places, now
+    )
+    assert isinstance(tick(world), dg.RunRequest)
 
 
 def test_near_the_cutoff_no_round_is_waited_for_w_24(world: World) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store import database
 from loosh_pipeline.store.database import Schema, open_database, reading, schema_version
 from loosh_pipeline.store.schema import inbox_metadata, users_metadata
+from tests.existing import SCHEMA, USERS
 from tests.together import together
 
 SCHEMAS: list[tuple[Schema, MetaData]] = [("inbox", inbox_metadata), ("users", users_metadata)]
@@ -55,6 +58,30 @@ def test_newer_data_is_refused_and_left_alone(tmp_path: Path, schema: Schema, _m
         open_database(url, schema)
     with sqlite3.connect(tmp_path / "x.db") as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "script", "said"),
+    [
+        (
+            "inbox",
+            SCHEMA.format(unique_node_id=""),
+            "existing validator. Let DB_PATH name a file that does not exist yet",
+        ),
+        ("users", USERS, "existing validator. Let USERS_DB_PATH name a file that does not exist yet"),
+        ("inbox", "CREATE TABLE bookmarks (url)", "its tables are bookmarks. Let DB_PATH name another file"),
+    ],
+)
+def test_the_database_of_another_program_is_not_touched(tmp_path: Path, schema: Schema, script: str, said: str) -> None:
+    """A `.env` of the existing validator names its databases as ours are named."""
+    path = tmp_path / "it's 100%.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(script)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=re.escape(said)):
+        open_database(f"sqlite:///{path}", schema)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:

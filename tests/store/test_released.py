@@ -63,9 +63,10 @@ def inbox(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Inbox]:
 
 
 @pytest.mark.parametrize("schema", ["inbox", "users"])
-def test_there_is_a_dump_of_every_revision(schema: Schema) -> None:
-    revisions = {script.revision for script in ScriptDirectory.from_config(_config(schema)).walk_revisions()}
-    assert {path.stem.partition("-")[2] for path in RELEASED.glob(f"{schema}-*.sql")} == revisions
+def test_there_is_a_dump_of_every_revision_and_files_begin_with_theirs(schema: Schema) -> None:
+    scripts = {script.revision: script for script in ScriptDirectory.from_config(_config(schema)).walk_revisions()}
+    assert {path.stem.partition("-")[2] for path in RELEASED.glob(f"{schema}-*.sql")} == scripts.keys()
+    assert all(Path(script.path).name.startswith(f"{revision}_") for revision, script in scripts.items())
 
 
 def test_the_schema_is_todays(inbox: Inbox) -> None:

@@ -1,0 +1,1 @@
+"""Language models, by name: any OpenAI-compatible server, Azure OpenAI, or Ollama."""
