@@ -44,10 +44,15 @@ def eventually(condition: Callable[[], object]) -> None:
 
 def gone(pid: int) -> bool:
     """No such process, or one that only waits for its parent to read its end."""
+    return state_of(pid) in (None, "Z")
+
+
+def state_of(pid: int) -> str | None:
+    """The kernel's letter for it: T is stopped by a signal."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
-        return True
+        return None
 
 
 def pid_of(supervisor: Supervisor, name: str) -> int:
@@ -230,6 +235,7 @@ def test_what_ignores_sigterm_is_killed(start: Start, said: list[str], tmp_path:
 def test_what_was_stopped_by_a_signal_is_killed_too(start: Start, said: list[str]) -> None:
     supervisor = start(python("a", SLEEP, stop_within_s=0.3))
     os.kill(pid_of(supervisor, "a"), signal.SIGSTOP)
+    eventually(lambda: state_of(pid_of(supervisor, "a")) == "T")
     supervisor.stop()
     assert said == ["a did not stop within 0.3 s; killed"]
     assert gone(pid_of(supervisor, "a"))
