@@ -70,6 +70,9 @@ RENAMED = {
 }
 """By older name. An older one counts only where neither environment nor `.env` has the setting's own."""
 
+OF_OPENAI = ("OPENAI_API_URL", "OPENAI_API_KEY", "OPENAI_MODEL")
+"""These count together, and not where LLM_API_URL or LLM_PROVIDER names another server."""
+
 _AXON = "a validator here serves at API_HOST and API_PORT; `loosh chain serve --ip IP` announces the address"
 _AT_ONCE = "asked at once within three seconds each"
 GONE = {
@@ -111,6 +114,8 @@ def older_warnings(environment: Mapping[str, Given], dotenv: Mapping[str, Given]
         own = renamed.setting.upper()
         if name in given and own in given and given[own].text != given[name].text:
             lines.append(f"{name} is not used, as {own} is set; remove it")
+        elif name == "OPENAI_API_KEY" and name in given and "LLM_API_URL" in given:
+            lines.append("OPENAI_API_KEY is not used, as LLM_API_URL is set and may be another's; write LLM_API_KEY")
         elif name in given and renamed.told and own not in given:
             lines.append(f"{name} is taken as {own}, {renamed.told}; write {own}")
     lines += [f"{name} does nothing: {gone.instead}" for name, gone in GONE.items() if _does_nothing(name, given)]
@@ -132,11 +137,16 @@ class OlderNames(PydanticBaseSettingsSource):
         for source in reversed(sources):
             self._variables |= getattr(source, "env_vars", {})
 
+    def _counts(self, older: str) -> bool:
+        """A key that is exported for OpenAI's own tools is sent to nobody else."""
+        provider, elsewhere = self._variables.get("llm_provider"), self._variables.get("llm_api_url")
+        return older not in OF_OPENAI or ((provider or "openai") == "openai" and not elsewhere)
+
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         for name, renamed in RENAMED.items():
             if field_name in self._variables:
                 break
-            if renamed.setting == field_name and (text := self._variables.get(name.lower())):
+            if renamed.setting == field_name and self._counts(name) and (text := self._variables.get(name.lower())):
                 return renamed.translate(text), name, False
         return None, field_name, False
 

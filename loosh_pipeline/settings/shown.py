@@ -44,7 +44,7 @@ def shown_settings(settings: Settings, environment: Mapping[str, Given], dotenv:
             name.upper(),
             _masked(field, getattr(settings, name)),
             _default(field),
-            _source(name, environment, dotenv),
+            _source(name, getattr(settings, name), environment, dotenv),
             section,
             field.description or "",
         )
@@ -105,11 +105,11 @@ def _default(field: FieldInfo) -> str:
     return _text(value)
 
 
-def _source(name: str, environment: Mapping[str, Given], dotenv: Mapping[str, Given]) -> str:
+def _source(name: str, value: Any, environment: Mapping[str, Given], dotenv: Mapping[str, Given]) -> str:
     for given in (environment, dotenv):
         if found := given.get(name.upper()):
             return found.origin
-    older = [old for old, renamed in RENAMED.items() if renamed.setting == name]
+    older = [old for old, renamed in RENAMED.items() if renamed.setting == name and value]
     for given in (environment, dotenv):
         for old in older:
             if found := given.get(old):

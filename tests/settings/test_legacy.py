@@ -13,6 +13,7 @@ from loosh_pipeline.settings.legacy import CHANGED, GONE, OF_SCRIPTS, RENAMED, o
 
 DOCUMENTED = (
     "NETUID",
+    "ENABLE_NARRATIVE_GENERATION",
     "SUBTENSOR_NETWORK",
     "SUBTENSOR_ADDRESS",
     "WALLET_NAME",
@@ -98,6 +99,16 @@ def test_the_settings_own_name_wins_wherever_it_stands(monkeypatch: pytest.Monke
     monkeypatch.setenv("SUBTENSOR_NETWORK", "a-network-of-which-nobody-heard")
     settings = Settings(_env_file=dotenv)
     assert (settings.llm_model, settings.subtensor_address) == ("new", "ws://127.0.0.1:9944")
+
+
+@pytest.mark.parametrize("elsewhere", [{"LLM_API_URL": "http://l/v1"}, {"LLM_PROVIDER": "ollama"}])
+def test_a_key_for_openai_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str]) -> None:
+    given = {"OPENAI_API_KEY": "k", "LLM_MODEL": "m", **elsewhere}
+    for name, text in given.items():
+        monkeypatch.setenv(name, text)
+    assert Settings().llm_api_key is None
+    told = ["OPENAI_API_KEY is not used, as LLM_API_URL is set and may be another's; write LLM_API_KEY"]
+    assert said(**given) == (told if "LLM_API_URL" in elsewhere else [])
 
 
 def test_another_process_does_not_take_an_older_name_for_what_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
