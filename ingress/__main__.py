@@ -9,6 +9,7 @@ import uvicorn
 
 from ingress.main import app
 from ingress.protocol import BoundedProtocol
+from loosh_pipeline.logs import configure
 from loosh_pipeline.settings import get_settings
 
 IDLE_S = 15
@@ -20,6 +21,7 @@ STOP_WITHIN_S = 20
 def main() -> None:
     """Serve. Forwarding headers are not believed, no line is logged for every request of a stranger."""
     settings = get_settings()
+    configure(settings, "ingress")
     sys.setswitchinterval(THREADS_SWITCH_S)
     gc.collect()
     gc.freeze()  # what was imported stays: looking through it again would stop every request for a tenth of a second
@@ -27,6 +29,7 @@ def main() -> None:
         app,
         host=settings.api_host,
         port=settings.api_port,
+        log_config=None,
         log_level=settings.log_level.lower(),
         http=BoundedProtocol,
         ws="none",

@@ -38,6 +38,10 @@ SEEN_HERE = (
     "port it serves on (through an SSH tunnel of that port too), and for holders of CHALLENGE_PUSH_API_KEY ("
     "Authorization: Bearer KEY); PAGES_PUBLIC=true shows it to everybody"
 )
+MEASURED_HERE = (
+    "metrics are for the validator's own machine, and for holders of CHALLENGE_PUSH_API_KEY (Authorization: Bearer "
+    "KEY); METRICS_PUBLIC=true shows them to everybody"
+)
 TELL_EVERY_S = 1.0
 MAX_TOLD = 1000
 """Unknown hotkeys of which it is remembered that the log names them."""
@@ -57,6 +61,7 @@ class Door:
         self._local_auth = settings.intake_local_auth
         self._require_binding = settings.intake_require_binding
         self._pages_public = settings.pages_public
+        self._metrics_public = settings.metrics_public
         self._own_hotkey = hotkey_of(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
         self._window_s = settings.intake_window_s
         self._rates = rates
@@ -101,8 +106,17 @@ class Door:
 
     def sees(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Let one pass that may see prompts, failures and pictures. Raises 403."""
-        if not (self._pages_public or (caller.local and not self._local_auth) or self._has_key(headers)):
+        if not (self._pages_public or self._knows(headers, caller)):
             raise HTTPException(403, SEEN_HERE)
+
+    def measures(self, headers: Mapping[str, str], caller: Caller) -> None:
+        """Let one pass that may see figures of everything. Raises 403."""
+        if not (self._metrics_public or self._knows(headers, caller)):
+            raise HTTPException(403, MEASURED_HERE)
+
+    def _knows(self, headers: Mapping[str, str], caller: Caller) -> bool:
+        """Whether a caller is on this machine, or knows the API key."""
+        return (caller.local and not self._local_auth) or self._has_key(headers)
 
     def glance(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Refuse by the headers alone what no body can make right."""

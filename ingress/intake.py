@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
@@ -27,13 +28,21 @@ FULL_S = 60.0
 
 
 class Intake:
-    """The one way into the inbox."""
+    """The one way into the inbox. `accepted` hears of every challenge that is kept."""
 
-    def __init__(self, settings: Settings, health: Health, writer: Writer, launcher: Launcher) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        health: Health,
+        writer: Writer,
+        launcher: Launcher,
+        accepted: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self._max_backlog = settings.intake_max_backlog
         self._health = health
         self._writer = writer
         self._launcher = launcher
+        self._accepted = accepted
         self.limits = Limits(
             prompt_chars=settings.intake_max_prompt_chars,
             message_chars=settings.intake_max_message_chars,
@@ -71,6 +80,7 @@ class Intake:
         except StoreUnavailable as error:
             raise unavailable(str(error), UNWELL_S) from error
         self._health.took_one()
+        self._accepted(arrival.id)
         self._launcher.wake()
         return arrival.id
 

@@ -36,9 +36,18 @@ class Launcher:
     """Launches runs in the background; does nothing when no Dagster webserver is configured.
 
     `room`: how many challenges may be in flight. `free`: how many more processes of this machine could execute.
+    `dispatched_s` hears how long each challenge waited for its first launch.
     """
 
-    def __init__(self, inbox: Inbox, dagster_url: str | None, room: int, free: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        dagster_url: str | None,
+        room: int,
+        free: Callable[[], int],
+        dispatched_s: Callable[[float], object] = lambda _: None,
+    ) -> None:
+        self._dispatched_s = dispatched_s
         self._runs = Runs(inbox.engine)
         self._api = DagsterApi.at(dagster_url) if dagster_url else None
         self._room, self._free = room, free
@@ -137,12 +146,21 @@ class Launcher:
             return False
         except OrchestratorError as error:
             results = [error] * len(claims)
+        for claim, found in zip(claims, results, strict=True):
+            if isinstance(found, str):
+                self._launched(claim, found)
         failed = {claim: found for claim, found in zip(claims, results, strict=True) if not isinstance(found, str)}
         undone = [claim for claim, error in failed.items() if isinstance(error, NotReady)]
         if undone:
             self._undo(undone, failed[undone[0]])
         self._put_off({claim: error for claim, error in failed.items() if claim not in undone})
         return not undone
+
+    def _launched(self, claim: Claim, run_id: str) -> None:
+        about = {"challenge_id": claim.id, "run_id": run_id, "attempt": claim.attempt}
+        logger.info("a run is launched", extra=about)
+        if claim.attempt == 1 and claim.received_at is not None:
+            self._dispatched_s(max(0.0, (datetime.now(UTC) - claim.received_at).total_seconds()))
 
     def _undo(self, claims: Sequence[Claim], error: OrchestratorError) -> None:
         """Nothing was launched: the challenges are as they were, for the sensor or a later look."""
@@ -153,7 +171,8 @@ class Launcher:
     def _put_off(self, refused: Mapping[Claim, OrchestratorError]) -> None:
         """Dagster refused these, and would do so again at once: each later each time."""
         for claim, error in refused.items():
-            logger.warning("%s; challenge %s is launched later", error, claim.id)
+            about = {"challenge_id": claim.id, "attempt": claim.attempt}
+            logger.warning("%s; challenge %s is launched later", error, claim.id, extra=about)
             pause = timedelta(seconds=pause_s(claim.attempt, FIRST_RETRY_S, LONGEST_RETRY_S))
             self._runs.postpone(claim, datetime.now(UTC) + pause)
 

@@ -13,33 +13,33 @@ from sqlalchemy.exc import OperationalError
 from starlette.requests import ClientDisconnect
 
 from ingress.auth import Door
+from ingress.counting import Counting
 from ingress.express import Express
 from ingress.limits import Gate
+from ingress.metrics import registry_and_counts
 from ingress.parts import Parts
 from ingress.problems import gone, store_away, unprocessable
 from ingress.rates import Rates
-from ingress.routers import availability, challenges, fiber, operator, pages
+from ingress.routers import availability, challenges, fiber, metrics, operator, pages
 from ingress.version import VERSION
 from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
 
-ROUTERS = (challenges.router, fiber.router, availability.router, operator.router, pages.router)
+ROUTERS = (challenges.router, fiber.router, availability.router, operator.router, metrics.router, pages.router)
 REFUSALS = {RequestValidationError: unprocessable, OperationalError: store_away, ClientDisconnect: gone}
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The app over the stores that `settings` name; they are opened, and created, at start."""
     rates = Rates(settings)
+    registry, counts = registry_and_counts()
     door = Door(settings, rates)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        for chatty in ("httpx", "alembic"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        app.state.parts = parts = Parts.open(settings, rates, door)
+        app.state.parts = parts = Parts.open(settings, rates, door, registry, counts)
         logger.info(who_may_push(settings))
         parts.start()
         yield
@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes, port=settings.api_port, claim=door.claim
     )
+    app.add_middleware(Counting, counts=counts)
     for kind, answer in REFUSALS.items():
         app.add_exception_handler(kind, answer)
     for router in ROUTERS:

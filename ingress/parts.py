@@ -9,13 +9,16 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 
 from ingress.auth import Door
+from ingress.counting import Counts
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
 from ingress.intake import Intake
 from ingress.launcher import Launcher
+from ingress.metrics import Metrics
 from ingress.rates import Rates
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
@@ -44,17 +47,28 @@ class Parts:
     writer: Writer
     intake: Intake
     figures: Figures
+    metrics: Metrics
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, settings: Settings, rates: Rates, door: Door) -> Parts:
+    def open(cls, settings: Settings, rates: Rates, door: Door, registry: CollectorRegistry, counts: Counts) -> Parts:
         """Create or open every store. Raises StoreError when one cannot be used."""
         inbox = Inbox.open(settings.inbox_url)
         settings.heatmaps_root.mkdir(parents=True, exist_ok=True)
         tables = Tables(settings.tables_root)
         dagster_url = str(settings.dagster_url) if settings.dagster_url else None
-        launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, partial(free_children, settings))
+        free = partial(free_children, settings)
+        launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, free, counts.dispatched.observe)
+        figures = Figures(inbox)
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
+        metrics = Metrics(
+            settings,
+            inbox,
+            tables,
+            registry,
+            active=lambda: figures(fresh=False).active_miners,
+            healthy=lambda: not health.reasons(),
+        )
         return cls(
             settings=settings,
             inbox=inbox,
@@ -67,8 +81,9 @@ class Parts:
             handshakes=Handshakes(settings, Nonces(inbox.engine)),
             health=health,
             writer=writer,
-            intake=Intake(settings, health, writer, launcher),
-            figures=Figures(inbox),
+            intake=Intake(settings, health, writer, launcher, metrics.progress.accepted),
+            figures=figures,
+            metrics=metrics,
         )
 
     def start(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from dagster import DagsterInstance
 from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData, SensorInstigatorData
 
+from loosh_pipeline.logs import configure
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.clock import pull_back, remove_later_looks
 from loosh_pipeline.store.inbox import Inbox
@@ -58,9 +59,9 @@ def _pull_back(instance: DagsterInstance, state: InstigatorState, now_s: float) 
 
 
 def main() -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    configure(settings := get_settings(), "clock")
     with DagsterInstance.get() as instance:
-        if changed := put_right(get_settings(), instance, datetime.now(UTC)):
+        if changed := put_right(settings, instance, datetime.now(UTC)):
             logger.warning("the clock was set back: %d times that are yet to come count as now", changed)
 
 

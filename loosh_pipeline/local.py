@@ -14,11 +14,12 @@ import httpx
 from loosh_pipeline.devnet.subnet import DevnetInfo
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.errors import DevnetError
+from loosh_pipeline.log_files import Say
 from loosh_pipeline.orchestrator import DagsterApi
 from loosh_pipeline.services import LOOPBACK
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.tables import Tables
-from loosh_pipeline.supervisor import Say, Service, Supervisor, free_ports, supervised
+from loosh_pipeline.supervisor import Service, Supervisor, free_ports, supervised
 
 STARTED_WITHIN_S = 120.0
 NOT_OF_THE_MACHINE = (

@@ -19,6 +19,8 @@ from loosh_pipeline.errors import ConfigError
 
 SUPERVISED = "LOOSH_SUPERVISED"
 """Set for the processes that a supervisor with the lock has started."""
+PROCESS = "LOOSH_PROCESS"
+"""Which one of them a process is."""
 FILE = "validator.lock"
 TRY_FOR_S = 2.0
 ENDED_WITHIN_S = 90.0

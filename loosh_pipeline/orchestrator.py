@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Self
 
 import httpx
@@ -51,6 +52,15 @@ query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor)
     ... on MaterializationEvent { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } }
   } } ... on PythonError { message } } }"""
 
+_FAILED = """
+query ($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 200) { __typename
+  ... on Runs { results { runId jobName tags { key value } } } ... on PythonError { message } } }"""
+
+_CHECKS = """
+query { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks { name blocking
+  executionForLatestMaterialization { status evaluation { severity success
+    metadataEntries { label ... on TextMetadataEntry { text } } } } } } } } }"""
+
 _NOT_LOADED = ("PipelineNotFoundError", "DagsterCodeLocationNotFoundError", "DagsterCodeLocationLoadError")
 """Kinds of refusals by which Dagster says that it has not loaded, or has lost, the code location."""
 _IS_THERE = ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError")
@@ -72,6 +82,25 @@ class RunOutcome:
     """Assets that had nothing to do."""
     failed: set[str] = field(default_factory=set)
     """Steps that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A run that failed; `partition`: the challenge that it was of."""
+
+    job: str
+    run_id: str
+    partition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnmetCheck:
+    """A check that does not hold for the newest materialization of its asset. `blocks`: what follows is not made."""
+
+    asset: str
+    name: str
+    blocks: bool
+    reason: str
 
 
 class OrchestratorError(LooshError):
@@ -164,6 +193,26 @@ class DagsterApi:
                 return outcome
             cursor = answer["cursor"]
 
+    def failed_runs(self, since: datetime) -> list[FailedRun]:
+        """Runs that ended as failed since then, the newest first, at most 200."""
+        wanted = {"statuses": ["FAILURE"], "updatedAfter": since.timestamp()}
+        answer = self._ask("runsOrError", _FAILED, filter=wanted)
+        if answer["__typename"] != "Runs":
+            raise OrchestratorError(f"Dagster did not say which runs failed: {answer}")
+        return [_failed(run) for run in answer["results"]]
+
+    def failed_checks(self) -> list[UnmetCheck]:
+        """Checks of assets that do not hold now."""
+        nodes = self._data(_CHECKS, {}).get("assetNodes")
+        if not isinstance(nodes, list):
+            raise NoAnswer(f"Dagster at {self.url} answered without assetNodes; is it a Dagster webserver?")
+        return [
+            unmet
+            for node in nodes
+            for check in node["assetChecksOrError"].get("checks", ())
+            if (unmet := _unmet(node["assetKey"]["path"][-1], check)) is not None
+        ]
+
     def ready(self) -> bool:
         """Whether the code location is loaded, so that runs can be launched."""
         try:
@@ -244,6 +293,21 @@ def _params(job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None 
         "runConfigData": dict(config or {}),
         "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
     }
+
+
+def _failed(run: Mapping[str, Any]) -> FailedRun:
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    return FailedRun(str(run["jobName"]), str(run["runId"]), tags.get(PARTITION_TAG))
+
+
+def _unmet(asset: str, check: Mapping[str, Any]) -> UnmetCheck | None:
+    """What a check says, if it does not hold. One that itself could not be executed makes its run fail."""
+    evaluation = (check["executionForLatestMaterialization"] or {}).get("evaluation")
+    if evaluation is None or evaluation["success"]:
+        return None
+    texts = _texts(evaluation)
+    reason = texts.get("reason") or "; ".join(texts.values())
+    return UnmetCheck(asset, check["name"], check["blocking"] and evaluation["severity"] == "ERROR", reason)
 
 
 def _launched(job: str, answer: Mapping[str, Any]) -> str | OrchestratorError:

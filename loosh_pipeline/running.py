@@ -6,19 +6,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from importlib.metadata import version
 
 from loosh_pipeline.clock import ClockWatch
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.lock import validator_lock
+from loosh_pipeline.log_files import LogFiles, LogForm, Say
+from loosh_pipeline.redaction import redactor
+from loosh_pipeline.run_state import RunState
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.foreign import check_ours
-from loosh_pipeline.supervisor import Say, ServiceError, supervised
+from loosh_pipeline.supervisor import ServiceError, supervised
 
 PUT_RIGHT_WITHIN_S = 60.0
 WRITTEN_BY = ".written-by"
 """Says which version of Dagster last had the history of runs in its schema."""
+NAME = "loosh-up"
+"""Of this process, in its log."""
 
 
 def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -> None:
@@ -28,23 +34,43 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
     `started` is called when every process is ready.
     """
     _check_databases(settings)
-    with validator_lock(settings.home, say) as held:
-        logs = settings.home / "logs"
+    logs, form = settings.home / "logs", log_form(settings)
+    with validator_lock(settings.home, say) as held, closing(LogFiles(logs, say, form)) as files:
+        say = _also_kept(say, files)
         say(f"starting; logs are in {logs}")
         ours = services(settings)
         _renew_history(settings, say)
         clock = ClockWatch(settings.home / "clock")
         if back_s := clock.set_back_s():
             _put_right(settings, back_s, say)
-        with supervised(ours, logs, say, inherited=(held,)) as supervisor:
+        with supervised(ours, logs, say, inherited=(held,), form=form) as supervisor:
+            state = RunState(settings.home, supervisor)
+            state.keep()
             started()
 
-            def watch_clock() -> None:
+            def look_after() -> None:
+                state.keep()
                 if back_s := clock.set_back_s():
                     with supervisor.stopped(DAEMON):
                         _put_right(settings, back_s, say)
 
-            supervisor.supervise(watch_clock)
+            supervisor.supervise(look_after)
+
+
+def log_form(settings: Settings) -> LogForm:
+    """How the lines of all processes are kept."""
+    together = settings.log_file and settings.log_file.expanduser().absolute()
+    return LogForm(settings.log_format == "json", together, redactor(settings))
+
+
+def _also_kept(say: Say, files: LogFiles) -> Say:
+    """What is said in the terminal stands in a log file of its own, and in the common one, too."""
+
+    def both(text: str) -> None:
+        say(text)
+        files.note(NAME, text)
+
+    return both
 
 
 def _check_databases(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from loosh_pipeline.embedding.model import BUILTIN
-from loosh_pipeline.lock import SUPERVISED
+from loosh_pipeline.lock import PROCESS, SUPERVISED
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import FILES_BROKER, NO_RESULTS, Settings
 from loosh_pipeline.supervisor import Service
@@ -27,6 +27,8 @@ from loosh_pipeline.workers.config import (
 LOOPBACK = "127.0.0.1"
 DAEMON = "dagster-daemon"
 PYTHON = sys.executable
+LOGGED = (PYTHON, "-m", "loosh_pipeline.logged")
+"""Programs of others, with log lines in our form."""
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")}
 """Many worker processes share few cores; threads of their own would only get in each other's way."""
 MONITORED_EVERY_S = 3
@@ -54,7 +56,7 @@ def services(settings: Settings) -> list[Service]:
         Service("ingress", [PYTHON, "-m", "ingress"], env, settings.api_port, settings.api_reached_at),
         Service(
             "code-server",
-            [PYTHON, "-m", "dagster", "api", "grpc", "--module-name", "loosh_pipeline.definitions", *code],
+            [*LOGGED, "-m", "dagster", "api", "grpc", "--module-name", "loosh_pipeline.definitions", *code],
             env,
             settings.code_server_port,
         ),
@@ -63,23 +65,25 @@ def services(settings: Settings) -> list[Service]:
         Service("upkeep", [*worker, "--queue", UPKEEP], {**env, **ONE_THREAD}, stops_its_own=True),
         Service(
             "dagster-webserver",
-            [PYTHON, "-m", "dagster_webserver", *web],
+            [*LOGGED, "-m", "dagster_webserver", *web],
             env,
             settings.dagster_port,
             after=["code-server"],
         ),
         Service(
             DAEMON,
-            [PYTHON, "-m", "dagster._daemon", "run", "--workspace", workspace],
+            [*LOGGED, "-m", "dagster._daemon", "run", "--workspace", workspace],
             env,
             after=["code-server"],
         ),
     ]
+    if settings.alert_webhook_url is not None:
+        ours.append(Service("alerts", [PYTHON, "-m", "loosh_pipeline.alerting"], env))
     # With an embedding server of the operator's own, a second model would only take memory.
     elsewhere = settings.embedder_url is not None or settings.embedding_url is not None
     wanted = [service for service in ours if service.name != "embedder" or not elsewhere]
     # Dagster's commands let a `.env` in the working directory override the environment, even with empty values.
-    return [replace(service, cwd=dagster_home) for service in wanted]
+    return [replace(service, cwd=dagster_home, env={**service.env, PROCESS: service.name}) for service in wanted]
 
 
 def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from rich.markup import escape
 from rich.table import Table
 
+from loosh_pipeline.alerting.book import read
 from loosh_pipeline.chain.alerts import alerts
 from loosh_pipeline.chain_status import alerts_table, standing_table, stored_standing
 from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind
@@ -22,7 +23,14 @@ SHOWN = 10
 
 def status_tables(settings: Settings) -> list[Table]:
     """Challenges, results to be told, the chain as last seen, and processes; for a terminal."""
-    return [_challenges(settings), *_waiting(settings), *_refused(settings), *_chain(settings), _processes(settings)]
+    return [
+        _challenges(settings),
+        *_waiting(settings),
+        *_refused(settings),
+        *_chain(settings),
+        *_untold(settings),
+        _processes(settings),
+    ]
 
 
 def _challenges(settings: Settings) -> Table:
@@ -74,6 +82,16 @@ def _chain(settings: Settings) -> list[Table]:
     standing = stored_standing(settings, engine, datetime.now(UTC))
     found = alerts(standing)
     return [standing_table(standing, settings), *([alerts_table(found)] if found else [])]
+
+
+def _untold(settings: Settings) -> list[Table]:
+    """Why alerts do not arrive; no table when they do, or when nobody is to be told."""
+    hook = read(settings.home).hook
+    if settings.alert_webhook_url is None or hook.failing_since is None:
+        return []
+    table = Table("since (UTC)", "tried", "last answer", title="alerts cannot be told; see ALERT_WEBHOOK_URL")
+    table.add_row(f"{hook.failing_since:%Y-%m-%d %H:%M}", str(hook.attempts), escape(hook.said))
+    return [table]
 
 
 def _processes(settings: Settings) -> Table:

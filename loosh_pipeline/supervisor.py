@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
-import logging.handlers
 import os
 import signal
 import socket
@@ -17,12 +15,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from loosh_pipeline.errors import LooshError
+from loosh_pipeline.log_files import LogFiles, LogForm, Say
 
 STOP_WITHIN_S = 15.0
 KILLED_WITHIN_S = 5.0
@@ -32,14 +33,10 @@ LAST_WORDS_S = 1.0
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 SETTLED_AFTER_S = 60.0
 LONGEST_PAUSE_S = 30.0
-LOG_BYTES = 10 * 1024 * 1024
-LOG_FILES = 5
-LINE_BYTES = 64 * 1024
+DEATHS_KEPT = 20
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded here: a child between fork and exec must not load libraries."""
-
-Say = Callable[[str], None]
 
 
 class ServiceError(LooshError):
@@ -74,28 +71,33 @@ class _Child:
     restart_at_s: float | None = None
 
 
-class _LogFile(logging.handlers.RotatingFileHandler):
-    """Loses what a full disk does not take: the ingress says that it is full."""
+@dataclass(frozen=True, slots=True)
+class Death:
+    """An end of a process that nobody asked for, or a start that failed."""
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        return
-
-    def close(self) -> None:
-        with suppress(OSError):  # what it still held
-            super().close()
+    at: datetime
+    why: str
 
 
 class Supervisor:
     """Keeps services running from `start` until `stop`. Their output goes to `logs_dir/NAME.log`, rotated.
 
-    `inherited`: descriptors that they keep open.
+    `inherited`: descriptors that they keep open. `form`: how their lines are kept.
     """
 
-    def __init__(self, services: Sequence[Service], logs_dir: Path, say: Say, inherited: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        services: Sequence[Service],
+        logs_dir: Path,
+        say: Say,
+        inherited: Sequence[int] = (),
+        form: LogForm | None = None,
+    ) -> None:
         self._services = services
         self._inherited = inherited
-        self._logs_dir = logs_dir
+        self._logs = LogFiles(logs_dir, say, form)
         self._say = say
+        self._deaths: dict[str, deque[Death]] = {}
         self._children: dict[str, _Child] = {}
         self._stopping = threading.Event()
 
@@ -104,7 +106,6 @@ class Supervisor:
 
         Call it from the main thread: the processes die with the thread that started them.
         """
-        self._logs_dir.mkdir(parents=True, exist_ok=True)
         deadline_s = time.monotonic() + timeout_s
         for service in self._services:
             for name in service.after:
@@ -149,6 +150,10 @@ class Supervisor:
         """The process of every service that was started, by the service's name."""
         return {name: child.process.pid for name, child in self._children.items()}
 
+    def deaths(self) -> Mapping[str, Sequence[Death]]:
+        """The last ends of services that were started again, by the service's name; the newest last."""
+        return {name: tuple(deaths) for name, deaths in self._deaths.items()}
+
     def stop(self) -> None:
         """Ask all to stop, in reverse order; what does not end in time is killed. Nothing interrupts this.
 
@@ -157,6 +162,7 @@ class Supervisor:
         self._stopping.set()
         with uninterrupted():
             self._stop(list(reversed(self._children.values())))
+            self._logs.close()
 
     def _stop(self, children: Sequence[_Child]) -> None:
         for child in children:
@@ -205,8 +211,9 @@ class Supervisor:
         name = child.service.name
         pause_s = min(2.0 ** min(child.failures, 10), LONGEST_PAUSE_S) if child.failures else 0.0
         child.failures += 1
+        self._deaths.setdefault(name, deque(maxlen=DEATHS_KEPT)).append(Death(datetime.now(UTC), why))
         child.restart_at_s = now_s + pause_s
-        self._say(f"{name} {why}; restarting in {pause_s:g} s (see {self._log_path(name)})")
+        self._say(f"{name} {why}; restarting in {pause_s:g} s (see {self._logs.path(name)})")
 
     def _spawn(self, service: Service, failures: int = 0) -> None:
         with uninterrupted():  # a process that was started is known, and will be stopped
@@ -224,7 +231,7 @@ class Supervisor:
             pass_fds=self._inherited,
             preexec_fn=functools.partial(_in_child, os.getpid()),
         )
-        log = threading.Thread(target=self._keep_log, args=(service.name, process), daemon=True)
+        log = threading.Thread(target=self._logs.keep, args=(service.name, process.stdout), daemon=True)
         log.start()
         return _Child(service, process, log, time.monotonic(), failures)
 
@@ -237,40 +244,21 @@ class Supervisor:
                 raise ServiceError(f"{name} does not listen on port {port}; its log ends:\n{self.log_tail(name)}")
             time.sleep(0.1)
 
-    def _keep_log(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        handler = self._log_file(name)
-        assert process.stdout is not None
-        with process.stdout as output:
-            for line in iter(lambda: output.readline(LINE_BYTES), b""):
-                text = line.decode("utf-8", "replace").rstrip("\n")
-                handler.emit(logging.LogRecord(name, logging.INFO, "", 0, "%s", (text,), None))
-        handler.close()
-
-    def _log_file(self, name: str) -> logging.Handler:
-        """Where its output goes: nowhere, when the disk takes nothing; a process must not stand still for that."""
-        try:
-            self._logs_dir.mkdir(parents=True, exist_ok=True)
-            return _LogFile(
-                self._log_path(name), maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="replace"
-            )
-        except OSError as error:
-            self._say(f"the output of {name} is kept nowhere: {error}")
-            return logging.NullHandler()
-
-    def _log_path(self, name: str) -> Path:
-        return self._logs_dir / f"{name}.log"
-
     def log_tail(self, name: str, lines: int = 25) -> str:
-        path = self._log_path(name)
-        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:]) if path.exists() else "(no output)"
+        return self._logs.tail(name, lines)
 
 
 @contextmanager
 def supervised(
-    services: Sequence[Service], logs_dir: Path, say: Say, timeout_s: float = 120.0, inherited: Sequence[int] = ()
+    services: Sequence[Service],
+    logs_dir: Path,
+    say: Say,
+    timeout_s: float = 120.0,
+    inherited: Sequence[int] = (),
+    form: LogForm | None = None,
 ) -> Iterator[Supervisor]:
     """Services that are ready when the block begins and stopped when it ends, however it ends."""
-    supervisor = Supervisor(services, logs_dir, say, inherited)
+    supervisor = Supervisor(services, logs_dir, say, inherited, form)
     try:
         supervisor.start(timeout_s)
         yield supervisor

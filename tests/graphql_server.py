@@ -16,6 +16,7 @@ OPERATIONS = (
     "runsOrError",
     "locationStatusesOrError",
     "logsForRun",
+    "assetNodes",
 )
 LAUNCHED = {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}
 
@@ -25,6 +26,7 @@ ANSWERS: dict[str, Any] = {
     "runOrError": {"__typename": "Run", "status": "STARTED"},
     "runsOrError": {"__typename": "Runs", "results": [{"runId": "run-1"}]},
     "logsForRun": {"__typename": "EventConnection", "events": [], "cursor": "1", "hasMore": False},
+    "assetNodes": [],
     "locationStatusesOrError": {
         "__typename": "WorkspaceLocationStatusEntries",
         "entries": [{"name": "loosh_pipeline", "loadStatus": "LOADED"}],

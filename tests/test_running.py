@@ -4,6 +4,7 @@ Dagster; its processes are tiny.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from loosh_pipeline import running
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.lock import only_looking
+from loosh_pipeline.run_state import processes
 from loosh_pipeline.running import run_validator
 from loosh_pipeline.services import DAEMON, write_instance
 from loosh_pipeline.settings import Settings
@@ -158,3 +160,19 @@ def test_a_database_of_a_later_release_stops_the_start(settings: Settings) -> No
     connection.close()
     with pytest.raises(ConfigError, match=r"schema revision 0099, .* none after 0\d+.* or restore a backup"):
         run_validator(settings, lambda _: None, lambda: None)
+
+
+def test_what_loosh_up_says_is_in_the_logs_and_its_processes_in_a_file(own_home: Path, put_right: list[str]) -> None:
+    settings = Settings(log_format="json", log_file=own_home / "all.log")
+    said: list[str] = []
+
+    def started() -> None:
+        assert set(processes(settings.home).pids) == {DAEMON}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_validator(settings, said.append, started)
+    own = [json.loads(line) for line in (own_home / "logs" / "loosh-up.log").read_text().splitlines()]
+    assert [(line["process"], line["message"]) for line in own] == [("loosh-up", said[0])]
+    together = [json.loads(line)["process"] for line in (own_home / "all.log").read_text().splitlines()]
+    assert together[0] == "loosh-up"

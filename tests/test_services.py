@@ -32,6 +32,12 @@ def test_every_process_is_there_in_an_order_that_can_start(settings: Settings) -
     ]
 
 
+def test_alerts_are_looked_for_where_somebody_is_to_be_told() -> None:
+    told = services(Settings(alert_webhook_url="https://hooks.example/x"))
+    assert "alerts" in {service.name for service in told}
+    assert all(service.env["LOOSH_PROCESS"] == service.name for service in told)
+
+
 def test_each_listens_where_the_settings_say(settings: Settings) -> None:
     by_name = {service.name: service for service in services(settings)}
     ports = {name: service.port for name, service in by_name.items()}

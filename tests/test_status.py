@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 
+from pydantic import SecretStr
 from rich.console import Console
 
+from loosh_pipeline.alerting.book import Book, Hook, keep
 from loosh_pipeline.domain import ChallengeId, DeliveryKind
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.status import status_tables
@@ -35,6 +38,15 @@ def quiet() -> Settings:
 
 
 NOT_UP = "no: the ingress does not listen; start `loosh up`"
+
+
+def test_a_webhook_that_takes_nothing_is_shown(own_home: Path) -> None:
+    at, settings = datetime.now(UTC), quiet()
+    own_home.mkdir(parents=True, exist_ok=True)
+    keep(own_home, Book(hook=Hook(failing_since=at, said="HTTP 404", attempts=3)))
+    assert not any("HTTP 404" in row for row in shown(settings)), "nobody is to be told"
+    told = settings.model_copy(update={"alert_webhook_url": SecretStr("https://hooks.example/x")})
+    assert [f"{at:%Y-%m-%d %H:%M}", "3", "HTTP 404"] in shown(told)
 
 
 def test_a_new_validator_shows_that_nothing_was_seen() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from loosh_pipeline import log_files
 from loosh_pipeline import supervisor as module
 from loosh_pipeline.supervisor import Service, ServiceError, Supervisor, free_ports, listens, uninterrupted
 
@@ -119,7 +120,7 @@ def test_killed_is_restarted_at_once_and_its_neighbour_is_left_alone(start: Star
     assert supervisor.alive()
     assert pid_of(supervisor, "a") != first
     assert pid_of(supervisor, "b") == neighbour
-    assert said == [f"a ended with code -9; restarting in 0 s (see {supervisor._log_path('a')})"]
+    assert said == [f"a ended with code -9; restarting in 0 s (see {supervisor._logs.path('a')})"]
 
 
 def test_one_service_is_stopped_while_something_is_done_and_started_again(start: Start, said: list[str]) -> None:
@@ -345,8 +346,8 @@ def test_a_program_that_is_not_there_is_told(start: Start) -> None:
 
 
 def test_logs_are_rotated_and_bounded(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOG_BYTES", 2000)
-    monkeypatch.setattr(module, "LOG_FILES", 2)
+    monkeypatch.setattr(log_files, "LOG_BYTES", 2000)
+    monkeypatch.setattr(log_files, "LOG_FILES", 2)
     start(python("a", "[print(f'line {n:04}') for n in range(1000)]; print('end', flush=True); " + SLEEP))
     eventually(lambda: log_of(tmp_path, "a").endswith("end\n"))
     files = sorted(path.name for path in (tmp_path / "logs").iterdir())
@@ -355,7 +356,7 @@ def test_logs_are_rotated_and_bounded(start: Start, tmp_path: Path, monkeypatch:
 
 
 def test_a_line_without_end_does_not_fill_the_memory(start: Start, tmp_path: Path) -> None:
-    size = 3 * module.LINE_BYTES
+    size = 3 * log_files.LINE_BYTES
     start(python("a", f"import sys; sys.stdout.write('x' * {size}); sys.stdout.flush(); " + SLEEP))
     eventually(lambda: log_of(tmp_path, "a").count("x") == size)
 

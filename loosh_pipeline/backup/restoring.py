@@ -20,7 +20,7 @@ from loosh_pipeline.lock import FILE as LOCK_FILE
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.store.foreign import Schema, require_known_revision
 
-REPLACED = {LOCK_FILE, INBOX, USERS, TABLES, HISTORY, "heatmaps", "celery", "chain", "clock", "logs"}
+REPLACED = {LOCK_FILE, INBOX, USERS, TABLES, HISTORY, "heatmaps", "celery", "chain", "clock", "logs", "processes.json"}
 """Names in a data directory that belong to the data, and stay with it. Anything else, such as models or wallets, is
 the machine's, and is in the restored directory too."""
 UNFINISHED = ".unfinished"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import chain, challenges, config, keeping, moving, running, state, wallet, weights
+from loosh_pipeline.cli import alerts, chain, challenges, config, keeping, moving, running, state, wallet, weights
 from loosh_pipeline.cli.telling import told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -40,6 +40,8 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     ),
 }
 """Commands by group and verb."""
+
+app.add_typer(alerts.app, name="alerts")
 
 for name, (about, commands) in GROUPS.items():
     group = typer.Typer(no_args_is_help=True, help=about)

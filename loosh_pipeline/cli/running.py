@@ -15,6 +15,9 @@ from rich.table import Table
 
 from loosh_pipeline.cli import config
 from loosh_pipeline.cli.telling import err, out
+from loosh_pipeline.log_files import Say
+from loosh_pipeline.log_lines import printed_line
+from loosh_pipeline.redaction import redactor
 from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.supervisor import INTERRUPTIONS
@@ -28,13 +31,13 @@ def up() -> None:
     config.warn()
     _require_wallet(settings)
     _interruptible()
-    say = functools.partial(out.print, highlight=False, soft_wrap=True)
+    say = _sayer(settings)
     if warning := model_warning(settings):
         err.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     try:
-        run_validator(settings, say, lambda: _print_pages(settings))
+        run_validator(settings, say, lambda: _say_pages(settings, say))
     except KeyboardInterrupt:
-        out.print("stopped")
+        say("stopped")
 
 
 def devnet(
@@ -109,6 +112,20 @@ def demo(
         err.print("stopped")
         if once:
             raise typer.Exit(130) from None
+
+
+def _sayer(settings: Settings) -> Say:
+    """How `loosh up` speaks: as its processes log, where that is JSON."""
+    if settings.log_format == "json":
+        return lambda text: typer.echo(printed_line("loosh-up", redactor(settings)(text)))
+    return functools.partial(out.print, highlight=False, soft_wrap=True)
+
+
+def _say_pages(settings: Settings, say: Say) -> None:
+    if settings.log_format == "json":
+        say(f"running; Dagster UI http://127.0.0.1:{settings.dagster_port}, ingress {settings.ingress_url}")
+    else:
+        _print_pages(settings)
 
 
 def _interruptible() -> None:

@@ -21,6 +21,7 @@ from loosh_pipeline.embedding.listening import unix_listener
 from loosh_pipeline.embedding.load import load_model
 from loosh_pipeline.embedding.server import create_app
 from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.logs import configure
 from loosh_pipeline.settings import Settings, get_settings
 
 STOPPED_WITHIN_S = 8
@@ -44,7 +45,7 @@ def main() -> int:
     """Serve until stopped. Exit status 1 when the model cannot be loaded or used any more, or nothing listened on."""
     chosen = _arguments()
     settings = get_settings()
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s: %(message)s")
+    configure(settings, "embedder")
     os.nice(settings.embedder_nice if chosen.nice is None else chosen.nice)
     # uvicorn raises the signal again when it has stopped: without this, the process would die of it before it tidies up
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -53,7 +54,7 @@ def main() -> int:
     except ConfigError as error:
         broken = error
     if broken:
-        print(f"embedder: {broken}", file=sys.stderr)
+        logging.getLogger(__name__).critical("the embedder ends: %s", broken)
     return 1 if broken else 0
 
 
@@ -76,6 +77,7 @@ def _serve(settings: Settings, chosen: argparse.Namespace) -> BaseException | No
         app,
         host=chosen.host,
         port=settings.embedder_port if chosen.port is None else chosen.port,
+        log_config=None,
         log_level=settings.log_level.lower(),
         access_log=settings.log_level == "DEBUG",
         timeout_keep_alive=KEEP_ALIVE_S,

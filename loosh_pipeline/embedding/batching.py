@@ -73,6 +73,16 @@ class Job:
         self.done.set_running_or_notify_cancel()  # so that nobody can cancel it while it is being answered
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a batcher did. `busy_s`: time of all its threads in the model."""
+
+    batches: int = 0
+    texts: int = 0
+    chars: int = 0
+    busy_s: float = 0.0
+
+
 class Batcher:
     """Runs a model for many requests at once, on `model.lanes` threads, until `stop`.
 
@@ -91,6 +101,7 @@ class Batcher:
         self._turn = 0
         self._stopped = False
         self._done_chars, self._busy_s = 0, 0.0
+        self._done_texts, self._batches = 0, 0
         self.broken: Future[None] = Future()
         self._threads = [
             threading.Thread(target=self._work, name=f"embedder-{i}", daemon=True) for i in range(model.lanes)
@@ -132,6 +143,11 @@ class Batcher:
         """How long so many characters take, by what was embedded so far; 1.0 before anything was."""
         with self._changed:
             return chars * self._busy_s / (len(self._threads) * self._done_chars) if self._done_chars else 1.0
+
+    def done(self) -> Done:
+        """What was embedded since the start."""
+        with self._changed:
+            return Done(self._batches, self._done_texts, self._done_chars, self._busy_s)
 
     def stop(self) -> None:
         """End the threads after their batch, and fail what waits."""
@@ -199,6 +215,8 @@ class Batcher:
         with self._changed:
             self._busy_s += time.monotonic() - started_s
             self._done_chars += sum(len(each.text) for each in batch)
+            self._done_texts += len(batch)
+            self._batches += 1
             for each, row in zip(batch, rows, strict=True):
                 self._deliver(each, row)
 

@@ -18,6 +18,7 @@ import numpy as np
 from loosh_pipeline.embedding.address import api_root, http_client, socket_path
 from loosh_pipeline.embedding.port import DIGEST_HEADER, Rows
 from loosh_pipeline.errors import EmbedderError
+from loosh_pipeline.redaction import Redactor
 
 REQUEST_TEXTS = 256
 REQUEST_CHARS = 200_000
@@ -52,6 +53,7 @@ class HttpEmbedder:
         self._base_url = base_url
         self._root = api_root(base_url)
         self._model = model
+        self._redact = Redactor([api_key] if api_key else [])
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout_s = timeout_s
         self._http = http_client(base_url, timeout_s, self._headers)
@@ -176,11 +178,11 @@ class HttpEmbedder:
 
     def _content(self, reply: httpx.Response, path: str) -> dict[str, Any]:
         if reply.status_code != httpx.codes.OK:
-            raise self._error(f"answered {reply.status_code} to {path}: {reply.text[:300]}")
+            raise self._error(f"answered {reply.status_code} to {path}: {self._redact(reply.text)[:300]}")
         try:
             content = reply.json()
         except ValueError as error:
-            raise self._error(f"answered no JSON to {path}: {reply.text[:100]!r}") from error
+            raise self._error(f"answered no JSON to {path}: {self._redact(reply.text)[:100]!r}") from error
         if not isinstance(content, dict):
             raise self._error(f"answered a {type(content).__name__} to {path}")
         return content
@@ -194,7 +196,7 @@ class HttpEmbedder:
 
     def _error(self, what: str) -> EmbedderError:
         self.stale = True
-        return EmbedderError(f"the embedder at {self._shown} {what}")
+        return EmbedderError(f"the embedder at {self._shown} {self._redact(what)}")
 
 
 def requests_of(

@@ -20,9 +20,11 @@ from typing import Any, Literal
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loosh_pipeline.embedding.batching import Batcher
+from loosh_pipeline.embedding.batching import Batcher, Done
+from loosh_pipeline.embedding.metrics import EmbedderMetrics
 from loosh_pipeline.embedding.port import DIGEST_HEADER, Rows, ServableEmbedder
 from loosh_pipeline.errors import EmbedderError
 
@@ -130,6 +132,10 @@ class Worker:
         """Requests that wait for vectors, texts of theirs, and characters."""
         return (0, 0, 0) if self._batcher is None else self._batcher.waiting()
 
+    def done(self) -> Done:
+        """What was embedded since the start."""
+        return Done() if self._batcher is None else self._batcher.done()
+
     async def embed(self, texts: list[str], gone: asyncio.Future[None]) -> tuple[Rows, int] | None:
         """Vectors and token count of texts; None when `gone` was done before: nobody wants them any more.
 
@@ -199,6 +205,11 @@ def _add_routes(app: FastAPI, worker: Worker, limits: Limits) -> None:
         about = {"model": model.model_id, "digest": model.digest, "dim": model.dim, "backend": model.backend}
         return JSONResponse({"status": "ok", **about}, headers={DIGEST_HEADER: model.digest})
 
+    figures = EmbedderMetrics(worker)
+
+    async def metrics() -> Response:
+        return Response(figures.text(), media_type=CONTENT_TYPE_LATEST)
+
     async def models() -> JSONResponse:
         model = worker.model()
         return JSONResponse({"object": "list", "data": [_card(model)]}, headers={DIGEST_HEADER: model.digest})
@@ -216,6 +227,7 @@ def _add_routes(app: FastAPI, worker: Worker, limits: Limits) -> None:
         body = await asyncio.to_thread(_answer, model, asked, *found)
         return Response(body, media_type="application/json", headers={DIGEST_HEADER: model.digest})
 
+    app.add_api_route("/metrics", metrics, methods=["GET"], response_model=None)
     app.add_api_route("/health", health, methods=["GET"], response_model=None)
     app.add_api_route("/v1/models", models, methods=["GET"], response_model=None)
     app.add_api_route("/v1/embeddings", embeddings, methods=["POST"], response_model=None)

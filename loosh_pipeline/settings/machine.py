@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl, SecretStr, field_validator
 
 from loosh_pipeline.settings.section import Section, address_with_secrets
 from loosh_pipeline.settings.types import (
@@ -206,3 +207,32 @@ class Seeing(Section):
     """seeing it run"""
 
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text, or json: one object a line, which names the challenge and the run."
+    )
+    log_file: Path | None = Field(
+        None,
+        description="A file for all that the processes of `loosh up` say, together, rotated at 10 MB; each has its own "
+        "in LOOSH_HOME/logs besides.",
+    )
+    metrics_public: bool = Field(
+        False,
+        description="Serve /metrics to everybody, and not only to this machine and to holders of "
+        "CHALLENGE_PUSH_API_KEY.",
+    )
+    alert_webhook_url: SecretStr | None = Field(
+        None,
+        description="Where alerts are sent: an incoming webhook of Slack or Mattermost, or of Discord with /slack at "
+        "its end. Unset: nowhere; `loosh alerts` lists them all the same.",
+    )
+    alert_repeat_h: float = Field(
+        6.0, ge=0.1, le=168, description="Hours after which an alert that still stands is told again."
+    )
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _is_web_address(cls, url: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit("" if url is None else url.get_secret_value())
+        if url is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("ALERT_WEBHOOK_URL begins with https:// (or http://) and names a host")
+        return url

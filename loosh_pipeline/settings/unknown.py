@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 from loosh_pipeline.errors import ConfigError
-from loosh_pipeline.lock import SUPERVISED
+from loosh_pipeline.lock import PROCESS, SUPERVISED
 from loosh_pipeline.settings.given import Given
 from loosh_pipeline.settings.legacy import GONE, OF_SCRIPTS, RENAMED
 
@@ -26,7 +26,7 @@ ALIKE = 0.9
 
 def refuse_unknown(names: Iterable[str], environment: Mapping[str, Given], dotenv: Mapping[str, Given]) -> None:
     """Raise ConfigError that names what neither we nor another program reads. `names`: of settings, upper case."""
-    known = {*names, *RENAMED, *GONE, *OF_SCRIPTS, SUPERVISED}
+    known = {*names, *RENAMED, *GONE, *OF_SCRIPTS, SUPERVISED, PROCESS}
     wrong = [given for name, given in dotenv.items() if name not in known and not name.startswith(OTHERS)]
     wrong += [given for name, given in environment.items() if name not in known and _meant_for_us(name, known)]
     if wrong:

@@ -46,7 +46,9 @@ def open_database(url: str, schema: Schema) -> Engine:
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             _create_private(Path(parsed.database))
             check_ours(Path(parsed.database), schema)
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        # An error is logged: it is not to quote a prompt that could not be written.
+        pre_ping = parsed.get_backend_name() != "sqlite"
+        engine = create_engine(parsed, pool_pre_ping=pre_ping, hide_parameters=True)
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
         _migrate(engine, schema)

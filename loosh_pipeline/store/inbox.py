@@ -63,6 +63,15 @@ class InboxStats:
     mean_elapsed_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Challenges that were given up: how many, and the last one of them with the reason."""
+
+    count: int
+    newest: ChallengeId | None = None
+    failure: str = ""
+
+
 class Inbox:
     """Durable challenges. Every method is one short transaction."""
 
@@ -120,6 +129,15 @@ class Inbox:
         )
         with reading(self.engine) as connection:
             return [inbox_row(row) for row in connection.execute(query)]
+
+    def parked(self) -> Parked:
+        """What was given up, and waits for an operator's retry."""
+        failed = challenges.c.state == ChallengeState.FAILED
+        newest = select(challenges.c.id, challenges.c.failure).where(failed)
+        with reading(self.engine) as connection:
+            count = connection.execute(select(func.count()).select_from(challenges).where(failed)).scalar_one()
+            row = connection.execute(newest.order_by(challenges.c.state_changed_at.desc()).limit(1)).one_or_none()
+        return Parked(count) if row is None else Parked(count, ChallengeId(row.id), row.failure or "")
 
     def unpark(self, now: datetime) -> int:
         """Give every parked challenge its runs again; returns how many there were."""

@@ -88,6 +88,14 @@ class Waiting:
     next_attempt_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Deliveries of one kind and state: how many, and since when there is the oldest."""
+
+    count: int
+    oldest_at: datetime
+
+
 class Outbox:
     """Durable deliveries. Every method is one short transaction. `jitter` gives numbers from 0 to 1."""
 
@@ -245,6 +253,15 @@ class Outbox:
         with reading(self._engine) as connection:
             found = {OutboxState(state): count for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in OutboxState}
+
+    def undelivered(self) -> Mapping[tuple[DeliveryKind, OutboxState], Undelivered]:
+        """What waits and what was refused for good, by kind and state, of which there is any."""
+        figures = func.count().label("number"), func.min(outbox.c.created_at).label("oldest_at")
+        query = select(outbox.c.kind, outbox.c.state, *figures).where(outbox.c.state.in_(UNDELIVERED))
+        query = query.group_by(outbox.c.kind, outbox.c.state)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return {(DeliveryKind(r.kind), OutboxState(r.state)): Undelivered(r.number, r.oldest_at) for r in rows}
 
     def has_due(self, now: datetime) -> bool:
         with reading(self._engine) as connection:

@@ -7,7 +7,7 @@ most so many are in flight; the others wait here, so that neither Dagster nor Ce
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select, update
@@ -34,6 +34,7 @@ class Claim:
 
     id: ChallengeId
     attempt: int
+    received_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,10 @@ class Runs:
                     state_changed_at=now,
                     run_id=None,
                 )
-                .returning(challenges.c.id, challenges.c.attempts)
+                .returning(challenges.c.id, challenges.c.attempts, challenges.c.received_at)
             )
-            attempts = {row.id: int(row.attempts) for row in taken}
-        return [Claim(ChallengeId(each), attempts[each]) for each in ids if each in attempts]
+            claims = {row.id: Claim(ChallengeId(row.id), int(row.attempts), row.received_at) for row in taken}
+        return [claims[each] for each in ids if each in claims]
 
     def give_back(self, claims: Sequence[Claim], now: datetime) -> None:
         """Undo claims of which for certain no run was launched: they are as they were, and the attempt is not used up.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
 from loosh_pipeline.errors import WireError
+from loosh_pipeline.redaction import Redactor
 from loosh_pipeline.wire.bodies import read_body
+from loosh_pipeline.wire.headers import API_KEY_HEADER
 from loosh_pipeline.wire.text import printable
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -19,14 +21,17 @@ _MAX_SAID_CHARS = 120
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """`key`: the API key that was sent along, which a server may say back."""
+
     status: int
     headers: httpx.Headers
     body: bytes
+    key: str = field(default="", repr=False)
 
     def said(self) -> str:
         """The status and what came with a refusal, fit for a log and an operator's page."""
         text = self.body[: 4 * _MAX_SAID_CHARS].decode("utf-8", "replace") if self.status >= 300 else ""
-        return f"HTTP {self.status}" + (f": {printable(text)}" if text else "")
+        return f"HTTP {self.status}" + (f": {printable(Redactor([self.key])(text))}" if text else "")
 
 
 async def send(
@@ -49,4 +54,4 @@ async def send(
             if whole_up_to and response.is_success:
                 raise
             body = b""
-        return Reply(response.status_code, response.headers, body)
+        return Reply(response.status_code, response.headers, body, http.headers.get(API_KEY_HEADER, ""))

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import billiard
 from celery.platforms import SecurityWarning
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
+from loosh_pipeline.logged import leave_logging_alone
+from loosh_pipeline.logs import configure
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.workers.app import worker_app
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP, children, folder, marks, uses_files
@@ -44,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loosh_pipeline.workers")
     parser.add_argument("--queue", choices=[EVALUATIONS, UPKEEP], default=EVALUATIONS, help="whose runs to execute")
     queue, settings = parser.parse_args().queue, get_settings()
+    log(settings, queue)
     fork()
     preload()
     hush()
@@ -77,9 +80,19 @@ def end_within(limit_s: float) -> None:
     worker_shutting_down.connect(begin_to_count, weak=False)
 
 
+def log(settings: Settings, queue: str) -> None:
+    """Log as every process does; Celery and Dagster leave it at that."""
+    configure(settings, "upkeep" if queue == UPKEEP else "worker")
+    leave_logging_alone()
+    setup_logging.connect(_leave_it, weak=False)
+
+
+def _leave_it(**_: object) -> None:
+    """Celery sets logging up itself unless somebody is connected to this signal."""
+
+
 def hush() -> None:
-    """Keep out of the log what Alembic says of every file, and that containers run as root."""
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    """Keep out of the log that containers run as root."""
     warnings.simplefilter("ignore", SecurityWarning)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
-from celery.signals import worker_process_shutdown
+from celery.signals import task_postrun, worker_process_shutdown
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._cli.api import _execute_run_command_body
 from dagster._grpc.types import ExecuteRunArgs
@@ -21,10 +22,14 @@ from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
 
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
+from loosh_pipeline.log_lines import process_is_about
+from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.workers.config import FOLDER_SETTING, configuration, marks
 from loosh_pipeline.workers.holding import Taken, holding
 from loosh_pipeline.workers.storage import WarmEventLogStorage
+
+logger = logging.getLogger(__name__)
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -54,12 +59,28 @@ def _execute(run_id: str, taken: Taken) -> int:
     try:
         if taken is Taken.OURS_AFTER_DEATH and _was_left(instance, run_id):
             return 1
+        _say_what_follows(instance, run_id)
         return _execute_run_command_body(
             run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
         )
     finally:
         if isinstance(events := instance.event_log_storage, WarmEventLogStorage):
             events.release(run_id)
+
+
+def _say_what_follows(instance: DagsterInstance, run_id: str) -> None:
+    """From here on lines of this process name the run, its challenge and its attempt."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return
+    process_is_about(run_id=run_id, challenge_id=run.tags.get(PARTITION_TAG), attempt=run.tags.get(ATTEMPT_TAG))
+    logger.info("%s begins", run.job_name)
+
+
+@task_postrun.connect  # type: ignore[untyped-decorator]
+def _said_all(**_: Any) -> None:
+    """After Celery's own last words on a run."""
+    process_is_about()
 
 
 def _was_left(instance: DagsterInstance, run_id: str) -> bool:

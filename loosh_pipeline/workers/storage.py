@@ -115,7 +115,7 @@ class Engines:
 
 def _open(url: str) -> Engine:
     connect = {"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
-    engine: Engine = create_engine(url, connect_args=connect)
+    engine: Engine = create_engine(url, connect_args=connect, hide_parameters=True)  # errors quote no prompts
 
     @event.listens_for(engine, "connect")
     def on_connect(dbapi_connection: Any, _record: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.local import devnet_process, local_settings, readiness
 from loosh_pipeline.orchestrator import DagsterApi
+from loosh_pipeline.run_state import RunState
+from loosh_pipeline.running import log_form
 from loosh_pipeline.services import services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
@@ -37,6 +39,7 @@ SETTINGS = {
 }
 
 T = TypeVar("T")
+Change = Callable[[DevnetInfo], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,17 @@ class Validator:
 
 
 @contextmanager
-def running_validator(home: Path) -> Iterator[Validator]:
-    """Start everything in `home`, wait until runs can be launched, and stop everything at the end."""
+def running_validator(home: Path, change: Change = lambda _: {}) -> Iterator[Validator]:
+    """Start everything in `home`, wait until runs can be launched, and stop everything at the end.
+
+    `change` gives settings of its own, by those of the devnet.
+    """
     said: list[str] = []
     with devnet_process(home, said.append, miners=MINERS) as (devnet, subnet):
-        settings = local_settings(devnet, home, **SETTINGS)
-        with supervised(services(settings), home / "logs", said.append, READY_WITHIN_S) as ours:
+        settings = local_settings(devnet, home, **{**SETTINGS, **change(devnet)})
+        files = home / "logs", said.append, READY_WITHIN_S
+        with supervised(services(settings), *files, form=log_form(settings)) as ours:
+            RunState(settings.home, ours).keep()
             yield from _opened(settings, devnet, (ours, subnet), said)
 
 

@@ -251,3 +251,18 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_says(serve: Serve, monkey
 def test_the_api_is_under_an_address_or_on_a_socket(url: str, root: str) -> None:
     assert api_root(url) == root
     assert socket_path(url) == ("/run/a b.sock" if url.startswith("unix") else None)
+
+
+def test_a_server_that_says_the_key_back_puts_it_nowhere(serve: Serve) -> None:
+    app = FastAPI()
+
+    @app.api_route("/{path:path}", methods=["GET", "POST"])
+    def refuse(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"{'x' * 270} not with {dict(request.headers)}", status_code=401)
+
+    with (
+        HttpEmbedder(serve(app), model="m", api_key="c4nary-embedding-key") as remote,
+        pytest.raises(EmbedderError, match="answered 401") as refused,
+    ):
+        remote.embed(["sky"])
+    assert "c4nary" not in str(refused.value)

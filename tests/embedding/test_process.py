@@ -151,7 +151,7 @@ def test_a_process_whose_model_thread_ended_ends_with_the_reason(start: Start) -
     reply = httpx.post(f"{url}/v1/embeddings", json={"input": "death"}, timeout=WITHIN_S, trust_env=False)
     assert reply.status_code == 503
     assert process.wait(WITHIN_S) == 1
-    assert "embedder: the embedder's thread ended: SystemExit('gone')" in process.communicate()[1]
+    assert "the embedder ends: the embedder's thread ended: SystemExit('gone')" in process.communicate()[1]
 
 
 def _embed_in_child(remote: HttpEmbedder, told: multiprocessing.SimpleQueue[object]) -> None:

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from loosh_pipeline.embedding import __main__ as program
 from loosh_pipeline.embedding.client import HttpEmbedder
@@ -304,12 +305,27 @@ def test_requests_at_once_get_the_bits_of_each_alone(serve: Serve, onnx_model: O
 
 
 def test_the_process_ends_with_the_reason_when_its_model_is_unusable(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def load(name: str, backend: str, threads: int, _: Path) -> TorchEmbedder:
         raise ModelError(f"weights of {name} altered, {backend} on {threads} threads")
 
     monkeypatch.setattr(program, "load_model", load)
+    monkeypatch.setattr(program, "configure", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["embedding", "--port", "0", "--threads", "3"])
     assert program.main() == 1
-    assert "embedder: weights of builtin altered, auto on 3 threads" in capsys.readouterr().err
+    assert "the embedder ends: weights of builtin altered, auto on 3 threads" in caplog.text
+
+
+def test_figures_are_told_to_prometheus(serve: Serve) -> None:
+    url = serve(create_app(HashingEmbedder))
+    wait_until_healthy(url)
+    with HttpEmbedder(url) as remote:
+        remote.embed(["sky", "sea"])
+    answer = httpx.get(f"{url}/metrics", trust_env=False)
+    samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+    found = {sample.name: sample.value for sample in samples}
+    assert (found["loosh_embedder_ready"], found["loosh_embedder_texts_total"]) == (1, 2)
+    assert found["loosh_embedder_waiting_requests"] == found["loosh_embedder_waiting_texts"] == 0
+    (model,) = (sample.labels for sample in samples if sample.name == "loosh_embedder_model_info")
+    assert model["digest"] == HashingEmbedder().digest

@@ -123,6 +123,11 @@ VALUES: dict[str, tuple[str, Any]] = {
     "llm_max_tokens": ("300", 300),
     "llm_params": ('{"top_p": 0.9}', '{"top_p": 0.9}'),
     "log_level": ("debug", "DEBUG"),
+    "log_format": ("json", "json"),
+    "log_file": ("/var/log/loosh.log", Path("/var/log/loosh.log")),
+    "metrics_public": ("true", True),
+    "alert_webhook_url": ("https://hooks.example/x", "https://hooks.example/x"),
+    "alert_repeat_h": ("12", 12.0),
 }
 
 
@@ -194,6 +199,9 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"ALLOW_PRIVATE_ADDRESSES": "perhaps"}, "allow_private_addresses"),
         ({"ALLOW_CLEAR_TEXT_FALLBACK": "perhaps"}, "allow_clear_text_fallback"),
         ({"NETWORK_VIEW_REFRESH_S": "29"}, "network_view_refresh_s"),
+        ({"LOG_FORMAT": "xml"}, "'text' or 'json'"),
+        ({"ALERT_WEBHOOK_URL": "hooks.example/canary"}, "ALERT_WEBHOOK_URL begins with https://"),
+        ({"ALERT_REPEAT_H": "0"}, "alert_repeat_h"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'loud'; use one of DEBUG, INFO, WARNING, ERROR"),
         ({"MIN_MINERS": "9"}, r"MIN_MINERS \(9\) exceeds MAX_MINERS \(7\)"),
         ({"LLM_API_URL": "http://l/v1"}, "LLM_MODEL is not; name the model"),

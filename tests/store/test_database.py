@@ -206,3 +206,12 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("this is a text file, and long enough not to be taken for an empty database" * 20)
     with pytest.raises(StoreError, match="not a database"):
         open_database(f"sqlite:///{tmp_path}/x.db", "inbox")
+
+
+def test_errors_quote_nothing_of_what_was_to_be_written(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/validator.db", "inbox")
+    row = {"name": "running", "value": "a prompt", "changed_at": None}
+    with pytest.raises(IntegrityError) as refused, engine.begin() as connection:
+        connection.execute(text("INSERT INTO flags VALUES (:name, :value, :changed_at)"), row)
+    engine.dispose()
+    assert "a prompt" not in str(refused.value)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import DeliveryKind
+from loosh_pipeline.redaction import GONE
 from loosh_pipeline.wire.bodies import retry_after_s
 from loosh_pipeline.wire.challenge_api_client import PAUSE_AFTER_SILENCE_S, Delivery, DeliveryStatus, HttpChallengeApi
 from loosh_pipeline.wire.client_sessions import MemorySessions, Session
@@ -25,6 +26,13 @@ from loosh_pipeline.wire.fakes import FakeChallengeApi
 from loosh_pipeline.wire.sessions import HandshakeServer
 from tests.wire.api import BATCH, HANDSHAKE, KIND, LATER, NOW_S, ONCE, Api, client, deliver
 from tests.wire.peers import VALIDATOR, rsa_key
+
+
+def test_an_api_that_says_the_key_back_puts_it_nowhere() -> None:
+    for length in range(0, 170, 7):
+        answer = httpx.Response(422, content=b"x" * length + b" not with:secret")
+        said = deliver(Api(answer)).detail.replace(GONE, "")
+        assert "secr" not in said
 
 
 def test_batch_arrives_encrypted() -> None:

@@ -1,0 +1,81 @@
+"""Counts what requests to push became, by classes of which there are few: nothing a stranger sends is a label."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from loosh_pipeline.wire.messages import CHALLENGE_PATH, KEY_EXCHANGE_PATH
+from loosh_pipeline.wire.pushing import CHALLENGES_PATH
+
+ROUTES = {CHALLENGES_PATH: "plain", CHALLENGE_PATH: "encrypted", KEY_EXCHANGE_PATH: "key_exchange"}
+RESULTS = {
+    200: "accepted",
+    201: "accepted",
+    400: "not_understood",
+    401: "not_authorised",
+    403: "not_authorised",
+    409: "duplicate",
+    413: "too_large",
+    415: "not_understood",
+    422: "not_understood",
+    429: "too_many",
+    499: "hung_up",
+    503: "unavailable",
+}
+OTHER = "other"
+DISPATCH_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+class Counts:
+    """Counters of this process; they begin at zero at its start."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "loosh_intake_requests_total",
+            "Requests to push a challenge or to open a session, by what became of them.",
+            ("route", "result"),
+            registry=registry,
+        )
+        self._by_pair = {
+            (route, result): self._requests.labels(route, result)
+            for route in ROUTES.values()
+            for result in sorted({*RESULTS.values(), OTHER})
+        }
+        self.dispatched = Histogram(
+            "loosh_dispatch_seconds",
+            "From the acceptance of a challenge to the launch of its first run, of those that the ingress launches.",
+            buckets=DISPATCH_BUCKETS_S,
+            registry=registry,
+        )
+
+    def answered(self, path: str, status: int) -> None:
+        self._by_pair[ROUTES[path], RESULTS.get(status, OTHER)].inc()
+
+
+class Counting:
+    """ASGI middleware outside of everything: what it sees is what the sender hears."""
+
+    def __init__(self, app: ASGIApp, *, counts: Counts) -> None:
+        self._app = app
+        self._counts = counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in ROUTES or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        status = 499
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except BaseException:
+            status = 500
+            raise
+        finally:
+            self._counts.answered(scope["path"], status)

@@ -1,0 +1,59 @@
+"""Alerts as one message that Slack, Mattermost and Discord take, of which no stranger's text makes anything else.
+
+Slack reads `&`, `<` and `>`; Mattermost and Discord `@` and links: each is made to stand for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loosh_pipeline.alerting.book import Book, Telling
+from loosh_pipeline.log_lines import escaped, shortened
+from loosh_pipeline.redaction import Redact
+
+TEXT_CHARS = 500
+MESSAGE_CHARS = 3500
+"""Discord takes 4000 through its Slack address, Slack 40,000."""
+NOTHING = "\u200b"
+"""A space of no width, which ends a word."""
+MARKUP = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": f"@{NOTHING}", "`": "'", "*": "+", "[": "(", "]": ")"}
+)
+
+
+def body(who: str, book: Book, telling: Telling, redact: Redact) -> dict[str, object]:
+    """The JSON object to be sent: of what is new first; what does not fit is counted."""
+    about = (("new", telling.new), ("still", telling.again), ("over", telling.over))
+    head = f"{who}: " + ", ".join(f"{len(keys)} {word}" for word, keys in about if keys)
+    lines = [_line(word, book, key) for word, keys in about for key in keys]
+    return as_body(_fitting([plain(redact(line)) for line in (head, *lines)]))
+
+
+def as_body(text: str) -> dict[str, object]:
+    """No markup, no preview of links."""
+    return {"text": text, "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+
+
+def _line(word: str, book: Book, key: str) -> str:
+    alert = book.entries[key].alert
+    if word == "over":
+        return f"(over) {shortened(alert.text, TEXT_CHARS)}"
+    since = f"{book.entries[key].since:%Y-%m-%d %H:%M} UTC"
+    still = f", still, since {since}" if word == "still" else ""
+    return f"({alert.severity}{still}) {shortened(alert.text, TEXT_CHARS)}. To do: {alert.action}"
+
+
+def plain(text: str) -> str:
+    """Text that means nothing but itself wherever it is shown, in one line."""
+    return escaped(text).replace("://", f":{NOTHING}//").replace("www.", f"www{NOTHING}.").translate(MARKUP)
+
+
+def _fitting(lines: Sequence[str]) -> str:
+    kept: list[str] = []
+    room = MESSAGE_CHARS
+    for number, line in enumerate(lines):
+        if len(line) + 1 > room:
+            return "\n".join([*kept, f"and {len(lines) - number} more: loosh alerts lists all"])
+        kept.append(line)
+        room -= len(line) + 1
+    return "\n".join(kept)

@@ -1,0 +1,166 @@
+"""Log records as lines: one line of text or one JSON object each, in which nobody can forge another one.
+
+A JSON line holds `time` (UTC), `level`, `process`, `logger` and `message`; `challenge_id`, `run_id`, `attempt` and
+`step` where they are known; and `error`, a traceback, where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG
+from loosh_pipeline.redaction import Redact
+
+MESSAGE_CHARS = 4000
+ERROR_CHARS = 8000
+TRACEBACK = "Traceback (most recent call last):"
+OUTPUT = "output"
+"""Logger of what a process printed."""
+IDS = ("challenge_id", "run_id", "attempt", "step")
+
+_about: ContextVar[Mapping[str, str]] = ContextVar("_about", default=MappingProxyType({}))
+_process_about: dict[str, str] = {}
+
+
+@contextmanager
+def about(**ids: object) -> Iterator[None]:
+    """What is logged within is about this challenge, run or attempt."""
+    token = _about.set({**_about.get(), **_texts(ids)})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def process_is_about(**ids: object) -> None:
+    """The same for all threads of this process, until it is said again; without arguments, about nothing."""
+    _process_about.clear()
+    _process_about.update(_texts(ids))
+
+
+def _texts(ids: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in ids.items() if value is not None}
+
+
+class Lines(logging.Formatter):
+    """What all formats have in common: what a record says, without secrets."""
+
+    def __init__(self, process: str, redact: Redact) -> None:
+        super().__init__()
+        self._process = process
+        self._redact = redact
+
+    def fields(self, record: logging.LogRecord) -> dict[str, str]:
+        """What a record says, by name; those that are unknown are missing."""
+        message, error = _message(record), self._error(record)
+        if message.startswith(TRACEBACK):  # as uvicorn says why it does not start
+            message, error = message.rstrip().rpartition("\n")[2], message
+        said = {
+            "time": stamp(record.created),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": self._redact(shortened(message, MESSAGE_CHARS)),
+            **{name: self._redact(value) for name, value in _ids(record).items()},
+        }
+        if error:
+            said["error"] = self._redact(_end_of(error, ERROR_CHARS))
+        return said
+
+    def _error(self, record: logging.LogRecord) -> str:
+        texts = [self.formatException(record.exc_info)] if record.exc_info and record.exc_info[0] else []
+        event = _dagster(record).get("dagster_event")
+        error = getattr(getattr(event, "event_specific_data", None), "error", None)
+        if error is not None:
+            texts.append(error.to_string())
+        if record.stack_info:
+            texts.append(record.stack_info)
+        return "\n".join(texts)
+
+
+class JsonLines(Lines):
+    """One JSON object a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json_line(self.fields(record))
+
+
+class TextLines(Lines):
+    """One line a record; those of a traceback follow, indented, so that none looks like a record of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = self.fields(record)
+        ids = "".join(f" {name}={escaped(said[name])}" for name in IDS if name in said)
+        head = f"{said['time']} {said['level'].upper()} {said['logger']}: {escaped(said['message'])}"
+        error = [f"    {escaped(line)}" for line in said.get("error", "").splitlines()]
+        return "\n".join([f"{head}{f' [{ids[1:]}]' if ids else ''}", *error])
+
+
+def json_line(fields: Mapping[str, str]) -> str:
+    """As one line that any reader of JSON takes; half a character, which some refuse, is a question mark."""
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def printed_line(process: str, text: str) -> str:
+    """What a process printed past its log, in the same form."""
+    at = stamp(time.time())
+    return json_line({"time": at, "level": "info", "process": process, "logger": OUTPUT, "message": text})
+
+
+def stamp(at_s: float) -> str:
+    """Seconds since 1970 as ISO 8601 in UTC, with milliseconds."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
+
+
+def escaped(text: str) -> str:
+    """`text` in one line: control characters, line ends of every kind and what turns the direction are written out."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
+def _end_of(text: str, most: int) -> str:
+    """What matters in a traceback stands at its end."""
+    return text if len(text) <= most else f"({len(text)} characters) …{text[-most:]}"
+
+
+def _message(record: logging.LogRecord) -> str:
+    meta = _dagster(record)
+    try:
+        return str(meta.get("orig_message") or record.getMessage())
+    except (TypeError, ValueError) as error:
+        return f"{record.msg} (and its arguments, which do not fit: {error})"
+
+
+def _ids(record: logging.LogRecord) -> dict[str, str]:
+    """What a record is about: what it says itself, else what is being done."""
+    known: dict[str, Any] = {**_process_about, **_about.get()}
+    meta = _dagster(record)
+    tags = meta.get("job_tags") or {}
+    said = {
+        "run_id": meta.get("run_id"),
+        "step": meta.get("step_key"),
+        "challenge_id": tags.get(PARTITION_TAG),
+        "attempt": tags.get(ATTEMPT_TAG),
+    }
+    known |= {name: value for name, value in said.items() if value is not None}
+    known |= {name: value for name in IDS if (value := getattr(record, name, None)) is not None}
+    return {name: escaped(shortened(str(known[name]), 200)) for name in IDS if name in known}
+
+
+def _dagster(record: logging.LogRecord) -> Mapping[str, Any]:
+    """What Dagster notes at a record that was logged in a run."""
+    meta = getattr(record, "dagster_meta", None)
+    return meta if isinstance(meta, Mapping) else {}
