@@ -8,10 +8,11 @@ DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
 # Dagster and its tools read their telemetry switch from an instance: never run them without one.
 export DAGSTER_HOME := $(CURDIR)/.loosh/dagster_check
 
-.PHONY: help setup demo up devnet test faults check format env-example clean
+.PHONY: help setup demo up devnet test test-slow test-scale faults check format env-example wheel clean
+.DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install everything, once
 
@@ -33,8 +34,14 @@ up: setup ## run the validator that the environment and .env describe
 devnet: setup ## serve a subnet on this machine: chain, miners, Challenge API
 	$(BIN)/loosh devnet
 
-test: setup $(DAGSTER_HOME)/dagster.yaml ## all tests but the faults
-	$(BIN)/python -m pytest
+test: setup $(DAGSTER_HOME)/dagster.yaml ## the quick tests; a few minutes
+	$(BIN)/python -m pytest -m "not slow and not scale"
+
+test-slow: setup $(DAGSTER_HOME)/dagster.yaml ## tests that take seconds each, and the end-to-end ones
+	$(BIN)/python -m pytest -m "slow and not scale"
+
+test-scale: setup $(DAGSTER_HOME)/dagster.yaml ## tests of large amounts
+	$(BIN)/python -m pytest -m scale
 
 faults: setup $(DAGSTER_HOME)/dagster.yaml ## kill, fill and confuse a validator; one line of JSON a fault (docs/reliability.md)
 	@$(BIN)/python -m tests.faults
@@ -52,6 +59,9 @@ format: setup ## format the code
 
 env-example: setup ## write env.example anew, from the settings
 	$(BIN)/loosh config example > env.example
+
+wheel: setup ## build dist/*.whl, which holds everything that is needed to run
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: ## remove what was installed and what demos and checks left; a validator's own data stays
 	rm -rf $(VENV) .loosh/demo .loosh/dagster_check

@@ -34,13 +34,30 @@ def validator_lock(home: Path, say: Callable[[str], object] = lambda _: None) ->
 
     Raises ConfigError when another validator holds it, or when the directory cannot be written.
     """
-    with _lock_file(home) as file:
-        _take(file, home, say)
+    with _held(home, say) as file:
         with _writing(home):
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
         yield file.fileno()
+
+
+@contextmanager
+def _held(home: Path, say: Callable[[str], object]) -> Iterator[IO[str]]:
+    """The locked file of the directory that bears the name now: `loosh restore` puts another one in its place."""
+    while True:
+        with _lock_file(home) as file:
+            _take(file, home, say)
+            if _is_at(file, home / FILE):
+                yield file
+                return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock_file(home: Path) -> IO[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from importlib.metadata import version
 
 from loosh_pipeline.clock import ClockWatch
 from loosh_pipeline.errors import ConfigError, StoreError
@@ -17,9 +18,11 @@ from loosh_pipeline.run_state import RunState
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.foreign import check_ours
-from loosh_pipeline.supervisor import supervised
+from loosh_pipeline.supervisor import ServiceError, supervised
 
 PUT_RIGHT_WITHIN_S = 60.0
+WRITTEN_BY = ".written-by"
+"""Says which version of Dagster last had the history of runs in its schema."""
 NAME = "loosh-up"
 """Of this process, in its log."""
 
@@ -36,6 +39,7 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
         say = _also_kept(say, files)
         say(f"starting; logs are in {logs}")
         ours = services(settings)
+        _renew_history(settings, say)
         clock = ClockWatch(settings.home / "clock")
         if back_s := clock.set_back_s():
             _put_right(settings, back_s, say)
@@ -77,6 +81,32 @@ def _check_databases(settings: Settings) -> None:
         check_ours((settings.users_db_path or settings.home / "users.db").expanduser(), "users")
     except StoreError as error:
         raise ConfigError(str(error)) from error
+
+
+def _renew_history(settings: Settings, say: Say) -> None:
+    """Bring what an earlier Dagster recorded into the schema of this one: it does not do so by itself.
+
+    Raises ServiceError with what Dagster said; the history is as it was then.
+    """
+    home = settings.home / "dagster_home"
+    written_by, present = home / WRITTEN_BY, version("dagster")
+    before = written_by.read_text() if written_by.exists() else "an earlier version"
+    if before == present:
+        return
+    if (home / "history").exists():
+        say(f"bringing Dagster's records of runs from {before} to {present}; with many runs this takes minutes")
+        command = [sys.executable, "-m", "dagster", "instance", "migrate"]
+        env = {**os.environ, **environment(settings, home)}
+        ended = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, check=False)
+        if ended.returncode != 0:
+            said = ended.stderr.strip().splitlines()
+            why = next((line for line in reversed(said) if "Error" in line), f"status {ended.returncode}")
+            raise ServiceError(
+                f"Dagster's records of runs could not be brought to {present} ({why}); move {home} away: only the "
+                "history of runs is in it, inbox and tables are not"
+            )
+    home.mkdir(parents=True, exist_ok=True)
+    written_by.write_text(present)
 
 
 def _put_right(settings: Settings, back_s: float, say: Say) -> None:

@@ -26,8 +26,11 @@ from loosh_pipeline.errors import LooshError
 from loosh_pipeline.log_files import LogFiles, LogForm, Say
 
 STOP_WITHIN_S = 15.0
+KILLED_WITHIN_S = 5.0
+"""How long the end of a killed process is waited for: one that hangs in the kernel, on a lost disk, has none."""
 LAST_WORDS_S = 1.0
-"""How long the end of a log is waited for: a process that left its group may hold the pipe open for ever."""
+"""How long the ends of all logs are waited for: a process that left its group may hold a pipe open for ever."""
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 SETTLED_AFTER_S = 60.0
 LONGEST_PAUSE_S = 30.0
 DEATHS_KEPT = 20
@@ -118,7 +121,7 @@ class Supervisor:
                 "stop it, or give this one another port"
             )
         try:
-            self._children[service.name] = self._spawn(service)
+            self._spawn(service)
         except OSError as error:
             raise ServiceError(f"{service.name} cannot start: {error}") from error
 
@@ -133,8 +136,7 @@ class Supervisor:
         """One service does not run while the block does."""
         child = self._children[name]
         child.restart_at_s = None
-        _ask_to_stop(child)
-        self._wait_ended(child, time.monotonic())
+        self._stop([child])
         try:
             yield
         finally:
@@ -153,24 +155,39 @@ class Supervisor:
         return {name: tuple(deaths) for name, deaths in self._deaths.items()}
 
     def stop(self) -> None:
-        """Stop in reverse order; what does not end in time is killed."""
+        """Ask all to stop, in reverse order; what does not end in time is killed. Nothing interrupts this.
+
+        It takes as long as the longest `stop_within_s`, and some seconds where killing is not enough.
+        """
         self._stopping.set()
-        for child in reversed(self._children.values()):
+        with uninterrupted():
+            self._stop(list(reversed(self._children.values())))
+            self._logs.close()
+
+    def _stop(self, children: Sequence[_Child]) -> None:
+        for child in children:
             _ask_to_stop(child)
         asked_s = time.monotonic()
-        for child in reversed(self._children.values()):
-            self._wait_ended(child, asked_s)
-        self._logs.close()
+        for child in children:
+            self._end(child, asked_s)
+        killed_s = time.monotonic()
+        for child in children:
+            self._read_to_end(child, killed_s)
 
-    def _wait_ended(self, child: _Child, asked_s: float) -> None:
+    def _end(self, child: _Child, asked_s: float) -> None:
         within_s = child.service.stop_within_s
         try:
             child.process.wait(max(0.1, asked_s + within_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             self._say(f"{child.service.name} did not stop within {within_s:g} s; killed")
         _signal_group(child.process, signal.SIGKILL)
-        child.process.wait()
-        child.log.join(LAST_WORDS_S)
+
+    def _read_to_end(self, child: _Child, killed_s: float) -> None:
+        try:
+            child.process.wait(max(0.1, killed_s + KILLED_WITHIN_S - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._say(f"{child.service.name} (process {child.process.pid}) cannot be killed: it hangs in the kernel")
+        child.log.join(max(0.0, killed_s + LAST_WORDS_S - time.monotonic()))
 
     def check(self) -> None:
         """Restart what died and is due; called in a loop by `supervise`."""
@@ -186,7 +203,7 @@ class Supervisor:
 
     def _restart(self, child: _Child, now_s: float) -> None:
         try:
-            self._children[child.service.name] = self._spawn(child.service, child.failures)
+            self._spawn(child.service, child.failures)
         except OSError as error:
             self._restart_later(child, now_s, f"cannot start: {error}")
 
@@ -198,7 +215,11 @@ class Supervisor:
         child.restart_at_s = now_s + pause_s
         self._say(f"{name} {why}; restarting in {pause_s:g} s (see {self._logs.path(name)})")
 
-    def _spawn(self, service: Service, failures: int = 0) -> _Child:
+    def _spawn(self, service: Service, failures: int = 0) -> None:
+        with uninterrupted():  # a process that was started is known, and will be stopped
+            self._children[service.name] = self._started(service, failures)
+
+    def _started(self, service: Service, failures: int) -> _Child:
         process = subprocess.Popen(
             service.command,
             env={**os.environ, **service.env},
@@ -243,6 +264,25 @@ def supervised(
         yield supervisor
     finally:
         supervisor.stop()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off until the block has ended. Only the main thread is interrupted by them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in INTERRUPTIONS}
+    try:
+        for number in INTERRUPTIONS:
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def free_ports(count: int) -> list[int]:

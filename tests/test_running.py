@@ -1,24 +1,32 @@
-"""What `loosh up` does about a clock that is set back, or a database of another program; its processes are tiny."""
+"""What `loosh up` does about a clock that is set back, a database of another program, and records of an earlier
+Dagster; its processes are tiny.
+"""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.sql import create_engine, get_alembic_config, run_alembic_downgrade
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from loosh_pipeline import running
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.run_state import processes
 from loosh_pipeline.running import run_validator
-from loosh_pipeline.services import DAEMON
+from loosh_pipeline.services import DAEMON, write_instance
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.supervisor import Service
+from loosh_pipeline.supervisor import Service, ServiceError
 from tests.existing import build, build_users
 
 SLEEP = "import os; print(os.getpid(), flush=True); import time; time.sleep(600)"
@@ -98,6 +106,60 @@ def test_an_existing_validators_database_is_refused_before_anything_starts(
         run_validator(Settings(), said.append, lambda: said.append("started"))
     assert said == []
     assert list(own_home.iterdir()) == [path]
+
+
+def older_history(settings: Settings) -> Path:
+    """A history of runs in the schema before the newest; returns the file that tells its revision."""
+    write_instance(settings.home / "dagster_home", settings)
+    DagsterSqliteStorage.from_config_value(None, {"base_dir": str(settings.home / "dagster_home")})
+    path = settings.home / "dagster_home" / "history" / "runs" / "index.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        run_alembic_downgrade(get_alembic_config(sqlite_event_log.__file__), connection, "-1")
+    engine.dispose()
+    return path
+
+
+def revision_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def test_what_an_earlier_dagster_recorded_is_brought_to_its_schema_once(settings: Settings) -> None:
+    path = older_history(settings)
+    before = revision_of(path)
+    said: list[str] = []
+    for _ in range(2):
+        running._renew_history(settings, said.append)
+    assert before != revision_of(path)
+    assert len(said) == 1
+    assert f"records of runs from an earlier version to {version('dagster')}" in said[0]
+
+
+def test_records_that_cannot_be_brought_along_stop_the_start_and_say_what_to_do(settings: Settings) -> None:
+    history = settings.home / "dagster_home" / "history"
+    history.mkdir(parents=True)
+    write_instance(history.parent, settings)
+    (history / "runs.db").write_text("no database " * 100)
+    with pytest.raises(ServiceError, match=r"could not be brought to .* \(.*not a database.*\); move .* away"):
+        running._renew_history(settings, lambda _: None)
+
+
+def test_a_first_start_has_no_records(settings: Settings) -> None:
+    said: list[str] = []
+    running._renew_history(settings, said.append)
+    assert (said, (settings.home / "dagster_home" / running.WRITTEN_BY).read_text()) == ([], version("dagster"))
+
+
+def test_a_database_of_a_later_release_stops_the_start(settings: Settings) -> None:
+    settings.home.mkdir(parents=True)
+    with sqlite3.connect(settings.home / "validator.db") as connection:
+        connection.executescript(
+            "CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('0099')"
+        )
+    connection.close()
+    with pytest.raises(ConfigError, match=r"schema revision 0099, .* none after 0\d+.* or restore a backup"):
+        run_validator(settings, lambda _: None, lambda: None)
 
 
 def test_what_loosh_up_says_is_in_the_logs_and_its_processes_in_a_file(own_home: Path, put_right: list[str]) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from loosh_pipeline import log_files
 from loosh_pipeline import supervisor as module
-from loosh_pipeline.supervisor import Service, ServiceError, Supervisor, free_ports, listens
+from loosh_pipeline.supervisor import Service, ServiceError, Supervisor, free_ports, listens, uninterrupted
 
 WITHIN_S = 10.0
 SLEEP = "import time; time.sleep(600)"
@@ -44,10 +45,15 @@ def eventually(condition: Callable[[], object]) -> None:
 
 def gone(pid: int) -> bool:
     """No such process, or one that only waits for its parent to read its end."""
+    return state_of(pid) in (None, "Z")
+
+
+def state_of(pid: int) -> str | None:
+    """The kernel's letter for it: T is stopped by a signal."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
-        return True
+        return None
 
 
 def pid_of(supervisor: Supervisor, name: str) -> int:
@@ -225,6 +231,77 @@ def test_what_ignores_sigterm_is_killed(start: Start, said: list[str], tmp_path:
     supervisor.stop()
     assert said == ["deaf did not stop within 0.3 s; killed"]
     assert gone(pid_of(supervisor, "deaf"))
+
+
+def test_what_was_stopped_by_a_signal_is_killed_too(start: Start, said: list[str]) -> None:
+    supervisor = start(python("a", SLEEP, stop_within_s=0.3))
+    os.kill(pid_of(supervisor, "a"), signal.SIGSTOP)
+    eventually(lambda: state_of(pid_of(supervisor, "a")) == "T")
+    supervisor.stop()
+    assert said == ["a did not stop within 0.3 s; killed"]
+    assert gone(pid_of(supervisor, "a"))
+
+
+def test_what_even_a_kill_does_not_end_is_told_and_not_waited_for(
+    start: Start, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = start(python("a", SLEEP, stop_within_s=0.1))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "KILLED_WITHIN_S", 0.1)
+        patch.setattr(module, "_signal_group", lambda *_: None)
+        supervisor.stop()
+    assert said[-1] == f"a (process {pid_of(supervisor, 'a')}) cannot be killed: it hangs in the kernel"
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_told_to_stop_while_it_stops_it_stops_all_the_same(start: Start, tmp_path: Path) -> None:
+    supervisor = start(python("deaf", STUBBORN, stop_within_s=0.5), python("b", SLEEP))
+    eventually(lambda: "deaf" in log_of(tmp_path, "deaf"))
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.stop()
+    assert all(gone(pid) for pid in supervisor.pids().values())
+    assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_told_to_stop_while_a_process_is_started_it_knows_that_process(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: list[str]
+) -> None:
+    supervisor = Supervisor([python("a", SLEEP), python("b", SLEEP)], tmp_path / "logs", said.append)
+    popen = subprocess.Popen
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        process = popen(*arguments, **options)  # type: ignore[call-overload]
+        signal.raise_signal(signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(module.subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.start(WITHIN_S)
+    assert list(supervisor.pids()) == ["a"]
+    supervisor.stop()
+    assert gone(pid_of(supervisor, "a"))
+
+
+def test_elsewhere_than_in_the_main_thread_nothing_is_put_off() -> None:
+    seen: list[object] = []
+
+    def work() -> None:
+        with uninterrupted():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
 def test_supervise_restarts_until_it_is_stopped(start: Start, said: list[str]) -> None:

@@ -6,13 +6,24 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import alerts, chain, challenges, config, moving, running, state, wallet, weights
+from loosh_pipeline.cli import alerts, chain, challenges, config, keeping, moving, running, state, wallet, weights
 from loosh_pipeline.cli.telling import main, told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.callback()(main)
 
-for command in (running.up, running.devnet, running.demo, state.status, state.doctor, state.retry):
+COMMANDS = (
+    running.up,
+    running.devnet,
+    running.demo,
+    state.status,
+    state.doctor,
+    state.retry,
+    keeping.backup,
+    keeping.restore,
+)
+
+for command in COMMANDS:
     app.command()(told(command))
 app.command("import-validator")(told(moving.import_validator))
 

@@ -21,6 +21,7 @@ from loosh_pipeline.log_lines import printed_line
 from loosh_pipeline.redaction import redactor
 from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.supervisor import INTERRUPTIONS
 
 
 def up(as_json: AsJson = False) -> None:
@@ -165,11 +166,14 @@ def _say_pages(settings: Settings, say: Say) -> None:
 
 def _interruptible() -> None:
     """Ctrl-C and a service manager's SIGTERM both stop us, also as a background job that ignores Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in INTERRUPTIONS:
         signal.signal(number, _interrupt)
 
 
 def _interrupt(_number: int, _frame: object) -> None:
+    """Stop, once: whoever asks again does not make it leave processes behind."""
+    for number in INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

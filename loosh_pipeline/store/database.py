@@ -20,9 +20,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store.foreign import Schema, check_ours
+from loosh_pipeline.store.foreign import MIGRATIONS, Schema, check_ours, require_known_revision
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
 LOOK_WITHIN_S = 5.0
 _BETWEEN_TRIES_S = 0.01
@@ -50,7 +49,7 @@ def open_database(url: str, schema: Schema) -> Engine:
     except (SQLAlchemyError, ImportError, OSError, CommandError) as error:
         raise StoreError(
             f"cannot open the {schema} database {parsed.render_as_string(hide_password=True)}: {error}; "
-            "check that the directory exists and is writable, and that this release is not older than the data"
+            "check that the directory exists and is writable"
         ) from error
     return engine
 
@@ -78,13 +77,10 @@ def stands_at(url: str, schema: Schema) -> Literal["not made yet", "of an older 
         ) from error
     finally:
         engine.dispose()
-    scripts = ScriptDirectory.from_config(_scripts(schema))
-    if revision is not None and revision not in {each.revision for each in scripts.walk_revisions()}:
-        raise StoreError(
-            f"the {schema} database {shown} is of a newer release (schema {revision}, this one knows "
-            f"{scripts.get_current_head()}); run that release, or restore a backup from before it"
-        )
-    return "up to date" if revision == scripts.get_current_head() else "of an older release"
+    if revision is not None:
+        require_known_revision(schema, revision, f"the {schema} database {shown}")
+    head = ScriptDirectory.from_config(_config(schema)).get_current_head()
+    return "up to date" if revision == head else "of an older release"
 
 
 def _parsed(url: str, schema: Schema) -> URL:
@@ -157,23 +153,26 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _scripts(schema: Schema) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS / schema).replace("%", "%%"))
-    return config
-
-
 def _migrate(engine: Engine, schema: Schema) -> None:
-    config = _scripts(schema)
-    head = ScriptDirectory.from_config(config).get_current_head()
-    with reading(engine) as connection:
-        if MigrationContext.configure(connection).get_current_revision() == head:
-            return
+    config = _config(schema)
+    current = schema_version(engine)
+    if current == ScriptDirectory.from_config(config).get_current_head():
+        return
+    if current is not None:
+        require_known_revision(
+            schema, current, f"the {schema} database {engine.url.render_as_string(hide_password=True)}"
+        )
     with engine.begin() as connection:  # one transaction: a killed migration leaves nothing half done
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_ID})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _config(schema: Schema) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS / schema).replace("%", "%%"))
+    return config
 
 
 def schema_version(engine: Engine) -> str | None:

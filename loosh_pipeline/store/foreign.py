@@ -1,28 +1,38 @@
-"""Whether a database is ours, before anything of it is changed. Light, as the supervisor asks before it starts."""
+"""Whether a database is ours, and of no later release, before anything of it is changed.
+
+Light, as the supervisor asks before it starts.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
 from loosh_pipeline.errors import StoreError
 
+MIGRATIONS = Path(__file__).parent / "migrations"
 Schema = Literal["inbox", "users"]
 EXISTING = frozenset({"evaluation_results", "inference_responses", "users"})
 """Tables of the network's existing validator, whose `.env` names its databases as ours are named."""
 
 
 def check_ours(path: Path, schema: Schema) -> None:
-    """Raises StoreError for a database whose tables no migration of ours has made, before anything of it is changed."""
+    """Raises StoreError for a database whose tables no migration of ours has made, or one of a later release."""
     query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    revisions: list[tuple[str]] = []
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
             tables = {name for (name,) in connection.execute(query)}
+            if "alembic_version" in tables:
+                revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error:
         return  # it is opened below, where what is wrong is told
+    for (revision,) in revisions:
+        require_known_revision(schema, revision, f"the {schema} database {path}")
     if not tables or "alembic_version" in tables:
         return
     name, said = {"inbox": "DB_PATH", "users": "USERS_DB_PATH"}[schema], f"{path} is the database of another program"
@@ -34,3 +44,17 @@ def check_ours(path: Path, schema: Schema) -> None:
     raise StoreError(
         f"{said}: its tables are {', '.join(sorted(tables)[:8])}. Let {name} name another file, or unset it"
     )
+
+
+def require_known_revision(schema: Schema, revision: str, what: str) -> None:
+    """Raises StoreError when a schema is of a later release than this one: it cannot be read, nor taken back.
+
+    Files of migrations begin with their revision.
+    """
+    known = sorted(path.name.partition("_")[0] for path in (MIGRATIONS / schema / "versions").glob("*_*.py"))
+    if revision not in known:
+        raise StoreError(
+            f"{what} has schema revision {revision}, and this release ({version('loosh-pipeline')}) knows none after "
+            f"{known[-1]}: it was written by a later release. Run that one, or restore a backup that was taken before "
+            "the upgrade (`loosh restore`)"
+        )

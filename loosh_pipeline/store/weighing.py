@@ -10,6 +10,7 @@ from sqlalchemy import Engine, select
 
 from loosh_pipeline.chain.records import FAILED
 from loosh_pipeline.domain import Hotkey, NetworkView, Outcome, Proposal
+from loosh_pipeline.errors import StoreError
 from loosh_pipeline.policy.inputs import Earned, LastVector
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.frames import SOURCES, earned_of, network_view_of, proposal_of
@@ -30,12 +31,18 @@ def newest_proposal(tables: Tables) -> Proposal | None:
 
 
 def newest_earned(tables: Tables) -> Earned:
-    """What `emissions` wrote last, with the sources it found; nothing before it ever ran."""
+    """What `emissions` wrote last, with the sources it found; nothing before it ever ran.
+
+    Raises StoreError when that was 1.3.0, whose emissions say too little to set weights by.
+    """
     newest = next(tables.newest_first("emissions"), None)
     if newest is None:
         return Earned()
     found = tables.read("sources", newest) if tables.exists("sources", newest) else pl.DataFrame(schema=SOURCES)
-    return earned_of(tables.read("emissions", newest), found)
+    frame = tables.read("emissions", newest)
+    if "rounds" not in frame.columns:
+        raise StoreError(f"the newest emissions ({newest.name}) are of release 1.3.0; materialize emissions first")
+    return earned_of(frame, found)
 
 
 def last_vector(tables: Tables) -> LastVector | None:
@@ -64,9 +71,14 @@ def last_set(tables: Tables) -> tuple[TableKey, pl.DataFrame] | None:
     """The newest `weights` table that says that the chain took them, and where it lies."""
     for key in islice(tables.newest_first("weights"), MOST_ATTEMPTS):
         rows = tables.read("weights", key)
-        if not rows.is_empty() and rows["success"][0] and rows["state"][0] not in FAILED:
+        if not rows.is_empty() and rows["success"][0] and not _failed_later(rows):
             return key, rows
     return None
+
+
+def _failed_later(rows: pl.DataFrame) -> bool:
+    """Whether the chain turned out not to hold what it took; 1.3.0 did not follow weights that far."""
+    return "state" in rows.columns and rows["state"][0] in FAILED
 
 
 def ever_answered(engine: Engine) -> frozenset[Hotkey]:

@@ -144,6 +144,7 @@ with dg.DagsterInstance.ephemeral() as instance:
 """
 
 
+@pytest.mark.slow
 def test_scoring_again_in_another_process_writes_the_same_bytes(world: World) -> None:
     challenge_id = world.accept()
     world.evaluate(challenge_id, *SCORING)

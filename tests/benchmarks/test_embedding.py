@@ -14,6 +14,7 @@ def test_challenges_are_the_same_every_time_and_no_two_alike() -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_every_way_is_measured_and_gives_the_same_bytes() -> None:
     figures = measure(count=1, rounds=1, threads=1)
     assert figures["f16_bytes_differ"] == 0

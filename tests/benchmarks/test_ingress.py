@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.ingress import Round, measure
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def test_every_accepted_post_is_found_in_the_table() -> None:

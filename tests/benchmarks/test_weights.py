@@ -32,6 +32,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.e2e
 @pytest.mark.usefixtures("own_environment")
+@pytest.mark.scale
 def test_all_rounds_are_planned_from_and_the_chain_holds_the_weights() -> None:
     figures = measure(rounds=40, repeat=1)
     assert (figures["rounds"], figures["rows"], figures["miners"]) == (40, 280, 256)

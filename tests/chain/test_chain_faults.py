@@ -135,6 +135,7 @@ def test_metadata_of_the_runtime_before_does_not_keep_weights_from_being_set_onc
     assert bench.included() == 1
 
 
+@pytest.mark.slow
 def test_blocks_slower_than_the_deadline_never_lead_to_two(
     serve_devnet: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +150,7 @@ def test_blocks_slower_than_the_deadline_never_lead_to_two(
 
 
 @pytest.mark.parametrize(("fault", "commit_reveal"), [*((fault, False) for fault in MUTE), ("hang_after_submit", True)])
+@pytest.mark.slow
 def test_a_node_that_falls_silent_while_sending_costs_the_deadline_and_nothing_else_w_10(
     bench: Bench, strike: Strike, fault: str
 ) -> None:

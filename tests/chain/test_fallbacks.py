@@ -47,6 +47,7 @@ def refusing() -> str:
         return f"ws://127.0.0.1:{closed_soon.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_a_silent_first_endpoint_costs_its_share_once_w_10(served: ServedChain, silent: str, tmp_path: Any) -> None:
     settings = served.settings(
         subtensor_address=silent, subtensor_fallbacks=(served.endpoint,), chain_timeout_s=6.0, loosh_home=tmp_path

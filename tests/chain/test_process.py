@@ -129,6 +129,7 @@ def test_an_unknown_subnet_is_an_error(devnet_chain: ServedChain) -> None:
         ProcessChain(devnet_chain.settings()).snapshot(3)
 
 
+@pytest.mark.slow
 def test_a_silent_node_costs_no_more_than_the_deadline(devnet_chain: ServedChain, silent_endpoint: str) -> None:
     chain = ProcessChain(devnet_chain.settings(subtensor_address=silent_endpoint, chain_timeout_s=3.0))
     started = time.monotonic()

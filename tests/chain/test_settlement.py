@@ -45,6 +45,8 @@ def seen(
         # the block that holds it is not final yet
         ({"included_block": 111, "state": "included"}, seen(), "included"),
         ({"included_block": 111, "state": "included"}, seen(weights=OURS), "included"),
+        # the record is that of an old backup: the chain has had other weights of ours since
+        ({"included_block": 103, "state": "observed"}, seen(5000, 4900, weights={Uid(3): 1.0}), "missing"),
         # nothing was signed
         ({"state": "planned", "dies_at": None}, seen(), "expired"),
         # what is certain stays

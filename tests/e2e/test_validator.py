@@ -14,7 +14,7 @@ from loosh_pipeline.store.frames import metagraph_of, proposal_of
 from tests.e2e.processes import connected_ports, evaluating_pids, ingress_pid, kill
 from tests.e2e.validator import MINERS, Validator
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 LOCAL_OPERATOR = {"master-hotkey": "5Operator"}
 

@@ -1,0 +1,263 @@
+"""Taking a backup, while the validator runs or not.
+
+The databases come first, the tables after them: a table is written before the inbox moves on, so whatever the copied
+inbox says is done, the tables that are read later hold. What they hold beyond it is kept where it was asked of
+strangers, and computed again where it was ours.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from loosh_pipeline.backup.archive import COMPRESSED, SAFE, ArchiveWriter, Manifest, writing_archive
+from loosh_pipeline.backup.places import HISTORY, INBOX, TABLES, USERS, Places
+from loosh_pipeline.backup.swapping import sync_folder
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.window_cache import CACHE
+
+NAME = "loosh-{version}-{at:%Y%m%dT%H%M%SZ}.tar"
+OURS = "loosh-*T*Z.tar*"
+"""What `keep_newest` may delete: names that `file_named` gave."""
+SCRATCH = ".loosh-backup-"
+WAIT_S = 30.0
+NOT_COPIED = {INBOX: ("sessions",), USERS: ()}
+"""Tables whose rows stay out: keys of sessions, which peers agree on anew."""
+LEFT_AFTER_S = 3600
+"""Age at which what a killed backup left is told from what one is writing."""
+
+Say = Callable[[str], None]
+
+
+class NothingYet(StoreError):
+    """There is no data to back up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A backup that was taken. `skipped`: files that could not be taken, and why."""
+
+    path: Path
+    size_bytes: int
+    manifest: Manifest
+    skipped: tuple[str, ...]
+
+
+def file_named(where: Path, now: datetime) -> Path:
+    """The file that is meant: `where` itself, or in the directory that it is, a name with the time (UTC)."""
+    if where.is_dir():
+        return where / NAME.format(version=version("loosh-pipeline"), at=now)
+    return where
+
+
+def keep_newest(folder: Path, count: int) -> list[Path]:
+    """Delete all but the newest backups of a directory that have names of ours; returns those."""
+    old = sorted(folder.glob(OURS), key=lambda path: path.stat().st_mtime, reverse=True)[count:]
+    for path in old:
+        path.unlink()
+    return old
+
+
+def take_backup(places: Places, target: Path, now: datetime, *, with_history: bool = False) -> Taken:
+    """Write a backup to `target`, which appears whole or not at all, readable by its owner only.
+
+    Raises NothingYet, and StoreError when there is no room, `target` exists, or a database is damaged.
+    """
+    if places.inbox is not None and not places.inbox.exists():
+        raise NothingYet(f"there is nothing to back up in {places.home}: no {places.inbox}; was LOOSH_HOME meant?")
+    if target.exists():
+        raise StoreError(f"{target} exists, and a backup replaces nothing; name another file, or a directory")
+    try:
+        _require_room(places, target.parent, with_history)
+        with _scratch(target.parent) as scratch:
+            taking = _Taking(places, scratch, with_history)
+            manifest, size_bytes = _written(taking, scratch / "archive", target.name.endswith(COMPRESSED), now)
+            os.rename(scratch / "archive", target)
+            sync_folder(target.parent)
+    except sqlite3.Error as error:
+        raise StoreError(f"a database could not be copied: {error}; nothing was written to {target}") from error
+    except OSError as error:
+        raise StoreError(f"{target} could not be written: {error.strerror} ({error.filename or target})") from error
+    return Taken(target, size_bytes, manifest, tuple(taking.skipped))
+
+
+def _written(taking: _Taking, path: Path, compressed: bool, now: datetime) -> tuple[Manifest, int]:
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        with writing_archive(file, path.parent, compressed=compressed) as archive:
+            manifest = taking.fill(archive, now)
+        file.flush()
+        os.fsync(file.fileno())
+        return manifest, file.tell()
+
+
+class _Taking:
+    """Fills an archive, and counts what goes in."""
+
+    def __init__(self, places: Places, scratch: Path, with_history: bool) -> None:
+        self._places = places
+        self._scratch = scratch
+        self._with_history = with_history
+        self._revisions: dict[str, str | None] = {}
+        self._rows: dict[str, int] = {}
+        self.skipped: list[str] = []
+
+    def fill(self, archive: ArchiveWriter, now: datetime) -> Manifest:
+        for name, path in ((INBOX, self._places.inbox), (USERS, self._places.users)):
+            if path is not None and path.exists():
+                self._database(archive, name, path)
+        tables = Counter(self._tables(archive))
+        if self._with_history:
+            for path in _databases(self._places.history):
+                self._run_history(archive, path)
+        return archive.finish(
+            version=version("loosh-pipeline"),
+            taken_at=now,
+            revisions=self._revisions,
+            rows=self._rows,
+            tables=dict(sorted(tables.items())),
+            history=self._with_history,
+            elsewhere=elsewhere(self._places),
+        )
+
+    def _database(self, archive: ArchiveWriter, name: str, source: Path) -> None:
+        copy = self._scratch / "copy.db"
+        with _copied(source, copy) as connection:
+            if (said := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise StoreError(f"{source} is damaged: {' '.join(said.split())}; restore an earlier backup")
+            present = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            connection.execute("PRAGMA secure_delete = ON")
+            for table in NOT_COPIED[name]:
+                if table in present:
+                    connection.execute(f"DELETE FROM {table}")
+            connection.commit()
+            for table in present:
+                self._rows[table] = connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0]
+            self._revisions[name] = _revision(connection, present)
+            self._rows.pop("alembic_version", None)
+        with copy.open("rb") as file:
+            archive.add(name, file)
+        copy.unlink()
+
+    def _tables(self, archive: ArchiveWriter) -> Iterator[str]:
+        root = self._places.tables
+        if root is None:
+            return
+        for path in _parquet_files(root):
+            name = path.relative_to(root).as_posix()
+            if not SAFE.fullmatch(f"{TABLES}/{name}"):
+                self.skipped.append(f"{path}: no table has such a name")
+                continue
+            with suppress(FileNotFoundError), path.open("rb") as file:  # some are removed and made again
+                archive.add(f"{TABLES}/{name}", file)
+                yield name.partition("/")[0]
+
+    def _run_history(self, archive: ArchiveWriter, path: Path) -> None:
+        copy = self._scratch / "copy.db"
+        name = path.relative_to(self._places.history).as_posix()
+        try:
+            with _copied(path, copy):
+                pass
+        except sqlite3.Error as error:
+            self.skipped.append(f"{name}: {error}")
+        else:
+            with copy.open("rb") as file:
+                archive.add(f"{HISTORY}/{name}", file)
+        finally:
+            copy.unlink(missing_ok=True)
+
+
+def elsewhere(places: Places) -> list[str]:
+    """What a server keeps, and how it is backed up there."""
+    found = []
+    if places.inbox is None:
+        found.append(f"{INBOX}: DATABASE_URL names a server; dump it with pg_dump")
+    if places.tables is None:
+        found.append(f"{TABLES}: TABLES_DIR names an object store; use its versioning or replication")
+    return found
+
+
+@contextmanager
+def _copied(source: Path, copy: Path) -> Iterator[sqlite3.Connection]:
+    """An open copy, consistent whoever writes to the source meanwhile; one file once the block ends."""
+    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    uri = f"{source.absolute().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(copy)) as new:
+        with closing(sqlite3.connect(uri, uri=True, timeout=WAIT_S)) as old:
+            old.backup(new)
+        new.execute("PRAGMA journal_mode = DELETE")
+        yield new
+
+
+def _revision(connection: sqlite3.Connection, present: Sequence[str]) -> str | None:
+    if "alembic_version" not in present:
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _parquet_files(root: Path) -> Iterator[Path]:
+    """Tables, but those that are made again when they are missing, and files that are just being written."""
+    for folder, folders, files in os.walk(root, followlinks=True):
+        if Path(folder) == root:
+            folders[:] = [name for name in folders if name != CACHE]
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(files) if _is_table(name))
+
+
+def _is_table(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith(".")
+
+
+def _databases(root: Path) -> Iterator[Path]:
+    return (path for path in sorted(root.rglob("*.db")) if not path.name.startswith("."))
+
+
+def _require_room(places: Places, folder: Path, with_history: bool) -> None:
+    """Databases are copied once before they are put into the archive."""
+    databases = [path for path in (places.inbox, places.users) if path is not None]
+    history = sum(map(_size, _databases(places.history))) if with_history else 0
+    tables = sum(map(_size, _parquet_files(places.tables))) if places.tables is not None else 0
+    needed = 2 * sum(map(_size, databases)) + history + tables
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StoreError(
+            f"a backup needs {megabytes(needed)} in {folder}, where {megabytes(free)} are free; make room there, or "
+            "name a place on another disk"
+        )
+
+
+def megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
+
+
+def _size(path: Path) -> int:
+    """With what its log holds."""
+    size = 0
+    for each in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(FileNotFoundError):
+            size += each.stat().st_size
+    return size
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A private directory beside the backup; those that killed processes left are removed first."""
+    for left in folder.glob(f"{SCRATCH}*"):
+        with suppress(FileNotFoundError, PermissionError):  # another one did, or may
+            if max(path.stat().st_mtime for path in (left, *left.iterdir())) < time.time() - LEFT_AFTER_S:
+                shutil.rmtree(left)
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)

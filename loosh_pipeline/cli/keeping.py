@@ -1,0 +1,116 @@
+"""`loosh backup`, `loosh restore`: a validator's data in one file, and back again."""
+
+from __future__ import annotations
+
+import functools
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loosh_pipeline.cli.telling import err, out
+from loosh_pipeline.settings import get_settings
+
+if TYPE_CHECKING:
+    from loosh_pipeline.backup.archive import Manifest
+
+NOTHING_YET = 3
+say = functools.partial(err.print, highlight=False, soft_wrap=True, markup=False)
+
+
+def backup(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="a file, or a directory to put one into; LOOSH_HOME/backups", show_default=False),
+    ] = None,
+    with_history: Annotated[
+        bool, typer.Option("--with-history", help="Dagster's records of runs too, which nothing depends on")
+    ] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="delete all but so many of the backups in that directory", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+) -> None:
+    """Keep inbox, outbox, users and tables in one file; the validator may run meanwhile. Wallets and settings are not
+    in it."""
+    from loosh_pipeline.backup.places import Places
+    from loosh_pipeline.backup.taking import NothingYet, file_named, keep_newest, take_backup
+    from loosh_pipeline.errors import ConfigError
+
+    places, now = Places.of(get_settings()), datetime.now(UTC)
+    if path is None:
+        path = places.home / "backups"
+        if places.home.exists():
+            path.mkdir(exist_ok=True)
+    target = file_named(path, now)
+    if keep is not None and target == path:
+        raise ConfigError(f"--keep is for a directory of backups, and {path} is a file")
+    try:
+        taken = take_backup(places, target, now, with_history=with_history)
+    except NothingYet as error:
+        say(str(error))
+        raise typer.Exit(NOTHING_YET) from error
+    deleted = [] if keep is None else keep_newest(path, keep)
+    for what in (*taken.manifest.elsewhere, *taken.skipped):
+        say(f"not in it: {what}")
+    if as_json:
+        _print_json(
+            {"path": str(taken.path), "size_bytes": taken.size_bytes, "deleted": [str(each) for each in deleted]}
+            | {"skipped": list(taken.skipped), "manifest": taken.manifest.model_dump(mode="json")}
+        )
+        return
+    out.print(f"{taken.path}: {_told(taken.manifest)}", highlight=False, soft_wrap=True, markup=False)
+    for each in deleted:
+        say(f"deleted {each}")
+
+
+def restore(
+    path: Annotated[Path, typer.Argument(help="a file that `loosh backup` wrote")],
+    check: Annotated[bool, typer.Option("--check", help="only say whether it is whole; change nothing")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="although there are data already: they are moved aside, not deleted")
+    ] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="a data directory other than the settings name", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+) -> None:
+    """Put a backup into LOOSH_HOME, whole or not at all. `loosh up` must not run there."""
+    from loosh_pipeline.backup.places import Places
+    from loosh_pipeline.backup.restoring import check_backup, restore_backup
+
+    if check:
+        manifest = check_backup(path)
+        told: dict[str, Any] = {"path": str(path), "whole": True}
+        text = f"{path} is whole: {_told(manifest)}"
+    else:
+        places = Places.of(get_settings()) if into is None else Places.usual(into)
+        restored = restore_backup(path, places, datetime.now(UTC), force=force, say=say)
+        manifest = restored.manifest
+        told = {"home": str(restored.home), "aside": None if restored.aside is None else str(restored.aside)}
+        text = f"{restored.home} holds {_told(manifest)}"
+        if restored.aside is not None:
+            say(f"what was there is in {restored.aside}")
+        for what in manifest.elsewhere:
+            say(f"not in it: {what}")
+    if as_json:
+        _print_json({**told, "manifest": manifest.model_dump(mode="json")})
+    else:
+        out.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _told(manifest: Manifest) -> str:
+    from loosh_pipeline.backup.taking import megabytes
+
+    challenges = manifest.rows.get("challenges", 0)
+    return (
+        f"{challenges:,} challenges, {sum(manifest.tables.values()):,} tables, {megabytes(manifest.size_bytes)}, "
+        f"of {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC, by {manifest.version}"
+    )
+
+
+def _print_json(told: dict[str, Any]) -> None:
+    typer.echo(json.dumps(told))

@@ -1,0 +1,210 @@
+"""Taking a backup: what is in it, what is not, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from loosh_pipeline.backup import taking
+from loosh_pipeline.backup.places import Places
+from loosh_pipeline.backup.taking import NothingYet, file_named, keep_newest, take_backup
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.inbox import Inbox
+from tests.backup.conftest import KEY, NOW, accept
+
+
+def names(path: Path) -> list[str]:
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
+@pytest.mark.parametrize("name", ["b.tar", "b.tar.gz"])
+def test_it_holds_the_data_and_can_be_checked_without_us(places: Places, tmp_path: Path, name: str) -> None:
+    taken = take_backup(places, tmp_path / name, NOW)
+    unpacked = tmp_path / "unpacked"
+    with tarfile.open(taken.path) as tar:
+        tar.extractall(unpacked, filter="data")
+    assert names(taken.path) == [
+        "validator.db",
+        "users.db",
+        "tables/miner_responses/day=2026-03-04/c-1.parquet",
+        "tables/miner_responses/day=2026-03-04/c-2.parquet",
+        "SHA256SUMS",
+        "manifest.json",
+    ]
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=unpacked, check=True)
+    manifest = json.loads((unpacked / "manifest.json").read_text())
+    assert manifest["revisions"] == {"validator.db": "0004", "users.db": "0001"}
+    assert manifest["rows"] | {"challenges": 2, "sessions": 0, "users": 1} == manifest["rows"]
+    assert manifest["tables"] == {"miner_responses": 2}
+    assert (manifest["files"], manifest["elsewhere"], manifest["history"]) == (4, [], False)
+    assert stat.S_IMODE(taken.path.stat().st_mode) == 0o600
+    assert taken.size_bytes == taken.path.stat().st_size
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, "loosh", "unpacked"], "nothing is left beside it"
+
+
+def test_keys_of_sessions_are_nowhere_in_it(places: Places, tmp_path: Path) -> None:
+    assert any(KEY in path.read_bytes() for path in places.home.glob("validator.db*"))
+    assert KEY not in take_backup(places, tmp_path / "b.tar", NOW).path.read_bytes()
+
+
+def test_whoever_writes_meanwhile_is_not_held_up_and_not_half_in_it(places: Places, settings: Settings) -> None:
+    inbox = Inbox.open(settings.inbox_url)
+    with inbox.engine.begin() as writer:
+        writer.exec_driver_sql("DELETE FROM challenges")
+        taken = take_backup(places, settings.home / "b.tar", NOW)
+    inbox.engine.dispose()
+    assert taken.manifest.rows["challenges"] == 2
+
+
+def test_a_challenge_that_comes_between_database_and_tables_loses_nothing(
+    places: Places, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its table is in the backup before its row is: it is accepted again, and keeps the answers it got."""
+    files = taking._parquet_files
+
+    def later(root: Path) -> object:
+        if not (root / "miner_responses/day=2026-03-04/c-3.parquet").exists() and (settings.home / "begun").exists():
+            accept(settings, "c-3")
+        return files(root)
+
+    (settings.home / "begun").touch()
+    monkeypatch.setattr(taking, "_require_room", lambda *_: None)
+    monkeypatch.setattr(taking, "_parquet_files", later)
+    manifest = take_backup(places, settings.home / "b.tar", NOW).manifest
+    assert (manifest.rows["challenges"], manifest.tables["miner_responses"]) == (2, 3)
+
+
+def test_a_table_that_is_removed_meanwhile_and_names_that_are_not_ours_stop_nothing(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert places.tables is not None
+    day = places.tables / "miner_responses" / "day=2026-03-04"
+    for name in (".half.parquet", "mine .parquet", "notes.txt"):
+        shutil.copy(day / "c-1.parquet", day / name)
+    shutil.copytree(places.tables / "miner_responses", places.tables / "window_cache")
+    files = taking._parquet_files
+    monkeypatch.setattr(taking, "_parquet_files", lambda root: [*files(root), day / "gone.parquet"])
+    monkeypatch.setattr(taking, "_require_room", lambda *_: None)
+    taken = take_backup(places, tmp_path / "b.tar", NOW)
+    assert [name for name in names(taken.path) if name.startswith("tables")] == [
+        "tables/miner_responses/day=2026-03-04/c-1.parquet",
+        "tables/miner_responses/day=2026-03-04/c-2.parquet",
+    ]
+    assert taken.skipped == (f"{day / 'mine .parquet'}: no table has such a name",)
+
+
+def test_run_history_goes_along_when_it_is_asked_for_but_for_files_that_are_none(
+    places: Places, tmp_path: Path
+) -> None:
+    runs = places.history / "history" / "runs"
+    runs.mkdir(parents=True)
+    for path in (places.history / "history" / "runs.db", runs / "r-1.db", runs / ".broken-r-2.db"):
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE t (x)")
+        connection.close()
+    (runs / "r-3.db").write_bytes(b"no database at all" * 100)
+    taken = take_backup(places, tmp_path / "b.tar", NOW, with_history=True)
+    assert [name for name in names(taken.path) if name.startswith("dagster_home")] == [
+        "dagster_home/history/runs/r-1.db",
+        "dagster_home/history/runs.db",
+    ]
+    assert taken.skipped == ("history/runs/r-3.db: file is not a database",)
+    assert taken.manifest.history
+
+
+def test_what_servers_keep_is_named(places: Places, tmp_path: Path) -> None:
+    taken = take_backup(replace(places, inbox=None, tables=None), tmp_path / "b.tar", NOW)
+    assert names(taken.path) == ["users.db", "SHA256SUMS", "manifest.json"]
+    assert [each.partition(":")[0] for each in taken.manifest.elsewhere] == ["validator.db", "tables"]
+
+
+def test_settings_say_where_the_parts_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    elsewhere = Settings(
+        loosh_home=tmp_path, database_url="postgresql://u:p@h/x", tables_dir="s3://b", users_db_path=Path("/u.db")
+    )
+    assert Places.of(elsewhere) == Places(tmp_path, None, Path("/u.db"), None)
+    monkeypatch.chdir(tmp_path)
+    assert Places.of(Settings(loosh_home=Path("h"), db_path=Path("d.db"))) == Places(
+        tmp_path / "h", tmp_path / "d.db", tmp_path / "h/users.db", tmp_path / "h/tables"
+    )
+
+
+def damage(places: Places) -> None:
+    assert places.inbox is not None
+    with sqlite3.connect(places.inbox) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET rootpage = 3 WHERE name = 'flags'")
+    connection.close()
+
+
+def fill_disk(_places: Places) -> None:
+    taking.shutil.disk_usage = lambda _: SimpleNamespace(free=1000)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(damage, "is damaged: .*; restore an earlier backup"), (fill_disk, r"needs .* MB in .*, where 0\.0 MB are free")],
+)
+def test_what_cannot_be_whole_is_not_taken(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Places], None], said: str
+) -> None:
+    monkeypatch.setattr(taking.shutil, "disk_usage", shutil.disk_usage)
+    spoil(places)
+    with pytest.raises(StoreError, match=said):
+        take_backup(places, tmp_path / "b.tar", NOW)
+    assert [path.name for path in tmp_path.iterdir()] == ["loosh"]
+
+
+def test_nothing_is_replaced_and_a_missing_folder_is_named(places: Places, tmp_path: Path) -> None:
+    (tmp_path / "b.tar").write_text("mine")
+    with pytest.raises(StoreError, match="exists, and a backup replaces nothing"):
+        take_backup(places, tmp_path / "b.tar", NOW)
+    assert (tmp_path / "b.tar").read_text() == "mine"
+    with pytest.raises(StoreError, match=r"c\.tar could not be written: No such file or directory"):
+        take_backup(places, tmp_path / "none" / "c.tar", NOW)
+
+
+def test_an_empty_home_holds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NothingYet, match="nothing to back up"):
+        take_backup(Places.usual(tmp_path), tmp_path / "b.tar", NOW)
+
+
+def test_what_killed_backups_left_is_removed_and_what_one_writes_is_not(places: Places, tmp_path: Path) -> None:
+    left, alive = tmp_path / ".loosh-backup-left", tmp_path / ".loosh-backup-alive"
+    for folder in (left, alive):
+        folder.mkdir()
+        (folder / "archive").touch()
+    long_ago = time.time() - 2 * taking.LEFT_AFTER_S
+    for path in (left / "archive", left):
+        os.utime(path, (long_ago, long_ago))
+    take_backup(places, tmp_path / "b.tar", NOW)
+    assert (left.exists(), alive.exists()) == (False, True)
+
+
+def test_a_folder_gets_a_name_with_the_time_and_keeps_the_newest(places: Places, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    (folder / "others.tar").touch()
+    taken = []
+    for minutes in range(3):
+        at = NOW + timedelta(minutes=minutes)
+        taken.append(take_backup(places, file_named(folder, at), at).path)
+        os.utime(taken[-1], (at.timestamp(), at.timestamp()))
+    assert taken[0].name.endswith("-20260304T050607Z.tar")
+    assert keep_newest(folder, 2) == taken[:1]
+    assert sorted(folder.iterdir()) == sorted([*taken[1:], folder / "others.tar"])

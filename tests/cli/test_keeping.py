@@ -1,0 +1,80 @@
+"""`loosh backup` and `loosh restore`: what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from loosh_pipeline.cli import app
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.inbox import Inbox
+
+
+def loosh(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)], terminal_width=200)
+
+
+@pytest.fixture
+def filled(settings: Settings) -> Settings:
+    inbox = Inbox.open(settings.inbox_url)
+    inbox.accept(ChallengeId("c-1"), {"id": "c-1", "prompt": "why?"}, datetime.now(UTC))
+    inbox.engine.dispose()
+    return settings
+
+
+def test_a_backup_without_a_place_lies_in_the_home_and_comes_back_from_there(filled: Settings) -> None:
+    taken = loosh("backup", "--json")
+    assert taken.exit_code == 0, taken.output
+    told = json.loads(taken.stdout)
+    path = Path(told["path"])
+    assert path.parent == filled.home / "backups"
+    assert told["manifest"]["rows"]["challenges"] == 1
+    checked = json.loads(loosh("restore", path, "--check", "--json").stdout)
+    assert (checked["whole"], checked["manifest"]) == (True, told["manifest"])
+    restored = loosh("restore", path, "--force", "--json")
+    assert json.loads(restored.stdout)["home"] == str(filled.home)
+    assert "what was there is in" in restored.stderr
+    assert path.exists(), "backups that lie in the home stay there"
+
+
+def test_for_people(filled: Settings, tmp_path: Path) -> None:
+    taken = loosh("backup", tmp_path / "b.tar")
+    assert f"{tmp_path / 'b.tar'}: 1 challenges, 0 tables, " in taken.stdout
+    assert "b.tar is whole: 1 challenges" in loosh("restore", tmp_path / "b.tar", "--check").stdout
+    assert loosh("restore", tmp_path / "b.tar", "--into", tmp_path / "n").stdout.startswith(
+        f"{tmp_path / 'n'} holds 1 "
+    )
+
+
+def test_old_ones_are_deleted_in_a_folder_only(filled: Settings, tmp_path: Path) -> None:
+    old = tmp_path / "loosh-1.0.0-20200101T000000Z.tar"
+    old.touch()
+    assert json.loads(loosh("backup", tmp_path, "--keep", 1, "--json").stdout)["deleted"] == [str(old)]
+    refused = loosh("backup", tmp_path / "x.tar", "--keep", 1)
+    assert (refused.exit_code, "is a file" in refused.stderr) == (2, True)
+
+
+def test_nothing_to_back_up_is_an_end_of_its_own() -> None:
+    found = loosh("backup")
+    assert (found.exit_code, found.stdout) == (3, "")
+    assert "was LOOSH_HOME meant?" in found.stderr
+
+
+def test_what_is_refused_ends_with_a_line(filled: Settings, tmp_path: Path) -> None:
+    assert loosh("backup", tmp_path / "b.tar").exit_code == 0
+    refused = loosh("restore", tmp_path / "b.tar")
+    assert (refused.exit_code, "restore with --force" in refused.stderr) == (2, True)
+    missing = loosh("restore", tmp_path / "none.tar")
+    assert (missing.exit_code, missing.stderr) == (1, f"error: there is no backup {tmp_path / 'none.tar'}\n")
+
+
+def test_what_a_server_keeps_is_told(filled: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TABLES_DIR", "memory://tables")
+    get_settings.cache_clear()
+    assert "not in it: tables: TABLES_DIR names an object store" in loosh("backup", tmp_path / "b.tar").stderr

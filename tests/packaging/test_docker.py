@@ -1,0 +1,102 @@
+"""What goes into an image, and how a container is told healthy. An image cannot be built wherever tests run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKER = ROOT / "docker"
+
+
+def test_only_what_is_named_goes_into_the_context() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line and line[0] != "#"]
+    assert lines[0] == "*", "everything else stays out: .env, wallets, data, .git"
+    taken = [line[1:] for line in lines if line.startswith("!")]
+    assert all((ROOT / each).exists() for each in taken)
+    for secret in (".env", ".loosh", ".git", "wallets", "logs", ".venv", "tests"):
+        assert not any(fnmatch(secret, each) for each in taken)
+
+
+def test_everything_that_is_copied_is_in_the_context() -> None:
+    taken = [line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")]
+    dockerfile = (DOCKER / "Dockerfile").read_text("utf-8")
+    copied = [each for line in re.findall(r"^COPY (?!--from)(.*)", dockerfile, re.M) for each in line.split()[:-1]]
+    assert set(copied) - {"."} <= set(taken)
+
+
+def test_the_image_runs_as_nobody_special_and_waits_for_its_end() -> None:
+    dockerfile = (DOCKER / "Dockerfile").read_text("utf-8")
+    assert re.findall(r"^USER (.*)", dockerfile, re.M) == ["${DOCKER_UID}:${DOCKER_GID}"]
+    assert 'ENTRYPOINT ["tini", "--", "loosh"]' in dockerfile, "signals reach `loosh up`, not a shell"
+    assert "-c constraints.txt" in dockerfile
+
+
+def test_services_beside_the_validator_are_asked_for_and_listen_on_loopback_only() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))["services"]
+    validator = services["validator"]
+    assert "profiles" not in validator
+    assert all(each["profiles"] for name, each in services.items() if name != "validator")
+    assert [each for each in validator["volumes"] if "wallets" in each] == [
+        "${WALLET_PATH:-~/.bittensor/wallets}:/wallets:ro"
+    ]
+    assert int(validator["stop_grace_period"].removesuffix("s")) > 30
+    for name, each in services.items():
+        if name != "validator":
+            assert "127.0.0.1" in str(each.get("command", "")) + str(each.get("environment", ""))
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "said"),
+    [
+        (200, b'{"status": "healthy"}', 0, ""),
+        (200, b'{"status": "unhealthy", "reason": "the disk is full"}', 1, "the disk is full"),
+        (503, b"", 1, "503"),
+        (200, b"no json", 1, "Expecting value"),
+    ],
+)
+def test_a_container_is_as_healthy_as_its_validator_says(status: int, body: bytes, code: int, said: str) -> None:
+    with answering(status, body) as port:
+        ended = check(API_HOST="0.0.0.0", API_PORT=str(port), http_proxy="http://127.0.0.1:9")
+    assert (ended.returncode, said in ended.stderr) == (code, True), ended.stderr
+
+
+def test_one_that_does_not_answer_is_not() -> None:
+    assert check(API_HOST="127.0.0.1", API_PORT="1").returncode == 1
+
+
+def check(**env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(DOCKER / "healthcheck.py")]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
