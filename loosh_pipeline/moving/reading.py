@@ -16,7 +16,7 @@ import polars as pl
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import CryptoError
 from loosh_pipeline.moving.source import Source, printable
-from loosh_pipeline.store.imported import IMPORTED
+from loosh_pipeline.store.imported import IMPORTED_COLUMNS
 from loosh_pipeline.wire.crypto import parse_hotkey
 
 EVALUATIONS = "evaluation_results"
@@ -75,9 +75,9 @@ def evaluations(source: Source, now: datetime, skipped: Skipped) -> Iterator[pl.
     about = {"source_sha256": source.sha256, "imported_at": now}
     while found := cursor.fetchmany(AT_ONCE):
         rows = [row for number, paid, at in found for row in _paid(number, paid, at, now, skipped)]
-        schema = {name: IMPORTED[name] for name in ("evaluation_id", "evaluated_at", "hotkey", "emission")}
+        schema = {name: IMPORTED_COLUMNS[name] for name in ("evaluation_id", "evaluated_at", "hotkey", "emission")}
         frame = pl.DataFrame(rows, schema=schema, orient="row")
-        yield frame.with_columns(pl.lit(value, IMPORTED[name]).alias(name) for name, value in about.items())
+        yield frame.with_columns(pl.lit(value, IMPORTED_COLUMNS[name]).alias(name) for name, value in about.items())
 
 
 def _paid(
