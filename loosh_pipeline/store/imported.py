@@ -10,8 +10,9 @@ writes the same files.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -85,17 +86,34 @@ def _key(day: date, rows: pl.DataFrame) -> TableKey:
 
 def _of_day(tables: Tables, day: date, among: tuple[int, int] | None = None) -> pl.DataFrame:
     """Its rows, each once: two imports at a time may both have written one. `among`: of files with such ids only."""
-    names = sorted(
-        each.name for each in tables.files(IMPORTED_EMISSIONS, day) if among is None or _holds(each.name, among)
-    )
+    ids = {each.name: _ids(each.name) for each in tables.files(IMPORTED_EMISSIONS, day)}
+    if among is not None:
+        ids = {name: each for name, each in ids.items() if each[0] <= among[1] and each[1] >= among[0]}
+    return pl.concat([pl.DataFrame(schema=IMPORTED_COLUMNS), *(_once(tables, day, names) for names in _apart(ids))])
+
+
+def _once(tables: Tables, day: date, names: list[str]) -> pl.DataFrame:
     rows = tables.read_files(IMPORTED_EMISSIONS, day, names, IMPORTED_COLUMNS).select(*IMPORTED_COLUMNS)
     return rows.sort(*KEY, "imported_at").unique(subset=list(KEY), keep="first", maintain_order=True)
 
 
-def _holds(file: str, among: tuple[int, int]) -> bool:
-    """Whether a file's name says that it may hold evaluations of these ids; they come in their order."""
-    ids = FIRST_LAST.match(file)
-    return ids is None or (int(ids[1]) <= among[1] and int(ids[2]) >= among[0])
+def _ids(file: str) -> tuple[float, float]:
+    """The first and the last of the evaluations that a file holds, as its name says; any, where it does not."""
+    found = FIRST_LAST.match(file)
+    return (-math.inf, math.inf) if found is None else (int(found[1]), int(found[2]))
+
+
+def _apart(ids: Mapping[str, tuple[float, float]]) -> Iterator[list[str]]:
+    """Files that may hold the same rows together, others apart: millions of rows at once would take a gigabyte."""
+    names, last = list[str](), -math.inf
+    for name in sorted(ids, key=lambda name: (ids[name], name)):
+        if names and ids[name][0] > last:
+            yield names
+            names = []
+        names.append(name)
+        last = max(last, ids[name][1])
+    if names:
+        yield names
 
 
 def first_imported_at(tables: Tables, at: datetime, longest_h: float) -> datetime | None:
