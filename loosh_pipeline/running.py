@@ -33,7 +33,7 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
 
     `started` is called when every process is ready.
     """
-    _check_databases(settings)
+    check_databases(settings)
     logs, form = settings.home / "logs", log_form(settings)
     with validator_lock(settings.home, say) as held, closing(LogFiles(logs, say, form)) as files:
         say = _also_kept(say, files)
@@ -73,7 +73,7 @@ def _also_kept(say: Say, files: LogFiles) -> Say:
     return both
 
 
-def _check_databases(settings: Settings) -> None:
+def check_databases(settings: Settings) -> None:
     """A `.env` that was brought along may name another program's. Raises ConfigError before anything is started."""
     try:
         if settings.database_url is None:

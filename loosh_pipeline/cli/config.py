@@ -51,7 +51,9 @@ def _line(row: Shown) -> Text:
 
 def check(as_json: Json = False) -> None:
     """Say whether the settings can be used: end with 2 and name what is wrong otherwise."""
-    get_settings()
+    from loosh_pipeline.running import check_databases
+
+    check_databases(get_settings())
     if as_json:
         typer.echo(json.dumps({"ok": True, "warnings": warnings()}))
     else:

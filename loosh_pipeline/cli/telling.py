@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from loosh_pipeline.errors import ConfigError, LooshError
+from loosh_pipeline.settings.credentials import without_credentials
+from loosh_pipeline.settings.read import written_as
 from loosh_pipeline.settings.shown import holds_secrets
 
 out = Console()
@@ -49,7 +51,7 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except ValidationError as error:
             problems = "; ".join(problems_of(error))
-            err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False)
+            err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
         except LooshError as error:
             err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
@@ -72,9 +74,12 @@ def tell_json(said: object) -> None:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    """One wrong setting: its name and value, and what is wrong with it."""
-    name = ".".join(map(str, error["loc"])).upper()
-    said = error["msg"].removeprefix("Value error, ")
-    if not name or holds_secrets(name):
-        return f"{name} {said}".strip()
-    return f"{name}={error['input']!r}: {said}"
+    """One wrong setting: the name and value it was given by, and what is wrong with it."""
+    setting = ".".join(map(str, error["loc"]))
+    said = without_credentials(error["msg"].removeprefix("Value error, "))
+    if not setting:
+        return said
+    name = written_as(setting)
+    if holds_secrets(setting):
+        return f"{name} {said}"
+    return f"{name}={without_credentials(str(error['input']))!r}: {said}"

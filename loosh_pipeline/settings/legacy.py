@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from loosh_pipeline.errors import ConfigError
-from loosh_pipeline.settings.given import Given
+from loosh_pipeline.settings.credentials import without_credentials
+from loosh_pipeline.settings.given import Given, Names
 
 NETWORKS = {
     "finney": "wss://entrypoint-finney.opentensor.ai:443",
@@ -43,12 +45,13 @@ class Gone:
 def _endpoint(network: str) -> str:
     if network.startswith(("ws://", "wss://")):
         return network
-    if network not in NETWORKS:
+    if network.lower() not in NETWORKS:
+        named = without_credentials(network)
         raise ConfigError(
-            f"SUBTENSOR_NETWORK={network!r} is no network that is known ({', '.join(NETWORKS)}); set "
+            f"SUBTENSOR_NETWORK={named!r} is no network that is known ({', '.join(NETWORKS)}); set "
             "SUBTENSOR_ADDRESS to an endpoint of it"
         )
-    return NETWORKS[network]
+    return NETWORKS[network.lower()]
 
 
 def _model(name: str) -> str:
@@ -90,6 +93,9 @@ GONE = {
     "MAX_CONCURRENT_REQUESTS": Gone("all miners of a challenge are asked at once; MAX_MINERS bounds them"),
     "MAX_CONCURRENT_AVAILABILITY_CHECKS": Gone(f"all serving miners are {_AT_ONCE}"),
     "CHALLENGE_MODE": Gone("challenges are pushed"),
+    "LLM_BACKEND": Gone("it is a miner's; LLM_PROVIDER names whom narratives are asked of"),
+    "DEFAULT_MODEL": Gone("it is a miner's; LLM_MODEL names the model of narratives"),
+    "ENABLE_VALIDATOR_WHITELIST": Gone("it is a miner's"),
 }
 
 CHANGED = {
@@ -106,50 +112,80 @@ OF_SCRIPTS = frozenset({"VALIDATOR_WORKDIR", "PYTHON_INTERPRETER", "VENV_NAME", 
 """Names that process managers read, not the validator."""
 
 
-def older_warnings(environment: Mapping[str, Given], dotenv: Mapping[str, Given]) -> list[str]:
+def older_values(environment: Names, dotenv: Names) -> tuple[dict[str, Given], list[str]]:
+    """Settings that older names set, by setting; and of those that are passed over, why."""
+    found: dict[str, Given] = {}
+    ignored = []
+    for name, renamed in RENAMED.items():
+        given = environment.get(name) or dotenv.get(name)
+        if given is None:
+            continue
+        own = environment.get(renamed.setting.upper()) or dotenv.get(renamed.setting.upper())
+        if own is not None:
+            if own.text != given.text:
+                ignored.append(f"{name} is not used, as {own.name} is set; remove it")
+        elif why := _of_another(name, given, environment, dotenv):
+            ignored.append(f"{name} is not used, as {why}; write {renamed.setting.upper()}")
+        else:
+            found[renamed.setting] = given
+    return found, ignored
+
+
+def _of_another(name: str, given: Given, environment: Names, dotenv: Names) -> str | None:
+    """Why a name of OpenAI's does not count: what is exported for OpenAI's own tools is sent to nobody else."""
+    if name not in OF_OPENAI:
+        return None
+    both = {**dotenv, **environment}
+    if "LLM_API_URL" in both:
+        return "LLM_API_URL is set, which may be another's"
+    if "LLM_PROVIDER" in both and both["LLM_PROVIDER"].text != "openai":
+        return f"LLM_PROVIDER is {both['LLM_PROVIDER'].text}"
+    url = both.get("OPENAI_API_URL")
+    if name == "OPENAI_API_KEY" and url is not None and url.origin != given.origin:
+        own = (urlsplit(url.text).hostname or "").endswith("openai.com")
+        return None if own else f"OPENAI_API_URL stands elsewhere ({url.origin}) and is not OpenAI's"
+    return None
+
+
+def older_warnings(environment: Names, dotenv: Names) -> list[str]:
     """One line for every name that was brought along and does something else here, or nothing."""
     given = {**dotenv, **environment}
-    lines = []
-    for name, renamed in RENAMED.items():
-        own = renamed.setting.upper()
-        if name in given and own in given and given[own].text != given[name].text:
-            lines.append(f"{name} is not used, as {own} is set; remove it")
-        elif name == "OPENAI_API_KEY" and name in given and "LLM_API_URL" in given:
-            lines.append("OPENAI_API_KEY is not used, as LLM_API_URL is set and may be another's; write LLM_API_KEY")
-        elif name in given and renamed.told and own not in given:
-            lines.append(f"{name} is taken as {own}, {renamed.told}; write {own}")
+    found, lines = older_values(environment, dotenv)
+    for setting, each in found.items():
+        if told := RENAMED[each.name.upper()].told:
+            lines.append(f"{each.name} is taken as {setting.upper()}, {told}; write {setting.upper()}")
     lines += [f"{name} does nothing: {gone.instead}" for name, gone in GONE.items() if _does_nothing(name, given)]
     brought_along = any(name in given for name in (*GONE, "SUBTENSOR_NETWORK", "CHALLENGE_API_BASE_URL"))
     lines += [f"{name}: {told}" for name, told in CHANGED.items() if brought_along and name in given]
     return lines
 
 
-def _does_nothing(name: str, given: Mapping[str, Given]) -> bool:
+def _does_nothing(name: str, given: Names) -> bool:
     return name in given and not (name == "CHALLENGE_MODE" and given[name].text.lower() == "push")
 
 
 class OlderNames(PydanticBaseSettingsSource):
     """A source of settings whose own name is in no other: the values of their older names."""
 
-    def __init__(self, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource) -> None:
+    def __init__(
+        self,
+        settings_cls: type[BaseSettings],
+        environment: PydanticBaseSettingsSource,
+        dotenv: PydanticBaseSettingsSource,
+    ) -> None:
         super().__init__(settings_cls)
-        self._variables: dict[str, str | None] = {}
-        for source in reversed(sources):
-            self._variables |= getattr(source, "env_vars", {})
-
-    def _counts(self, older: str) -> bool:
-        """A key that is exported for OpenAI's own tools is sent to nobody else."""
-        provider, elsewhere = self._variables.get("llm_provider"), self._variables.get("llm_api_url")
-        return older not in OF_OPENAI or ((provider or "openai") == "openai" and not elsewhere)
+        self._found, _ = older_values(_given(environment, "environment"), _given(dotenv, "file"))
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        for name, renamed in RENAMED.items():
-            if field_name in self._variables:
-                break
-            if renamed.setting == field_name and self._counts(name) and (text := self._variables.get(name.lower())):
-                return renamed.translate(text), name, False
-        return None, field_name, False
+        if (given := self._found.get(field_name)) is None:
+            return None, field_name, False
+        return RENAMED[given.name].translate(given.text), given.name, False
 
     def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        fields = self.settings_cls.model_fields
+        return {name: self.get_field_value(fields[name], name)[0] for name in self._found}
+
+
+def _given(source: PydanticBaseSettingsSource, origin: str) -> dict[str, Given]:
+    variables: Mapping[str, str | None] = getattr(source, "env_vars", {})
+    return {name.upper(): Given(name.upper(), text, origin) for name, text in variables.items() if text}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, HttpUrl, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from loosh_pipeline.settings.section import Section, address_with_secrets
 from loosh_pipeline.settings.types import (
     EmbedderUrl,
     EmbeddingModel,
+    HttpAddress,
     IntakeHotkeys,
     LogLevel,
     Port,
@@ -22,6 +24,8 @@ from loosh_pipeline.settings.types import (
 FILES_BROKER = "loosh-files://"
 NO_RESULTS = "disabled://"
 """Values that Celery reads from the environment by itself, so they are never unset."""
+
+PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
 
 AuthMode = Literal["required", "signature-optional", "open"]
 
@@ -59,19 +63,27 @@ class Places(Section):
         "LOOSH_HOME/models.",
     )
 
+    @model_validator(mode="after")
+    def _files_are_named_by_their_path(self) -> Self:
+        if (self.database_url or "").startswith("sqlite"):
+            raise ValueError(
+                "DATABASE_URL names an SQLite file; name it with DB_PATH, and keep DATABASE_URL for Postgres"
+            )
+        return self
+
 
 class Serving(Section):
     """what it serves"""
 
     api_host: str = Field("0.0.0.0", description="Address that the ingress binds.")
     api_port: Port = Field(8000, description="Port of the ingress: the one that the Challenge API reaches.")
-    public_url: HttpUrl | None = Field(
+    public_url: HttpAddress | None = Field(
         None,
         description="The address under which your browser reaches the ingress: pictures in the Dagster UI are linked "
         "with it. Unset: this machine's own, which is right through an SSH tunnel of API_PORT too; another host or "
         "port needs PAGES_PUBLIC=true.",
     )
-    dagster_url: HttpUrl | None = Field(
+    dagster_url: HttpAddress | None = Field(
         None, description="A Dagster webserver elsewhere that launches runs; `loosh up` fills in its own."
     )
     embedder_url: EmbedderUrl | None = Field(
@@ -82,6 +94,13 @@ class Serving(Section):
     dagster_port: Port = Field(3000, description="Port of the Dagster UI, on loopback.")
     code_server_port: Port = Field(4266, description="Port of Dagster's code server, on loopback.")
     embedder_port: Port = Field(8801, description="Port of the embedder, on loopback.")
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        ports = Counter(getattr(self, name) for name in PORTS)
+        if shared := [name.upper() for name in PORTS if ports[getattr(self, name)] > 1]:
+            raise ValueError(f"{', '.join(shared)} must all be different ports")
+        return self
 
 
 class Intake(Section):
@@ -168,6 +187,20 @@ class Embedding(Section):
         le=19,
         description="How much the embedder yields to the other processes on a full machine: 0 not at all, up to 19.",
     )
+
+    @model_validator(mode="after")
+    def _server_is_named(self) -> Self:
+        if self.embedding_url is None and (self.embedding_model_name or self.embedding_api_key):
+            raise ValueError(
+                "EMBEDDING_MODEL_NAME and EMBEDDING_API_KEY are for an embedding server, and EMBEDDING_MODEL "
+                f"({self.embedding_model!r}) is not the URL of one"
+            )
+        return self
+
+    @property
+    def embedding_url(self) -> str | None:
+        """The embedding server that EMBEDDING_MODEL names; None when it names a model on this machine."""
+        return self.embedding_model if "://" in self.embedding_model else None
 
 
 class Running(Section):

@@ -7,15 +7,13 @@ directory, `LOOSH_HOME` (`.loosh` in the working directory), so that a first run
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from loosh_pipeline.scoring.profiles import PROFILES
 from loosh_pipeline.settings.legacy import OlderNames
 from loosh_pipeline.settings.machine import Embedding, Intake, Places, Running, Seeing, Serving
 from loosh_pipeline.settings.section import UNSET, Section
@@ -37,8 +35,6 @@ SECTIONS: tuple[type[Section], ...] = (
 )
 """In the order in which people read them."""
 
-PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
-
 
 # Pydantic takes the fields of the last base first.
 class Settings(
@@ -58,45 +54,24 @@ class Settings(
         """Arguments before the environment before `.env`, and older names where a setting's own is in neither."""
         return init_settings, env_settings, dotenv_settings, OlderNames(settings_cls, env_settings, dotenv_settings)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unset(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What another process was told is unset has its default, also where that is an empty text or list."""
+        fields = cls.model_fields
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in fields or fields[name].default is None
+        }
+
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.min_miners > self.max_miners:
-            raise ValueError(f"MIN_MINERS ({self.min_miners}) exceeds MAX_MINERS ({self.max_miners})")
-        if unknown := [name for name in self.scoring_profiles if name not in PROFILES]:
-            raise ValueError(f"SCORING_PROFILES names {', '.join(unknown)}; there are {', '.join(PROFILES)}")
-        if self.pay_profile not in self.scoring_profiles:
-            raise ValueError(
-                f"PAY_PROFILE is {self.pay_profile!r}, which SCORING_PROFILES ({','.join(self.scoring_profiles)}) does "
-                "not name; only a scorer that runs can decide pay"
-            )
-        if (self.weights_burn_hotkey is None) != (self.weights_burn_share == 0):
-            raise ValueError(
-                f"WEIGHTS_BURN_HOTKEY is {self.weights_burn_hotkey} and WEIGHTS_BURN_SHARE is "
-                f"{self.weights_burn_share:g}; set both, or neither"
-            )
-        if self.weights_degraded_at > self.weights_emergency_at:
-            raise ValueError(
-                f"WEIGHTS_DEGRADED_AT ({self.weights_degraded_at:g}) exceeds WEIGHTS_EMERGENCY_AT "
-                f"({self.weights_emergency_at:g})"
-            )
-        if self.embedding_url is None and (self.embedding_model_name or self.embedding_api_key):
-            raise ValueError(
-                "EMBEDDING_MODEL_NAME and EMBEDDING_API_KEY are for an embedding server, and EMBEDDING_MODEL "
-                f"({self.embedding_model!r}) is not the URL of one"
-            )
-        if (self.database_url or "").startswith("sqlite"):
-            raise ValueError(
-                "DATABASE_URL names an SQLite file; name it with DB_PATH, and keep DATABASE_URL for Postgres"
-            )
+    def _open_for_this_machine_only(self) -> Self:
         if self.intake_auth == "open" and not _is_loopback(self.api_host):
             raise ValueError(
                 f"INTAKE_AUTH=open lets anybody push who reaches API_HOST ({self.api_host}); bind it to 127.0.0.1, or "
                 "use required or signature-optional"
             )
-        ports = Counter(getattr(self, name) for name in PORTS)
-        shared = [name for name in PORTS if ports[getattr(self, name)] > 1]
-        if shared:
-            raise ValueError(f"{', '.join(name.upper() for name in shared)} must all be different ports")
         return self
 
     @property
@@ -134,11 +109,6 @@ class Settings(
         return (self.models_dir or self.home / "models").expanduser().absolute()
 
     @property
-    def embedding_url(self) -> str | None:
-        """The embedding server that EMBEDDING_MODEL names; None when it names a model on this machine."""
-        return self.embedding_model if "://" in self.embedding_model else None
-
-    @property
     def api_reached_at(self) -> str:
         """Host at which this machine reaches the ingress: the one it binds, or loopback when it binds all."""
         return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.api_host, self.api_host)
@@ -165,7 +135,7 @@ def _sqlite(path: Path) -> str:
 
 
 def _as_text(value: object) -> str:
-    if value is None:
+    if value in (None, "", ()):
         return UNSET
     if isinstance(value, tuple):
         return ",".join(value)

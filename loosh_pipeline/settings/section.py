@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from loosh_pipeline.settings.given import ENCODING
+
 UNSET = "<unset>"
 """Written by `Settings.environment` for what has no value: an empty variable would let `.env` decide."""
 
@@ -16,6 +18,7 @@ class Section(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
+        env_file_encoding=ENCODING,
         env_ignore_empty=True,
         env_parse_none_str=UNSET,
         extra="ignore",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -11,8 +12,9 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from loosh_pipeline.chain.endpoints import shown
-from loosh_pipeline.settings.given import Given
-from loosh_pipeline.settings.legacy import RENAMED
+from loosh_pipeline.settings.credentials import without_credentials
+from loosh_pipeline.settings.given import Names
+from loosh_pipeline.settings.legacy import RENAMED, older_values
 from loosh_pipeline.settings.machine import FILES_BROKER, NO_RESULTS
 from loosh_pipeline.settings.model import SECTIONS, Settings
 
@@ -37,14 +39,21 @@ class Shown:
     doc: str
 
 
-def shown_settings(settings: Settings, environment: Mapping[str, Given], dotenv: Mapping[str, Given]) -> list[Shown]:
+def shown_settings(settings: Settings, environment: Names, dotenv: Names) -> list[Shown]:
     """Every setting, in the order of `env.example`."""
+    older, _ = older_values(environment, dotenv)
+
+    def source(name: str) -> str:
+        if found := environment.get(name.upper()) or dotenv.get(name.upper()):
+            return found.origin
+        return f"{older[name].name} ({older[name].origin})" if name in older else DEFAULT
+
     return [
         Shown(
             name.upper(),
             _masked(field, getattr(settings, name)),
             _default(field),
-            _source(name, getattr(settings, name), environment, dotenv),
+            source(name),
             section,
             field.description or "",
         )
@@ -86,7 +95,9 @@ def _masked(field: FieldInfo, value: Any) -> str:
     if isinstance(value, SecretStr):
         return "" if value.get_secret_value() in (FILES_BROKER, NO_RESULTS) else MASK
     if field.repr:
-        return _text(value)
+        return without_credentials(_text(value))
+    if isinstance(value, str) and value.startswith("{"):
+        return ", ".join(f"{key}: {MASK}" for key in json.loads(value))
     return ",".join(map(shown, value)) if isinstance(value, tuple) else shown(value)
 
 
@@ -103,18 +114,6 @@ def _default(field: FieldInfo) -> str:
     if value in (None, (), "") or _is_secret(field):
         return ""
     return _text(value)
-
-
-def _source(name: str, value: Any, environment: Mapping[str, Given], dotenv: Mapping[str, Given]) -> str:
-    for given in (environment, dotenv):
-        if found := given.get(name.upper()):
-            return found.origin
-    older = [old for old, renamed in RENAMED.items() if renamed.setting == name and value]
-    for given in (environment, dotenv):
-        for old in older:
-            if found := given.get(old):
-                return f"{old} ({found.origin})"
-    return DEFAULT
 
 
 def _comment(text: str) -> str:

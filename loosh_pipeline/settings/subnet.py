@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.llm.addresses import Provider
 from loosh_pipeline.llm.config import LONGEST_TIMEOUT_S, MAX_TOKENS, TEMPERATURE, TIMEOUT_S
 from loosh_pipeline.llm.configured import llm_config
 from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.profiles import PROFILES
 from loosh_pipeline.settings.section import Section, address_with_secrets
-from loosh_pipeline.settings.types import BurnHotkey, ChainEndpoint, ChainEndpoints, JsonObject, Names
+from loosh_pipeline.settings.types import BurnHotkey, ChainEndpoint, ChainEndpoints, HttpAddress, JsonObject, Names
 
 
 class ChainAccess(Section):
@@ -61,11 +62,17 @@ class Asking(Section):
         False, description="For a devnet only: miners on loopback and private networks may be asked."
     )
 
+    @model_validator(mode="after")
+    def _fewest_below_most(self) -> Self:
+        if self.min_miners > self.max_miners:
+            raise ValueError(f"MIN_MINERS ({self.min_miners}) exceeds MAX_MINERS ({self.max_miners})")
+        return self
+
 
 class Telling(Section):
     """telling the network"""
 
-    challenge_api_url: HttpUrl | None = Field(
+    challenge_api_url: HttpAddress | None = Field(
         None,
         description="The Challenge API's base URL. Without it, results are kept in the outbox until it is set. Live "
         "network: https://challenge.loosh.ai",
@@ -107,6 +114,17 @@ class Scores(Section):
         description="Word weights and background come from this many of the newest rounds, from the 20th on.",
     )
     context_refresh_h: float = Field(6.0, gt=0, description="Age at which they are taken again.")
+
+    @model_validator(mode="after")
+    def _paying_scorer_runs(self) -> Self:
+        if unknown := [name for name in self.scoring_profiles if name not in PROFILES]:
+            raise ValueError(f"SCORING_PROFILES names {', '.join(unknown)}; there are {', '.join(PROFILES)}")
+        if self.pay_profile not in self.scoring_profiles:
+            raise ValueError(
+                f"PAY_PROFILE is {self.pay_profile!r}, which SCORING_PROFILES ({','.join(self.scoring_profiles)}) does "
+                "not name; only a scorer that runs can decide pay"
+            )
+        return self
 
 
 class Weights(Section):
@@ -160,6 +178,20 @@ class Weights(Section):
         False, description="With true, weights of rounds of several scorer versions together are set all the same."
     )
 
+    @model_validator(mode="after")
+    def _thresholds_and_burning(self) -> Self:
+        if (self.weights_burn_hotkey is None) != (self.weights_burn_share == 0):
+            raise ValueError(
+                f"WEIGHTS_BURN_HOTKEY is {self.weights_burn_hotkey} and WEIGHTS_BURN_SHARE is "
+                f"{self.weights_burn_share:g}; set both, or neither"
+            )
+        if self.weights_degraded_at > self.weights_emergency_at:
+            raise ValueError(
+                f"WEIGHTS_DEGRADED_AT ({self.weights_degraded_at:g}) exceeds WEIGHTS_EMERGENCY_AT "
+                f"({self.weights_emergency_at:g})"
+            )
+        return self
+
 
 class Narratives(Section):
     """narratives"""
@@ -173,7 +205,7 @@ class Narratives(Section):
         "openai",
         description="openai (any OpenAI-compatible server: OpenAI, vLLM, llama.cpp, …), azure_openai or ollama.",
     )
-    llm_api_url: HttpUrl | None = Field(
+    llm_api_url: HttpAddress | None = Field(
         None,
         description="Where the model is asked. Unset: OpenAI, where LLM_API_KEY is set, or Ollama on this machine. "
         "Azure: the resource's endpoint, such as https://NAME.openai.azure.com.",
@@ -197,6 +229,7 @@ class Narratives(Section):
     )
     llm_params: JsonObject | None = Field(
         None,
+        repr=False,
         description='Further parameters of a request, as a JSON object: {"top_p": 0.9}. null leaves one out: '
         '{"temperature": null}.',
     )

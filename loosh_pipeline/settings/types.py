@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, AnyUrl, BeforeValidator, Field, HttpUrl, TypeAdapter, UrlConstraints
 from pydantic_settings import NoDecode
@@ -20,6 +20,9 @@ OLDEST_VERSION = (1, 2, 8)
 """The network sends no challenges to a validator that reports an older one."""
 VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+.][0-9A-Za-z.+-]{1,32})?")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+Url = TypeVar("Url", HttpUrl, AnyUrl)
 
 
 def _listed(names: object) -> object:
@@ -80,6 +83,21 @@ def _host_or_socket(url: AnyUrl) -> AnyUrl:
     return url
 
 
+def _without_user(url: Url) -> Url:
+    if url.username or url.password:
+        raise ValueError("an address here holds no user and password: it is shown to people")
+    return url
+
+
+def _no_service_link(port: object) -> object:
+    if isinstance(port, str) and port.startswith(("tcp://", "udp://")):
+        raise ValueError(
+            "this is what Docker or Kubernetes tell of a neighbour of that name, not a port; set the port, or rename "
+            "the neighbour (Kubernetes: enableServiceLinks: false)"
+        )
+    return port
+
+
 def _known_level(level: str) -> str:
     if level.upper() not in LOG_LEVELS:
         raise ValueError(f"LOG_LEVEL is {level!r}; use one of {', '.join(LOG_LEVELS)}")
@@ -96,7 +114,8 @@ def _json_object(text: str) -> str:
     return text
 
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_no_service_link)]
+HttpAddress = Annotated[HttpUrl, AfterValidator(_without_user)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 """Separated by commas, each once."""
 ChainEndpoint = Annotated[str, AfterValidator(_websocket)]
@@ -106,7 +125,10 @@ BurnHotkey = Annotated[str, AfterValidator(_hotkey_that_burns)]
 ReportedVersion = Annotated[str, AfterValidator(_new_enough)]
 EmbeddingModel = Annotated[str, AfterValidator(_model_or_server)]
 EmbedderUrl = Annotated[
-    AnyUrl, UrlConstraints(allowed_schemes=["http", "https", "unix"]), AfterValidator(_host_or_socket)
+    AnyUrl,
+    UrlConstraints(allowed_schemes=["http", "https", "unix"]),
+    AfterValidator(_host_or_socket),
+    AfterValidator(_without_user),
 ]
 LogLevel = Annotated[str, AfterValidator(_known_level)]
 JsonObject = Annotated[str, AfterValidator(_json_object)]

@@ -64,6 +64,8 @@ def stands_at(url: str, schema: Schema) -> Literal["not made yet", "of an older 
     is_file = parsed.get_backend_name() == "sqlite"
     if is_file and parsed.database and not (Path(parsed.database).exists() and Path(parsed.database).stat().st_size):
         return "not made yet"
+    if is_file and parsed.database:
+        check_ours(Path(parsed.database), schema)
     within: dict[str, Any] = {"timeout": LOOK_WITHIN_S} if is_file else {"connect_timeout": int(LOOK_WITHIN_S)}
     engine = create_engine(_only_reading(parsed) if is_file else parsed, connect_args=within)
     try:

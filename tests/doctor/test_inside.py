@@ -137,7 +137,7 @@ def test_a_newer_release_and_what_is_no_database(settings: Settings) -> None:
     connection.close()
     (settings.home / "users.db").write_bytes(b"no database, " * 100)
     newer, broken = stores.databases(settings)
-    assert (newer.verdict, "is of a newer release (schema 9999" in newer.said) == ("wrong", True)
+    assert (newer.verdict, "has schema revision 9999, and this release" in newer.said) == ("wrong", True)
     assert (broken.verdict, "file is not a database" in broken.said) == ("wrong", True)
 
 

@@ -73,6 +73,7 @@ def test_every_name_that_the_existing_validator_documents_is_known(name: str) ->
         ("OPENAI_MODEL", "m", "llm_model", "m"),
         ("CHALLENGE_API_BASE_URL", "https://c.example/", "challenge_api_url", "https://c.example/"),
         ("SUBTENSOR_NETWORK", "test", "subtensor_address", "wss://test.finney.opentensor.ai:443"),
+        ("SUBTENSOR_NETWORK", "Test", "subtensor_address", "wss://test.finney.opentensor.ai:443"),
         ("SUBTENSOR_NETWORK", "wss://own:443", "subtensor_address", "wss://own:443"),
         ("MAX_CONCURRENT_CHALLENGES", "15", "max_concurrent_runs", "15"),
         ("SENTENCE_TRANSFORMER_MODEL", "sentence-transformers/all-MiniLM-L6-v2", "embedding_model", "builtin"),
@@ -101,14 +102,33 @@ def test_the_settings_own_name_wins_wherever_it_stands(monkeypatch: pytest.Monke
     assert (settings.llm_model, settings.subtensor_address) == ("new", "ws://127.0.0.1:9944")
 
 
-@pytest.mark.parametrize("elsewhere", [{"LLM_API_URL": "http://l/v1"}, {"LLM_PROVIDER": "ollama"}])
-def test_a_key_for_openai_goes_to_nobody_else(monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("elsewhere", "why"),
+    [
+        ({"LLM_API_URL": "http://l/v1"}, "LLM_API_URL is set, which may be another's"),
+        ({"LLM_PROVIDER": "ollama"}, "LLM_PROVIDER is ollama"),
+    ],
+)
+def test_a_key_for_openai_goes_to_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str], why: str
+) -> None:
     given = {"OPENAI_API_KEY": "k", "LLM_MODEL": "m", **elsewhere}
     for name, text in given.items():
         monkeypatch.setenv(name, text)
     assert Settings().llm_api_key is None
-    told = ["OPENAI_API_KEY is not used, as LLM_API_URL is set and may be another's; write LLM_API_KEY"]
-    assert said(**given) == (told if "LLM_API_URL" in elsewhere else [])
+    assert said(**given) == [f"OPENAI_API_KEY is not used, as {why}; write LLM_API_KEY"]
+
+
+def test_nor_to_an_address_that_stands_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    dotenv.write_text("LLM_MODEL=m\nOPENAI_API_URL=http://10.0.0.5:8000/v1\n")
+    assert Settings(_env_file=dotenv).llm_api_key is None
+    dotenv.write_text("LLM_MODEL=m\nOPENAI_API_URL=https://api.openai.com/v1\n")
+    assert Settings(_env_file=dotenv).llm_api_key is not None
+    dotenv.write_text("LLM_MODEL=m\nOPENAI_API_KEY=k\nOPENAI_API_URL=http://10.0.0.5:8000/v1\n")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert Settings(_env_file=dotenv).llm_api_key is not None
 
 
 def test_another_process_does_not_take_an_older_name_for_what_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,7 +163,10 @@ def test_another_process_gets_exactly_the_same(
 ) -> None:
     settings = Settings(**given)
     dotenv = tmp_path / ".env"
-    dotenv.write_text("DATABASE_URL=postgresql://production/db\nCHALLENGE_API_KEY=secret\nDB_PATH=/prod.db\nNETUID=1\n")
+    dotenv.write_text(
+        "DATABASE_URL=postgresql://production/db\nCHALLENGE_API_KEY=secret\nDB_PATH=/prod.db\nNETUID=1\n"
+        f"INTAKE_HOTKEYS={BOB}\nLLM_MODEL=m\nSUBTENSOR_FALLBACKS=ws://f\n"
+    )
     set_all(monkeypatch, settings.environment())
     assert Settings(_env_file=dotenv) == settings
 
@@ -210,7 +213,7 @@ def test_a_dotenv_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPat
         ({"LLM_PROVIDER": "azure_openai", "LLM_MODEL": "m", "LLM_API_KEY": "k"}, "needs LLM_API_URL, the resource's"),
         ({"LLM_PROVIDER": "azure_openai", "LLM_MODEL": "m", "LLM_API_URL": "https://a"}, "needs LLM_API_KEY"),
         ({"LLM_API_VERSION": "2024-10-21"}, "LLM_API_VERSION is set, which only Azure has"),
-        ({"LLM_API_URL": "http://u:hunter2@l/v1", "LLM_MODEL": "m"}, "LLM_API_URL holds a user or a password"),
+        ({"LLM_API_URL": "http://u:hunter2@l/v1", "LLM_MODEL": "m"}, "an address here holds no user and password"),
         ({"LLM_API_URL": "http://l/v1?key=hunter2", "LLM_MODEL": "m"}, "'http://l/v1' has a query"),
         ({"LLM_MODEL": "m", "LLM_API_KEY": "kéy"}, "LLM_API_KEY begins or ends with a space or holds"),
         ({"LLM_PARAMS": "top_p=1"}, "is no JSON object"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,58 @@ def test_nor_is_one_that_is_wrong(monkeypatch: pytest.MonkeyPatch, name: str) ->
     assert "hunter2" not in ended.output
 
 
+ADDRESSES = [
+    name
+    for name, field in Settings.model_fields.items()
+    if name.endswith(("_url", "_address", "_fallbacks", "_backend")) or name in ("tables_dir", "embedding_model")
+    if name != "embedder_backend"
+]
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://hunter2:hunter2@h.example/?token=hunter2",
+        "http:/user:hunter2@:host/v1",
+        "ftp://user:hunter2@h.example/?token=hunter2",
+        "s3://KEY:hunter2@bucket/x",
+        "wss://u:hunter2@h.example:443/",
+    ],
+)
+def test_what_somebody_put_into_an_address_is_shown_neither_right_nor_wrong(
+    monkeypatch: pytest.MonkeyPatch, name: str, address: str
+) -> None:
+    monkeypatch.setenv(name.upper(), address)
+    monkeypatch.setenv("LLM_MODEL", "m")
+    for command in (["show"], ["show", "--json"], ["check"]):
+        get_settings.cache_clear()
+        ended = CliRunner().invoke(app, ["config", *command])
+        assert "hunter2" not in ended.output + ended.stderr, ended.output
+
+
+def test_parameters_of_a_model_are_shown_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_PARAMS", '{"extra_headers": {"x-api-key": "hunter2"}, "top_p": 0.9}')
+    said = run("show", "--json")
+    assert "hunter2" not in said
+    assert "extra_headers: ********, top_p: ********" in said
+    assert "hunter2" not in repr(get_settings())
+
+
+def test_an_error_names_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_CONCURRENT_CHALLENGES", "many")
+    get_settings.cache_clear()
+    ended = CliRunner().invoke(app, ["config", "check"])
+    assert "MAX_CONCURRENT_CHALLENGES='many': Input should be a valid integer" in ended.output
+
+
+def test_a_neighbours_link_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDDER_PORT", "tcp://10.0.0.1:80")
+    get_settings.cache_clear()
+    ended = CliRunner().invoke(app, ["config", "check"])
+    assert "EMBEDDER_PORT='tcp://10.0.0.1:80': this is what Docker or Kubernetes tell" in ended.output
+
+
 def test_where_a_value_comes_from_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("NETUID=5\nAPI_PORT=8001\n")
     monkeypatch.chdir(tmp_path)
@@ -119,3 +173,14 @@ def test_a_check_ends_with_2_and_names_what_is_wrong(monkeypatch: pytest.MonkeyP
     ended = CliRunner().invoke(app, ["config", "check"])
     assert ended.exit_code == 2
     assert "API_PORT='eighty': Input should be a valid integer" in ended.output
+
+
+def test_a_database_of_the_existing_validator_is_told_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "validator.db")) as connection:
+        connection.execute("CREATE TABLE evaluation_results (id INTEGER PRIMARY KEY)")
+    monkeypatch.setenv("DB_PATH", str(tmp_path / "validator.db"))
+    get_settings.cache_clear()
+    ended = CliRunner().invoke(app, ["config", "check"])
+    assert (ended.exit_code, "loosh import-validator" in ended.output) == (2, True)
