@@ -24,6 +24,10 @@ COMPOSED = "composed"
 CUT_OFF = "length"
 """What servers say of a text that was ended by the limit of tokens."""
 LEFT_ALONE = "it failed several times in a row and is left alone for some minutes"
+MOST_USELESS = 10
+USELESS_PAUSE_S = 3600.0
+"""One answer that is of no use may be one miner's doing; so many in a row are the model's, and each is paid for."""
+TOO_USELESS = "its texts were of no use many times in a row, and it is left alone for an hour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,12 @@ class Narrative:
 class RoundNarrator:
     """Tells rounds, by a model if it has one. A model that fails costs nothing but its text."""
 
-    def __init__(self, model: Model | None = None, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self, model: Model | None = None, breaker: Breaker | None = None, useless: Breaker | None = None
+    ) -> None:
         self._model = model
         self._breaker = breaker or Breaker()
+        self._useless = useless or Breaker(MOST_USELESS, USELESS_PAUSE_S)
 
     def narrate(self, challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> Narrative:
         """What happened in a round. Raises LooshError when a scored hotkey is not among the responses."""
@@ -56,6 +63,8 @@ class RoundNarrator:
             return Narrative(plain, COMPOSED)
         if self._breaker.is_open():
             return _without(plain, LEFT_ALONE)
+        if self._useless.is_open():
+            return _without(plain, TOO_USELESS)
         prompt = prompt_for(challenge, facts, responses)
         try:
             generation = self._model.generate(prompt.messages)
@@ -72,15 +81,18 @@ class RoundNarrator:
         text = visible_lines(generation.text)
         reason = _refusal(text, generation.finish_reason, facts, prompt)
         if reason is None:
+            self._useless.answered()
             text = without_links(text).strip()
             return Narrative(text, f"llm:{model.config.model}", plain, provider, generation)
+        self._useless.failed()
         logger.warning("the model %s was asked in vain: %s", model.config.model, reason)
         return _without(plain, reason, provider, generation)
 
     def _count(self, error: LLMError) -> None:
-        """Answers that are of no use may be one round's doing, so that they do not count against the model."""
+        """An answer that is of no use is one all the same: its server is up."""
         if isinstance(error, LLMAnswerUnusable):
             self._breaker.answered()
+            self._useless.failed()
         else:
             self._breaker.failed()
 

@@ -15,6 +15,7 @@ from loosh_pipeline.llm.fake import ScriptedModel
 from loosh_pipeline.llm.port import Generation, Usage
 from loosh_pipeline.llm.waiting import WaitingLLM
 from loosh_pipeline.narrative import Narrative, RoundNarrator, compose_narrative
+from loosh_pipeline.narrative.narrator import MOST_USELESS, USELESS_PAUSE_S
 from loosh_pipeline.settings import Settings
 from resources.llm import narrator_of
 from tests.llm.server import Reply, chat_server, refused, said
@@ -112,12 +113,16 @@ def test_a_dead_model_is_left_alone_after_some_failures_and_asked_again_later() 
 
 
 @pytest.mark.parametrize("answer", [LLMAnswerEmpty("nothing"), "uid 3 is best"])
-def test_answers_of_no_use_do_not_keep_it_from_being_asked(answer: str | LLMError) -> None:
-    model = ScriptedModel([answer])
-    narrator = RoundNarrator(model)
-    for _ in range(6):
-        narrator.narrate(CHALLENGE, SCORES, RESPONSES)
-    assert len(model.asked) == 6, "one miner's text may be the reason, and must not silence the model for all"
+def test_a_few_answers_of_no_use_do_not_keep_it_from_being_asked_but_many_do(answer: str | LLMError) -> None:
+    now_s = 0.0
+    model = ScriptedModel([answer, FINE, answer])
+    narrator = RoundNarrator(model, useless=Breaker(MOST_USELESS, USELESS_PAUSE_S, now_s=lambda: now_s))
+    sources = [narrator.narrate(CHALLENGE, SCORES, RESPONSES).source for _ in range(20)]
+    assert sources[1] == "llm:scripted", "one miner's text may be the reason, and must not silence the model for all"
+    assert len(model.asked) == 2 + 10, "each is paid for"
+    assert sources[-1].endswith("of no use many times in a row, and it is left alone for an hour")
+    now_s, model.answers = 3601.0, [FINE]
+    assert narrator.narrate(CHALLENGE, SCORES, RESPONSES).source == "llm:scripted"
 
 
 def test_a_score_without_its_response_is_an_error_all_the_same() -> None:
