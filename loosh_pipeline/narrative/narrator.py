@@ -10,12 +10,11 @@ from loosh_pipeline.domain import Challenge, Response
 from loosh_pipeline.errors import LLMAnswerUnusable, LLMError
 from loosh_pipeline.llm.breaker import Breaker
 from loosh_pipeline.llm.port import Generation, Model
+from loosh_pipeline.narrative.alphabet import in_ascii
 from loosh_pipeline.narrative.checks import objection
 from loosh_pipeline.narrative.composed import composed
 from loosh_pipeline.narrative.facts import RoundFacts, facts_of
-from loosh_pipeline.narrative.markdown import without_links
 from loosh_pipeline.narrative.prompt import Prompt, prompt_for
-from loosh_pipeline.narrative.quoting import visible_lines
 from loosh_pipeline.scoring.result import RoundScores
 
 logger = logging.getLogger(__name__)
@@ -78,11 +77,10 @@ class RoundNarrator:
     def _told(self, model: Model, generation: Generation, facts: RoundFacts, prompt: Prompt, plain: str) -> Narrative:
         """A model's text if it may be stored."""
         provider = model.config.provider
-        text = visible_lines(generation.text)
+        text = in_ascii(generation.text)
         reason = _refusal(text, generation.finish_reason, facts, prompt)
         if reason is None:
             self._useless.answered()
-            text = without_links(text).strip()
             return Narrative(text, f"llm:{model.config.model}", plain, provider, generation)
         self._useless.failed()
         logger.warning("the model %s was asked in vain: %s", model.config.model, reason)
