@@ -18,6 +18,7 @@ from loosh_pipeline.narrative.numbers import NUMBER, check_numbers
 from loosh_pipeline.narrative.prompt import INSTRUCTIONS, Prompt
 from loosh_pipeline.narrative.reading import Sentence, sentences
 from loosh_pipeline.narrative.vocabulary import WORDS
+from loosh_pipeline.narrative.words import REASON_WORDS
 
 MAX_CHARS = 2_500
 RUN_OF_INSTRUCTIONS = 8
@@ -30,6 +31,7 @@ _PHRASES = re.compile(
     r"\b(?:one another|each other|with one vote (?:a|per) group|(?:which )?changes no robust (?:pay|payout))\b"
 )
 """What is said with words that by themselves would count, rank or deny."""
+_REASON = re.compile(rf"\b(?:{'|'.join(sorted(REASON_WORDS.values(), key=len, reverse=True))})\b")
 _WORD = re.compile(r"[^\W_]+")
 _NOT_OF_A_WORD = re.compile(r"[\W_]+")
 
@@ -46,7 +48,8 @@ def objection(text: str, facts: RoundFacts, prompt: Prompt) -> str | None:
         return "it repeats what somebody wrote"
     plain = text.replace("**", "").lower().replace("n't", " not").replace("'s", "")
     plain = _PHRASES.sub("", plain)
-    if strange := next((word for word in re.findall(r"[a-z]+", plain) if word not in WORDS), None):
+    words = re.findall(r"[a-z]+", _REASON.sub(" ", plain))
+    if strange := next((word for word in words if word not in WORDS), None):
         return f"it holds the word {strange[:SHOWN_CHARS]!r}, which is none of a report"
     if NUMBER.search(plain) is None:
         return "it names no figure of the round"

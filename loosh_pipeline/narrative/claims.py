@@ -34,9 +34,10 @@ _OF_A_MEASURE = re.compile(
 _LOOSE = re.compile(
     r"\bindependent\b(?! peers?\b| answers?\b)|(?<!~ in )\ball\b(?!:? ~)|"
     r"\baverage\b|"
-    r"(?<!\ba )(?<!\bno )(?<!\bnot )(?<!near[ -])\bcopy\b"
+    r"(?<!\ba )(?<!\bno )(?<!\bnot )(?<!near[ -])\bcopy\b|"
+    r"(?:~|\b(?:paid|rewarded|heard|answered|replied|responded)) (?:the )?(?:uids?|miners?|neurons?|nodes?) \(?\d"
 )
-"""What is too much where nothing more is said; and what tells a reader to copy."""
+"""What says too much, unless more is said; what tells a reader to copy; and miners that pay or hear miners."""
 _IS_COUNTED = re.compile(r"(?: (?:miners?|answers?))?(?: (?:is|are|was|were))?:? ?~")
 _SAYS_BEST, _SAYS_PAID = "it calls best who was not", "it misstates who was paid"
 _SAYS_CONSENSUS = "it misstates whether consensus was reached"
@@ -56,7 +57,7 @@ def false_claim(sentence: Sentence, text: str, known: Known) -> str | None:
     """What a sentence says that is not so, or cannot be checked. `text`: the sentence with `~` for what it counts."""
     if (loose := _OF_A_MEASURE.search(sentence.text) or _LOOSE.search(text)) is not None:
         return f"it says what cannot be checked ({loose[0]!r})"
-    if sentence.mentions and not _CLAIM.search(text) and not re.search(r"\d", _without_mentions(sentence)):
+    if sentence.mentions and not _CLAIM.search(text) and not re.search(r"\d", _without_mentions(sentence, text)):
         return "it names a miner and says nothing of it"
     if (reached := _REACHED.search(text)) is not None:
         if _is_consensus(known) == bool(reached[1] or reached[2]):
@@ -77,8 +78,7 @@ def _is_consensus(known: Known) -> bool:
     return known.facts.consensus is not None and known.facts.consensus.consensus_reached
 
 
-def _without_mentions(sentence: Sentence) -> str:
-    text = sentence.text
+def _without_mentions(sentence: Sentence, text: str) -> str:
     for mention in sentence.mentions:
         text = blank(text, mention.start, mention.end)
     return text

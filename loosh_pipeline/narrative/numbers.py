@@ -43,7 +43,8 @@ def check_numbers(sentence: Sentence, known: Known) -> Checked:
         text = blank(text, mention.start, mention.end, "#")
     for found in NUMBER.finditer(text):
         if (end := _counted(found, text, sentence, known)) is not None:
-            left = blank(left, found.start(), end, "~")
+            of_a_list = text.startswith(":", end)  # what is counted before a list is said of all that it names
+            left = blank(left, found.start(), found.end() if of_a_list else end, "~")
         elif not _is_measured(found, text, sentence, known):
             return Checked(found[0].strip(), left)
     return Checked(None, left)
