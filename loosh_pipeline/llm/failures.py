@@ -109,7 +109,9 @@ def _said(error: Exception, config: LLMConfig) -> str:
 
 def _without_key(told: str, key: str) -> str:
     """Without the key, also as Python, JSON or an address would write it."""
-    for written in sorted({key, repr(key)[1:-1], json.dumps(key)[1:-1], quote(key), quote_plus(key)}, key=len)[::-1]:
+    doubled = key.replace("\\", "\\\\")
+    forms = {key, doubled, doubled.replace("'", "\\'"), json.dumps(key)[1:-1], quote(key), quote_plus(key)}
+    for written in sorted(forms, key=len, reverse=True):
         told = told.replace(written, "***")
     return told
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
@@ -205,13 +207,18 @@ def test_an_outage_that_repeats_what_it_was_asked_is_no_content_filter(chat: Cha
         ask(chat)
 
 
+KEY = "ab\\cd'ef"
+
+
 @pytest.mark.parametrize(
-    "written", ["ab\\cd'ef\"g", repr("ab\\cd'ef\"g")[1:-1], "ab\\\\cd'ef\\\"g", "ab%5Ccd%27ef%22g"]
+    "written",
+    [KEY, repr(KEY)[1:-1], repr(KEY + '"')[1:-2], json.dumps(KEY)[1:-1], urllib.parse.quote(KEY)],
+    ids=["raw", "repr", "repr in double quotes", "JSON", "address"],
 )
 def test_a_key_is_not_told_in_any_way_of_writing_it(chat: ChatServer, written: str) -> None:
     chat.script = [refused(401, f"bad key {written}!")]
     with pytest.raises(LLMRefused, match=r"bad key \*\*\*!"):
-        ask(chat, api_key="ab\\cd'ef\"g")
+        ask(chat, api_key=KEY)
 
 
 @pytest.mark.parametrize(
