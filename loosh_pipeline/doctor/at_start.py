@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from loosh_pipeline.doctor.disks import disks
 from loosh_pipeline.doctor.finding import Finding, Verdict
 from loosh_pipeline.doctor.ports import ports
+from loosh_pipeline.errors import ServiceError
 from loosh_pipeline.lock import runs_in
 from loosh_pipeline.log_files import Say
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.supervisor import ServiceError, end_with
+from loosh_pipeline.supervisor import end_with
 
 ELSEWHERE: Mapping[str, tuple[Verdict, ...]] = {
     **dict.fromkeys(("broker", "clock", "chain", "registration", "permit", "challenge API"), ("wrong",)),

@@ -19,7 +19,7 @@ from loosh_pipeline.backup import archive, restoring, swapping
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import check_backup, restore_backup
 from loosh_pipeline.backup.taking import take_backup
-from loosh_pipeline.errors import ConfigError, StoreError
+from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.settings import Settings
 from tests.backup.conftest import NOW, accept, challenges_in, texts_in
@@ -80,7 +80,7 @@ def test_where_names_cannot_be_exchanged(
 
 
 def test_a_running_validator_is_left_alone(backup: Path, places: Places) -> None:
-    with validator_lock(places.home), pytest.raises(ConfigError, match="a validator runs in"):
+    with validator_lock(places.home), pytest.raises(ServiceError, match=r"a validator \(process \d+\) runs in"):
         restore(backup, places, force=True)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from loosh_pipeline.doctor.at_start import LookAround, check_obstacles
+from loosh_pipeline.errors import ServiceError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.supervisor import ServiceError, free_ports
+from loosh_pipeline.supervisor import free_ports
 
 
 def on_free_ports(home: Path) -> Settings:
