@@ -21,7 +21,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import end_with
 
 ELSEWHERE: Mapping[str, tuple[Verdict, ...]] = {
-    **dict.fromkeys(("broker", "clock", "chain", "registration", "permit", "challenge API"), ("wrong",)),
+    **dict.fromkeys(("names", "broker", "clock", "chain", "registration", "permit", "challenge API"), ("wrong",)),
     "llm": ("wrong", "look"),
 }
 """What a validator that just started is told of, and from which verdict on; its own parts may still be starting."""

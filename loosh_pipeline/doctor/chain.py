@@ -13,6 +13,7 @@ from loosh_pipeline.chain.process import ProcessChain
 from loosh_pipeline.chain.reads import AHEAD_S
 from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
+from loosh_pipeline.doctor.names import TODO
 from loosh_pipeline.domain import Metagraph
 from loosh_pipeline.errors import ChainError
 from loosh_pipeline.settings import Settings
@@ -39,6 +40,8 @@ def endpoints(nodes: Sequence[NodeSeen], stale_after_s: float, clock_is_right: b
 
 
 def _fault(node: NodeSeen, first: NodeSeen, stale_after_s: float, clock_is_right: bool) -> tuple[str, str] | None:
+    if node.unresolved:
+        return str(node.problem), f"{TODO}, or set {{setting}} to another"
     if node.problem is not None:
         return node.problem, "start the node, or set {setting} to one that runs; name a second in SUBTENSOR_FALLBACKS"
     if None not in (first.genesis_hash, node.genesis_hash) and node.genesis_hash != first.genesis_hash:

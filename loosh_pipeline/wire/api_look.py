@@ -32,9 +32,11 @@ class ApiSeen:
 
     `offset_s`: how much this machine's clock is ahead of the API's, to a second or so. `listed`: whether the hotkey is
     on its list of active validators; None where that could not be told. `keys_exchanged`: None without a hotkey.
+    `unresolved`: it was not asked, as its name has no address.
     """
 
     unreachable: str | None = None
+    unresolved: bool = False
     no_api: str | None = None
     refuses: str | None = None
     offset_s: float | None = None

@@ -44,7 +44,14 @@ def test_an_error_nobody_thought_of_is_a_finding() -> None:
         raise ZeroDivisionError("by nothing")
 
     found = only(examined([Check("broken", fails)]))
-    assert (found.verdict, "ZeroDivisionError: by nothing" in found.said) == ("look", True)
+    assert (found.verdict, "ZeroDivisionError: by nothing" in found.said) == ("wrong", True)
+
+
+def test_no_answer_is_wrong_of_what_the_validator_cannot_do_without() -> None:
+    release = threading.Event()
+    found = only(examined([Check("chain", lambda: [] if release.wait(30) else [], needed=True)], within_s=0.0))
+    release.set()
+    assert (found.verdict, found.said) == ("wrong", "not known within 0 s")
 
 
 def test_the_deadline_of_all_is_beyond_that_of_each() -> None:
