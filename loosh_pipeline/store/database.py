@@ -84,7 +84,7 @@ def _has_content(file: Path) -> bool:
     """Raises OSError where that cannot be told."""
     try:
         return file.stat().st_size > 0
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -108,7 +108,7 @@ def _remedy(cause: BaseException, file: Path | None) -> str:
         return "stop the validator, and restore a backup (`loosh restore`)"
     if getattr(cause, "sqlite_errorcode", 0) & 0xFF in LOCKED:
         return "another program holds it: find that (`fuser -v FILE`), and look again when it has ended"
-    if isinstance(cause, PermissionError) or not os.access(file, os.R_OK):
+    if isinstance(cause, PermissionError) or getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
         return when_denied(file)
     return "see that its disk is there, and look into the kernel's log (`dmesg`)"
 
