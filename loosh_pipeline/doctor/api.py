@@ -46,7 +46,7 @@ def _fine(seen: ApiSeen) -> str:
 
 def _when_refused(seen: ApiSeen) -> str:
     if seen.offset_s is not None and abs(seen.offset_s) > TOLERATED_S:
-        return f"set the clock right first; {KEPT}"
+        return f"set the clock right first (the line clock says whose); {KEPT}"
     return f"if that stays, ask its operator, with this line; {KEPT}"
 
 

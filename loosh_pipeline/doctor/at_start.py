@@ -79,7 +79,12 @@ class LookAround:
             told = output.read()
         if process.wait() not in (0, 1):  # it was ended with the validator
             return
-        for each in (Finding(**each) for each in json.loads(told)):
+        try:
+            found = [Finding(**each) for each in json.loads(told)]
+        except (ValueError, TypeError):  # it crashed, and its own words are not ours to repeat here
+            self._say("`loosh doctor` failed, so that nothing is known of what is around; run it to see why")
+            return
+        for each in found:
             if each.subject in ELSEWHERE and each.verdict in ELSEWHERE[each.subject]:
                 self._say(f"{each.subject}: {each.said}; {each.todo}")
 

@@ -107,6 +107,7 @@ def checks(seen: Around) -> list[Check]:
         Check("ports", lambda: ports.ports(settings, seen.runs)),
         Check("names", seen.names.found),
         names.first(settings.database_url, Check("database", lambda: stores.databases(settings), needed=True)),
+        Check("tables", lambda: stores.tables(settings), needed=True),
         names.first(broker, Check("broker", lambda: stores.broker(settings), needed=True)),
         Check("clock", lambda: [_clock(seen)]),
         Check("wallet", lambda: wallet.wallet(settings, seen.devnet)),
