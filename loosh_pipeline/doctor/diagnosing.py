@@ -18,7 +18,7 @@ from loosh_pipeline.chain.wallet import HotkeySigner
 from loosh_pipeline.doctor import api, chain, choices, clock, disks, machine, models, ports, reach, stores, wallet
 from loosh_pipeline.doctor.checkup import Check, examined, in_thread
 from loosh_pipeline.doctor.finding import Finding
-from loosh_pipeline.doctor.names import Names, named
+from loosh_pipeline.doctor.names import Names, llm_url, named
 from loosh_pipeline.domain import Metagraph
 from loosh_pipeline.errors import ChainError
 from loosh_pipeline.lock import runs_in
@@ -116,7 +116,7 @@ def checks(seen: Around) -> list[Check]:
         Check("challenge API", lambda: api.challenge_api(settings, seen.api.result()), needed=True),
         Check("firewall", lambda: reach.reach(settings, _subnet(seen), seen.devnet)),
         names.first(embedder, Check("embedder", lambda: models.embedder(settings, seen.runs), needed=True)),
-        names.first(settings.llm_api_url, Check("llm", lambda: models.llm(settings, models.answering_llm))),
+        names.first(llm_url(settings), Check("llm", lambda: models.llm(settings, models.answering_llm))),
         Check("validator", lambda: stores.running(settings, seen.runs)),
         *(
             Check(subject, lambda choice=choice: [choice(settings, seen.devnet)])  # type: ignore[misc]

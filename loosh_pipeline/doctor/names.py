@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from loosh_pipeline.doctor.checkup import Check, in_thread
 from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
+from loosh_pipeline.llm.addresses import OPENAI_URL
 from loosh_pipeline.settings import Settings
 
 WITHIN_S = 6.0
@@ -39,6 +40,14 @@ def host_of(url: str) -> str | None:
     return None
 
 
+def llm_url(settings: Settings) -> str | None:
+    """Where the LLM is asked; None where none is."""
+    if settings.llm_api_url is not None:
+        return str(settings.llm_api_url)
+    asked = settings.enable_narrative_generation and settings.llm_model and settings.llm_api_key is not None
+    return OPENAI_URL if asked and settings.llm_provider == "openai" else None
+
+
 def named(settings: Settings) -> Mapping[str, Sequence[str]]:
     """URLs of others, by the setting that names them."""
     broker = settings.celery_broker_url.get_secret_value()
@@ -46,7 +55,7 @@ def named(settings: Settings) -> Mapping[str, Sequence[str]]:
         "CHALLENGE_API_URL": settings.challenge_api_url,
         "EMBEDDING_URL": settings.embedding_url,
         "EMBEDDER_URL": settings.embedder_url,
-        "LLM_API_URL": settings.llm_api_url,
+        "LLM_API_URL": llm_url(settings),
         "CELERY_BROKER_URL": broker,
         "DATABASE_URL": settings.database_url,
     }

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from loosh_pipeline.doctor import names
 from loosh_pipeline.doctor.checkup import Check
 from loosh_pipeline.doctor.finding import ok
-from loosh_pipeline.doctor.names import Names, host_of
+from loosh_pipeline.doctor.names import Names, host_of, llm_url
+from loosh_pipeline.settings import Settings
 from tests.doctor.conftest import Doctor, by_subject, only, wrong
 
 CHAIN, API, LLM = "wss://chain.example:443", "https://api.example", "http://llm.example/v1"
@@ -85,6 +87,13 @@ def test_a_resolver_that_says_that_it_cannot() -> None:
         "wrong",
         "names cannot be resolved: api.example (its name cannot be resolved (refused))",
     )
+
+
+def test_without_a_url_of_its_own_an_llm_is_openais(settings: Settings) -> None:
+    assert llm_url(settings) is None
+    keyed = settings.model_copy(update={"llm_model": "m", "llm_api_key": SecretStr("k")})
+    assert host_of(str(llm_url(keyed))) == "api.openai.com"
+    assert llm_url(keyed.model_copy(update={"enable_narrative_generation": False})) is None
 
 
 def test_what_asks_where_the_name_has_an_address_asks() -> None:
