@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loosh_pipeline.errors import LooshError
-from loosh_pipeline.log_files import LogFiles, LogForm, Say
+from loosh_pipeline.log_files import LogFiles, Say
 
 STOP_WITHIN_S = 15.0
 KILLED_WITHIN_S = 5.0
@@ -82,7 +82,8 @@ class Death:
 class Supervisor:
     """Keeps services running from `start` until `stop`. Their output goes to `logs_dir/NAME.log`, rotated.
 
-    `inherited`: descriptors that they keep open. `form`: how their lines are kept.
+    `inherited`: descriptors that they keep open. `files`: what keeps their lines, where others
+    write there too.
     """
 
     def __init__(
@@ -91,11 +92,11 @@ class Supervisor:
         logs_dir: Path,
         say: Say,
         inherited: Sequence[int] = (),
-        form: LogForm | None = None,
+        files: LogFiles | None = None,
     ) -> None:
         self._services = services
         self._inherited = inherited
-        self._logs = LogFiles(logs_dir, say, form)
+        self._logs = files or LogFiles(logs_dir, say)
         self._say = say
         self._deaths: dict[str, deque[Death]] = {}
         self._children: dict[str, _Child] = {}
@@ -255,10 +256,10 @@ def supervised(
     say: Say,
     timeout_s: float = 120.0,
     inherited: Sequence[int] = (),
-    form: LogForm | None = None,
+    files: LogFiles | None = None,
 ) -> Iterator[Supervisor]:
     """Services that are ready when the block begins and stopped when it ends, however it ends."""
-    supervisor = Supervisor(services, logs_dir, say, inherited, form)
+    supervisor = Supervisor(services, logs_dir, say, inherited, files)
     try:
         supervisor.start(timeout_s)
         yield supervisor

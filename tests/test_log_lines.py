@@ -10,9 +10,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loosh_pipeline.log_lines import ERROR_CHARS, IDS, JsonLines, TextLines, about, escaped, process_is_about
-from loosh_pipeline.redaction import Redactor
+from loosh_pipeline.log_lines import (
+    ERROR_CHARS,
+    IDS,
+    MESSAGE_CHARS,
+    JsonLines,
+    TextLines,
+    about,
+    escaped,
+    process_is_about,
+)
+from loosh_pipeline.redaction import GONE, Redactor
 
 SECRET = "canary-key"
 FORGED = "x\r\n2026-01-01T00:00:00.000+00:00 ERROR loosh: all is lost\x1b[31m\u2028\u202e"
@@ -115,6 +126,32 @@ def test_secrets_are_in_no_part_of_a_line() -> None:
     made = record("key %s", SECRET, exc_info=failed(f"Bearer {SECRET}"), challenge_id=SECRET)
     assert SECRET not in as_text(made)
     assert SECRET not in json.dumps(as_json(made))
+
+
+@pytest.mark.parametrize("place", ["message", "error", "challenge_id"])
+def test_no_half_of_a_secret_is_left_where_a_text_is_cut(place: str) -> None:
+    for before in (190, 195, MESSAGE_CHARS - 5, MESSAGE_CHARS):
+        text = "x" * before + SECRET
+        made = record(
+            text if place == "message" else "x",
+            exc_info=failed(f"{SECRET}{'y' * (ERROR_CHARS - 5)}") if place == "error" else None,
+            **({"challenge_id": text} if place == "challenge_id" else {}),
+        )
+        assert not any(SECRET[part : part + 5] in json.dumps(as_json(made)) for part in (0, 3, 5))
+
+
+PARTS = (
+    *("api_key", ": ", "=", '"', "'", "Authorization", "bearer ", "sk-", "://", "@", "?token=", GONE, SECRET, "canary"),
+    *("\n", " ", "x" * 20, "https://hooks.slack.com/", "basic ", "]", "secret"),
+)
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+def test_taking_secrets_out_once_more_changes_nothing(text: str) -> None:
+    redact = Redactor([SECRET, "secret", "message"])
+    once = redact(text)
+    assert SECRET not in once
+    assert redact(once) == once
 
 
 def test_a_traceback_is_one_string_of_which_the_end_is_kept() -> None:
