@@ -6,6 +6,7 @@ Slack reads `&`, `<` and `>`; Mattermost and Discord `@` and links: each is made
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 from loosh_pipeline.alerting.book import Book, Telling
@@ -24,8 +25,9 @@ MARKUP = str.maketrans(
 
 def body(who: str, book: Book, telling: Telling, redact: Redact) -> dict[str, object]:
     """The JSON object to be sent: of what is new first; what does not fit is counted."""
-    about = (("new", telling.new), ("still", telling.again), ("over", telling.over))
-    head = f"{who}: " + ", ".join(f"{len(keys)} {word}" for word, keys in about if keys)
+    about = (("new", telling.new), ("still", telling.again), ("over", telling.over), ("was", telling.was))
+    counted = ", ".join(f"{len(keys)} {word}" for word, keys in about if keys)
+    head = f"{who}: {counted or 'alerts can be told again'}"
     lines = [_line(word, book, key, redact) for word, keys in about for key in keys]
     return as_body(_fitting([plain(line) for line in (redact(head), *lines)]))
 
@@ -40,9 +42,15 @@ def _line(word: str, book: Book, key: str, redact: Redact) -> str:
     text = without(redact, alert.text, partial(shortened, most=TEXT_CHARS))
     if word == "over":
         return f"(over) {text}"
-    since = f"{book.entries[key].since:%Y-%m-%d %H:%M} UTC"
-    still = f", still, since {since}" if word == "still" else ""
+    entry = book.entries[key]
+    if word == "was":
+        return f"({alert.severity}, was, from {_minute(entry.since)} to {_minute(entry.seen_at)} UTC) {text}"
+    still = f", still, since {_minute(entry.since)} UTC" if word == "still" else ""
     return f"({alert.severity}{still}) {text}. To do: {alert.action}"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"
 
 
 def plain(text: str) -> str:

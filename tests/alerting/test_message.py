@@ -28,12 +28,13 @@ def sent(*texts: str, telling: Telling | None = None) -> str:
 
 
 def test_one_message_tells_what_is_new_still_stands_and_is_over() -> None:
-    text = sent("disk full", "chain away", "parked", telling=Telling(("0",), ("1",), ("2",)))
+    text = sent("disk full", "chain away", "parked", telling=Telling(("0",), ("1",), ("2",), ("1",)))
     assert text.splitlines() == [
-        "validator 5F, subnet 78: 1 new, 1 still, 1 over",
+        "validator 5F, subnet 78: 1 new, 1 still, 1 over, 1 was",
         "(critical) disk full. To do: look",
         "(critical, still, since 2026-11-26 12:00 UTC) chain away. To do: look",
         "(over) parked",
+        "(critical, was, from 2026-11-26 12:00 to 2026-11-26 12:00 UTC) chain away",
     ]
 
 
