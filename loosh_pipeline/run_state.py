@@ -62,9 +62,17 @@ def processes(home: Path) -> Processes:
         stored = json.loads((home / FILE).read_text())
         pids = {str(name): int(pid) for name, pid in stored["pids"].items()}
         deaths = {
-            str(name): [Death(datetime.fromisoformat(each["at"]), str(each["why"])) for each in those]
+            str(name): [Death(_aware(each["at"]), str(each["why"])) for each in those]
             for name, those in stored["deaths"].items()
         }
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return Processes({}, {})
     return Processes(pids, deaths)
+
+
+def _aware(text: str) -> datetime:
+    """Raises ValueError for a time without a zone, which can be compared with none."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"the time {text} has no zone")
+    return at
