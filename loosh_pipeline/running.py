@@ -14,7 +14,7 @@ from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.log_files import LogFiles, LogForm, Say, check_log_file
 from loosh_pipeline.redaction import redactor
-from loosh_pipeline.run_state import RunState
+from loosh_pipeline.run_state import RunState, forget
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.foreign import check_ours
@@ -40,6 +40,7 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
     with validator_lock(settings.home, say) as held, closing(LogFiles(logs, say, form)) as files:
         say = _also_kept(say, files)
         say(f"starting; logs are in {logs}")
+        forget(settings.home)
         ours = services(settings)
         _renew_history(settings, say)
         clock = ClockWatch(settings.home / "clock")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +99,7 @@ class Supervisor:
         self._logs = files or LogFiles(logs_dir, say)
         self._say = say
         self._deaths: dict[str, deque[Death]] = {}
+        self._died: Counter[str] = Counter()
         self._children: dict[str, _Child] = {}
         self._stopping = threading.Event()
 
@@ -154,6 +155,10 @@ class Supervisor:
     def deaths(self) -> Mapping[str, Sequence[Death]]:
         """The last ends of services that were started again, by the service's name; the newest last."""
         return {name: tuple(deaths) for name, deaths in self._deaths.items()}
+
+    def died(self) -> Mapping[str, int]:
+        """How often each ended so, since `start`."""
+        return dict(self._died)
 
     def stop(self) -> None:
         """Ask all to stop, in reverse order; what does not end in time is killed. Nothing interrupts this.
@@ -213,6 +218,7 @@ class Supervisor:
         pause_s = min(2.0 ** min(child.failures, 10), LONGEST_PAUSE_S) if child.failures else 0.0
         child.failures += 1
         self._deaths.setdefault(name, deque(maxlen=DEATHS_KEPT)).append(Death(datetime.now(UTC), why))
+        self._died[name] += 1
         child.restart_at_s = now_s + pause_s
         self._say(f"{name} {why}; restarting in {pause_s:g} s (see {self._logs.path(name)})")
 
