@@ -9,12 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG
@@ -31,28 +28,15 @@ OUTPUT = "output"
 """Logger of what a process printed."""
 IDS = ("challenge_id", "run_id", "attempt", "step")
 
-_about: ContextVar[Mapping[str, str]] = ContextVar("_about", default=MappingProxyType({}))
 _process_about: dict[str, str] = {}
 
 
-@contextmanager
-def about(**ids: object) -> Iterator[None]:
-    """What is logged within is about this challenge, run or attempt."""
-    token = _about.set({**_about.get(), **_texts(ids)})
-    try:
-        yield
-    finally:
-        _about.reset(token)
-
-
 def process_is_about(**ids: object) -> None:
-    """The same for all threads of this process, until it is said again; without arguments, about nothing."""
+    """What all threads of this process log is about this challenge, run or attempt, until it is said again; without
+    arguments, about nothing.
+    """
     _process_about.clear()
-    _process_about.update(_texts(ids))
-
-
-def _texts(ids: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in ids.items() if value is not None}
+    _process_about.update({name: str(value) for name, value in ids.items() if value is not None})
 
 
 class Lines(logging.Formatter):
@@ -163,7 +147,7 @@ def _message(record: logging.LogRecord) -> str:
 
 def _ids(record: logging.LogRecord) -> dict[str, str]:
     """What a record is about: what it says itself, else what is being done."""
-    known: dict[str, Any] = {**_process_about, **_about.get()}
+    known: dict[str, Any] = dict(_process_about)
     meta = _dagster(record)
     tags = meta.get("job_tags") or {}
     said = {

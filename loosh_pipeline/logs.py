@@ -18,8 +18,11 @@ from loosh_pipeline.redaction import Redact, redactor
 from loosh_pipeline.settings import Settings
 
 STDERR = 2
-CHATTY = ("httpx", "httpcore", "alembic", "asyncio", "urllib3", "celery.worker.strategy")
-"""Loggers that tell of every request, migration or message."""
+CHATTY = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "openai", "fsspec", "s3fs", "botocore"),
+    *("alembic", "asyncio", "kombu", "amqp", "celery.worker.strategy"),
+)
+"""Loggers that tell of every request, file, migration or message."""
 
 
 class _Pipe(logging.Handler):

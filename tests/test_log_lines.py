@@ -19,7 +19,6 @@ from loosh_pipeline.log_lines import (
     MESSAGE_CHARS,
     JsonLines,
     TextLines,
-    about,
     escaped,
     process_is_about,
 )
@@ -64,19 +63,8 @@ def test_a_json_line_says_when_who_and_what() -> None:
 
 
 def test_a_text_line_says_the_same() -> None:
-    with about(challenge_id="c-1", run_id="r-1"):
-        said = as_text(record("%d of %d", 1, 2))
+    said = as_text(record("%d of %d", 1, 2, challenge_id="c-1", run_id="r-1"))
     assert said == "2026-09-21T14:13:20.123+00:00 WARNING loosh.test: 1 of 2 [challenge_id=c-1 run_id=r-1]"
-
-
-def test_what_is_being_done_is_named_only_while_it_is() -> None:
-    with about(challenge_id="c-1"), about(attempt=2):
-        assert {name: as_json(record("x")).get(name) for name in IDS[:3]} == {
-            "challenge_id": "c-1",
-            "run_id": None,
-            "attempt": "2",
-        }
-    assert "challenge_id" not in as_json(record("x"))
 
 
 def test_threads_of_a_process_that_does_one_thing_name_it_too() -> None:
