@@ -6,16 +6,20 @@ Nothing of it is kept in a process: whoever proposes at a time, after whatever r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+import polars as pl
 from sqlalchemy import Engine
 
 from loosh_pipeline.domain import Hotkey, Metagraph
-from loosh_pipeline.policy.inputs import Inputs, Policy
+from loosh_pipeline.policy.handover import is_over
+from loosh_pipeline.policy.inputs import Inputs, Policy, Presence
+from loosh_pipeline.presence import LOOKS, coverage_of
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.imported import imported_at
+from loosh_pipeline.store.imported import first_imported_at, imported_at
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.weighing import answered_at, ever_answered, last_vector, newest_earned, view_at
+from loosh_pipeline.store.window_cache import WindowCache
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -25,6 +29,7 @@ def policy_of(settings: Settings) -> Policy:
         emergency_at=settings.weights_emergency_at,
         lookback_h=settings.emissions_lookback_h,
         emergency_lookback_h=settings.emissions_emergency_lookback_h,
+        min_rounds=settings.weights_min_rounds,
         min_evidence_rounds=settings.weights_min_evidence_rounds,
         sybil_evidence=settings.weights_sybil_evidence,
         max_penalised_share=settings.weights_max_penalised_share,
@@ -40,6 +45,16 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def presence_since(tables: Tables, at: datetime, settings: Settings) -> dict[Hotkey, Presence]:
+    """Who was there in the lookback, of all that were looked for: who never was is in no round, so in no emissions."""
+    since = at - timedelta(hours=settings.emissions_lookback_h)
+    rows = WindowCache(tables, "miner_availability", LOOKS).rows(since.date())
+    looks = rows.filter(pl.col("taken_at").is_between(since, at))
+    counts = dict(looks.group_by("hotkey").agg(pl.col("taken_at").n_unique()).iter_rows())
+    covered = coverage_of(looks, settings.emissions_half_life_h)
+    return {hotkey: Presence(coverage, counts[hotkey]) for hotkey, coverage in covered.items()}
+
+
 def gathered(
     settings: Settings,
     tables: Tables,
@@ -50,6 +65,10 @@ def gathered(
     waived: Sequence[str] = (),
 ) -> Inputs:
     """What is known at a time, for a proposal or for its checks; `subnet` is the snapshot that they look at."""
+    longest_h = settings.emissions_emergency_lookback_h
+    first = first_imported_at(tables, at, longest_h)
+    last = last_vector(tables, own_since=first)
+    imported = None if first is None or is_over(first, last) else imported_at(tables, at, longest_h)
     return Inputs(
         at=at,
         profile=settings.pay_profile,
@@ -57,10 +76,11 @@ def gathered(
         own=own,
         earned=newest_earned(tables),
         view=view_at(tables, at),
-        last=last_vector(tables),
+        last=last,
         known=ever_answered(inbox),
         answered_at=answered_at(inbox),
-        imported=imported_at(tables, at, settings.emissions_emergency_lookback_h),
+        imported=imported,
+        presence={} if imported is None else presence_since(tables, at, settings),
         waived=tuple(waived),
         policy=policy_of(settings),
     )

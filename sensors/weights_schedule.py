@@ -6,11 +6,14 @@ import dagster as dg
 
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.readiness import not_ready
-from loosh_pipeline.domain import Mode
+from loosh_pipeline.domain import Hotkey, Metagraph, Mode
 from loosh_pipeline.errors import LooshError
+from loosh_pipeline.policy.basis import Basis
 from loosh_pipeline.policy.modes import mode_of
+from loosh_pipeline.policy.propose import propose
+from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.store.imported import imported_at
+from loosh_pipeline.store.imported import first_imported_at
 from resources.store import Store
 from sensors.jobs import held_up, set_weights
 
@@ -41,18 +44,23 @@ def weights_schedule(
     if not_yet is not None:
         return dg.SkipReason(not_yet.text)
     # Near the cutoff, older rounds and older weights count too: then it is for the policy to say that there is nothing.
-    too_few = _too_few_rounds(store, settings) if mode is Mode.NORMAL else None
+    too_few = _too_few_rounds(store, settings, subnet, own_hotkey) if mode is Mode.NORMAL else None
     return dg.RunRequest() if too_few is None else dg.SkipReason(too_few)
 
 
-def _too_few_rounds(store: Store, settings: Settings) -> str | None:
+def _too_few_rounds(store: Store, settings: Settings, subnet: Metagraph, own: Hotkey) -> str | None:
     now, lookback_h = datetime.now(UTC), settings.emissions_lookback_h
     scored = store.inbox.scored_since(now - timedelta(hours=lookback_h))
     if scored >= settings.weights_min_rounds:
         return None
-    if imported_at(store.tables, now, lookback_h) is not None:
-        return None  # what an existing validator had found stands until this one has found as much
-    return (
-        f"{scored} rounds were scored in the last {settings.emissions_lookback_h:g} h; "
-        f"WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"
+    waits = (
+        f"{scored} rounds were scored in the last {lookback_h:g} h; WEIGHTS_MIN_ROUNDS is {settings.weights_min_rounds}"
     )
+    if first_imported_at(store.tables, now, lookback_h) is not None:
+        try:
+            found = propose(gathered(settings, store.tables, store.inbox.engine, subnet, own, now))
+        except LooshError as error:
+            return f"{waits}, and of what was taken over no weights can be made: {error}"
+        if found.basis == Basis.IMPORTED:
+            return None  # what an existing validator had found stands until this one has found as much
+    return waits

@@ -33,7 +33,8 @@ def import_validator(
 
     settings, now = get_settings(), datetime.now(UTC)
     places = Places(settings.tables_root, settings.users_url)
-    report = import_validator(database, users, places, now, dry_run=dry_run)
+    longest_h = settings.emissions_emergency_lookback_h
+    report = import_validator(database, users, places, now, dry_run=dry_run, longest_h=longest_h)
     means = meaning(report, now, settings.emissions_lookback_h, max(1, settings.weights_min_evidence_rounds))
     if report.live:
         err.print(

@@ -16,12 +16,15 @@ from rich.table import Table
 from loosh_pipeline.cli import config
 from loosh_pipeline.cli.allowed import allowing, behaviours, chain_faults, completing, miner_faults
 from loosh_pipeline.cli.telling import AsJson, err, out, tell_json
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.log_files import Say
 from loosh_pipeline.log_lines import printed_line
 from loosh_pipeline.redaction import redactor
 from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.supervisor import INTERRUPTIONS
+
+ENV_FILE_HEAD = "# Settings of a validator on a devnet, written by `loosh devnet --env-file`."
 
 
 def up(as_json: AsJson = False) -> None:
@@ -97,6 +100,9 @@ def devnet(
         float | None, typer.Option(min=0.0, max=60.0, help="how long miners think; otherwise 0.2 to 1 s")
     ] = None,
     info_file: Annotated[Path | None, typer.Option(help="where to write what is served, as JSON")] = None,
+    env_file: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="where to write a validator's settings, such as .env")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve a subnet on this machine: chain, miners of several behaviours, and a Challenge API."""
@@ -118,9 +124,15 @@ def devnet(
         delay_range_s=DELAY_RANGE_S if delay_s is None else (delay_s, delay_s),
     )
 
+    if env_file is not None:
+        _require_replaceable(env_file)
+
     def started(info: DevnetInfo) -> None:
         if info_file is not None:
             info.write(info_file)
+        if env_file is not None:
+            lines = [ENV_FILE_HEAD, *(f"{name}={value}" for name, value in info.environment().items())]
+            env_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         if as_json:
             typer.echo(info.to_json())
         else:
@@ -199,6 +211,12 @@ def _print_pages(settings: Settings) -> None:
     for what, where in _pages(settings).items():
         table.add_row(what, where)
     out.print(table)
+
+
+def _require_replaceable(env_file: Path) -> None:
+    """An operator's settings are never overwritten. Raises ConfigError."""
+    if env_file.exists() and not env_file.read_text(encoding="utf-8").startswith(ENV_FILE_HEAD):
+        raise ConfigError(f"{env_file} exists, and `loosh devnet` did not write it; name another file, or move it away")
 
 
 def _print_devnet(info: object) -> None:

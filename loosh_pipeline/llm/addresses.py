@@ -46,7 +46,7 @@ def _openai(address: str) -> str:
 
 def _ollama(address: str) -> str:
     """Its OpenAI-compatible API; Ollama's own is told apart by its path."""
-    base, path, _ = _split(address if "://" in address else f"http://{address}")
+    base, path, _ = _split(address)
     path = path.removesuffix(COMPLETIONS)
     own = next((known for known in _OLLAMA_PATHS if path.endswith(known)), "")
     return base + path.removesuffix(own) + "/v1"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import httpx2
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from loosh_pipeline.errors import LLMAnswerUnusable
 from loosh_pipeline.llm.port import Generation, Usage
@@ -22,8 +22,17 @@ _REASONING = re.compile(r"\A\s*<(think|thinking|reasoning)>", re.IGNORECASE)
 _END_OF_REASONING = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 
 
+class _Part(BaseModel):
+    text: str = ""
+
+
 class _Said(BaseModel):
-    content: str | None = None
+    content: str | list[_Part] | None = None
+
+    @property
+    def text(self) -> str:
+        """Some servers answer a text in parts."""
+        return "".join(part.text for part in self.content) if isinstance(self.content, list) else self.content or ""
 
 
 class _Choice(BaseModel):
@@ -31,10 +40,18 @@ class _Choice(BaseModel):
     finish_reason: str | None = None
 
 
+def _count_or_none(value: object) -> int | None:
+    """A text is not lost for a server that counts wrongly."""
+    return value if isinstance(value, int) and 0 <= value <= MAX_COUNT else None
+
+
+_Count = Annotated[int | None, BeforeValidator(_count_or_none)]
+
+
 class _Counts(BaseModel):
-    prompt_tokens: int | None = Field(None, ge=0, le=MAX_COUNT)
-    completion_tokens: int | None = Field(None, ge=0, le=MAX_COUNT)
-    total_tokens: int | None = Field(None, ge=0, le=MAX_COUNT)
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
+    total_tokens: _Count = None
 
 
 class _Completion(BaseModel):
@@ -56,7 +73,7 @@ def read_answer(response: httpx2.Response, asked: str, elapsed_ms: float) -> Gen
     completion = _read(_Completion, response, asked)
     choice, counts = completion.choices[0], completion.usage or _Counts()
     return Generation(
-        text=without_reasoning(choice.message.content or "").strip()[:MAX_TEXT_CHARS],
+        text=without_reasoning(choice.message.text).strip()[:MAX_TEXT_CHARS],
         usage=Usage(counts.prompt_tokens, counts.completion_tokens, counts.total_tokens),
         finish_reason=one_line(choice.finish_reason or "", MAX_NAME_CHARS),
         model=one_line(completion.model, MAX_NAME_CHARS) or asked,

@@ -40,7 +40,7 @@ class LLMConfig:
     temperature: float | None = TEMPERATURE
     max_tokens: int = MAX_TOKENS
     timeout_s: float = TIMEOUT_S
-    provider_specific_params: Mapping[str, Any] = field(default_factory=dict)
+    provider_specific_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.provider not in get_args(Provider):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import math
 import time
 from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
 
 import openai
 
@@ -69,7 +71,7 @@ def explained(error: Exception, config: LLMConfig) -> LLMError:
 
 def _of_status(error: openai.APIStatusError, config: LLMConfig, asked: str) -> LLMError:
     status, said = error.status_code, _said(error, config)
-    if error.code == CONTENT_FILTER or CONTENT_FILTER in str(error.body):
+    if error.code == CONTENT_FILTER:
         return LLMAnswerUnusable(f"{asked}: a content filter took offence at the round's texts")
     if status in (401, 403):
         return LLMRefused(f"{asked} refused the key: {said}; correct LLM_API_KEY")
@@ -102,7 +104,16 @@ def _said(error: Exception, config: LLMConfig) -> str:
         told = f"{error.message} {_unnamed(error.body)}".strip()
     else:
         told = next((str(cause) for cause in reversed(list(_causes(error))) if str(cause)), type(error).__name__)
-    return one_line(told.replace(config.api_key, "***") if config.api_key else told)
+    return one_line(_without_key(told, config.api_key) if config.api_key else told)
+
+
+def _without_key(told: str, key: str) -> str:
+    """Without the key, also as Python, JSON or an address would write it."""
+    doubled = key.replace("\\", "\\\\")
+    forms = {key, doubled, doubled.replace("'", "\\'"), json.dumps(key)[1:-1], quote(key), quote_plus(key)}
+    for written in sorted(forms, key=len, reverse=True):
+        told = told.replace(written, "***")
+    return told
 
 
 def _unnamed(body: object) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from loosh_pipeline.errors import LLMUnreachable
+from loosh_pipeline.errors import LLMError, LLMUnreachable
 from loosh_pipeline.llm.config import LLMConfig
 from loosh_pipeline.llm.port import Generation, Message
 from loosh_pipeline.llm.service import LLMService
 
 NAME = "asked"
+LOADING_S = 60.0
+"""Loading the client takes a third of a second, more on a busy machine, and asks nobody."""
 GRACE_S = 5.0
 """What a busy machine may need beyond the deadline, before a resolver is taken to hang that cannot be interrupted."""
 
@@ -43,8 +45,15 @@ class WaitingLLM:
 
     def generate(self, messages: Sequence[Message]) -> Generation:
         loop = self._running()
-        # Takes a while on a busy machine, the first time, and asks nobody.
-        asyncio.run_coroutine_threadsafe(self._service.initialize(), loop).result()
+        loading = asyncio.run_coroutine_threadsafe(self._service.initialize(), loop)
+        try:
+            loading.result(LOADING_S)
+        except TimeoutError:
+            loading.cancel()
+            raise LLMError(
+                f"model {self.config.model!r} cannot be asked: its client was not loaded within {LOADING_S:g} s; is "
+                "this machine overloaded, or its disk dead?"
+            ) from None
         asked = asyncio.run_coroutine_threadsafe(self._service.generate(NAME, messages), loop)
         try:
             return asked.result(self.config.timeout_s + GRACE_S)

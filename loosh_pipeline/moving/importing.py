@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -19,10 +21,14 @@ import polars as pl
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.moving.reading import EVALUATIONS, Skipped, evaluations, users
-from loosh_pipeline.moving.source import Source, named, printable, snapshot
-from loosh_pipeline.store.imported import Kept, keep
+from loosh_pipeline.moving.source import Source, named, snapshot
+from loosh_pipeline.policy.handover import is_over
+from loosh_pipeline.policy.inputs import Imported
+from loosh_pipeline.store.imported import Kept, first_imported_at, imported_at, keep
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
+from loosh_pipeline.store.weighing import last_vector
+from loosh_pipeline.wire.text import printable
 
 SCORE_CACHE = "sybil_score_cache.json"
 MAX_SCORE_CACHE_BYTES = 64 * 1024 * 1024
@@ -61,6 +67,10 @@ class Report:
     """Rows of tables that are not taken over."""
     scores: str | None = None
     """What lies in the file of sybil scores; None where there is none."""
+    found: Imported | None = None
+    """What the longest lookback of weights finds of this and earlier imports; of a dry run, of what it read alone."""
+    over: bool = False
+    """Whether own rounds have made weights since the first import."""
 
     @property
     def usable(self) -> int:
@@ -77,9 +87,16 @@ class Places:
 
 
 def import_validator(
-    database: Path, users_database: Path | None, places: Places, now: datetime, *, dry_run: bool = False
+    database: Path,
+    users_database: Path | None,
+    places: Places,
+    now: datetime,
+    *,
+    dry_run: bool = False,
+    longest_h: float = 168.0,
 ) -> Report:
-    """Read a database, and the users beside it or in `users_database`; a dry run writes nothing.
+    """Read a database, and the users beside it or in `users_database`; a dry run writes nothing. `longest_h`: the
+    longest lookback of weights.
 
     Raises ConfigError for files that are not an existing validator's, StoreError for what cannot be read or written:
     what was kept until then stays, and the next import goes on from there.
@@ -93,7 +110,10 @@ def import_validator(
                 "and users.db with --users"
             )
         report = Report(str(database), source.sha256, source.size_bytes, source.live, dry_run)
-        _take_evaluations(source, places, now, report)
+        with _written_to(places, dry_run) as tables:
+            there = _tables(places) if dry_run else tables
+            _take_evaluations(source, tables, there, now, report)
+            _look_back(tables, there, now, longest_h, report)
         report.left = {table: count for table in NOT_KEPT if (count := source.count(table))}
     report.scores = _scores(database.with_name(SCORE_CACHE))
     if users_database is not None:
@@ -102,11 +122,30 @@ def import_validator(
     return report
 
 
-def _take_evaluations(source: Source, places: Places, now: datetime, report: Report) -> None:
-    tables = _tables(places, report.dry_run)
+@contextmanager
+def _written_to(places: Places, dry_run: bool) -> Iterator[Tables]:
+    """A dry run keeps what it reads in a temporary place, to tell by the same code what would be made of it."""
+    if not dry_run:
+        yield Tables(places.tables_root)
+        return
+    with TemporaryDirectory(prefix="loosh-import-") as directory:
+        yield Tables(directory)
+
+
+def _look_back(tables: Tables, there: Tables | None, now: datetime, longest_h: float, report: Report) -> None:
+    """What is in it for weights. `there`: where this validator keeps things, if it does."""
+    report.found = imported_at(tables, now, longest_h)
+    first = None if there is None else first_imported_at(there, now, longest_h)
+    if there is not None and first is not None:
+        report.over = is_over(first, last_vector(there, own_since=first))
+
+
+def _take_evaluations(source: Source, tables: Tables, there: Tables | None, now: datetime, report: Report) -> None:
     try:
         for part in evaluations(source, now, report.skipped):
-            report.kept += keep(tables, part, write=not report.dry_run)
+            report.kept += keep(there, part, write=not report.dry_run)
+            if report.dry_run:
+                keep(tables, part)
             report.evaluations += part["evaluation_id"].n_unique()
             report.hotkeys |= set(part["hotkey"].unique())
             _widen(report, part)
@@ -118,10 +157,10 @@ def _take_evaluations(source: Source, places: Places, now: datetime, report: Rep
         ) from error
 
 
-def _tables(places: Places, dry_run: bool) -> Tables | None:
-    """None where there is no place yet, and a dry run is to make none."""
+def _tables(places: Places) -> Tables | None:
+    """None where there is no place yet: a dry run is to make none."""
     root = places.tables_root
-    return None if dry_run and "://" not in root and not Path(root).is_dir() else Tables(root)
+    return None if "://" not in root and not Path(root).is_dir() else Tables(root)
 
 
 def _widen(report: Report, part: pl.DataFrame) -> None:
@@ -161,6 +200,6 @@ def _scores(path: Path) -> str | None:
         return f"{path.stat().st_size:,} bytes, which were not read"
     try:
         found: Any = json.loads(path.read_bytes())
-        return f"{len(found['scores'])} scores, saved {printable(found.get('saved_at', 'at an unknown time'))}"
+        return f"{len(found['scores'])} scores, saved {printable(str(found.get('saved_at', 'at an unknown time')))}"
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError, OSError) as error:
         return f"it cannot be read ({type(error).__name__})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -15,15 +15,18 @@ import polars as pl
 
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import CryptoError
-from loosh_pipeline.moving.source import Source, printable
-from loosh_pipeline.store.imported import IMPORTED
+from loosh_pipeline.moving.source import Source
+from loosh_pipeline.store.imported import IMPORTED_COLUMNS
 from loosh_pipeline.wire.crypto import parse_hotkey
+from loosh_pipeline.wire.text import printable
 
 EVALUATIONS = "evaluation_results"
 AT_ONCE = 10_000
-"""Evaluations that are held in memory together, of some seven hotkeys each."""
+"""Evaluations that are held in memory together."""
+EMISSIONS_AT_ONCE = 50_000
+"""And their emissions, but for those of the last one: of some seven hotkeys each, or of all 256 of a subnet."""
 MAX_EMISSIONS_CHARS = 20_000
-"""Of one evaluation: what 256 hotkeys take. With what is held together, a bound of memory."""
+"""Of one evaluation: what 256 hotkeys take."""
 MAX_CHARS = 64
 """Of a time or a hotkey."""
 EXAMPLES = 3
@@ -47,14 +50,18 @@ class Skipped:
         self.counts[what, why] += 1
         shown = self.examples.setdefault((what, why), [])
         if len(shown) < EXAMPLES:
-            text = printable(example)
-            shown.append(text if len(text) <= EXAMPLE_CHARS else f"{text[:EXAMPLE_CHARS]}…")
+            shown.append(printable(str(example), EXAMPLE_CHARS))
 
     def to_list(self) -> list[dict[str, Any]]:
         return [
             {"what": what, "why": why, "count": count, "examples": self.examples[what, why]}
             for (what, why), count in sorted(self.counts.items(), key=lambda each: (-each[1], each[0]))
         ]
+
+
+PAID = ("evaluation_id", "evaluated_at", "hotkey", "emission")
+Columns = tuple[list[Any], ...]
+"""Those of `PAID`."""
 
 
 class Unusable(Exception):
@@ -73,11 +80,29 @@ def evaluations(source: Source, now: datetime, skipped: Skipped) -> Iterator[pl.
     query = "SELECT rowid, substr(emissions, 1, ?), substr(created_at, 1, ?) FROM evaluation_results ORDER BY rowid"
     cursor = source.connection.execute(query, (MAX_EMISSIONS_CHARS + 1, MAX_CHARS))
     about = {"source_sha256": source.sha256, "imported_at": now}
-    while found := cursor.fetchmany(AT_ONCE):
-        rows = [row for number, paid, at in found for row in _paid(number, paid, at, now, skipped)]
-        schema = {name: IMPORTED[name] for name in ("evaluation_id", "evaluated_at", "hotkey", "emission")}
-        frame = pl.DataFrame(rows, schema=schema, orient="row")
-        yield frame.with_columns(pl.lit(value, IMPORTED[name]).alias(name) for name, value in about.items())
+    for held in _held(cursor, now, skipped):
+        schema = {name: IMPORTED_COLUMNS[name] for name in PAID}
+        frame = pl.DataFrame(dict(zip(PAID, held, strict=True)), schema=schema)
+        yield frame.with_columns(pl.lit(value, IMPORTED_COLUMNS[name]).alias(name) for name, value in about.items())
+
+
+def _held(cursor: Iterable[tuple[int, object, object]], now: datetime, skipped: Skipped) -> Iterator[Columns]:
+    """As much as is held together, in columns: a tuple for each row would take five times as much memory."""
+    held, evaluations = _columns(), 0
+    for number, emissions, created_at in cursor:
+        for row in _paid(number, emissions, created_at, now, skipped):
+            for column, value in zip(held, row, strict=True):
+                column.append(value)
+        evaluations += 1
+        if evaluations >= AT_ONCE or len(held[0]) >= EMISSIONS_AT_ONCE:
+            yield held
+            held, evaluations = _columns(), 0
+    if evaluations:
+        yield held
+
+
+def _columns() -> Columns:
+    return [], [], [], []
 
 
 def _paid(

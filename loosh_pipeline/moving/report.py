@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from loosh_pipeline.moving.importing import NOT_KEPT, SCORE_CACHE, Report
+from loosh_pipeline.policy.handover import often_enough
 from loosh_pipeline.store.imported import PAY
 
+FOR_THE_RECORD = "The rows are kept for the record."
 SCORES_LEFT = "the Challenge API tells them anew, see network_view"
 
 
@@ -60,6 +62,8 @@ def _kept(report: Report) -> Iterator[Row]:
     yield verb, f"{kept.new:,}", "emissions", f"{said}, {span}" if span else "no evaluation could be used"
     if kept.known:
         yield "[green]known[/]", f"{kept.known:,}", "emissions", "imported before"
+    if kept.ahead:
+        yield "[green]again[/]", f"{kept.ahead:,}", "of these", "imported before by a clock that was ahead of now"
     if kept.other:
         yield (
             "[yellow]look[/]",
@@ -88,18 +92,27 @@ def _left(report: Report) -> Iterator[Row]:
 
 def meaning(report: Report, now: datetime, lookback_h: float, least: int) -> str:
     """What it means for the first weights, in a line or two."""
-    if report.until is None:
+    if report.over:
+        return "Weights of this validator's own rounds were set since the first import: they go on. " + FOR_THE_RECORD
+    until = report.until if report.found is None else report.found.until
+    if until is None:
         return "No emission can be used: weights begin with this validator's own rounds."
-    until, expires = report.until, report.until + timedelta(hours=lookback_h)
-    if expires <= now:
+    expires = until + timedelta(hours=lookback_h)
+    if report.found is None or expires < now:
         return (
             f"The newest evaluation is of {_minute(until)} UTC, {_hours(now - until)} ago, and weights look back "
-            f"{lookback_h:g} h: they begin with this validator's own rounds. The rows are kept for the record."
+            f"{lookback_h:g} h: they begin with this validator's own rounds. {FOR_THE_RECORD}"
+        )
+    if not any(often_enough(report.found, least).shares.values()):
+        return (
+            f"The last {PAY.lookback_hours:g} h of these evaluations pay nobody, or only whom too few of them name: "
+            f"weights begin with this validator's own rounds. {FOR_THE_RECORD}"
         )
     return (
         f"Until half of the miners that these pay and that still serve have been asked {least} times by this "
-        f"validator, and until {_minute(expires)} UTC at the latest, weights are the network's moving average of the "
-        f"last {PAY.lookback_hours:g} h of these evaluations (basis imported); from then on, of its own rounds alone."
+        f"validator, or looked for in vain, and until {_minute(expires)} UTC at the latest, weights are the network's "
+        f"moving average of the last {PAY.lookback_hours:g} h of these evaluations (basis imported); from then on, of "
+        "its own rounds alone."
     )
 
 

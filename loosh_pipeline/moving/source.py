@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from loosh_pipeline.errors import ConfigError, StoreError
+from loosh_pipeline.wire.text import printable
 
 MAGIC = b"SQLite format 3\0"
 LOCKED_FOR_S = 60.0
@@ -77,11 +78,6 @@ def snapshot(path: Path) -> Iterator[Source]:
         sha256 = _sha256(path)
         live = _state(path) != before or _unsettled(path)
         yield Source(path, sha256, before[0], live, copy, tables)
-
-
-def printable(text: object) -> str:
-    """What strangers wrote, fit for a terminal."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(text))
 
 
 def named(tables: Iterable[str]) -> str:

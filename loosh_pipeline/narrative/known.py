@@ -1,68 +1,82 @@
-"""Every number that a text about a round may name."""
+"""What is known of a round: every miner, figure and count that a text about it may name."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loosh_pipeline.domain import Outcome
 from loosh_pipeline.narrative.facts import MinerFacts, RoundFacts
 
-AVERAGE = 1.0
-"""The payout of an average independent answer, of which the instructions speak."""
-_EXACTLY = 1e-9
+SILENT = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.ANSWERED)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """`counts` of miners, answers and groups; `of_round`: what is measured of it; `of_miner`: by uid."""
+    """`of_miner`, `of_round`: figures by what they measure; `counts`: of miners, answers or groups, by what they
+    have in common; `reasons`: why a miner was not paid or was left out."""
 
+    facts: RoundFacts
     uids: frozenset[int]
-    counts: frozenset[int]
-    of_round: tuple[float, ...]
-    of_miner: Mapping[int, tuple[float, ...]]
+    unpaid: frozenset[int]
+    removed: frozenset[int]
+    silent: frozenset[int]
+    reasons: Mapping[int, frozenset[str]]
+    of_miner: Mapping[int, Mapping[str, float | None]]
+    of_round: Mapping[str, float | None]
+    counts: Mapping[str, frozenset[int]]
 
     @classmethod
     def of(cls, facts: RoundFacts) -> Known:
         told = [*([facts.best] if facts.best else []), *facts.unpaid]
-        of_miner = {miner.uid: tuple(_figures(miner)) for miner in told}
-        named = {*of_miner, *(uid for uid, _ in facts.removed), *(uid for group in facts.copies for uid in group)}
-        return cls(frozenset(named), frozenset(_counts(facts)), tuple(_of_round(facts)), of_miner)
+        removed = frozenset(uid for uid, _ in facts.removed)
+        why = [*((miner.uid, miner.reason) for miner in facts.unpaid), *facts.removed]
+        uids = {*(miner.uid for miner in told), *removed, *(uid for group in facts.copies for uid in group)}
+        return cls(
+            facts=facts,
+            uids=frozenset(uids),
+            unpaid=frozenset(miner.uid for miner in facts.unpaid),
+            removed=removed,
+            silent=frozenset(miner.uid for miner in facts.unpaid if miner.reason in SILENT),
+            reasons={uid: frozenset(reason for known, reason in why if known == uid) for uid in uids},
+            of_miner={miner.uid: _figures(miner) for miner in told},
+            of_round=_of_round(facts),
+            counts=_counts(facts),
+        )
 
-    def has(self, number: str, uids: Iterable[int]) -> bool:
-        """Whether a number as it is written may be told of these miners; without any, of whichever."""
-        percent, digits = number.endswith("%"), number.rstrip(" %")
-        if digits.count(".") > 1:
-            return False
-        value, places = float(digits.replace("−", "-")), len(digits.partition(".")[2])
-        if not percent and not places and value in self.counts | self.uids:
-            return True
-        miners = set(uids) or set(self.of_miner)
-        figures = (*self.of_round, *(figure for uid in miners for figure in self.of_miner.get(uid, ())))
-        if percent:
-            return any(_rounds_to(100 * figure, value, places) for figure in figures)
-        return any(_rounds_to(figure, value, places) if places else figure == value for figure in figures)
-
-
-def _rounds_to(figure: float, value: float, places: int) -> bool:
-    return abs(figure - value) <= 0.5 * 10.0**-places + _EXACTLY
+    def are_copies(self, uids: set[int]) -> bool:
+        """Whether all of them belong to one group of copies."""
+        return any(uids <= set(group) for group in self.facts.copies)
 
 
-def _figures(miner: MinerFacts) -> Iterator[float]:
-    figures = (miner.payout, miner.relevance, miner.meaning, miner.coverage, miner.wording, miner.share)
-    yield from (figure for figure in figures if figure is not None)
+def _figures(miner: MinerFacts) -> dict[str, float | None]:
+    named = ("payout", "relevance", "meaning", "coverage", "wording")
+    return {name: getattr(miner, name) for name in named}
 
 
-def _of_round(facts: RoundFacts) -> Iterator[float]:
-    yield AVERAGE
-    if facts.relevance_gate is not None:
-        yield facts.relevance_gate
-    if (found := facts.consensus) is not None:
-        yield from (found.consensus_score, found.consensus_mean, found.consensus_spread)
+def _of_round(facts: RoundFacts) -> dict[str, float | None]:
+    found = facts.consensus
+    return {
+        "gate": facts.relevance_gate,
+        "consensus": found.consensus_score if found else None,
+        "mean": found.consensus_mean if found else None,
+        "spread": found.consensus_spread if found else None,
+    }
 
 
-def _counts(facts: RoundFacts) -> Iterator[int]:
-    yield from (facts.asked, facts.answered, facts.paid, facts.asked - facts.answered)
-    yield from (len(facts.unpaid), len(facts.removed), len(facts.copies), *map(len, facts.copies))
-    yield from Counter(miner.reason for miner in facts.unpaid).values()
-    yield from Counter(why for _, why in facts.removed).values()
+def _counts(facts: RoundFacts) -> dict[str, frozenset[int]]:
+    sizes = [len(group) for group in facts.copies]
+    reasons = Counter(miner.reason for miner in facts.unpaid)
+    removals = Counter(why for _, why in facts.removed)
+    return {
+        "asked": frozenset({facts.asked}),
+        "answered": frozenset({facts.answered}),
+        "silent": frozenset({facts.asked - facts.answered}),
+        "paid": frozenset({facts.paid}),
+        "unpaid": frozenset({len(facts.unpaid)}),
+        "removed": frozenset({len(facts.removed)}),
+        "groups": frozenset({len(sizes)}),
+        "copies": frozenset({sum(sizes)}),
+        **{why: frozenset({reasons[why], removals[why]} - {0}) for why in {*reasons, *removals}},
+    }

@@ -10,12 +10,11 @@ from loosh_pipeline.domain import Challenge, Response
 from loosh_pipeline.errors import LLMAnswerUnusable, LLMError
 from loosh_pipeline.llm.breaker import Breaker
 from loosh_pipeline.llm.port import Generation, Model
+from loosh_pipeline.narrative.alphabet import in_ascii
 from loosh_pipeline.narrative.checks import objection
 from loosh_pipeline.narrative.composed import composed
 from loosh_pipeline.narrative.facts import RoundFacts, facts_of
-from loosh_pipeline.narrative.markdown import without_links
 from loosh_pipeline.narrative.prompt import Prompt, prompt_for
-from loosh_pipeline.narrative.quoting import visible_lines
 from loosh_pipeline.scoring.result import RoundScores
 
 logger = logging.getLogger(__name__)
@@ -24,6 +23,10 @@ COMPOSED = "composed"
 CUT_OFF = "length"
 """What servers say of a text that was ended by the limit of tokens."""
 LEFT_ALONE = "it failed several times in a row and is left alone for some minutes"
+MOST_USELESS = 10
+USELESS_PAUSE_S = 3600.0
+"""One answer that is of no use may be one miner's doing; so many in a row are the model's, and each is paid for."""
+TOO_USELESS = "its texts were of no use many times in a row, and it is left alone for an hour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,12 @@ class Narrative:
 class RoundNarrator:
     """Tells rounds, by a model if it has one. A model that fails costs nothing but its text."""
 
-    def __init__(self, model: Model | None = None, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self, model: Model | None = None, breaker: Breaker | None = None, useless: Breaker | None = None
+    ) -> None:
         self._model = model
         self._breaker = breaker or Breaker()
+        self._useless = useless or Breaker(MOST_USELESS, USELESS_PAUSE_S)
 
     def narrate(self, challenge: Challenge, scores: RoundScores, responses: Sequence[Response]) -> Narrative:
         """What happened in a round. Raises LooshError when a scored hotkey is not among the responses."""
@@ -56,6 +62,8 @@ class RoundNarrator:
             return Narrative(plain, COMPOSED)
         if self._breaker.is_open():
             return _without(plain, LEFT_ALONE)
+        if self._useless.is_open():
+            return _without(plain, TOO_USELESS)
         prompt = prompt_for(challenge, facts, responses)
         try:
             generation = self._model.generate(prompt.messages)
@@ -69,18 +77,20 @@ class RoundNarrator:
     def _told(self, model: Model, generation: Generation, facts: RoundFacts, prompt: Prompt, plain: str) -> Narrative:
         """A model's text if it may be stored."""
         provider = model.config.provider
-        text = visible_lines(generation.text)
+        text = in_ascii(generation.text)
         reason = _refusal(text, generation.finish_reason, facts, prompt)
         if reason is None:
-            text = without_links(text).strip()
+            self._useless.answered()
             return Narrative(text, f"llm:{model.config.model}", plain, provider, generation)
+        self._useless.failed()
         logger.warning("the model %s was asked in vain: %s", model.config.model, reason)
         return _without(plain, reason, provider, generation)
 
     def _count(self, error: LLMError) -> None:
-        """Answers that are of no use may be one round's doing, so that they do not count against the model."""
+        """An answer that is of no use is one all the same: its server is up."""
         if isinstance(error, LLMAnswerUnusable):
             self._breaker.answered()
+            self._useless.failed()
         else:
             self._breaker.failed()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode, RuleAct
 from loosh_pipeline.policy.basis import Basis
-from loosh_pipeline.policy.handover import handover
+from loosh_pipeline.policy.handover import Handover, handover, often_enough
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.miners import payable
 from loosh_pipeline.policy.minimum import SMALLEST
@@ -39,9 +39,13 @@ def starts(inputs: Inputs, mode: Mode) -> Iterator[Start]:
     "Nothing is known" becomes weights only in an emergency: those that were set last and, only if the operator
     consents, all alike. Then those that were set last also come before what a few miners earned since an outage.
     """
-    yield from _imported(inputs, mode)
+    taken_over = handover(inputs, mode)
+    if taken_over is not None:
+        yield _imported(taken_over)
     if mode is not Mode.EMERGENCY:
-        yield from _earned(inputs, mode)
+        # Where it stands, nobody waits for WEIGHTS_MIN_ROUNDS: own rounds take its place only once they are enough.
+        if taken_over is None or mode is not Mode.NORMAL or inputs.earned.rounds >= inputs.policy.min_rounds:
+            yield from _earned(inputs, mode)
         return
     found = [*_earned(inputs, mode), *_last(inputs)]
     yield from found if suffices(inputs) else reversed(found)
@@ -73,10 +77,9 @@ def _earned(inputs: Inputs, mode: Mode) -> Iterator[Start]:
         yield Start(basis, {each.hotkey: each.emission for each in earned.emissions}, earned.rounds)
 
 
-def _imported(inputs: Inputs, mode: Mode) -> Iterator[Start]:
-    if (found := handover(inputs, mode)) is not None:
-        rows = found.imported
-        yield Start(Basis.IMPORTED, rows.averages, rows.evaluations, (found.act(),))
+def _imported(found: Handover) -> Start:
+    rows, enough = found.imported, often_enough(found.imported, found.least)
+    return Start(Basis.IMPORTED, enough.shares, rows.evaluations, (found.act(), *enough.acts))
 
 
 def _last(inputs: Inputs) -> Iterator[Start]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from loosh_pipeline.domain import Emission, Hotkey, Metagraph, Mode, NetworkView, OneSource, ScorerVersion
+from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.modes import mode_of
 
 
@@ -18,6 +19,7 @@ class Policy:
     emergency_at: float = 0.9
     lookback_h: float = 24.0
     emergency_lookback_h: float = 168.0
+    min_rounds: int = 3
     min_evidence_rounds: int = 3
     sybil_evidence: bool = True
     max_penalised_share: float = 0.33
@@ -54,13 +56,28 @@ class Earned:
 class LastVector:
     """The weights that were set last, by hotkey; they sum to 1.
 
-    `rounds` and `basis`: what they were made of, of the proposal behind them; None where it is not known.
+    `rounds` and `basis`: what they were made of, of the proposal behind them; None where it is not known. `own_before`:
+    when the newest ones before them that rested on own rounds, or on what is not known, were set.
     """
 
     set_at: datetime
     shares: Mapping[Hotkey, float]
     rounds: int | None = None
     basis: str | None = None
+    own_before: datetime | None = None
+
+    @property
+    def own_at(self) -> datetime | None:
+        """When weights were last set that own rounds made, as far as is known."""
+        return self.set_at if self.basis is None or self.basis in EARNED else self.own_before
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How much of the time a miner was there, from 0 to 1, and in how many looks it was looked for."""
+
+    coverage: float
+    looks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +85,17 @@ class Imported:
     """What the network's method makes of evaluations that were taken over from an existing validator.
 
     `averages`: its moving average of every hotkey, as of `until`, the newest evaluation; `since`: the oldest that
-    counts. `files`: sha256 of the files they were read from, and `read_at` when the last of them was.
+    counts. `counts`: how many evaluations paid each hotkey or named it. `files`: sha256 of the files they were read
+    from, and `first_read_at` when the first rows were that a lookback may take.
     """
 
     since: datetime
     until: datetime
     evaluations: int
     averages: Mapping[Hotkey, float]
+    counts: Mapping[Hotkey, int]
     files: tuple[str, ...]
-    read_at: datetime
+    first_read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +104,8 @@ class Inputs:
 
     `subnet`: the snapshot. `view`: what the Challenge API said last. `known`: who ever answered a challenge.
     `answered_at`: the address of whoever answered when it was asked last. `imported`: of the validator that ran before
-    this one. `waived`: checks that the operator waives for this one run.
+    this one, and `presence` of whom was looked for since, which counts beside it. `waived`: checks that the operator
+    waives for this one run.
     """
 
     at: datetime
@@ -98,6 +118,7 @@ class Inputs:
     known: frozenset[Hotkey] = frozenset()
     answered_at: Mapping[Hotkey, str] = field(default_factory=dict)
     imported: Imported | None = None
+    presence: Mapping[Hotkey, Presence] = field(default_factory=dict)
     waived: tuple[str, ...] = ()
     policy: Policy = Policy()
 

@@ -22,7 +22,7 @@ from loosh_pipeline.policy.filters import (
     registered,
     serving,
 )
-from loosh_pipeline.policy.handover import answering
+from loosh_pipeline.policy.handover import answering, present
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.miners import miners_of, payable
 from loosh_pipeline.policy.minimum import padded, required, to_share
@@ -71,7 +71,7 @@ def _ruled(start: Start, inputs: Inputs, mode: Mode) -> Ruled:
     shares = normalised({hotkey: start.shares[hotkey] for hotkey in sorted(start.shares)})
     network = inputs.profile == NetworkProfile.name
     if start.basis is Basis.IMPORTED:
-        who = [*_still_answering(inputs), *network_rules(inputs)]
+        who = [*_still_there(inputs), *network_rules(inputs)]
     elif network and start.basis in EARNED:
         who = network_rules(inputs)
     else:
@@ -80,9 +80,12 @@ def _ruled(start: Start, inputs: Inputs, mode: Mode) -> Ruled:
     return chained(shares, [*who, *_limits(inputs, mode, cap)])
 
 
-def _still_answering(inputs: Inputs) -> list[Rule]:
+def _still_there(inputs: Inputs) -> list[Rule]:
     least = max(1, inputs.policy.min_evidence_rounds)
-    return [partial(answering, earned=inputs.earned.by_hotkey(), least=least)]
+    return [
+        partial(present, presence=inputs.presence),
+        partial(answering, earned=inputs.earned.by_hotkey(), least=least),
+    ]
 
 
 def _filters(inputs: Inputs, mode: Mode, basis: Basis) -> list[Rule]:

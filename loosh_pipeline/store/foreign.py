@@ -6,6 +6,7 @@ Light, as the supervisor asks before it starts.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -16,24 +17,34 @@ from loosh_pipeline.errors import StoreError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 Schema = Literal["inbox", "users"]
+OURS: Mapping[Schema, str] = {"inbox": "challenges", "users": "users"}
+"""A table that each of our databases has had since its first revision."""
+LOCKED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+LOCKED_FOR_S = 30.0
+"""How long somebody else's lock is waited for, as everywhere."""
 EXISTING = frozenset({"evaluation_results", "inference_responses", "users"})
 """Tables of the network's existing validator, whose `.env` names its databases as ours are named."""
 
 
 def check_ours(path: Path, schema: Schema) -> None:
     """Raises StoreError for a database whose tables no migration of ours has made, or one of a later release."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    query, uri = "SELECT name FROM sqlite_master WHERE type = 'table'", f"file:{quote(str(path.absolute()))}?mode=ro"
     revisions: list[tuple[str]] = []
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, timeout=LOCKED_FOR_S)) as connection:
             tables = {name for (name,) in connection.execute(query)}
-            if "alembic_version" in tables:
+            if ours := "alembic_version" in tables and (OURS[schema] in tables or len(tables) == 1):
                 revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    except sqlite3.Error:
-        return  # it is opened below, where what is wrong is told
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in LOCKED:  # when it is free again, it may be another program's
+            raise StoreError(
+                f"{path} is locked by another program, so that it cannot be told whose it is: {error}. Stop that, and "
+                "try again"
+            ) from error
+        return  # there is none, or it cannot be read: whoever opens it next says so, and changes nothing
     for (revision,) in revisions:
         require_known_revision(schema, revision, f"the {schema} database {path}")
-    if not tables or "alembic_version" in tables:
+    if ours or not tables:
         return
     name, said = {"inbox": "DB_PATH", "users": "USERS_DB_PATH"}[schema], f"{path} is the database of another program"
     if tables & EXISTING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -45,12 +47,28 @@ def newest_earned(tables: Tables) -> Earned:
     return earned_of(frame, found)
 
 
-def last_vector(tables: Tables) -> LastVector | None:
-    """The weights that the chain took last, and what they rested on; None when it never took any."""
-    found = last_set(tables)
+def last_vector(tables: Tables, own_since: datetime | None = None) -> LastVector | None:
+    """The weights that the chain took last, and what they rested on; None when it never took any.
+
+    Where own rounds do not stand behind them, `own_since` says how far back those are looked for of which they do.
+    """
+    taken = _taken(tables)
+    found = next(taken, None)
     if found is None:
         return None
-    submitted, rows = found
+    last = _vector(tables, *found)
+    if last.own_at is not None or own_since is None:
+        return last
+    for submitted, rows in taken:
+        before = _vector(tables, submitted, rows)
+        if before.set_at <= own_since:
+            break
+        if before.own_at is not None:
+            return replace(last, own_before=before.own_at)
+    return last
+
+
+def _vector(tables: Tables, submitted: TableKey, rows: pl.DataFrame) -> LastVector:
     shares = {Hotkey(hotkey): weight for hotkey, weight in rows.select("hotkey", "weight").iter_rows()}
     key = proposal_behind(tables, submitted)
     about = None if key is None else tables.read("weight_proposals", key)
@@ -69,11 +87,15 @@ def proposal_behind(tables: Tables, submitted: TableKey) -> TableKey | None:
 
 def last_set(tables: Tables) -> tuple[TableKey, pl.DataFrame] | None:
     """The newest `weights` table that says that the chain took them, and where it lies."""
+    return next(_taken(tables), None)
+
+
+def _taken(tables: Tables) -> Iterator[tuple[TableKey, pl.DataFrame]]:
+    """All of those, the newest first."""
     for key in islice(tables.newest_first("weights"), MOST_ATTEMPTS):
         rows = tables.read("weights", key)
         if not rows.is_empty() and rows["success"][0] and not _failed_later(rows):
-            return key, rows
-    return None
+            yield key, rows
 
 
 def _failed_later(rows: pl.DataFrame) -> bool:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from loosh_pipeline.cli import app
 from loosh_pipeline.domain import Proposal
+from loosh_pipeline.policy.inputs import Inputs, Presence
+from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.tables import TableKey
+from resources.store import run_key
 from tests.existing import build, evaluation, hotkeys
 from tests.world import World, checks_of
 
@@ -85,3 +92,71 @@ def test_another_process_reads_the_same_and_proposes_the_same(world: World, data
     get_settings.cache_clear()
     world.chain.advance(1000)
     assert planned(world).shares == first.shares
+
+
+def gathered_now(world: World) -> Inputs:
+    settings, now = get_settings(), datetime.now(UTC)
+    subnet, own = world.chain.snapshot(settings.netuid), world.chain.identity()
+    return gathered(settings, world.store.tables, world.store.inbox.engine, subnet, own, now)
+
+
+def set_again(world: World, basis: str, at: datetime) -> None:
+    """The last weights once more, later, made of something else."""
+    tables = world.store.tables
+    for asset in ("weight_proposals", "weights"):
+        rows = tables.latest(asset)
+        assert rows is not None
+        change = {"basis": basis} if asset == "weight_proposals" else {"submitted_at": at}
+        rows = rows.with_columns(pl.lit(value, rows.schema[name]).alias(name) for name, value in change.items())
+        tables.write(asset, TableKey.of(run_key(at, "again").name, at), rows)
+
+
+def test_after_own_weights_no_later_import_and_no_emergency_brings_it_back(
+    world: World, tmp_path: Path, database: Path
+) -> None:
+    imported(database)
+    for i in range(3):
+        world.store_round(f"c-{i}", {B: True, C: True, D: True}, age=timedelta(minutes=30 - i))
+    assert planned(world).basis == "lookback"
+    assert gathered_now(world).imported is None
+
+    imported(build(tmp_path / "more.db", [evaluation(world.began_at, {A: 1.0})], [A]))
+    assert gathered_now(world).imported is None, "one more row"
+    own = gathered_now(world).last
+    assert own is not None
+    set_again(world, "last_vector", own.set_at + timedelta(seconds=1))
+    last = gathered_now(world).last
+    assert last is not None
+    assert (last.basis, last.own_at) == ("last_vector", own.set_at)
+    assert gathered_now(world).imported is None, "weights of an emergency"
+
+    shutil.rmtree(Path(get_settings().tables_root) / "weight_proposals")
+    assert gathered_now(world).imported is None, "nobody knows what they were made of"
+
+
+def test_weights_of_an_emergency_after_imported_ones_end_nothing(world: World, database: Path) -> None:
+    imported(database)
+    assert planned(world).basis == "imported"
+    found = gathered_now(world).last
+    assert found is not None
+    set_again(world, "last_vector", found.set_at + timedelta(seconds=1))
+    after = gathered_now(world)
+    assert after.last is not None
+    assert (after.last.basis, after.last.own_at) == ("last_vector", None)
+    assert after.imported is not None
+
+
+def test_who_is_never_there_is_looked_for_all_the_same(world: World, database: Path) -> None:
+    imported(database)
+    now = datetime.now(UTC)
+    for i in range(4):
+        at = now - timedelta(minutes=2 * i)
+        looks = pl.DataFrame(
+            [(at, hotkey, hotkey != A) for hotkey in (A, B, C, D)],
+            schema={"taken_at": UTC_MS, "hotkey": pl.String, "available": pl.Boolean},
+            orient="row",
+        )
+        world.store.tables.write("miner_availability", TableKey.of(f"look-{i}", at), looks)
+    found = gathered_now(world).presence
+    assert found == {A: Presence(pytest.approx(0.2, abs=0.01), 4), **dict.fromkeys((B, C, D), Presence(1.0, 4))}
+    assert planned(world).shares == pytest.approx({A: 1 / 6, B: 5 / 12, C: 5 / 12, D: 0.0}, abs=0.01)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+import loosh_pipeline.cli.moving as command_module
+import loosh_pipeline.moving.importing as importing_module
 from loosh_pipeline.cli import app
+from loosh_pipeline.policy.inputs import LastVector
 from tests.existing import build, build_users, evaluation, hotkeys
 
 ALICE, BOB = hotkeys(2)
@@ -103,3 +106,41 @@ def test_a_database_that_is_being_written_is_warned_of(tmp_path: Path, database:
     assert found.exit_code == 0
     assert "is still being written" in found.stderr
     assert json.loads(found.stdout)["live"] is True
+
+
+def told(database: Path, *how: str) -> str:
+    return str(json.loads(loosh(database, "--json", *how).stdout)["meaning"])
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_what_pays_nobody_is_not_said_to_make_weights(tmp_path: Path, how: tuple[str, ...]) -> None:
+    now = datetime.now(UTC)
+    nothing = build(tmp_path / "nothing.db", [evaluation(now - AGO * i, {ALICE: 0.0}) for i in range(4)])
+    assert "pay nobody" in told(nothing, *how)
+    later = build(tmp_path / "later.db", [(None, 1, 0.5, None, None, "{", "no time")])
+    assert told(later, *how).startswith("No emission can be used" if how else "The last 24 h of these evaluations pay")
+
+
+def test_what_a_clock_that_was_ahead_imported_is_said_to_be_imported_again(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(hours=9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command_module, "datetime", Ahead)
+        assert "(basis imported)" in loosh(database).stdout
+    again = loosh(database)
+    assert "imported before by a clock that was ahead of now" in again.stdout
+    assert "(basis imported)" in again.stdout
+    assert "clock that was ahead" not in loosh(database).stdout
+
+
+def test_what_comes_too_late_is_said_to_change_nothing(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = LastVector(datetime.now(UTC) + AGO, {}, rounds=9, basis="lookback")
+    monkeypatch.setattr(importing_module, "last_vector", lambda *_, **__: own)
+    assert "(basis imported)" in told(database, "--dry-run"), "nothing was imported before"
+    assert told(database).startswith("Weights of this validator's own rounds were set since the first import")
+    assert told(database, "--dry-run").startswith("Weights of this validator's own rounds were set")

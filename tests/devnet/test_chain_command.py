@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from dotenv import dotenv_values
 from typer.testing import CliRunner
 
 from loosh_pipeline import cli
@@ -15,7 +16,7 @@ from loosh_pipeline.chain.wallet import coldkey_of
 from loosh_pipeline.devnet import subnet
 from loosh_pipeline.devnet.chain import ChainConfig, ChainFault
 from loosh_pipeline.devnet.chain.inspection import inspect_chain
-from loosh_pipeline.devnet.subnet import DevnetConfig, serve_subnet
+from loosh_pipeline.devnet.subnet import DevnetConfig, DevnetInfo, serve_subnet
 from tests.devnet.chain_client import NETUID, VALIDATOR, commit_call, execute, new_chain
 from tests.devnet.sealing import ROUND, sealed
 
@@ -35,7 +36,26 @@ def test_the_options_of_the_command_reach_the_chain(monkeypatch: pytest.MonkeyPa
     assert told.chain_faults == (ChainFault.REORG, ChainFault.SLOW_BLOCKS)
     assert (default.chain.tempo_blocks, default.chain.commit_reveal, default.chain_faults) == (360, False, ())
     wrong = CliRunner().invoke(cli.app, ["devnet", "--chain-fault", "cold"])
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
+
+
+def test_a_validators_settings_are_written_and_an_operators_never_overwritten(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = DevnetInfo(78, "ws://127.0.0.1:1", "http://127.0.0.1:2", str(tmp_path), "w", "h", VALIDATOR, (), ())
+
+    async def run(_config: DevnetConfig, started: Any, **_: Any) -> None:
+        started(info)
+
+    monkeypatch.setattr(subnet, "run_subnet", run)
+    dotenv = tmp_path / ".env"
+    for _ in range(2):
+        assert CliRunner().invoke(cli.app, ["devnet", "--env-file", str(dotenv)]).exit_code == 0
+        assert dotenv_values(dotenv) == info.environment()
+    dotenv.write_text("NETUID=78\n")
+    refused = CliRunner().invoke(cli.app, ["devnet", "--env-file", str(dotenv)])
+    assert (refused.exit_code, dotenv.read_text()) == (2, "NETUID=78\n")
+    assert "exists, and `loosh devnet` did not write it" in refused.output
 
 
 def test_a_subnet_starts_with_the_faults_of_its_chain_and_the_validator_under_its_own_coldkey(tmp_path: Path) -> None:

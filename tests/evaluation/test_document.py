@@ -5,17 +5,29 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import fields
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
-from loosh_pipeline.domain import Outcome
+from loosh_pipeline.domain import Hotkey, Outcome
+from loosh_pipeline.policy.filters import registered
+from loosh_pipeline.policy.handover import ANSWERING, PRESENT
+from loosh_pipeline.policy.inputs import Imported, Presence
+from loosh_pipeline.policy.propose import propose
+from loosh_pipeline.policy.sybil import SYBIL
+from loosh_pipeline.presence import LOOKS, coverage_of
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.votes import judge
 from loosh_pipeline.settings import Settings
+from tests.builders import NOON, emission
 from tests.evaluation.example import BLOCK, DOCUMENT, SETTINGS, Example, blocks, filled
+from tests.policy.cases import earned, inputs, miner, subnet
+from tests.scoring.rounds import signals
 
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 LINKED = re.compile(r"\[`([a-z0-9_.]+)\.([A-Za-z_]+)`\]\(([^)]+)\)")
@@ -116,3 +128,41 @@ def test_what_is_said_of_the_example_is_so(example: Example) -> None:
     assert paid[of["garbage"]].emission / paid[of["good"]].emission == pytest.approx(4 / 5, abs=0.03)
     assert paid[of["slow"]].emission / paid[of["good"]].emission == pytest.approx(1 / 2, abs=0.03)
     assert [each.entity_weight for each in paid.values()] == [pytest.approx(1 / 7)] * 7
+
+
+def test_what_is_said_of_who_is_no_voter_is_so(example: Example) -> None:
+    """A weight of 0 is another thing: the echo has it, and is judged."""
+    of = {name.split(maxsplit=1)[1]: hotkey for hotkey, name in reversed(example.names.items())}
+    none, quiet = example.scores()[of["garbage"]], example.scores()[of["echo"]]
+    assert (none.score, none.share, none.vote_weight, none.copy_group_size) == (0, 0, 0, 1)
+    assert quiet.vote_weight == pytest.approx(0, abs=1e-12)
+    assert (quiet.share, quiet.score > 0) == (1, True)
+    untimed = judge(signals(3, elapsed_ms=[np.nan, 500.0, 400.0]), RobustProfile())
+    assert untimed.speed_factor.tolist()[0] == 1.0
+
+
+def test_coverage_is_counted_from_the_newest_look_of_all() -> None:
+    """x was there until 6 hours ago, so its newest round is older than the newest look."""
+    looks = [(NOON - timedelta(hours=h), name, name != "x" or h > 6) for h in range(24) for name in "xyz"]
+    found = coverage_of(pl.DataFrame(looks, schema=LOOKS, orient="row"), 12.0)["x"]
+    d = [0.5 ** (h / 12.0) for h in range(24)]
+    assert found == pytest.approx((1 + sum(d[7:])) / (1 + sum(d)), rel=1e-12)
+    assert "here age is counted from the newest look of all" in TEXT
+
+
+def test_a_filter_leaves_the_shares_of_others_as_they_are() -> None:
+    left = registered({Hotkey("a"): 0.5, Hotkey("b"): 0.5}, subnet(miner("a", 1)))
+    assert left.shares == {"a": 0.5}
+    assert "what it leaves need not sum to 1" in TEXT
+
+
+def test_every_basis_has_its_rules_in_the_order_in_force() -> None:
+    for rule in (PRESENT, ANSWERING):
+        assert f"`policy.handover.{rule}`" in TEXT
+    there = subnet(*(miner(name, i) for i, name in enumerate("abc", 1)))
+    own = earned({"a": emission("a", asked=4, answered=2, paid=0, emission=0.0)})
+    averages = {Hotkey(name): 0.5 for name in "abc"}
+    counts = {Hotkey("a"): 9, Hotkey("b"): 9, Hotkey("c"): 1}
+    rows = Imported(NOON - timedelta(hours=20), NOON, 9, averages, counts, ("d1" * 32,), NOON)
+    seen = inputs({}, subnet=there, earned=own, imported=rows, presence={"a": Presence(0.5, 9)}, scores={"b": 0.5})
+    assert [act.rule for act in propose(seen).acts] == ["imported", "min_evidence", "present", "answering", SYBIL]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
@@ -199,6 +201,26 @@ def test_a_content_filter_is_the_rounds_doing_not_the_models(chat: ChatServer) -
         ask(chat)
 
 
+def test_an_outage_that_repeats_what_it_was_asked_is_no_content_filter(chat: ChatServer) -> None:
+    chat.script = [refused(503, "overloaded while answering: what is a content_filter?")]
+    with pytest.raises(LLMUnreachable, match="is busy or broken"):
+        ask(chat)
+
+
+KEY = "ab\\cd'ef"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [KEY, repr(KEY)[1:-1], repr(KEY + '"')[1:-2], json.dumps(KEY)[1:-1], urllib.parse.quote(KEY)],
+    ids=["raw", "repr", "repr in double quotes", "JSON", "address"],
+)
+def test_a_key_is_not_told_in_any_way_of_writing_it(chat: ChatServer, written: str) -> None:
+    chat.script = [refused(401, f"bad key {written}!")]
+    with pytest.raises(LLMRefused, match=r"bad key \*\*\*!"):
+        ask(chat, api_key=KEY)
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
@@ -209,7 +231,6 @@ def test_a_content_filter_is_the_rounds_doing_not_the_models(chat: ChatServer) -
         (Reply(body={"choices": []}), LLMAnswerUnusable),
         (Reply(body={"choices": [{"message": {"content": 7}}]}), LLMAnswerUnusable),
         (Reply(body=b'{"choices": [{"message": {"content": "\\ud800"}}]}'), LLMAnswerUnusable),
-        (said("x", usage={"prompt_tokens": -1}), LLMAnswerUnusable),
         (said("x" * (MAX_ANSWER_BYTES + 1)), LLMAnswerUnusable),
         (Reply(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}), LLMAnswerUnusable),
         (Reply(500, b"x" * (MAX_ANSWER_BYTES + 1)), LLMAnswerUnusable),
@@ -248,6 +269,19 @@ def test_a_server_that_counts_nothing_is_read_too(chat: ChatServer) -> None:
     chat.script = [Reply(body={"choices": [{"message": {"content": "Calm."}}]})]
     answer = ask(chat)
     assert (answer.usage, answer.finish_reason, answer.model) == (Usage(), "", "llama")
+
+
+@pytest.mark.parametrize("count", [-1, 2**70, "many", 1.5, None])
+def test_a_server_that_counts_wrongly_is_read_too(chat: ChatServer, count: object) -> None:
+    chat.script = [said("Calm.", usage={"prompt_tokens": count, "completion_tokens": 7})]
+    answer = ask(chat)
+    assert (answer.text, answer.usage) == ("Calm.", Usage(None, 7, None))
+
+
+def test_a_text_in_parts_is_read_as_one(chat: ChatServer) -> None:
+    parts = [{"type": "text", "text": "Of 6 miners, "}, {"type": "refusal"}, {"type": "text", "text": "5 answered."}]
+    chat.script = [Reply(body={"choices": [{"message": {"content": parts}}]})]
+    assert ask(chat).text == "Of 6 miners, 5 answered."
 
 
 def test_parameters_that_a_model_does_not_take_are_changed_once(chat: ChatServer) -> None:

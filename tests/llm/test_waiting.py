@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from loosh_pipeline.errors import LLMUnreachable
+from loosh_pipeline.errors import LLMError, LLMUnreachable
 from loosh_pipeline.llm import waiting
 from loosh_pipeline.llm.breaker import Breaker
 from loosh_pipeline.llm.config import LLMConfig
 from loosh_pipeline.llm.port import Message
+from loosh_pipeline.llm.service import LLMService
 from loosh_pipeline.llm.waiting import WaitingLLM
 from tests.llm.server import ChatServer, Reply
 
@@ -72,6 +73,18 @@ def test_whoever_waits_goes_on_where_nothing_can_be_interrupted(
     finally:
         stuck.set()
         model.close()
+
+
+def test_whoever_waits_goes_on_where_the_client_cannot_be_loaded(
+    chat: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(_: LLMService) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LLMService, "initialize", hang)
+    monkeypatch.setattr(waiting, "LOADING_S", 0.05)
+    with WaitingLLM(config(chat)) as model, pytest.raises(LLMError, match=r"not loaded within 0.05 s"):
+        model.generate(ASKED)
 
 
 def test_a_breaker_opens_after_failures_in_a_row_and_tries_once_after_a_while() -> None:

@@ -22,8 +22,10 @@ from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.moving.importing import Places
 from loosh_pipeline.moving.reading import MOST, time_of
-from loosh_pipeline.store.imported import IMPORTED_EMISSIONS, Kept, imported_at
-from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.store.imported import (
+    Kept,
+    keep,
+)
 from loosh_pipeline.store.users import Users
 from tests.existing import add, build, build_users, evaluation, naive, rounds
 from tests.moving.kept import ALICE, BOB, CAROL, HOUR, NOW, Import, everything, reasons, rows_of
@@ -254,53 +256,11 @@ def test_a_killed_import_goes_on_where_it_was(database: Path, places: Places, ru
     assert run().kept == Kept(known=80)
 
 
-def test_rows_that_two_imports_wrote_at_once_count_once(database: Path, places: Places, run: Import) -> None:
-    build(database, [evaluation(NOW - HOUR, {ALICE: 1.0}), evaluation(NOW, {ALICE: 0.0})])
-    run()
-    tables = Tables(places.tables_root)
-    (key,) = tables.newest_first(IMPORTED_EMISSIONS)
-    rows = tables.read(IMPORTED_EMISSIONS, key)
-    tables.write(IMPORTED_EMISSIONS, type(key)(key.day, "another"), rows)
-    found = imported_at(tables, NOW, 24)
-    assert found is not None
-    assert (found.evaluations, found.averages) == (2, {ALICE: pytest.approx(0.7)})
-
-
-def test_the_average_is_the_networks_as_of_the_newest_evaluation(database: Path, places: Places, run: Import) -> None:
-    """α .3 over the last 24 h; who is not named keeps its average; what is older does not count."""
-    until = NOW - 5 * HOUR
-    build(
-        database,
-        [
-            evaluation(until - 25 * HOUR, {ALICE: 100 / 50}),
-            evaluation(until - 23 * HOUR, {ALICE: 1.0, BOB: 0.8}),
-            evaluation(until - HOUR, {ALICE: 0.5}),
-            evaluation(until, {ALICE: 0.0, CAROL: 0.2}),
-        ],
-    )
-    report, tables = run(now=NOW), Tables(places.tables_root)
-    found = imported_at(tables, NOW, 24)
-    assert found is not None
-    alice = 0.7 * (0.3 * 0.5 + 0.7 * 1.0)
-    assert found.averages == {ALICE: pytest.approx(alice), BOB: 0.8, CAROL: 0.2}
-    assert (found.since, found.until, found.evaluations) == (until - 23 * HOUR, until, 3)
-    assert found.files == (report.sha256,)
-    assert imported_at(tables, NOW - timedelta(seconds=1), 24) is None  # it was not imported yet
-    assert imported_at(tables, until + 24 * HOUR, 24) == found
-    assert imported_at(tables, until + 24 * HOUR + timedelta(seconds=1), 24) is None
-    assert imported_at(tables, until + 30 * HOUR, 48) == found
-
-
-def test_without_an_import_there_is_nothing(places: Places) -> None:
-    assert imported_at(Tables(places.tables_root), NOW, 168) is None
-
-
 def test_many_rows_are_read_in_parts(
     database: Path, places: Places, run: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(database, rounds([ALICE, BOB, CAROL], 95, NOW, HOUR))
     held: list[int] = []
-    keep = importing_module.keep
 
     def counted(tables: Any, part: pl.DataFrame, **how: Any) -> Kept:
         held.append(part["evaluation_id"].n_unique())
@@ -310,3 +270,19 @@ def test_many_rows_are_read_in_parts(
     monkeypatch.setattr(importing_module, "keep", counted)
     assert run().kept == Kept(new=285)
     assert held == [10] * 9 + [5]
+
+
+def test_wide_evaluations_are_read_in_smaller_parts(
+    database: Path, places: Places, run: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(database, rounds([ALICE, BOB, CAROL], 20, NOW, HOUR))
+    held: list[int] = []
+
+    def counted(tables: Any, part: pl.DataFrame, **how: Any) -> Kept:
+        held.append(part.height)
+        return keep(tables, part, **how)
+
+    monkeypatch.setattr(reading_module, "EMISSIONS_AT_ONCE", 20)
+    monkeypatch.setattr(importing_module, "keep", counted)
+    assert run().kept == Kept(new=60)
+    assert held == [21, 21, 18]

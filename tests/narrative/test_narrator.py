@@ -15,6 +15,7 @@ from loosh_pipeline.llm.fake import ScriptedModel
 from loosh_pipeline.llm.port import Generation, Usage
 from loosh_pipeline.llm.waiting import WaitingLLM
 from loosh_pipeline.narrative import Narrative, RoundNarrator, compose_narrative
+from loosh_pipeline.narrative.narrator import MOST_USELESS, USELESS_PAUSE_S
 from loosh_pipeline.settings import Settings
 from resources.llm import narrator_of
 from tests.llm.server import Reply, chat_server, refused, said
@@ -22,7 +23,7 @@ from tests.narrative.rounds import CHALLENGE, RESPONSES, answer, scored
 
 SCORES = scored(*RESPONSES)
 COMPOSED = compose_narrative(CHALLENGE, SCORES, RESPONSES)
-FINE = "Of 6 miners asked, 5 answered; uid 12 was paid best, and uids [4, 9] are near-copies."
+FINE = "Of 6 miners asked, 5 answered; uid 12 was paid best, and uid 9’s answer is a copy of uid 4’s."
 FAILED = "This text is composed from the figures, as the model failed: "
 
 
@@ -36,7 +37,7 @@ def test_without_a_model_the_text_is_composed() -> None:
 
 def test_a_text_that_agrees_with_the_figures_is_stored_and_the_composed_one_beside_it() -> None:
     narrative = told(FINE)
-    assert narrative.text == FINE.replace("[4, 9]", "(4, 9)")
+    assert narrative.text == FINE.replace("’", "'")
     assert (narrative.source, narrative.provider, narrative.composed) == ("llm:scripted", "ollama", COMPOSED)
     assert narrative.generation is not None
     assert narrative.generation.usage == Usage(120, 30, 150)
@@ -57,7 +58,9 @@ def test_a_model_that_fails_is_said_to_have_failed_in_words_of_ours(error: LLMEr
 def test_what_a_refused_text_took_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         narrative = told("uid 3 is best, see http://evil.test/hunter2")
-    reason = "its text was refused, as it holds a link, an address or HTML"
+    reason = (
+        "its text was refused, as it holds other characters than plain words and figures have, or a link or an address"
+    )
     assert narrative.text == f"{COMPOSED}\n\n{FAILED}{reason}."
     assert narrative.source == f"composed, as the model failed: {reason}"
     assert narrative.generation is not None
@@ -71,11 +74,12 @@ def test_a_text_that_was_cut_off_is_not_stored() -> None:
     assert told(cut).source == "composed, as the model failed: its text was cut off; raise LLM_MAX_TOKENS"
 
 
-def test_nothing_invisible_is_stored_and_hides_nothing() -> None:
-    narrative = told("Of 6 miners\u202e asked,\n\n5\u200b answered\U000e0041.\tuid 12\x1b was paid best.")
-    assert narrative.text == "Of 6 miners asked,\n\n5 answered. uid 12 was paid best."
-    assert "names uid 3" in told("u\u200bid 3 answered, as 5 did.").source
-    assert "holds a link" in told("5 answered: h\u2060ttp:\u200b//evil").source
+def test_what_is_stored_is_ascii_and_is_what_was_checked() -> None:
+    narrative = told("## Of 6 miners asked\n\n•\u00a05 answered — uid\u202f12’s payout\twas best.\r\n")
+    assert narrative.text == "Of 6 miners asked:\n\n- 5 answered  -  uid 12's payout was best."
+    assert narrative.source == "llm:scripted"
+    for hidden in ("u\u200bid 3 answered, as 5 did.", "5 answered: h\u2060ttp:\u200b//evil", "5 answered\x1b."):
+        assert "holds other characters" in told(hidden).source
 
 
 OBEDIENT = (
@@ -112,12 +116,16 @@ def test_a_dead_model_is_left_alone_after_some_failures_and_asked_again_later() 
 
 
 @pytest.mark.parametrize("answer", [LLMAnswerEmpty("nothing"), "uid 3 is best"])
-def test_answers_of_no_use_do_not_keep_it_from_being_asked(answer: str | LLMError) -> None:
-    model = ScriptedModel([answer])
-    narrator = RoundNarrator(model)
-    for _ in range(6):
-        narrator.narrate(CHALLENGE, SCORES, RESPONSES)
-    assert len(model.asked) == 6, "one miner's text may be the reason, and must not silence the model for all"
+def test_a_few_answers_of_no_use_do_not_keep_it_from_being_asked_but_many_do(answer: str | LLMError) -> None:
+    now_s = 0.0
+    model = ScriptedModel([answer, FINE, answer])
+    narrator = RoundNarrator(model, useless=Breaker(MOST_USELESS, USELESS_PAUSE_S, now_s=lambda: now_s))
+    sources = [narrator.narrate(CHALLENGE, SCORES, RESPONSES).source for _ in range(20)]
+    assert sources[1] == "llm:scripted", "one miner's text may be the reason, and must not silence the model for all"
+    assert len(model.asked) == 2 + 10, "each is paid for"
+    assert sources[-1].endswith("of no use many times in a row, and it is left alone for an hour")
+    now_s, model.answers = 3601.0, [FINE]
+    assert narrator.narrate(CHALLENGE, SCORES, RESPONSES).source == "llm:scripted"
 
 
 def test_a_score_without_its_response_is_an_error_all_the_same() -> None:
@@ -132,7 +140,7 @@ def test_a_score_without_its_response_is_an_error_all_the_same() -> None:
         (said("<think>" + "hm " * 500 + "</think>" + FINE), "llm:llama"),
         (
             said(OBEDIENT[0]),
-            "composed, as the model failed: its text was refused, as it names uid 3, of which the figures",
+            "composed, as the model failed: its text was refused, as it names uid 3, of which the figures do not speak",
         ),
         (refused(401, "bad key sk-hunter2"), "composed, as the model failed: it refused the request"),
         (refused(503), "composed, as the model failed: it could not be reached, or did not answer in time"),

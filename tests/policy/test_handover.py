@@ -10,7 +10,7 @@ import pytest
 
 from loosh_pipeline.domain import Hotkey, Proposal
 from loosh_pipeline.policy.checks import judged, unmet
-from loosh_pipeline.policy.inputs import Imported
+from loosh_pipeline.policy.inputs import Imported, Presence
 from loosh_pipeline.policy.propose import propose
 from tests.builders import NOON, emission
 from tests.policy.cases import OWN, acts, earned, inputs, last, last_of, miner, subnet
@@ -19,10 +19,12 @@ SHA256 = "d1" * 32
 AVERAGES = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.0}
 
 
-def rows(age_h: float = 1.0, averages: dict[str, float] | None = None) -> Imported:
+def rows(age_h: float = 1.0, averages: dict[str, float] | None = None, read_h: float = 0.5, **counts: int) -> Imported:
+    """Imported `read_h` ago. `counts`: of evaluations that name a hotkey, where it is not most of them."""
     until = NOON - timedelta(hours=age_h)
     found = {Hotkey(hotkey): value for hotkey, value in (averages or AVERAGES).items()}
-    return Imported(until - timedelta(hours=23), until, 4012, found, (SHA256,), read_at=NOON - timedelta(minutes=30))
+    named = {hotkey: counts.get(hotkey, 3000) for hotkey in found}
+    return Imported(until - timedelta(hours=23), until, 4012, found, named, (SHA256,), NOON - timedelta(hours=read_h))
 
 
 def case(asked: dict[str, int] | None = None, **fields: Any) -> Any:
@@ -52,7 +54,7 @@ def test_a_stranger_finds_the_rows_and_how_far_the_handover_is() -> None:
     assert act.reason == (
         "shares are the network's moving average of 4012 evaluations of an existing validator, 2026-01-01 12:00 to "
         f"2026-01-02 11:00 UTC, from imported_emissions (sha256 of the file: {SHA256}); 1 of the 3 miners that it pays "
-        "were asked here 3 times, and 2 must be"
+        "were asked here 3 times or looked for in vain, and 2 must be"
     )
 
 
@@ -105,7 +107,12 @@ def test_who_left_or_is_a_validator_is_not_waited_for() -> None:
     ],
 )
 def test_it_expires_with_the_lookback_of_the_mode(age_h: float, blocks_since: int, basis: str) -> None:
-    assert propose(case(imported=rows(age_h), blocks_since=blocks_since)).basis == basis
+    """And looked for all the while: who hides has by then less and less of it, see above."""
+    looked_for = {"a": Presence(0.1, 700), "b": Presence(1.0, 700), "c": Presence(1.0, 700)}
+    proposal = propose(case(imported=rows(age_h), blocks_since=blocks_since, presence=looked_for))
+    assert proposal.basis == basis
+    wanted = {"a": 0.06 / 0.46, "b": 0.3 / 0.46, "c": 0.1 / 0.46} if basis == "imported" else {}
+    assert paid(proposal) == pytest.approx(wanted)
 
 
 def test_where_nobody_of_it_answers_any_more_nothing_is_made_of_it() -> None:
@@ -131,6 +138,83 @@ def test_who_answers_none_of_ours_has_nothing_of_what_it_earned_elsewhere() -> N
     assert proposal.basis == "imported"
     assert paid(proposal) == pytest.approx({"b": 0.75, "c": 0.25})
     assert ("answering", "a", 0.6, 0.0) in acts(proposal)
+
+
+@pytest.mark.parametrize("profile", ["robust", "network"])
+def test_who_answers_once_in_a_while_keeps_that_part_of_it(profile: str) -> None:
+    own = {"a": emission("a", asked=400, answered=1, paid=0, emission=0.0)}
+    proposal = propose(case(earned=earned(own), profile=profile))
+    left = 0.6 / 400
+    assert paid(proposal) == pytest.approx({"a": left / (left + 0.4), "b": 0.3 / (left + 0.4), "c": 0.1 / (left + 0.4)})
+    (act,) = (each for each in proposal.acts if each.rule == "answering")
+    assert (act.hotkey, act.reason) == ("a", "asked 400 times since the switch, and answered 1")
+
+
+@pytest.mark.parametrize("profile", ["robust", "network"])
+def test_who_hides_has_that_much_less_of_it(profile: str) -> None:
+    """A ring that is never there is never asked, and holds nine tenths."""
+    presence = {"a": Presence(0.02, 50), "b": Presence(0.02, 50), "c": Presence(1.0, 50), "d": Presence(1.0, 50)}
+    made_of = case(presence=presence, profile=profile)
+    proposal = propose(made_of)
+    total = 0.02 * 0.9 + 0.1
+    assert paid(proposal) == pytest.approx({"a": 0.012 / total, "b": 0.006 / total, "c": 0.1 / total})
+    assert ("present", "a", 0.6, 0.012) in acts(proposal)
+    assert "there for 2.0% of 50 looks" in {act.reason for act in proposal.acts}
+    assert unmet(proposal, made_of) == []
+
+
+@pytest.mark.parametrize(
+    ("presence", "basis"),
+    [
+        (Presence(0.02, 50), "lookback"),
+        (Presence(0.49, 30), "lookback"),
+        (Presence(0.5, 50), "imported"),
+        (Presence(0.05, 29), "imported"),
+    ],
+)
+def test_who_was_looked_for_often_and_was_mostly_absent_is_known(presence: Presence, basis: str) -> None:
+    """Or those that hold most of it would keep it by being nowhere: the two that serve were asked often."""
+    made_of = case({"c": 50, "d": 50}, presence={"a": presence, "b": presence})
+    assert propose(made_of).basis == basis
+    assert propose(case(presence={"a": presence, "b": presence})).basis == "imported", "nobody has earned yet"
+
+
+def test_own_rounds_take_over_from_as_many_as_weights_want_at_least() -> None:
+    few = case({"a": 3, "b": 3}, rules={"min_rounds": 11})
+    assert propose(few).basis == "imported"
+    assert propose(replace(few, policy=replace(few.policy, min_rounds=10))).basis == "lookback"
+
+
+def test_where_rules_leave_nobody_of_it_too_few_own_rounds_make_no_weights() -> None:
+    """It switches off no minimum that holds without it."""
+    silent = {h: emission(h, asked=3, answered=0, paid=0, emission=0.0) for h in "abc"}
+    own = earned({**silent, "d": emission("d", asked=3, answered=3, paid=3, emission=0.25)})
+    made_of = case(earned=own, rules={"min_rounds": 11})
+    assert propose(made_of).basis == "nothing"
+    assert propose(replace(made_of, policy=replace(made_of.policy, min_rounds=10))).basis == "lookback"
+
+
+@pytest.mark.parametrize("averages", [{"a": 0.0, "b": 0.0}, {"x": 0.5, "y": 0.5}])
+def test_where_it_pays_nobody_who_is_there_it_stands_in_nobodys_way(averages: dict[str, float]) -> None:
+    proposal = propose(case({"a": 3}, imported=rows(averages=averages)))
+    assert (proposal.basis, paid(proposal)) == ("lookback", {"a": 1.0})
+
+
+@pytest.mark.parametrize("profile", ["robust", "network"])
+def test_a_newcomers_first_values_are_no_average(profile: str) -> None:
+    """One lucky or made-up last row would have half of all; the least evidence of own rounds holds for these too."""
+    averages = {"a": 1.0, "b": 0.5, "c": 0.5}
+    made_of = case(imported=rows(averages=averages, a=2), profile=profile)
+    proposal = propose(made_of)
+    assert paid(proposal) == pytest.approx({"b": 0.5, "c": 0.5})
+    (act,) = (each for each in proposal.acts if each.rule == "min_evidence")
+    assert (act.hotkey, act.reason) == ("a", "2 of the evaluations that were taken over name it; it takes 3")
+    assert "0 of the 2 miners that it pays" in proposal.acts[0].reason
+    assert paid(propose(replace(made_of, imported=rows(averages=averages, a=3))))["a"] == pytest.approx(0.5)
+
+
+def test_of_few_evaluations_fewer_are_enough() -> None:
+    assert set(paid(propose(case(imported=rows(a=2, b=2, c=1, d=2))))) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("profile", ["robust", "network"])
@@ -168,10 +252,33 @@ def test_an_import_after_the_first_own_weights_may_still_come_first() -> None:
     assert unmet(proposal, made_of) == []
 
 
-def test_once_own_rounds_made_weights_it_is_over_whoever_leaves() -> None:
-    since = last_of({"a": 1.0}, NOON - timedelta(minutes=20), rounds=30, basis="lookback")
-    assert propose(case({"a": 3}, last=since)).basis == "lookback"
-    assert propose(case({"a": 3})).basis == "imported"
+HOURS_AGO_3, HOUR_AGO = NOON - timedelta(hours=3), NOON - timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "set_since",
+    [
+        {"basis": "lookback"},
+        {"basis": "longer_lookback"},
+        {"basis": "last_vector", "own_before": HOURS_AGO_3},
+        {"basis": "uniform", "own_before": HOURS_AGO_3},
+        {"basis": "imported", "own_before": HOURS_AGO_3},
+        {"basis": None},
+    ],
+)
+def test_once_own_rounds_made_weights_it_is_over_whoever_leaves(set_since: dict[str, Any]) -> None:
+    """Whatever was set after them, and though nobody knows any more what some were made of."""
+    since = last_of({"a": 1.0}, HOUR_AGO, rounds=30, **set_since)
+    made_of = case({"a": 3}, imported=rows(5.0, read_h=4.0), last=since)
+    assert propose(made_of).basis == "lookback"
+    assert propose(replace(made_of, last=None)).basis == "imported"
+
+
+@pytest.mark.parametrize("basis", ["last_vector", "uniform", "imported"])
+def test_weights_that_no_own_round_made_end_nothing(basis: str) -> None:
+    for own_before in (None, NOON - timedelta(hours=4, minutes=1)):
+        last = last_of({"a": 1.0}, HOUR_AGO, rounds=30, basis=basis, own_before=own_before)
+        assert propose(case({"a": 3}, imported=rows(5.0, read_h=4.0), last=last)).basis == "imported"
 
 
 def test_in_an_emergency_it_comes_before_the_last_weights() -> None:

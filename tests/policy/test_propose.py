@@ -177,9 +177,12 @@ def imports() -> st.SearchStrategy[Imported]:
     averages = st.dictionaries(st.sampled_from(NAMES), st.just(0.0) | st.floats(1e-6, 2.6), min_size=1)
     ages = st.floats(0.0, 48.0).map(lambda hours: NOON - timedelta(hours=hours))
     return st.builds(
-        lambda until, found: Imported(until - timedelta(hours=24), until, 1000, found, ("d1" * 32,), NOON),
+        lambda until, found, counts: Imported(
+            until - timedelta(hours=24), until, 1000, found, dict(zip(found, counts, strict=False)), ("d1" * 32,), NOON
+        ),
         ages,
         averages,
+        st.lists(st.integers(1, 1000), min_size=len(NAMES), max_size=len(NAMES)),
     )
 
 
@@ -189,8 +192,9 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
     names = draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1))
     amounts = {name: draw(st.floats(1e-6, 1.0) | st.just(0.0)) for name in names}
     emissions = {
-        name: emission(name, emission=amount, asked=draw(st.integers(1, 12)), paid=int(amount > 0))
+        name: emission(name, emission=amount, asked=asked, answered=draw(st.integers(0, asked)), paid=int(amount > 0))
         for name, amount in amounts.items()
+        for asked in [draw(st.integers(1, 12))]
     }
     there = draw(st.lists(st.sampled_from(NAMES), unique=True))
     neurons = [

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 import sensors.weights_schedule as schedule_module
-from loosh_pipeline.domain import Block
-from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError, StaleChain
+from loosh_pipeline.domain import Block, Hotkey
+from loosh_pipeline.errors import ChainError, ChainTimeout, ConfigError, StaleChain, StoreError
 from loosh_pipeline.lock import SUPERVISED, validator_lock
 from loosh_pipeline.moving.importing import Places, import_validator
 from loosh_pipeline.settings import get_settings
@@ -53,17 +53,47 @@ def test_without_enough_rounds_none_is_asked_for(world: World, monkeypatch: pyte
     assert reason(world) == "1 rounds were scored in the last 24 h; WEIGHTS_MIN_ROUNDS is 2"
 
 
-def test_with_an_existing_validators_rows_none_is_waited_for(world: World, tmp_path: Path) -> None:
-    (miner,), now = hotkeys(1), datetime.now(UTC)
+def imported(world: World, database: Path, age_h: float, paid: dict[str, float]) -> None:
+    """By an existing validator that evaluated once, so many hours ago."""
+    now = datetime.now(UTC)
     places = Places(world.settings.tables_root, world.settings.users_url)
-    import_validator(
-        build(tmp_path / "old.db", [evaluation(now - timedelta(hours=25), {miner: 0.5})]), None, places, now
-    )
+    import_validator(build(database, [evaluation(now - timedelta(hours=age_h), paid)]), None, places, now)
+
+
+def test_with_an_existing_validators_rows_none_is_waited_for(world: World, tmp_path: Path) -> None:
+    (miner,) = hotkeys(1)
+    own, first, *others = world.chain.metagraph.neurons
+    neurons = (own, replace(first, hotkey=Hotkey(miner)), *others)
+    world.chain.metagraph = replace(world.chain.metagraph, neurons=neurons)
+    imported(world, tmp_path / "old.db", 25, {miner: 0.5})
     assert "0 rounds were scored" in reason(world)
-    import_validator(
-        build(tmp_path / "new.db", [evaluation(now - timedelta(hours=23), {miner: 0.5})]), None, places, now
-    )
+    imported(world, tmp_path / "new.db", 23, {miner: 0.5})
     assert isinstance(tick(world), dg.RunRequest)
+
+
+@pytest.mark.parametrize("emission", [0.0, 0.5])
+def test_rows_that_pay_nobody_who_is_there_switch_no_minimum_off(
+    world: World, tmp_path: Path, emission: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEIGHTS_MIN_ROUNDS", "2")
+    get_settings.cache_clear()
+    imported(world, tmp_path / "old.db", 1, dict.fromkeys(hotkeys(2), emission))
+    assert reason(world) == "0 rounds were scored in the last 24 h; WEIGHTS_MIN_ROUNDS is 2"
+    store_scored(world)
+    assert "1 rounds were scored" in reason(world)
+    store_scored(world, "c-2")
+    assert isinstance(tick(world), dg.RunRequest)
+
+
+def test_rows_of_which_nothing_can_be_made_leave_the_tick_whole(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise StoreError("the newest emissions are of release 1.3.0")
+
+    imported(world, tmp_path / "old.db", 1, dict.fromkeys(hotkeys(2), 0.5))
+    monkeypatch.setattr(schedule_module, "gathered", broken)
+    assert "no weights can be made: the newest emissions are of release 1.3.0" in reason(world)
 
 
 def test_near_the_cutoff_no_round_is_waited_for_w_24(world: World) -> None:

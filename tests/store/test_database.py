@@ -15,14 +15,21 @@ from sqlalchemy import MetaData, create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store import database
+from loosh_pipeline.store import database, foreign
 from loosh_pipeline.store.database import Schema, open_database, reading, schema_version
+from loosh_pipeline.store.foreign import check_ours
 from loosh_pipeline.store.schema import inbox_metadata, users_metadata
 from tests.existing import SCHEMA, USERS
 from tests.together import together
 
 SCHEMAS: list[tuple[Schema, MetaData]] = [("inbox", inbox_metadata), ("users", users_metadata)]
 
+ALEMBICS = """
+CREATE TABLE alembic_version (version_num);
+INSERT INTO alembic_version VALUES ('0001');
+CREATE TABLE ab_user (id);
+"""
+"""Of another program that keeps its schema by alembic."""
 OPEN_WHEN_TOLD = """
 import sys
 from loosh_pipeline.store.database import open_database, schema_version
@@ -70,6 +77,8 @@ def test_newer_data_is_refused_and_left_alone(tmp_path: Path, schema: Schema, _m
         ),
         ("users", USERS, "existing validator. Let USERS_DB_PATH name a file that does not exist yet"),
         ("inbox", "CREATE TABLE bookmarks (url)", "its tables are bookmarks. Let DB_PATH name another file"),
+        ("inbox", ALEMBICS, "its tables are ab_user, alembic_version. Let DB_PATH name another file"),
+        ("users", ALEMBICS, "its tables are ab_user, alembic_version. Let USERS_DB_PATH name another file"),
     ],
 )
 def test_the_database_of_another_program_is_not_touched(tmp_path: Path, schema: Schema, script: str, said: str) -> None:
@@ -82,6 +91,31 @@ def test_the_database_of_another_program_is_not_touched(tmp_path: Path, schema: 
         open_database(f"sqlite:///{path}", schema)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_database_that_somebody_locks_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free again a moment later, it would be migrated, whosever it is."""
+    monkeypatch.setattr(foreign, "LOCKED_FOR_S", 0.0)
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE bookmarks (url)")
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match=r"x\.db is locked by another program, .*: database is locked\. Stop that"):
+            check_ours(path, "inbox")
+    with pytest.raises(StoreError, match="its tables are bookmarks"):
+        check_ours(path, "inbox")
+
+
+@pytest.mark.parametrize("content", [None, b"no database at all" * 100])
+def test_what_cannot_be_read_is_told_by_whoever_opens_it(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.db"
+    if content is not None:
+        path.write_bytes(content)
+    check_ours(path, "inbox")
+    if content is not None:
+        with pytest.raises(StoreError, match=r"cannot open the inbox database .*file is not a database"):
+            open_database(f"sqlite:///{path}", "inbox")
+        assert path.read_bytes() == content
 
 
 def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:
