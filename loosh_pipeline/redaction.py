@@ -57,7 +57,7 @@ class Redactor:
     """Replaces secrets in a text. `digests`: SHA-256 of keys whose hexadecimal form is looked for."""
 
     def __init__(self, values: Iterable[str] = (), digests: Iterable[str] = ()) -> None:
-        forms = {form for value in values for form in _forms(value) if len(form) >= SHORTEST and form not in GONE}
+        forms = {form for value in values for form in _forms(value) if len(form) >= SHORTEST and form != GONE}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
         self._known = re.compile("|".join(map(_searched, longest_first))) if forms else None
         self._digests = frozenset(digests)
@@ -131,6 +131,8 @@ def _forms(value: str) -> Iterator[str]:
 
 def _searched(form: str) -> str:
     """The expression for a form: a word is taken out where it stands alone, and not out of other words."""
+    if form in GONE:  # a key that is no better than that, which must not be looked for in what took its place
+        return rf"(?<![\w\[]){re.escape(form)}(?![\w\]])"
     like_a_word = len(form) < SHORTEST_WITHIN_WORDS or (form.isalpha() and form.islower())
     return rf"(?<!\w){re.escape(form)}(?!\w)" if like_a_word else re.escape(form)
 
