@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -43,17 +44,38 @@ def test_the_image_runs_as_nobody_special_and_waits_for_its_end() -> None:
 
 
 def test_services_beside_the_validator_are_asked_for_and_listen_on_loopback_only() -> None:
-    services = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))["services"]
+    services = compose()["services"]
     validator = services["validator"]
     assert "profiles" not in validator
     assert all(each["profiles"] for name, each in services.items() if name != "validator")
-    assert [each for each in validator["volumes"] if "wallets" in each] == [
-        "${WALLET_PATH:-~/.bittensor/wallets}:/wallets:ro"
-    ]
     assert int(validator["stop_grace_period"].removesuffix("s")) > 30
     for name, each in services.items():
         if name != "validator":
             assert "127.0.0.1" in str(each.get("command", "")) + str(each.get("environment", ""))
+
+
+def test_paths_of_the_settings_are_the_hosts_and_those_of_the_container_win() -> None:
+    """What stands in `environment` wins over `env_file`, which names both, as env.example does."""
+    validator = compose()["services"]["validator"]
+    assert validator["env_file"] == ["../.env"]
+    assert validator["environment"] == {"LOOSH_HOME": "/data/loosh", "WALLET_PATH": "/wallets"}
+    targets = {each["target"]: each for each in validator["volumes"] if isinstance(each, dict)}
+    assert validator["environment"]["WALLET_PATH"] in targets
+
+
+def test_a_relative_directory_of_wallets_is_a_directory_and_no_volume_of_that_name() -> None:
+    (wallets,) = [each for each in compose()["services"]["validator"]["volumes"] if "wallets" in str(each)]
+    assert wallets == {
+        "type": "bind",
+        "source": "${WALLET_PATH:-~/.bittensor/wallets}",
+        "target": "/wallets",
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }
+
+
+def compose(name: str = "compose.yaml") -> dict[str, Any]:
+    return dict(yaml.safe_load((DOCKER / name).read_text("utf-8")))
 
 
 @contextmanager
