@@ -197,6 +197,9 @@ class _Taking:
     def _run_history(self, archive: ArchiveWriter, path: Path) -> None:
         copy = self._scratch / "copy.db"
         name = path.relative_to(self._places.history).as_posix()
+        if not SAFE.fullmatch(f"{HISTORY}/{name}"):
+            self.skipped.append(f"{name}: no run has such a name")
+            return
         try:
             with _copied(path, copy):
                 pass
