@@ -202,7 +202,7 @@ class _Reading:
         while stated := sums.readline(LINE_BYTES):
             digest.update(stated)
             if (found := self._seen.readline()) != stated:
-                name = shortened(stated.decode("utf-8", "replace").partition("  ")[2].strip())
+                name = shortened(stated.decode("utf-8", "replace").partition("  ")[2].strip()) or SUMS
                 raise self._wrong(f"{name} is not what was backed up" if found else f"{name} is missing")
         if self._seen.read(1):
             raise self._wrong("it holds files that its sums do not name")

@@ -105,9 +105,9 @@ def _made_if_missing(home: Path, say: Say) -> Iterator[None]:
             with suppress(OSError):  # somebody put something there
                 path.rmdir()
         raise
-    if os.geteuid() == 0:
-        owner = home.stat().st_uid
-        say(f"{home} belongs to {_name_of(owner)}, as {above} does; `chown -R USER {home}` gives it to another one")
+    if missing and os.geteuid() == 0:
+        owner = _name_of(home.stat().st_uid)
+        say(f"{home} belongs to {owner}, as {above} does; `chown -R USER: {home}` gives it to another user")
 
 
 @contextmanager
