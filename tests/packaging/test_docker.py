@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from ingress.health import STOPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -105,6 +108,8 @@ def answering(status: int, body: bytes) -> Iterator[int]:
     [
         (200, b'{"status": "healthy"}', 0, ""),
         (200, b'{"status": "unhealthy", "reason": "the disk is full"}', 1, "the disk is full"),
+        (200, json.dumps({"status": "unhealthy", "reasons": [STOPPED]}).encode(), 0, ""),
+        (200, json.dumps({"status": "unhealthy", "reasons": [STOPPED, "no chain"]}).encode(), 1, "no chain"),
         (503, b"", 1, "503"),
         (200, b"no json", 1, "Expecting value"),
     ],
@@ -115,10 +120,51 @@ def test_a_container_is_as_healthy_as_its_validator_says(status: int, body: byte
     assert (ended.returncode, said in ended.stderr) == (code, True), ended.stderr
 
 
+def test_the_port_is_read_where_the_validator_reads_it(tmp_path: Path) -> None:
+    with answering(200, b'{"status": "healthy"}') as port:
+        (tmp_path / ".env").write_text(f"API_HOST=127.0.0.1\nAPI_PORT={port}\n")
+        assert check(tmp_path).returncode == 0
+        assert check(tmp_path, API_PORT="1").returncode == 1, "the environment wins"
+
+
+def shell_of(dockerfile: str, beginning: str) -> str:
+    """The command of a RUN line."""
+    (found,) = re.findall(rf"^RUN ((?={beginning})(?:.*\\\n)*.*)", dockerfile, re.M)
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    ("env", "code", "said"),
+    [
+        ({"COMPUTE": "any"}, 0, ""),
+        ({"COMPUTE": "cpu"}, 1, "COMPUTE=cpu needs TORCH_CPU_INDEX"),
+        ({"COMPUTE": "cpu", "TORCH_CPU_INDEX": "i"}, 127, "/opt/venv-of-nowhere/bin/pip"),
+        ({"COMPUTE": "cuda"}, 1, "COMPUTE=cuda: any or cpu"),
+    ],
+)
+def test_an_image_is_what_it_is_called(env: dict[str, str], code: int, said: str) -> None:
+    """Where there is no pip, only the one that is installed with it is missed."""
+    dockerfile = (DOCKER / "Dockerfile").read_text("utf-8").replace("/opt/venv", "/opt/venv-of-nowhere")
+    assert re.findall(r"^ARG COMPUTE=(.*)", dockerfile, re.M) == ["any"]
+    command = ["bash", "-c", shell_of(dockerfile, "case")]
+    ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, said in ended.stderr) == (code, True), ended.stderr
+
+
+def test_compose_builds_the_image_that_works_everywhere_unless_told() -> None:
+    assert compose()["services"]["validator"]["build"]["args"]["COMPUTE"] == "${COMPOSE_COMPUTE:-any}"
+    assert compose("compose.gpu.yaml")["services"]["validator"]["build"]["args"] == {"COMPUTE": "any"}
+
+
+def test_groups_and_users_of_the_base_image_may_be_meant() -> None:
+    command = shell_of((DOCKER / "Dockerfile").read_text("utf-8"), "groupadd")
+    assert re.findall(r"(groupadd|useradd) --non-unique", command) == ["groupadd", "useradd"]
+
+
 def test_one_that_does_not_answer_is_not() -> None:
     assert check(API_HOST="127.0.0.1", API_PORT="1").returncode == 1
 
 
-def check(**env: str) -> subprocess.CompletedProcess[str]:
+def check(cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(DOCKER / "healthcheck.py")]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=30, check=False)
