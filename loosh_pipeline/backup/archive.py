@@ -38,6 +38,7 @@ CHUNK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 8 * 1024 * 1024
 OF_ITS_OWN_BYTES = 1024 * 1024
 """A manifest is far smaller: more is no manifest of ours."""
+LOOK_AFTER_FILES = 10_000
 LINE_BYTES = 64 + 2 + NAME_CHARS + 1
 PART = r"/[A-Za-z0-9_~=-][A-Za-z0-9_~=.-]{0,254}"
 SAFE = re.compile(
@@ -166,6 +167,7 @@ class _Reading:
         self._tar = tar
         self._seen = seen
         self._names = names
+        self._files = 0
         self._sums_digest: str | None = None
 
     def read(self, take: Take) -> Manifest:
@@ -188,7 +190,9 @@ class _Reading:
             self._names.execute("INSERT INTO names VALUES (?)", (info.name,))
         except sqlite3.IntegrityError as error:
             raise self._wrong(f"{shortened(info.name)} is in it twice") from error
-        require_reserve(tempfile.gettempdir())
+        self._files += 1
+        if self._files % LOOK_AFTER_FILES == 0:  # their names and sums are kept there
+            require_reserve(tempfile.gettempdir())
         hashing = _Hashing(self._open(info))
         take(info.name, iter(lambda: hashing.read(CHUNK_BYTES), b""))
         if hashing.size != info.size:

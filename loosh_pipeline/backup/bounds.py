@@ -39,7 +39,7 @@ def require_reserve(folder: str | int) -> None:
     """Raises OSError as a full disk does, a little earlier. `folder`: a path, or an open directory."""
     disk = os.statvfs(folder)
     if disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder if isinstance(folder, str) else None)
 
 
 def shortened(said: object) -> str:

@@ -52,7 +52,8 @@ def check_backup(archive: Path) -> Manifest:
     try:
         manifest = read_archive(archive, take)
     except OSError as error:
-        raise StoreError(f"{archive} could not be read to its end: {error.strerror}") from error
+        where = shortened(archive if error.filename is None else error.filename)
+        raise StoreError(f"{archive} could not be read to its end: {error.strerror} ({where})") from error
     _require_known(manifest)
     return manifest
 

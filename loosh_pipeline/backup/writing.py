@@ -19,6 +19,8 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
 LOOK_AFTER_BYTES = 16 * 1024 * 1024
 """How often it is asked whether the disk has room left."""
+FILE_BYTES = 4096
+"""What a file takes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Writer:
             mode = 0o644 if part == TABLES else 0o600
             with open(os.open(last, NEW_FILE, mode, dir_fd=folder), "wb") as file:
                 give(file.fileno(), self._owner)
+                self._look(FILE_BYTES)
                 for chunk in chunks:
                     self._look(len(chunk))
                     file.write(chunk)

@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from loosh_pipeline.backup import bounds, writing
+from loosh_pipeline.backup import archive, bounds, writing
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import check_backup
 from loosh_pipeline.errors import StoreError
@@ -149,6 +150,13 @@ def test_a_disk_is_not_filled_to_its_end(backup: Path, tmp_path: Path, monkeypat
     with pytest.raises(StoreError, match="was left as it is: No space left on device"):
         restore(tmp_path / "b.tar.gz", Places.usual(tmp_path / "n"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tar", "b.tar.gz", "loosh"]
+
+
+def test_many_names_do_not_fill_the_disk_for_temporary_files(backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "LOOK_AFTER_FILES", 3)
+    monkeypatch.setattr(bounds, "RESERVE_BYTES", 2**62)
+    with pytest.raises(StoreError, match=rf"to its end: No space left on device \({tempfile.gettempdir()}\)"):
+        check_backup(backup)
 
 
 def test_some_room_is_left_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
