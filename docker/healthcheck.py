@@ -1,4 +1,7 @@
-"""Whether the validator in this container is healthy by its own word; ends with 1 and the reason when it is not."""
+"""Whether the validator in this container is healthy by its own word; ends with 1 and the reason when it is not.
+
+One whose intake an operator has stopped is: it evaluates what it has, and to be restarted helps it nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,17 @@ import json
 import os
 import sys
 import urllib.request
+from pathlib import Path
 
+from dotenv import dotenv_values
+
+STOPPED = "stopped by an operator with /set_running"
 TIMEOUT_S = 8.0
 EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
 def main() -> None:
-    host = os.environ.get("API_HOST", "")
-    port = os.environ.get("API_PORT") or "8000"
+    host, port = setting("API_HOST"), setting("API_PORT") or "8000"
     url = f"http://{EVERYWHERE.get(host, host)}:{port}/availability/health"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -21,8 +27,14 @@ def main() -> None:
             said = json.load(answer)
     except (OSError, ValueError) as error:
         sys.exit(f"{url}: {error}")
-    if said.get("status") != "healthy":
+    if said.get("status") != "healthy" and said.get("reasons") != [STOPPED]:
         sys.exit(json.dumps(said))
+
+
+def setting(name: str) -> str:
+    """As the validator reads it, in a tenth of the time: the environment, then `.env` in the working directory."""
+    lines = dotenv_values(Path(".env"), encoding="utf-8-sig").items()
+    return os.environ.get(name) or next((text for key, text in lines if key.upper() == name and text), "")
 
 
 if __name__ == "__main__":

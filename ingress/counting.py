@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loosh_pipeline.wire.messages import CHALLENGE_PATH, KEY_EXCHANGE_PATH
 from loosh_pipeline.wire.pushing import CHALLENGES_PATH
 
+HUNG_UP = 499
 ROUTES = {CHALLENGES_PATH: "plain", CHALLENGE_PATH: "encrypted", KEY_EXCHANGE_PATH: "key_exchange"}
 RESULTS = {
     200: "accepted",
@@ -20,7 +23,7 @@ RESULTS = {
     415: "not_understood",
     422: "not_understood",
     429: "too_many",
-    499: "hung_up",
+    HUNG_UP: "hung_up",
     503: "unavailable",
 }
 OTHER = "other"
@@ -64,7 +67,7 @@ class Counting:
         if scope["type"] != "http" or scope["path"] not in ROUTES or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        status = 499
+        status = HUNG_UP
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -74,6 +77,9 @@ class Counting:
 
         try:
             await self._app(scope, receive, noting)
+        except asyncio.CancelledError:  # as uvicorn ends what nobody waits for any more
+            status = HUNG_UP
+            raise
         except BaseException:
             status = 500
             raise

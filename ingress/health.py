@@ -40,6 +40,8 @@ STALE_AFTER_S = 60.0
 FIRST_SEEN_WITHIN_S = 600.0
 """A validator that just started has not seen the chain yet, and may be asked all the same."""
 METAGRAPHS_MISSED = 3.0
+STOPPED = "stopped by an operator with /set_running"
+"""The one reason with which a container still counts as healthy (docker/healthcheck.py)."""
 
 Reason = str | None
 
@@ -138,7 +140,7 @@ class Health:
                 reasons.append(f"the inbox cannot be read ({type(error).__name__})")
                 running, waiting = True, {}
             if not running:
-                reasons.insert(0, "stopped by an operator with /set_running")
+                reasons.insert(0, STOPPED)
             total = sum(waiting.values())
             active = total - waiting.get(ChallengeState.RECEIVED, 0)
             self.condition = Condition(running, tuple(reasons), total, active, accepted, time.monotonic())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -20,7 +20,8 @@ from loosh_pipeline.run_state import processes
 from loosh_pipeline.settings import Settings
 
 WITHIN_S = 1.0
-LATELY = timedelta(hours=1)
+MEMORY_EVERY_S = 60.0
+"""Adding up the pages of all processes takes the kernel a fifth of a second."""
 OF_THE_EMBEDDER = "loosh_embedder_"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -44,48 +45,79 @@ class _Use:
     memory_bytes: int = 0
     cpu_s: float = 0.0
     processes: int = 0
+    began: int = 0
+    """When its main process did, in the kernel's count."""
 
 
-def services(home: Path) -> Iterator[Metric]:
-    """Memory and processor time by service, of all its processes; nothing where there is no /proc or no `loosh up`."""
-    state = processes(home)
-    if not state.pids or not Path("/proc").is_dir():
-        return
-    used = _used(home, {pid: name for name, pid in state.pids.items()})
-    up = GaugeMetricFamily("loosh_service_up", "1 when the service's process lives.", labels=["service"])
-    died = GaugeMetricFamily("loosh_service_deaths_1h", "Ends nobody asked for, within an hour.", labels=["service"])
-    memory = GaugeMetricFamily("loosh_service_memory_bytes", "Its memory, shared pages by parts.", labels=["service"])
-    cpu = CounterMetricFamily("loosh_service_cpu_seconds", "Its processor time.", labels=["service"])
-    count = GaugeMetricFamily("loosh_service_processes", "Its processes.", labels=["service"])
-    now = datetime.now(UTC)
-    for name in state.pids:
-        use = used[name]
-        up.add_metric([name], float(use.processes > 0))
-        died.add_metric([name], sum(now - death.at <= LATELY for death in state.deaths.get(name, ())))
-        memory.add_metric([name], use.memory_bytes)
-        cpu.add_metric([name], use.cpu_s)
-        count.add_metric([name], use.processes)
-    yield from (up, died, memory, cpu, count)
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    """Processor time of a process and of its children that have ended; `began` tells it from another of its number."""
+
+    cpu_s: float
+    began: int
 
 
-def _used(home: Path, names: dict[int, str]) -> dict[str, _Use]:
-    found = {process.pid: process for process in processes_of(home)}
-    used: dict[str, _Use] = defaultdict(_Use)
-    for pid in found:
-        owner: int | None = pid
-        while owner is not None and owner not in names:
-            owner = found[owner].parent if owner in found else None
-        if owner is None:
-            continue
-        try:
-            memory_bytes, cpu_s = _memory_bytes(pid), _cpu_s(pid)
-        except (OSError, ValueError, IndexError):
-            continue  # it ended while we looked
-        use = used[names[owner]]
-        use.memory_bytes += memory_bytes
-        use.cpu_s += cpu_s
-        use.processes += 1
-    return used
+class Services:
+    """Memory and processor time by service, of all its processes. Memory costs, and is looked at seldom."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._memory: dict[tuple[int, int], int] = {}
+        self._memory_at_s = float("-inf")
+        self._most_cpu_s: dict[tuple[str, int, int], float] = {}
+
+    def measured(self) -> Iterator[Metric]:
+        """Nothing where there is no /proc or no `loosh up`."""
+        state = processes(self._home)
+        if not state.pids or not Path("/proc").is_dir():
+            return
+        used = self._used({pid: name for name, pid in state.pids.items()})
+        up = GaugeMetricFamily("loosh_service_up", "1 when the service's process lives.", labels=["service"])
+        died = CounterMetricFamily("loosh_service_deaths", "Ends nobody asked for.", labels=["service"])
+        memory = GaugeMetricFamily(
+            "loosh_service_memory_bytes", "Its memory, shared pages by parts.", labels=["service"]
+        )
+        cpu = CounterMetricFamily("loosh_service_cpu_seconds", "Its processor time.", labels=["service"])
+        count = GaugeMetricFamily("loosh_service_processes", "Its processes.", labels=["service"])
+        most = {(name, pid, used[name].began): used[name].cpu_s for name, pid in state.pids.items()}
+        # A child that ends while we look is in neither its own figure nor its parent's, which was read before.
+        self._most_cpu_s = {key: max(cpu_s, self._most_cpu_s.get(key, 0.0)) for key, cpu_s in most.items()}
+        for (name, _, _), cpu_s in self._most_cpu_s.items():
+            use = used[name]
+            up.add_metric([name], float(use.processes > 0))
+            died.add_metric([name], state.died.get(name, 0))
+            memory.add_metric([name], use.memory_bytes)
+            cpu.add_metric([name], cpu_s)
+            count.add_metric([name], use.processes)
+        yield from (up, died, memory, cpu, count)
+
+    def _used(self, names: dict[int, str]) -> dict[str, _Use]:
+        found = {process.pid: process for process in processes_of(self._home)}
+        used: dict[str, _Use] = defaultdict(_Use)
+        if time.monotonic() - self._memory_at_s >= MEMORY_EVERY_S:
+            self._memory, self._memory_at_s = {}, time.monotonic()
+        for pid in found:
+            owner: int | None = pid
+            while owner is not None and owner not in names:
+                owner = found[owner].parent if owner in found else None
+            if owner is None:
+                continue
+            try:
+                stat = _stat(pid)
+                memory_bytes = self._memory_of(pid, stat)
+            except (OSError, ValueError, IndexError):
+                continue  # it ended while we looked
+            use = used[names[owner]]
+            use.memory_bytes += memory_bytes
+            use.cpu_s += stat.cpu_s
+            use.processes += 1
+            use.began = stat.began if pid == owner else use.began
+        return used
+
+    def _memory_of(self, pid: int, stat: _Stat) -> int:
+        if (pid, stat.began) not in self._memory:
+            self._memory[pid, stat.began] = _memory_bytes(pid)
+        return self._memory[pid, stat.began]
 
 
 def _memory_bytes(pid: int) -> int:
@@ -96,10 +128,9 @@ def _memory_bytes(pid: int) -> int:
     return 0
 
 
-def _cpu_s(pid: int) -> float:
-    """Of the process, and of children that have ended."""
+def _stat(pid: int) -> _Stat:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / TICKS_PER_S
+    return _Stat(sum(map(int, fields[11:15])) / TICKS_PER_S, int(fields[19]))
 
 
 def embedder(settings: Settings) -> Iterator[Metric]:

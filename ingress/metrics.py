@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from ingress.counting import Counts
 from ingress.measured_chain import chain
-from ingress.measured_machine import disks, embedder, services
+from ingress.measured_machine import Services, disks, embedder
 from ingress.progress import Progress
 from ingress.version import VERSION
 from loosh_pipeline.domain import ChallengeState
@@ -88,14 +88,14 @@ class Metrics:
         self._started_s = time.time()
         self._counting = threading.Lock()
         self._failures: dict[str, int] = {}
-        self.progress = Progress(inbox.engine, tables, registry)
+        self.progress = Progress(inbox.engine, tables, registry, delivers=settings.challenge_api_url is not None)
         for name, every_s, measure in (
             ("process", 0.0, self._process),
             ("backlog", QUICK_S, self._backlog),
             ("deliveries", QUICK_S, self._deliveries),
             ("embedder", QUICK_S, lambda: embedder(settings)),
             ("disks", SLOW_S, lambda: disks(settings)),
-            ("services", SLOW_S, lambda: services(settings.home)),
+            ("services", SLOW_S, Services(settings.home).measured),
             ("totals", RARE_S, self._totals),
             ("chain", RARE_S, lambda: chain(settings, inbox.engine, datetime.now(UTC))),
         ):

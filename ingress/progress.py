@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 MOST = 20_000
 """Challenges that are followed at once; beyond, the oldest are not."""
+READ_AT_ONCE = MOST
+"""Ids of those that wait, of a backlog that may be longer."""
 AT_ONCE = 500
 """As many are looked up in one look; the others in the next."""
 UNTOLD_MOST = 2000
@@ -35,10 +37,10 @@ COLUMNS = {"outcome": pl.String, "elapsed_ms": pl.Float64}
 
 
 class Progress:
-    """What became of challenges since this process started."""
+    """What became of challenges since this process started. `delivers`: whether results are told to anybody."""
 
-    def __init__(self, engine: Engine, tables: Tables, registry: CollectorRegistry) -> None:
-        self._engine, self._tables = engine, tables
+    def __init__(self, engine: Engine, tables: Tables, registry: CollectorRegistry, *, delivers: bool = True) -> None:
+        self._engine, self._tables, self._delivers = engine, tables, delivers
         self._unscored: OrderedDict[str, None] = OrderedDict.fromkeys(ids_in(engine, WITHOUT_SCORES, MOST))
         self._untold: OrderedDict[str, None] = OrderedDict()
         self._collected = _seconds(registry, "collected", "its miners' answers")
@@ -79,13 +81,21 @@ class Progress:
     def follow(self) -> None:
         """Look at what has moved."""
         followed = list(self._unscored)  # before: what is accepted meanwhile is not among those that wait
-        waiting = set(ids_in(self._engine, WITHOUT_SCORES, MOST))
+        waiting = set(ids_in(self._engine, WITHOUT_SCORES, READ_AT_ONCE))
         moved = list(islice((each for each in followed if each not in waiting), AT_ONCE))
-        rows = [row for row in moments(self._engine, moved) if row.state not in WITHOUT_SCORES]
+        found = moments(self._engine, moved)
+        rows = [row for row in found if row.state not in WITHOUT_SCORES]
         self._count_answers(row for row in rows if row.asked)
         for row in rows:
             self._note(row)
-            self._unscored.pop(row.id, None)
+        for challenge_id in moved:
+            self._unscored.pop(challenge_id, None)
+        room = max(0, MOST - len(self._unscored))
+        for challenge_id in islice(waiting.difference(followed), room):  # it was given up, and is tried again
+            self._unscored[challenge_id] = None
+        for row in found:
+            if row.state in WITHOUT_SCORES:  # of a backlog longer than what is read of it: others have their turn
+                self.accepted(row.id)
         self._note_told()
 
     def _note(self, row: Moments) -> None:
@@ -95,7 +105,7 @@ class Progress:
         for histogram, at in ((self._collected, row.collected_at), (self._scored, row.scored_at)):
             if at is not None:
                 histogram.observe(_since(row, at))
-        if scored:
+        if scored and self._delivers:
             self._untold[row.id] = None
             if len(self._untold) > UNTOLD_MOST:
                 self._untold.popitem(last=False)

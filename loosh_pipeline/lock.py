@@ -68,7 +68,9 @@ def _is_at(file: IO[str], path: Path) -> bool:
 def _lock_file(home: Path) -> IO[str]:
     with _writing(home):
         home.mkdir(parents=True, exist_ok=True)
-        return (home / FILE).open("a+")
+        # Root may be restoring here for somebody else, whose link is not followed.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        return open(os.open(home / FILE, flags, 0o644), "a+")
 
 
 @contextmanager

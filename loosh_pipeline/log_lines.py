@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
+from functools import partial
 from typing import Any
 
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG
@@ -21,33 +19,24 @@ from loosh_pipeline.redaction import Redact
 
 MESSAGE_CHARS = 4000
 ERROR_CHARS = 8000
+ID_CHARS = 200
 TRACEBACK = "Traceback (most recent call last):"
+FATAL = "Fatal Python error: "
+LAST_WORDS = (TRACEBACK, FATAL, "Killed", "Segmentation fault", "Aborted", "Bus error", "terminate called")
+"""How lines begin that a process which ends by force leaves behind."""
 OUTPUT = "output"
 """Logger of what a process printed."""
 IDS = ("challenge_id", "run_id", "attempt", "step")
 
-_about: ContextVar[Mapping[str, str]] = ContextVar("_about", default=MappingProxyType({}))
 _process_about: dict[str, str] = {}
 
 
-@contextmanager
-def about(**ids: object) -> Iterator[None]:
-    """What is logged within is about this challenge, run or attempt."""
-    token = _about.set({**_about.get(), **_texts(ids)})
-    try:
-        yield
-    finally:
-        _about.reset(token)
-
-
 def process_is_about(**ids: object) -> None:
-    """The same for all threads of this process, until it is said again; without arguments, about nothing."""
+    """What all threads of this process log is about this challenge, run or attempt, until it is said again; without
+    arguments, about nothing.
+    """
     _process_about.clear()
-    _process_about.update(_texts(ids))
-
-
-def _texts(ids: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in ids.items() if value is not None}
+    _process_about.update({name: str(value) for name, value in ids.items() if value is not None})
 
 
 class Lines(logging.Formatter):
@@ -68,11 +57,11 @@ class Lines(logging.Formatter):
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
-            "message": self._redact(shortened(message, MESSAGE_CHARS)),
-            **{name: self._redact(value) for name, value in _ids(record).items()},
+            "message": without(self._redact, message, partial(shortened, most=MESSAGE_CHARS)),
+            **{name: without(self._redact, value, _as_id) for name, value in _ids(record).items()},
         }
         if error:
-            said["error"] = self._redact(_end_of(error, ERROR_CHARS))
+            said["error"] = without(self._redact, error, partial(_end_of, most=ERROR_CHARS))
         return said
 
     def _error(self, record: logging.LogRecord) -> str:
@@ -84,6 +73,15 @@ class Lines(logging.Formatter):
         if record.stack_info:
             texts.append(record.stack_info)
         return "\n".join(texts)
+
+
+def without(redact: Redact, text: str, cut: Callable[[str], str]) -> str:
+    """`text` without secrets, then cut: half a secret would not be known. What the cut left is looked at again, so that
+    whoever does so later finds nothing.
+    """
+    whole = redact(text)
+    short = cut(whole)
+    return whole if short == whole else redact(short)
 
 
 class JsonLines(Lines):
@@ -110,9 +108,12 @@ def json_line(fields: Mapping[str, str]) -> str:
 
 
 def printed_line(process: str, text: str) -> str:
-    """What a process printed past its log, in the same form."""
-    at = stamp(time.time())
-    return json_line({"time": at, "level": "info", "process": process, "logger": OUTPUT, "message": text})
+    """What a process printed past its log, in the same form; its last words are an error."""
+    level = "error" if text.startswith(LAST_WORDS) else "info"
+    said = {"time": stamp(time.time()), "level": level, "process": process, "logger": OUTPUT, "message": text}
+    if text.startswith(TRACEBACK):
+        said |= {"message": text.rstrip().rpartition("\n")[2], "error": text}
+    return json_line(said)
 
 
 def stamp(at_s: float) -> str:
@@ -146,7 +147,7 @@ def _message(record: logging.LogRecord) -> str:
 
 def _ids(record: logging.LogRecord) -> dict[str, str]:
     """What a record is about: what it says itself, else what is being done."""
-    known: dict[str, Any] = {**_process_about, **_about.get()}
+    known: dict[str, Any] = dict(_process_about)
     meta = _dagster(record)
     tags = meta.get("job_tags") or {}
     said = {
@@ -157,7 +158,11 @@ def _ids(record: logging.LogRecord) -> dict[str, str]:
     }
     known |= {name: value for name, value in said.items() if value is not None}
     known |= {name: value for name in IDS if (value := getattr(record, name, None)) is not None}
-    return {name: escaped(shortened(str(known[name]), 200)) for name in IDS if name in known}
+    return {name: str(known[name]) for name in IDS if name in known}
+
+
+def _as_id(text: str) -> str:
+    return escaped(shortened(text, ID_CHARS))
 
 
 def _dagster(record: logging.LogRecord) -> Mapping[str, Any]:

@@ -9,10 +9,8 @@ import fcntl
 import logging
 import os
 import sys
-import tempfile
 import threading
 from types import TracebackType
-from typing import IO
 
 from loosh_pipeline.lock import PROCESS
 from loosh_pipeline.log_lines import JsonLines, Lines, TextLines
@@ -20,8 +18,11 @@ from loosh_pipeline.redaction import Redact, redactor
 from loosh_pipeline.settings import Settings
 
 STDERR = 2
-CHATTY = ("httpx", "httpcore", "alembic", "asyncio", "urllib3", "celery.worker.strategy")
-"""Loggers that tell of every request, migration or message."""
+CHATTY = (
+    *("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "openai", "fsspec", "s3fs", "botocore"),
+    *("alembic", "asyncio", "kombu", "amqp", "celery.worker.strategy"),
+)
+"""Loggers that tell of every request, file, migration or message."""
 
 
 class _Pipe(logging.Handler):
@@ -30,19 +31,31 @@ class _Pipe(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._turn: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
+        self._turn = _turn()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
-            fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, also where the file was inherited
+            if self._turn is not None:
+                fcntl.lockf(self._turn, fcntl.LOCK_EX)  # of a process, also where the file was inherited
             try:
                 while line:
                     line = line[os.write(self._descriptor, line) :]
             finally:
-                fcntl.lockf(self._turn, fcntl.LOCK_UN)
+                if self._turn is not None:
+                    fcntl.lockf(self._turn, fcntl.LOCK_UN)
         except Exception:
             self.handleError(record)
+
+
+def _turn() -> int | None:
+    """A file in memory at which forked processes take turns: a full disk has no room for one. None where there is none
+    (other systems than Linux): threads take turns all the same, and long lines of forked processes may mix.
+    """
+    try:
+        return os.memfd_create("loosh-log")
+    except (AttributeError, OSError):
+        return None
 
 
 def configure(settings: Settings, process: str, redact: Redact | None = None) -> None:

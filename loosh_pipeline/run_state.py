@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +18,11 @@ FILE = "processes.json"
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """`pids` of services by name, and how each died lately, the newest last."""
+    """`pids` of services by name, how each died lately, the newest last, and how often in all."""
 
     pids: Mapping[str, int]
     deaths: Mapping[str, Sequence[Death]]
+    died: Mapping[str, int]
 
 
 class RunState:
@@ -50,6 +52,7 @@ class RunState:
         deaths = self._supervisor.deaths()
         return {
             "pids": dict(self._supervisor.pids()),
+            "died": dict(self._supervisor.died()),
             "deaths": {
                 name: [{"at": each.at.isoformat(), "why": each.why} for each in those] for name, those in deaths.items()
             },
@@ -62,9 +65,24 @@ def processes(home: Path) -> Processes:
         stored = json.loads((home / FILE).read_text())
         pids = {str(name): int(pid) for name, pid in stored["pids"].items()}
         deaths = {
-            str(name): [Death(datetime.fromisoformat(each["at"]), str(each["why"])) for each in those]
+            str(name): [Death(_aware(each["at"]), str(each["why"])) for each in those]
             for name, those in stored["deaths"].items()
         }
+        died = {str(name): int(count) for name, count in stored.get("died", {}).items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return Processes({}, {})
-    return Processes(pids, deaths)
+        return Processes({}, {}, {})
+    return Processes(pids, deaths, died)
+
+
+def forget(home: Path) -> None:
+    """What an earlier `loosh up` kept is not of this one, which is only starting."""
+    with suppress(OSError):
+        (home / FILE).unlink(missing_ok=True)
+
+
+def _aware(text: str) -> datetime:
+    """Raises ValueError for a time without a zone, which can be compared with none."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"the time {text} has no zone")
+    return at

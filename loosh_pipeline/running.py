@@ -14,9 +14,9 @@ from importlib.metadata import version
 from loosh_pipeline.clock import ClockWatch
 from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
 from loosh_pipeline.lock import note_stopping, validator_lock
-from loosh_pipeline.log_files import LogFiles, LogForm, Say
+from loosh_pipeline.log_files import LogFiles, LogForm, Say, check_log_file
 from loosh_pipeline.redaction import redactor
-from loosh_pipeline.run_state import RunState
+from loosh_pipeline.run_state import RunState, forget
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.foreign import check_ours
@@ -30,23 +30,26 @@ NAME = "loosh-up"
 
 
 def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -> None:
-    """Run until Ctrl-C. Raises ConfigError when a database is another program's, and ServiceError, also
-    when the data directory is held or cannot be written.
+    """Run until Ctrl-C. Raises ConfigError when LOG_FILE cannot be written or a database is another program's,
+    and ServiceError, also when the data directory is held or cannot be written.
 
     `started` is called when every process is ready.
     """
     check_databases(settings)
     logs, form = settings.home / "logs", log_form(settings)
+    if form.together is not None:
+        check_log_file(form.together)
     with validator_lock(settings.home, say) as held, closing(LogFiles(logs, say, form)) as files:
         say = _also_kept(say, files)
         say(f"starting; logs are in {logs}")
+        forget(settings.home)
         ours = services(settings)
         _renew_history(settings, say)
         clock = ClockWatch(settings.home / "clock")
         if back_s := clock.set_back_s():
             _put_right(settings, back_s, say)
         stopping = functools.partial(note_stopping, held)
-        with supervised(ours, logs, say, inherited=(held,), form=form, stopping=stopping) as supervisor:
+        with supervised(ours, logs, say, inherited=(held,), files=files, stopping=stopping) as supervisor:
             state = RunState(settings.home, supervisor)
             state.keep()
             started()
@@ -62,7 +65,7 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
 
 def log_form(settings: Settings) -> LogForm:
     """How the lines of all processes are kept."""
-    together = settings.log_file and settings.log_file.expanduser().absolute()
+    together = settings.log_file and settings.home / settings.log_file.expanduser()
     return LogForm(settings.log_format == "json", together, redactor(settings))
 
 

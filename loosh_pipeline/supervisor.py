@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loosh_pipeline.errors import ServiceError
-from loosh_pipeline.log_files import LogFiles, LogForm, Say
+from loosh_pipeline.log_files import LogFiles, Say
 
 STOP_WITHIN_S = 15.0
 KILLED_WITHIN_S = 5.0
@@ -78,7 +78,8 @@ class Death:
 class Supervisor:
     """Keeps services running from `start` until `stop`. Their output goes to `logs_dir/NAME.log`, rotated.
 
-    `inherited`: descriptors that they keep open. `form`: how their lines are kept.
+    `inherited`: descriptors that they keep open. `files`: what keeps their lines, where others
+    write there too.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class Supervisor:
         logs_dir: Path,
         say: Say,
         inherited: Sequence[int] = (),
-        form: LogForm | None = None,
+        files: LogFiles | None = None,
     ) -> None:
         self._services = services
         self._inherited = inherited
-        self._logs = LogFiles(logs_dir, say, form)
+        self._logs = files or LogFiles(logs_dir, say)
         self._say = say
         self._deaths: dict[str, deque[Death]] = {}
+        self._died: Counter[str] = Counter()
         self._children: dict[str, _Child] = {}
         self._stopping = threading.Event()
 
@@ -149,6 +151,10 @@ class Supervisor:
     def deaths(self) -> Mapping[str, Sequence[Death]]:
         """The last ends of services that were started again, by the service's name; the newest last."""
         return {name: tuple(deaths) for name, deaths in self._deaths.items()}
+
+    def died(self) -> Mapping[str, int]:
+        """How often each ended so, since `start`."""
+        return dict(self._died)
 
     def stop(self) -> None:
         """Ask all to stop, in reverse order; what does not end in time is killed. Nothing interrupts this.
@@ -208,6 +214,7 @@ class Supervisor:
         pause_s = min(2.0 ** min(child.failures, 10), LONGEST_PAUSE_S) if child.failures else 0.0
         child.failures += 1
         self._deaths.setdefault(name, deque(maxlen=DEATHS_KEPT)).append(Death(datetime.now(UTC), why))
+        self._died[name] += 1
         child.restart_at_s = now_s + pause_s
         self._say(f"{name} {why}; restarting in {pause_s:g} s (see {self._logs.path(name)})")
 
@@ -251,14 +258,14 @@ def supervised(
     say: Say,
     timeout_s: float = 120.0,
     inherited: Sequence[int] = (),
-    form: LogForm | None = None,
+    files: LogFiles | None = None,
     stopping: Callable[[], object] = lambda: None,
 ) -> Iterator[Supervisor]:
     """Services that are ready when the block begins and stopped when it ends, however it ends.
 
     `stopping` is called when they begin to stop.
     """
-    supervisor = Supervisor(services, logs_dir, say, inherited, form)
+    supervisor = Supervisor(services, logs_dir, say, inherited, files)
     try:
         supervisor.start(timeout_s)
         yield supervisor

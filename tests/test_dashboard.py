@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingress.main import create_app
 from ingress.measured_chain import FACTS
-from ingress.measured_machine import services
+from ingress.measured_machine import Services
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.server import create_app as create_embedder
 from loosh_pipeline.settings import Settings
@@ -29,7 +29,7 @@ SOMETIMES = {
     *("loosh_weights_due_blocks", "loosh_embedder_up", "loosh_service_up", "loosh_service_memory_bytes"),
     *(
         "loosh_service_cpu_seconds_total",
-        "loosh_service_deaths_1h",
+        "loosh_service_deaths_total",
         "loosh_deliveries",
         "loosh_delivery_oldest_seconds",
     ),
@@ -106,4 +106,4 @@ def test_prometheus_reads_the_rules_of_this_directory() -> None:
 
 
 def test_nothing_is_told_of_services_where_no_supervisor_runs(tmp_path: Path) -> None:
-    assert list(services(tmp_path)) == []
+    assert list(Services(tmp_path).measured()) == []

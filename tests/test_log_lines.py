@@ -10,9 +10,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from loosh_pipeline.log_lines import ERROR_CHARS, IDS, JsonLines, TextLines, about, escaped, process_is_about
-from loosh_pipeline.redaction import Redactor
+from loosh_pipeline.log_lines import (
+    ERROR_CHARS,
+    IDS,
+    MESSAGE_CHARS,
+    JsonLines,
+    TextLines,
+    escaped,
+    process_is_about,
+)
+from loosh_pipeline.redaction import GONE, Redactor
 
 SECRET = "canary-key"
 FORGED = "x\r\n2026-01-01T00:00:00.000+00:00 ERROR loosh: all is lost\x1b[31m\u2028\u202e"
@@ -53,19 +63,8 @@ def test_a_json_line_says_when_who_and_what() -> None:
 
 
 def test_a_text_line_says_the_same() -> None:
-    with about(challenge_id="c-1", run_id="r-1"):
-        said = as_text(record("%d of %d", 1, 2))
+    said = as_text(record("%d of %d", 1, 2, challenge_id="c-1", run_id="r-1"))
     assert said == "2026-09-21T14:13:20.123+00:00 WARNING loosh.test: 1 of 2 [challenge_id=c-1 run_id=r-1]"
-
-
-def test_what_is_being_done_is_named_only_while_it_is() -> None:
-    with about(challenge_id="c-1"), about(attempt=2):
-        assert {name: as_json(record("x")).get(name) for name in IDS[:3]} == {
-            "challenge_id": "c-1",
-            "run_id": None,
-            "attempt": "2",
-        }
-    assert "challenge_id" not in as_json(record("x"))
 
 
 def test_threads_of_a_process_that_does_one_thing_name_it_too() -> None:
@@ -115,6 +114,32 @@ def test_secrets_are_in_no_part_of_a_line() -> None:
     made = record("key %s", SECRET, exc_info=failed(f"Bearer {SECRET}"), challenge_id=SECRET)
     assert SECRET not in as_text(made)
     assert SECRET not in json.dumps(as_json(made))
+
+
+@pytest.mark.parametrize("place", ["message", "error", "challenge_id"])
+def test_no_half_of_a_secret_is_left_where_a_text_is_cut(place: str) -> None:
+    for before in (190, 195, MESSAGE_CHARS - 5, MESSAGE_CHARS):
+        text = "x" * before + SECRET
+        made = record(
+            text if place == "message" else "x",
+            exc_info=failed(f"{SECRET}{'y' * (ERROR_CHARS - 5)}") if place == "error" else None,
+            **({"challenge_id": text} if place == "challenge_id" else {}),
+        )
+        assert not any(SECRET[part : part + 5] in json.dumps(as_json(made)) for part in (0, 3, 5))
+
+
+PARTS = (
+    *("api_key", ": ", "=", '"', "'", "Authorization", "bearer ", "sk-", "://", "@", "?token=", GONE, SECRET, "canary"),
+    *("\n", " ", "x" * 20, "https://hooks.slack.com/", "basic ", "]", "secret"),
+)
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=12).map("".join))
+def test_taking_secrets_out_once_more_changes_nothing(text: str) -> None:
+    redact = Redactor([SECRET, "secret", "message"])
+    once = redact(text)
+    assert SECRET not in once
+    assert redact(once) == once
 
 
 def test_a_traceback_is_one_string_of_which_the_end_is_kept() -> None:

@@ -69,6 +69,20 @@ for _ in range(4): os.wait()
     assert all(len(set(line["message"].partition("…")[0])) == 1 for line in said)
 
 
+def test_a_disk_without_room_for_a_temporary_file_keeps_nobody_from_logging() -> None:
+    body = """
+import tempfile
+def full(): raise FileNotFoundError("no usable temporary directory")
+tempfile.gettempdir = full
+"""
+    assert [line["message"] for line in lines(ran("-c", body + CONFIGURED + "logging.warning('said')"))] == ["said"]
+
+
+def test_where_no_file_in_memory_is_to_be_had_threads_log_all_the_same() -> None:
+    body = "import os; del os.memfd_create\n" + CONFIGURED + "logging.warning('said')"
+    assert [line["message"] for line in lines(ran("-c", body))] == ["said"]
+
+
 def test_a_level_below_log_level_is_not_said() -> None:
     body = "logging.getLogger('x').info('no'); logging.getLogger('x').warning('yes')"
     assert [line["message"] for line in lines(ran("-c", CONFIGURED + body, LOG_LEVEL="warning"))] == ["yes"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 from pathlib import Path
 from urllib.parse import quote
@@ -16,8 +18,12 @@ KEY = 'canary/key"with+signs'
 SEED = "0x" + "5e" * 32
 
 
+LOWER = quote(KEY, safe="").lower()
+
+
 @pytest.mark.parametrize(
-    "form", [KEY, quote(KEY), quote(KEY, safe=""), json.dumps(KEY)[1:-1], repr(KEY)[1:-1], f"x{KEY}x"]
+    "form",
+    [KEY, quote(KEY), quote(KEY, safe=""), LOWER, html.escape(KEY), json.dumps(KEY)[1:-1], repr(KEY)[1:-1], f"x{KEY}x"],
 )
 def test_a_known_value_goes_in_every_form_it_is_quoted_in(form: str) -> None:
     assert KEY not in (said := Redactor([KEY])(f"asked with {form} and refused"))
@@ -27,6 +33,32 @@ def test_a_known_value_goes_in_every_form_it_is_quoted_in(form: str) -> None:
 
 def test_the_longest_of_values_that_begin_alike_goes_whole() -> None:
     assert Redactor(["canary-1", "canary-1-and-more"])("canary-1-and-more") == GONE
+
+
+@pytest.mark.parametrize("word", ["validator", "postgres", "ollama", "12345", "abcd"])
+def test_a_secret_that_is_a_word_goes_as_a_word_and_leaves_others_whole(word: str) -> None:
+    said = Redactor([word])(f"with {word}, of loosh_{word}.py and {word}ql")
+    assert said == f"with {GONE}, of loosh_{word}.py and {word}ql"
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "stays"),
+    [
+        ("llm_api_url", "https://x.openai.azure.com/openai/deployments/gpt-4o-mini/v1", "gpt-4o-mini"),
+        ("subtensor_address", "wss://host?api-version=2024-06-01", "2024-06-01"),
+        ("tables_dir", "s3://bucket/loosh-validator-tables", "loosh-validator-tables"),
+    ],
+)
+def test_words_of_addresses_are_no_secrets(tmp_path: Path, setting: str, url: str, stays: str) -> None:
+    settings = Settings(wallet_path=tmp_path, llm_model="any", **{setting: url})
+    assert redactor(settings)(f"as {stays} says") == f"as {stays} says"
+
+
+def test_a_password_of_an_address_goes_as_it_is_sent_too(tmp_path: Path) -> None:
+    settings = Settings(wallet_path=tmp_path, database_url="postgresql://loosh:pass%2Fword%26@host/loosh")
+    sent = base64.b64encode(b"loosh:pass/word&").decode()
+    for form in ("pass%2Fword%26", "pass%2fword%26", "pass/word&", sent):
+        assert form not in redactor(settings)(f"asked with {form} and refused")
 
 
 def test_what_is_too_short_to_be_a_secret_is_not_looked_for() -> None:

@@ -23,7 +23,8 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from loosh_pipeline import running
 from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
 from loosh_pipeline.lock import only_looking
-from loosh_pipeline.run_state import processes
+from loosh_pipeline.log_files import LogFiles
+from loosh_pipeline.run_state import FILE, processes
 from loosh_pipeline.running import run_validator
 from loosh_pipeline.services import DAEMON, write_instance
 from loosh_pipeline.settings import Settings
@@ -176,6 +177,45 @@ def test_a_database_of_a_later_release_stops_the_start(settings: Settings) -> No
     connection.close()
     with pytest.raises(ConfigError, match=r"schema revision 0099, .* none after 0\d+.* or restore a backup"):
         run_validator(settings, lambda _: None, lambda: None)
+
+
+def test_a_log_file_that_cannot_be_written_stops_the_start(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "all.log").mkdir()
+    with pytest.raises(ConfigError, match=r"LOG_FILE cannot be written: .*all\.log"):
+        run_validator(settings.model_copy(update={"log_file": tmp_path / "all.log"}), lambda _: None, lambda: None)
+
+
+def test_a_relative_log_file_lies_in_the_data_directory(settings: Settings) -> None:
+    form = running.log_form(settings.model_copy(update={"log_file": Path("logs/all.log")}))
+    assert form.together == settings.home / "logs" / "all.log"
+
+
+def test_processes_of_an_earlier_start_are_forgotten_before_this_one(
+    own_home: Path, put_right: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_home.mkdir(parents=True, exist_ok=True)
+    (own_home / FILE).write_text('{"pids": {"old": 1}, "deaths": {}}')
+
+    def fails(*_: object, **__: object) -> None:
+        assert not (own_home / FILE).exists()
+        raise ServiceError("no")
+
+    monkeypatch.setattr(running, "supervised", fails)
+    with pytest.raises(ServiceError):
+        run_validator(Settings(), lambda _: None, lambda: None)
+
+
+def test_the_common_file_has_one_writer(own_home: Path, put_right: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[LogFiles] = []
+    monkeypatch.setattr(running, "LogFiles", lambda *of: made.append(LogFiles(*of)) or made[-1])
+    monkeypatch.setattr("loosh_pipeline.supervisor.LogFiles", None)
+
+    def started() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_validator(Settings(log_file=own_home / "all.log"), lambda _: None, started)
+    assert len(made) == 1
 
 
 def test_what_loosh_up_says_is_in_the_logs_and_its_processes_in_a_file(own_home: Path, put_right: list[str]) -> None:

@@ -359,7 +359,7 @@ def test_logs_are_rotated_and_bounded(start: Start, tmp_path: Path, monkeypatch:
 def test_a_line_without_end_does_not_fill_the_memory(start: Start, tmp_path: Path) -> None:
     size = 3 * log_files.LINE_BYTES
     start(python("a", f"import sys; sys.stdout.write('x' * {size}); sys.stdout.flush(); " + SLEEP))
-    eventually(lambda: log_of(tmp_path, "a").count("x") == size)
+    eventually(lambda: log_of(tmp_path, "a").count("x") >= size - log_files.CARRIED_CHARS)
 
 
 def test_a_restart_goes_on_in_the_same_log_even_when_it_was_removed(start: Start, tmp_path: Path) -> None:

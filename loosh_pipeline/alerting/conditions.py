@@ -41,8 +41,8 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """`key` is the same as long as it is the same alert; `count` grows with what it counts. It is told when it has
-    stood for `after_s`.
+    """`key` is the same as long as it is the same alert; `count` grows with what it counts, and `newest` changes with
+    each that comes. It is told when it has stood for `after_s`.
     """
 
     key: str
@@ -52,6 +52,7 @@ class Alert:
     action: str
     count: int = 1
     after_s: float = 0.0
+    newest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _of_health(seen: Seen) -> Iterator[Alert]:
 
 def _of_processes(seen: Seen) -> Iterator[Alert]:
     for name, deaths in seen.deaths.items():
-        lately = [death for death in deaths if seen.now - death.at <= DEATHS_WITHIN]
+        lately = [death for death in deaths if timedelta(0) <= seen.now - death.at <= DEATHS_WITHIN]
         if len(lately) >= MANY_DEATHS:
             yield Alert(
                 f"restarts:{name}",
@@ -166,7 +167,7 @@ def _of_runs(seen: Seen) -> Iterator[Alert]:
             Severity.WARNING,
             f"{many} of {runs.job} failed, the newest {runs.run_id}{': ' if runs.said else ''}{runs.said}",
             "the run's page in Dagster says why; it is tried again by itself",
-            count=runs.count,
+            newest=runs.run_id,
         )
 
 

@@ -5,19 +5,20 @@ What cannot be looked at is said, and nothing that was seen there before counts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
-from sqlalchemy.exc import SQLAlchemyError
 
 from loosh_pipeline.alerting.conditions import RUNS_WITHIN, FailedCheck, FailedRuns, Seen, Source
+from loosh_pipeline.chain.alerts import Alert as ChainAlert
 from loosh_pipeline.chain.alerts import alerts as chain_alerts
 from loosh_pipeline.chain_status import stored_standing
-from loosh_pipeline.errors import LooshError
+from loosh_pipeline.errors import LooshError, StoreError
 from loosh_pipeline.orchestrator import DagsterApi, FailedRun
 from loosh_pipeline.run_state import processes
 from loosh_pipeline.services import LOOPBACK
@@ -25,19 +26,31 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox, OutboxState
 
+logger = logging.getLogger(__name__)
+
 WITHIN_S = 5.0
+RUNS_EVERY_S, CHECKS_EVERY_S, CHAIN_EVERY_S = 30.0, 60.0, 60.0
+"""How often what costs much is asked: an idle validator is to take next to nothing."""
 TOLD_BY_THE_CHAIN = frozenset({"validator_in_order", "weights_in_time", "weights_on_chain"})
 """Checks that say what the chain's own alerts say, as of the last run."""
 
 
+Found = TypeVar("Found")
+
+
 @dataclass(slots=True)
 class Watch:
-    """Looks at one validator again and again; connections are kept."""
+    """Looks at one validator again and again; connections are kept, and answers that cost much for a while."""
 
     settings: Settings
     dagster: DagsterApi
     http: httpx.Client
     inbox: Inbox | None = None
+    _kept: dict[str, tuple[datetime, Any]] = field(default_factory=dict)
+    _said: dict[str, str] = field(default_factory=dict)
+    """First words of failed runs, by run."""
+    _blind: set[Source] = field(default_factory=set)
+    _chain_seen: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Watch:
@@ -51,7 +64,7 @@ class Watch:
             self.inbox.engine.dispose()
 
     def look(self, now: datetime) -> Seen:
-        """How things stand. Raises nothing that a store, Dagster or the network does."""
+        """How things stand. Raises nothing: what is wrong with a part, whatever it is, hides no other part."""
         blind: dict[Source, str] = {}
         seen = Seen(now, deaths=processes(self.settings.home).deaths, blind=blind)
         for source, part in (
@@ -65,9 +78,20 @@ class Watch:
                 continue
             try:
                 seen = part(seen)
-            except (LooshError, SQLAlchemyError, OSError, httpx.HTTPError, ValueError) as error:
+            except Exception as error:
                 blind[source] = f"{type(error).__name__}: {error}"
+                if source not in self._blind:
+                    logger.warning("%s cannot be looked at: %r", source, error)
+        self._blind = set(blind)
         return seen
+
+    def _every(self, seconds: float, name: str, now: datetime, ask: Callable[[], Found]) -> Found:
+        """What was answered within so many seconds, else what is answered now."""
+        at, found = self._kept.get(name, (None, None))
+        if at is None or not 0 <= (now - at).total_seconds() < seconds:
+            found = ask()
+            self._kept[name] = now, found
+        return found  # type: ignore[return-value]  # of this name
 
     def _opened(self) -> Inbox:
         if self.inbox is None:
@@ -91,28 +115,39 @@ class Watch:
         )
 
     def _chain(self, seen: Seen) -> Seen:
-        standing = stored_standing(self.settings, self._opened().engine, seen.now)
-        return replace(seen, chain=chain_alerts(standing))
+        return replace(seen, chain=self._every(CHAIN_EVERY_S, "chain", seen.now, lambda: self._of_the_chain(seen.now)))
+
+    def _of_the_chain(self, now: datetime) -> Sequence[ChainAlert]:
+        """Raises StoreError when what was seen of the chain is gone: that is no news of the chain."""
+        standing = stored_standing(self.settings, self._opened().engine, now)
+        if standing.subnet is None and (self._chain_seen or standing.signers):
+            raise StoreError(f"no snapshot of the chain is left in {self.settings.tables_root}; was it moved away?")
+        self._chain_seen = standing.subnet is not None
+        return chain_alerts(standing)
 
     def _runs(self, seen: Seen) -> Seen:
-        failed = self.dagster.failed_runs(seen.now - RUNS_WITHIN)
+        failed = self._every(RUNS_EVERY_S, "runs", seen.now, lambda: self.dagster.failed_runs(seen.now - RUNS_WITHIN))
         by_job: dict[str, list[FailedRun]] = {}
         for run in failed:
             by_job.setdefault(run.job, []).append(run)
+        newest = {runs[0].run_id for runs in by_job.values()}
+        self._said = {run_id: said for run_id, said in self._said.items() if run_id in newest}
         return replace(seen, failed_runs=[self._of_a_job(job, runs) for job, runs in by_job.items()])
 
     def _of_a_job(self, job: str, runs: Sequence[FailedRun]) -> FailedRuns:
-        """The newest run's own words are worth a question, and its failure is told without them too."""
-        said: Sequence[str] = ()
-        with suppress(LooshError):
-            said = self.dagster.outcome(runs[0].run_id).said
-        of = f" of challenge {runs[0].partition}" if runs[0].partition else ""
-        return FailedRuns(job, len(runs), f"{runs[0].run_id}{of}", next(iter(said), ""))
+        """The newest run's own words are worth a question, once, and its failure is told without them too."""
+        run_id, partition = runs[0].run_id, runs[0].partition
+        if run_id not in self._said:
+            with suppress(LooshError):
+                self._said[run_id] = next(iter(self.dagster.outcome(run_id).said), "")
+        of = f" of challenge {partition}" if partition else ""
+        return FailedRuns(job, len(runs), f"{run_id}{of}", self._said.get(run_id, ""))
 
     def _checks(self, seen: Seen) -> Seen:
-        failed = [each for each in self.dagster.failed_checks() if each.name not in TOLD_BY_THE_CHAIN]
+        failed = self._every(CHECKS_EVERY_S, "checks", seen.now, self.dagster.failed_checks)
+        wanted = [each for each in failed if each.name not in TOLD_BY_THE_CHAIN]
         return replace(
-            seen, failed_checks=[FailedCheck(each.asset, each.name, each.blocks, each.reason) for each in failed]
+            seen, failed_checks=[FailedCheck(each.asset, each.name, each.blocks, each.reason) for each in wanted]
         )
 
     def _ingress(self, seen: Seen) -> Seen:

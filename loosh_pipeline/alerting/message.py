@@ -6,9 +6,11 @@ Slack reads `&`, `<` and `>`; Mattermost and Discord `@` and links: each is made
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 
 from loosh_pipeline.alerting.book import Book, Telling
-from loosh_pipeline.log_lines import escaped, shortened
+from loosh_pipeline.log_lines import escaped, shortened, without
 from loosh_pipeline.redaction import Redact
 
 TEXT_CHARS = 500
@@ -23,10 +25,11 @@ MARKUP = str.maketrans(
 
 def body(who: str, book: Book, telling: Telling, redact: Redact) -> dict[str, object]:
     """The JSON object to be sent: of what is new first; what does not fit is counted."""
-    about = (("new", telling.new), ("still", telling.again), ("over", telling.over))
-    head = f"{who}: " + ", ".join(f"{len(keys)} {word}" for word, keys in about if keys)
-    lines = [_line(word, book, key) for word, keys in about for key in keys]
-    return as_body(_fitting([plain(redact(line)) for line in (head, *lines)]))
+    about = (("new", telling.new), ("still", telling.again), ("over", telling.over), ("was", telling.was))
+    counted = ", ".join(f"{len(keys)} {word}" for word, keys in about if keys)
+    head = f"{who}: {counted or 'alerts can be told again'}"
+    lines = [_line(word, book, key, redact) for word, keys in about for key in keys]
+    return as_body(_fitting([plain(line) for line in (redact(head), *lines)]))
 
 
 def as_body(text: str) -> dict[str, object]:
@@ -34,13 +37,20 @@ def as_body(text: str) -> dict[str, object]:
     return {"text": text, "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
 
 
-def _line(word: str, book: Book, key: str) -> str:
+def _line(word: str, book: Book, key: str, redact: Redact) -> str:
     alert = book.entries[key].alert
+    text = without(redact, alert.text, partial(shortened, most=TEXT_CHARS))
     if word == "over":
-        return f"(over) {shortened(alert.text, TEXT_CHARS)}"
-    since = f"{book.entries[key].since:%Y-%m-%d %H:%M} UTC"
-    still = f", still, since {since}" if word == "still" else ""
-    return f"({alert.severity}{still}) {shortened(alert.text, TEXT_CHARS)}. To do: {alert.action}"
+        return f"(over) {text}"
+    entry = book.entries[key]
+    if word == "was":
+        return f"({alert.severity}, was, from {_minute(entry.since)} to {_minute(entry.seen_at)} UTC) {text}"
+    still = f", still, since {_minute(entry.since)} UTC" if word == "still" else ""
+    return f"({alert.severity}{still}) {text}. To do: {alert.action}"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"
 
 
 def plain(text: str) -> str:

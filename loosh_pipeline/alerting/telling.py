@@ -38,11 +38,15 @@ class Teller:
 
     def take(self, seen: Seen) -> None:
         """Note what was seen, tell what is due, and keep both."""
-        self.book = noted(self.book, standing_alerts(seen), seen.now, seen.blind)
+        alerts = [replace(alert, text=self._redact(alert.text)) for alert in standing_alerts(seen)]
+        self.book = noted(self.book, alerts, seen.now, seen.blind)
         telling = due(self.book, seen.now, self._repeat)
-        if telling and self._send is not None and _may(self.book.hook, seen.now):
+        failing_since = self.book.hook.failing_since
+        if (telling or failing_since) and self._send is not None and _may(self.book.hook, seen.now):
             self._keep()  # before: who is killed while telling knows since when it stands
             sent = self._send(body(self._who, self.book, telling, self._redact))
+            if sent.ok and failing_since is not None:
+                logger.info("alerts can be told again")
             self.book = told(self.book, telling, seen.now) if sent.ok else self._failed(sent, seen.now)
         self._keep()
 

@@ -14,31 +14,43 @@ import io
 import json
 import os
 import re
+import sqlite3
+import stat
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from loosh_pipeline.backup.bounds import NAME_CHARS, Header, require_reserve, shortened
 from loosh_pipeline.backup.places import HISTORY, INBOX, TABLES, USERS
 from loosh_pipeline.errors import StoreError
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 COMPRESSED = (".gz", ".tgz")
+GZIPPED = b"\x1f\x8b"
 CHUNK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 8 * 1024 * 1024
 OF_ITS_OWN_BYTES = 1024 * 1024
 """A manifest is far smaller: more is no manifest of ours."""
-SAFE = re.compile(rf"{re.escape(INBOX)}|{re.escape(USERS)}|({TABLES}|{HISTORY})(/[A-Za-z0-9_~=-][A-Za-z0-9_~=.-]*)+")
-"""Names that are taken from an archive: no other directory can be meant by one of them."""
+LOOK_AFTER_FILES = 10_000
+LINE_BYTES = 64 + 2 + NAME_CHARS + 1
+PART = r"/[A-Za-z0-9_~=-][A-Za-z0-9_~=.-]{0,254}"
+SAFE = re.compile(
+    rf"(?=.{{,{NAME_CHARS}}}\Z)({re.escape(INBOX)}|{re.escape(USERS)}"
+    rf"|{TABLES}({PART}(?<!\.parquet))*{PART}(?<=\.parquet)|{HISTORY}({PART}(?<!\.db))*{PART}(?<=\.db))"
+)
+"""Names that are taken from an archive: no other directory can be meant by one of them, none is too long for a disk,
+and none is a file by one name and a directory by another."""
 
 Take = Callable[[str, Iterator[bytes]], None]
+Said = Annotated[str, StringConstraints(max_length=200, pattern="^[ -~]*$")]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Manifest(BaseModel):
@@ -47,17 +59,17 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    version: str
-    taken_at: datetime
-    revisions: dict[str, str | None]
+    version: Said
+    taken_at: AwareDatetime
+    revisions: dict[Literal["validator.db", "users.db"], Said | None]
     """Schema revision of each database that is in it."""
-    rows: dict[str, int]
-    tables: dict[str, int]
+    rows: dict[str, Count]
+    tables: dict[str, Count]
     history: bool
-    elsewhere: list[str]
+    elsewhere: list[Said] = Field(max_length=10)
     """Parts that a server keeps, and that are therefore not in it."""
-    files: int
-    size_bytes: int
+    files: Count
+    size_bytes: Count
     """Of all files; the archive is somewhat larger, or smaller when it is compressed."""
     sums_sha256: str
 
@@ -118,21 +130,44 @@ def read_archive(path: Path, take: Take) -> Manifest:
     Until this has returned nothing of it is known to be right. Raises StoreError that says what is wrong with it.
     """
     try:
-        with tarfile.open(path, "r|*") as tar, tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as seen:
-            return _Reading(path, tar, seen).read(take)
-    except FileNotFoundError as error:
-        if error.filename not in (None, str(path)):
-            raise
+        with _opened(path) as tar, _seen_files() as seen:
+            return _Reading(path, tar, *seen).read(take)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, RecursionError) as error:
+        raise StoreError(_bad(path, shortened(error))) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StoreError(f"there is no backup {path}: it is no file")
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(f"there is no backup {path}") from error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise StoreError(_bad(path, str(error))) from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        zipped = file.peek(2)[:2] == GZIPPED
+        with tarfile.open(fileobj=file, mode="r|gz" if zipped else "r|", tarinfo=Header) as tar:
+            yield tar
+
+
+@contextmanager
+def _seen_files() -> Iterator[tuple[IO[bytes], sqlite3.Connection]]:
+    """Lines of sums, and names, of what was read; both on the disk when there are many."""
+    with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as sums, closing(sqlite3.connect("")) as names:
+        names.execute("PRAGMA synchronous = OFF")
+        names.execute("CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        yield sums, names
 
 
 class _Reading:
-    def __init__(self, path: Path, tar: tarfile.TarFile, seen: IO[bytes]) -> None:
+    def __init__(self, path: Path, tar: tarfile.TarFile, seen: IO[bytes], names: sqlite3.Connection) -> None:
         self._path = path
         self._tar = tar
         self._seen = seen
+        self._names = names
+        self._files = 0
         self._sums_digest: str | None = None
 
     def read(self, take: Take) -> Manifest:
@@ -141,7 +176,7 @@ class _Reading:
             if info.name == MANIFEST:
                 return self._manifest(info)
             if self._sums_digest is not None:
-                raise self._wrong(f"{info.name!r} stands behind the sums")
+                raise self._wrong(f"{shortened(info.name)} stands behind the sums")
             if info.name == SUMS:
                 self._compare(info)
             else:
@@ -150,20 +185,28 @@ class _Reading:
 
     def _file(self, info: tarfile.TarInfo, take: Take) -> None:
         if not (info.isreg() and SAFE.fullmatch(info.name)):
-            raise self._wrong(f"{info.name!r} does not belong into one")
+            raise self._wrong(f"{shortened(info.name)} does not belong into one")
+        try:
+            self._names.execute("INSERT INTO names VALUES (?)", (info.name,))
+        except sqlite3.IntegrityError as error:
+            raise self._wrong(f"{shortened(info.name)} is in it twice") from error
+        self._files += 1
+        if self._files % LOOK_AFTER_FILES == 0:  # their names and sums are kept there
+            require_reserve(tempfile.gettempdir())
         hashing = _Hashing(self._open(info))
         take(info.name, iter(lambda: hashing.read(CHUNK_BYTES), b""))
         if hashing.size != info.size:
-            raise self._wrong(f"{info.name} is cut off")
+            raise self._wrong(f"{shortened(info.name)} is cut off")
         self._seen.write(_sum_line(info.name, hashing.digest))
 
     def _compare(self, info: tarfile.TarInfo) -> None:
         digest = hashlib.sha256()
         self._seen.seek(0)
-        for stated in self._open(info):
+        sums = self._open(info)
+        while stated := sums.readline(LINE_BYTES):
             digest.update(stated)
             if (found := self._seen.readline()) != stated:
-                name = stated.decode("utf-8", "replace").partition("  ")[2].strip()
+                name = shortened(stated.decode("utf-8", "replace").partition("  ")[2].strip()) or SUMS
                 raise self._wrong(f"{name} is not what was backed up" if found else f"{name} is missing")
         if self._seen.read(1):
             raise self._wrong("it holds files that its sums do not name")
@@ -175,7 +218,7 @@ class _Reading:
             manifest = Manifest.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
+            where = shortened(".".join(map(str, first["loc"])))
             raise self._wrong(f"its manifest is of another release: {where}: {first['msg']}") from error
         if manifest.sums_sha256 != self._sums_digest:
             raise self._wrong(f"{SUMS} is not what was backed up")
@@ -184,7 +227,7 @@ class _Reading:
     def _open(self, info: tarfile.TarInfo) -> IO[bytes]:
         file = self._tar.extractfile(info)
         if file is None:
-            raise self._wrong(f"{info.name!r} is no file")
+            raise self._wrong(f"{shortened(info.name)} is no file")
         return file
 
     def _wrong(self, what: str) -> StoreError:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from loosh_pipeline.backup.archive import Manifest, read_archive
+from loosh_pipeline.backup.bounds import shortened
 from loosh_pipeline.backup.places import HISTORY, INBOX, TABLES, USERS, Places
 from loosh_pipeline.backup.swapping import put_in_place
 from loosh_pipeline.backup.taking import megabytes
+from loosh_pipeline.backup.writing import Owner, Writer, carry_over, give, opened
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.lock import FILE as LOCK_FILE
 from loosh_pipeline.lock import validator_lock
@@ -46,7 +49,11 @@ def check_backup(archive: Path) -> Manifest:
         for _ in chunks:
             pass
 
-    manifest = read_archive(archive, take)
+    try:
+        manifest = read_archive(archive, take)
+    except OSError as error:
+        where = shortened(archive if error.filename is None else error.filename)
+        raise StoreError(f"{archive} could not be read to its end: {error.strerror} ({where})") from error
     _require_known(manifest)
     return manifest
 
@@ -59,29 +66,80 @@ def restore_backup(archive: Path, places: Places, now: datetime, *, force: bool,
     """
     inside = places.inside()
     home = places.home.resolve()
-    if not archive.is_file():
+    if not os.path.isfile(archive):
         raise StoreError(f"there is no backup {archive}")
     if os.path.ismount(home):
         raise ConfigError(
             f"{home} is a mount point, and cannot change places with another directory; set LOOSH_HOME to a directory "
             "in it, or restore with `--into` such a one and move its content"
         )
-    with validator_lock(home, say):
+    with _made_if_missing(home, say), _lock(home, say):
         (home / UNFINISHED).unlink(missing_ok=True)  # of a restore that was killed when all but this was done
         present = [path.name for path in home.iterdir() if path.name != LOCK_FILE]
         if present and not force:
             raise ConfigError(
-                f"{home} is not empty ({', '.join(sorted(present)[:5])}); restore with --force, which moves what is "
-                "there aside, or into another LOOSH_HOME"
+                f"{home} is not empty ({', '.join(map(shortened, sorted(present)[:5]))}); restore with --force, which "
+                "moves what is there aside, or into another LOOSH_HOME"
             )
         try:
             manifest, aside = _restored(archive, home, inside, now)
         except OSError as error:
-            raise StoreError(f"{home} was left as it is: {error.strerror} ({error.filename or home})") from error
+            where = shortened(home if error.filename is None else error.filename)
+            raise StoreError(f"{home} was left as it is: {error.strerror} ({where})") from error
     if not present:
         shutil.rmtree(aside)
         return Restored(home, manifest, None)
     return Restored(home, manifest, aside)
+
+
+@contextmanager
+def _made_if_missing(home: Path, say: Say) -> Iterator[None]:
+    """A data directory of the owner of the one that it is made in; it goes again when nothing comes of it."""
+    missing = [path for path in (home, *home.parents) if not os.path.lexists(path)]
+    above = missing[-1].parent if missing else home
+    if missing:
+        _make(missing, above)
+    try:
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # somebody put something there
+                path.rmdir()
+        raise
+    if missing and os.geteuid() == 0:
+        owner = _name_of(home.stat().st_uid)
+        say(f"{home} belongs to {owner}, as {above} does; `chown -R USER: {home}` gives it to another user")
+
+
+@contextmanager
+def _lock(home: Path, say: Say) -> Iterator[None]:
+    """Hold the data directory; the file of the lock goes again when it was made for this and nothing comes of it."""
+    there = os.path.lexists(home / LOCK_FILE)
+    with validator_lock(home, say):
+        try:
+            yield
+        except BaseException:
+            if not there:
+                (home / LOCK_FILE).unlink(missing_ok=True)
+            raise
+
+
+def _make(missing: Sequence[Path], above: Path) -> None:
+    try:
+        owner = Owner.of(above.stat())
+        for path in reversed(missing):
+            path.mkdir()
+            with opened(path) as descriptor:
+                give(descriptor, owner)
+    except OSError as error:
+        raise ConfigError(f"{missing[0]} cannot be made: {error.strerror} ({error.filename})") from error
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
 
 
 def _restored(archive: Path, home: Path, inside: Mapping[str, Path], now: datetime) -> tuple[Manifest, Path]:
@@ -89,10 +147,13 @@ def _restored(archive: Path, home: Path, inside: Mapping[str, Path], now: dateti
     if aside.exists():
         raise StoreError(f"{aside} exists already; wait a second")
     with _staging(home, archive) as new:
-        manifest = read_archive(archive, _Writer(new, inside).take)
-        _require_known(manifest)
-        _carry_over(home, new, inside)
-        _give_to_owner_of(home, new)
+        with opened(new) as root, opened(home) as old:
+            status = os.fstat(old)
+            manifest = read_archive(archive, Writer(root, inside, Owner.of(status)).take)
+            _require_known(manifest)
+            carry_over(old, root, _of_the_data(inside))
+            os.fchmod(root, status.st_mode & 0o777)
+            give(root, Owner.of(status))  # last: until now only we reach what is in it
         os.sync()
         put_in_place(new, home, aside)
         (home / UNFINISHED).unlink()
@@ -113,51 +174,17 @@ def _staging(home: Path, archive: Path) -> Iterator[Path]:
     new = Path(tempfile.mkdtemp(prefix=prefix, dir=home.parent))
     try:
         (new / UNFINISHED).touch()
-        new.chmod(home.stat().st_mode & 0o777)
         yield new
     finally:
         if (new / UNFINISHED).exists():
             shutil.rmtree(new)
 
 
-class _Writer:
-    """Writes the files of an archive to where each belongs in a new data directory."""
-
-    def __init__(self, root: Path, inside: Mapping[str, Path]) -> None:
-        self._root = root
-        self._inside = inside
-
-    def take(self, name: str, chunks: Iterator[bytes]) -> None:
-        part, *rest = PurePosixPath(name).parts
-        path = self._root.joinpath(self._inside[part], *rest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mode = 0o644 if part == TABLES else 0o600
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, mode), "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-
-
-def _carry_over(home: Path, new: Path, inside: Mapping[str, Path]) -> None:
-    """What is in a data directory and no part of the data, as further names of the same files."""
-    replaced = REPLACED | {path.parts[0] for path in inside.values()}
-    databases = tuple(inside[name].parts[0] for name in (INBOX, USERS))  # and the files that SQLite puts beside them
-    for path in home.iterdir():
-        if path.name in replaced or path.name.startswith(databases):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, new / path.name, symlinks=True, copy_function=os.link)
-        else:
-            os.link(path, new / path.name, follow_symlinks=False)
-
-
-def _give_to_owner_of(home: Path, new: Path) -> None:
-    """Root restores for the user whose validator it is."""
-    owner = home.stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        return
-    for folder, _, files in os.walk(new):
-        for path in (folder, *(os.path.join(folder, name) for name in files)):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+def _of_the_data(inside: Mapping[str, Path]) -> frozenset[str]:
+    """Names in a data directory that are of the data, with the files that SQLite puts beside databases."""
+    databases = [inside[name].parts[0] for name in (INBOX, USERS)]
+    beside = {f"{name}{ending}" for name in databases for ending in ("-wal", "-shm", "-journal")}
+    return frozenset(REPLACED | {path.parts[0] for path in inside.values()} | beside)
 
 
 def _require_known(manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Putting one directory in the place of another, so that whoever looks sees the old one or the new one."""
+"""Putting a directory or a file in its place, so that whoever looks sees the old one or the new one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NOT_SUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+NO_LINKS = (*NOT_SUPPORTED, errno.EPERM, errno.EMLINK)
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -38,6 +39,20 @@ def _exchanged(one: Path, other: Path) -> bool:
     if number in NOT_SUPPORTED:
         return False
     raise OSError(number, os.strerror(number), str(other))
+
+
+def put_where_nothing_is(file: Path, place: Path) -> None:
+    """Give a file the name `place`, whole; it may keep its own one. Raises FileExistsError, and replaces nothing.
+
+    Where a file system knows no links (FAT, some shares), the name is taken with an empty file first.
+    """
+    try:
+        os.link(file, place)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL, 0o600))
+        os.replace(file, place)
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,13 +7,15 @@ strangers, and computed again where it was ours.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,21 +24,23 @@ from pathlib import Path
 
 from loosh_pipeline.backup.archive import COMPRESSED, SAFE, ArchiveWriter, Manifest, writing_archive
 from loosh_pipeline.backup.places import HISTORY, INBOX, TABLES, USERS, Places
-from loosh_pipeline.backup.swapping import sync_folder
-from loosh_pipeline.errors import StoreError
+from loosh_pipeline.backup.swapping import put_where_nothing_is, sync_folder
+from loosh_pipeline.chain.wallet import hotkey_of
+from loosh_pipeline.errors import ConfigError, StoreError
+from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.window_cache import CACHE
 
-NAME = "loosh-{version}-{at:%Y%m%dT%H%M%SZ}.tar"
-OURS = "loosh-*T*Z.tar*"
-"""What `keep_newest` may delete: names that `file_named` gave."""
+NAME = "loosh-{version}-{whose}-{at:%Y%m%dT%H%M%SZ}.tar"
+OURS = re.compile(r"loosh-[0-9A-Za-z.+!]+-(?P<whose>[0-9A-Za-z]+)-(?P<at>[0-9]{8}T[0-9]{6}Z)\.tar(\.gz)?")
+"""What `keep_newest` may delete: names that `file_named` gave, compressed since or not."""
+ENDINGS = (".tar", ".tar.gz", ".tgz")
+ID_CHARS = 8
 SCRATCH = ".loosh-backup-"
 WAIT_S = 30.0
 NOT_COPIED = {INBOX: ("sessions",), USERS: ()}
 """Tables whose rows stay out: keys of sessions, which peers agree on anew."""
 LEFT_AFTER_S = 3600
 """Age at which what a killed backup left is told from what one is writing."""
-
-Say = Callable[[str], None]
 
 
 class NothingYet(StoreError):
@@ -53,18 +57,46 @@ class Taken:
     skipped: tuple[str, ...]
 
 
-def file_named(where: Path, now: datetime) -> Path:
-    """The file that is meant: `where` itself, or in the directory that it is, a name with the time (UTC)."""
-    if where.is_dir():
-        return where / NAME.format(version=version("loosh-pipeline"), at=now)
-    return where
+def require_data(places: Places) -> None:
+    """Raises NothingYet, and OSError where this user may not see whether there is something."""
+    try:
+        if places.inbox is not None:
+            os.stat(places.inbox)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        said = f"there is nothing to back up in {places.home}: no {places.inbox}; was LOOSH_HOME meant?"
+        raise NothingYet(said) from error
 
 
-def keep_newest(folder: Path, count: int) -> list[Path]:
-    """Delete all but the newest backups of a directory that have names of ours; returns those."""
-    old = sorted(folder.glob(OURS), key=lambda path: path.stat().st_mtime, reverse=True)[count:]
+def short_id(settings: Settings) -> str:
+    """Tells backups of several validators in one directory apart: the beginning of the hotkey, or, where the wallet
+    cannot be read, of the digest of the data directory's path."""
+    hotkey = hotkey_of(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
+    return (hotkey or hashlib.sha256(os.fsencode(settings.home.resolve())).hexdigest())[:ID_CHARS]
+
+
+def file_named(where: Path, now: datetime, whose: str) -> Path:
+    """The file that is meant: `where` itself, or in the directory that it is, a name with validator and time (UTC).
+
+    Raises ConfigError for a directory that is not there, which would else become a file of that name.
+    """
+    if os.path.isdir(where):
+        return where / NAME.format(version=version("loosh-pipeline"), whose=whose, at=now)
+    if where.name.endswith(ENDINGS):
+        return where
+    raise ConfigError(
+        f"there is no directory {where}; make it, mount it, or name a file that ends in {', '.join(ENDINGS)}"
+    )
+
+
+def keep_newest(taken: Path, count: int, whose: str) -> list[Path]:
+    """Delete all but the newest backups of this validator, by the times in their names, from the directory of one that
+    was just taken, which stays; returns those. Files of other names or validators are left alone."""
+    with os.scandir(taken.parent) as entries:
+        names = [each.name for each in entries if each.is_file(follow_symlinks=False) and each.name != taken.name]
+    ours = [(found["at"], name) for name in names if (found := OURS.fullmatch(name)) and found["whose"] == whose]
+    old = [taken.parent / name for _, name in sorted(ours, reverse=True)[count - 1 :]]
     for path in old:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return old
 
 
@@ -73,22 +105,27 @@ def take_backup(places: Places, target: Path, now: datetime, *, with_history: bo
 
     Raises NothingYet, and StoreError when there is no room, `target` exists, or a database is damaged.
     """
-    if places.inbox is not None and not places.inbox.exists():
-        raise NothingYet(f"there is nothing to back up in {places.home}: no {places.inbox}; was LOOSH_HOME meant?")
-    if target.exists():
-        raise StoreError(f"{target} exists, and a backup replaces nothing; name another file, or a directory")
+    require_data(places)
+    if os.path.lexists(target):
+        raise StoreError(_taken_name(target))
     try:
         _require_room(places, target.parent, with_history)
         with _scratch(target.parent) as scratch:
             taking = _Taking(places, scratch, with_history)
             manifest, size_bytes = _written(taking, scratch / "archive", target.name.endswith(COMPRESSED), now)
-            os.rename(scratch / "archive", target)
+            put_where_nothing_is(scratch / "archive", target)
             sync_folder(target.parent)
+    except FileExistsError as error:
+        raise StoreError(_taken_name(target)) from error
     except sqlite3.Error as error:
         raise StoreError(f"a database could not be copied: {error}; nothing was written to {target}") from error
     except OSError as error:
         raise StoreError(f"{target} could not be written: {error.strerror} ({error.filename or target})") from error
     return Taken(target, size_bytes, manifest, tuple(taking.skipped))
+
+
+def _taken_name(target: Path) -> str:
+    return f"{target} exists, and a backup replaces nothing; name another file, or a directory"
 
 
 def _written(taking: _Taking, path: Path, compressed: bool, now: datetime) -> tuple[Manifest, int]:
@@ -164,6 +201,9 @@ class _Taking:
     def _run_history(self, archive: ArchiveWriter, path: Path) -> None:
         copy = self._scratch / "copy.db"
         name = path.relative_to(self._places.history).as_posix()
+        if not SAFE.fullmatch(f"{HISTORY}/{name}"):
+            self.skipped.append(f"{name}: no run has such a name")
+            return
         try:
             with _copied(path, copy):
                 pass

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loosh_pipeline.cli.telling import err, out
+from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json
+from loosh_pipeline.errors import StoreError
 from loosh_pipeline.settings import get_settings
 
 if TYPE_CHECKING:
     from loosh_pipeline.backup.archive import Manifest
 
-NOTHING_YET = 3
 say = functools.partial(err.print, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -32,32 +33,35 @@ def backup(
         int | None,
         typer.Option(min=1, help="delete all but so many of the backups in that directory", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Keep inbox, outbox, users and tables in one file; the validator may run meanwhile. Wallets and settings are not
     in it."""
     from loosh_pipeline.backup.places import Places
-    from loosh_pipeline.backup.taking import NothingYet, file_named, keep_newest, take_backup
+    from loosh_pipeline.backup.taking import NothingYet, file_named, keep_newest, require_data, short_id, take_backup
     from loosh_pipeline.errors import ConfigError
 
-    places, now = Places.of(get_settings()), datetime.now(UTC)
-    if path is None:
-        path = places.home / "backups"
-        if places.home.exists():
-            path.mkdir(exist_ok=True)
-    target = file_named(path, now)
-    if keep is not None and target == path:
-        raise ConfigError(f"--keep is for a directory of backups, and {path} is a file")
+    settings, now = get_settings(), datetime.now(UTC)
+    places, whose = Places.of(settings), short_id(settings)
     try:
+        require_data(places)
+        with _told_in_a_line():
+            if path is None:
+                path = places.home / "backups"
+                path.mkdir(parents=True, exist_ok=True)
+            target = file_named(path, now, whose)
+        if keep is not None and target == path:
+            raise ConfigError(f"--keep is for a directory of backups, and {path} is a file")
         taken = take_backup(places, target, now, with_history=with_history)
     except NothingYet as error:
         say(str(error))
-        raise typer.Exit(NOTHING_YET) from error
-    deleted = [] if keep is None else keep_newest(path, keep)
+        raise typer.Exit(NOT_YET) from error
+    with _told_in_a_line(f"{taken.path} was written, but older ones could not be deleted: "):
+        deleted = [] if keep is None else keep_newest(taken.path, keep, whose)
     for what in (*taken.manifest.elsewhere, *taken.skipped):
         say(f"not in it: {what}")
     if as_json:
-        _print_json(
+        tell_json(
             {"path": str(taken.path), "size_bytes": taken.size_bytes, "deleted": [str(each) for each in deleted]}
             | {"skipped": list(taken.skipped), "manifest": taken.manifest.model_dump(mode="json")}
         )
@@ -76,7 +80,7 @@ def restore(
     into: Annotated[
         Path | None, typer.Option(help="a data directory other than the settings name", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put a backup into LOOSH_HOME, whole or not at all. `loosh up` must not run there."""
     from loosh_pipeline.backup.places import Places
@@ -97,7 +101,7 @@ def restore(
         for what in manifest.elsewhere:
             say(f"not in it: {what}")
     if as_json:
-        _print_json({**told, "manifest": manifest.model_dump(mode="json")})
+        tell_json({**told, "manifest": manifest.model_dump(mode="json")})
     else:
         out.print(text, highlight=False, soft_wrap=True, markup=False)
 
@@ -112,5 +116,9 @@ def _told(manifest: Manifest) -> str:
     )
 
 
-def _print_json(told: dict[str, Any]) -> None:
-    typer.echo(json.dumps(told))
+@contextmanager
+def _told_in_a_line(before: str = "") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{before}{error.filename}: {error.strerror}") from error

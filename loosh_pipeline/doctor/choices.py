@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import polars as pl
+from pydantic import SecretStr
 
 from loosh_pipeline.doctor.finding import Finding, look, ok
 from loosh_pipeline.domain import Hotkey
@@ -17,6 +18,7 @@ from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.tables import Tables
 
+SHORTEST_KEY = 12
 _SIGN_HERE = "set INTAKE_LOCAL_AUTH=true: what it passes on can look like a request of this machine"
 
 
@@ -94,10 +96,21 @@ def model(settings: Settings, devnet: bool = False) -> Finding:
     return look("embedding model", said, todo)
 
 
+def keys(settings: Settings, devnet: bool = False) -> Finding:
+    """Whether keys are long enough not to be guessed, and to be found wherever a log line would hold one."""
+    given = ((name, value) for name, value in settings if name.endswith("api_key") and isinstance(value, SecretStr))
+    short = [name.upper() for name, value in given if 0 < len(value.get_secret_value()) < SHORTEST_KEY]
+    if short and not devnet:
+        said = f"{', '.join(short)} {'has' if len(short) == 1 else 'have'} less than {SHORTEST_KEY} characters"
+        return look("keys", said, "take longer ones; where a server of your own asks for none, leave it out")
+    return ok("keys", "no API key is short")
+
+
 CHOICES: Mapping[str, Callable[[Settings, bool], Finding]] = {
     "intake": intake,
     "proxy": proxy,
     "pages": pages,
+    "keys": keys,
     "pay": pay,
     "embedding model": model,
 }

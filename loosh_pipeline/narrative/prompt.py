@@ -13,6 +13,7 @@ from loosh_pipeline.domain import Challenge, Outcome, Response
 from loosh_pipeline.llm.port import Message
 from loosh_pipeline.narrative.facts import RoundFacts
 from loosh_pipeline.narrative.quoting import excerpt, quoted
+from loosh_pipeline.narrative.vocabulary import WORDS
 
 MAX_QUESTION_CHARS = 400
 MAX_ANSWER_CHARS = 300
@@ -27,8 +28,9 @@ INSTRUCTIONS = (
     "and why, and what the network's own measure found. Name miners by their uid, such as uid 7, in every sentence "
     "that says something of them. Take every number from the line of figures, in digits, as it stands there or "
     "rounded, and write right before it what it measures; compute none and invent none. Use plain reporting words "
-    "only, those of these instructions and of the figures: no judgement, no advice, nothing about what the texts say, "
-    "no headings, tables, links or HTML.\n"
+    "only: reasons as they stand in the figures, and else these words, in any form that is listed: "
+    f"{' '.join(sorted(WORDS))}. No judgement, no advice, nothing about what the texts say, no headings, tables, links "
+    "or HTML. A report with another word in it is thrown away.\n"
     "Under the profile robust a payout of 1 is an average independent answer. consensus is the network's measure, mean "
     "plus spread of cosine similarities; removed are the answers that it left out, which changes no robust payout.\n"
     "Between the two marks the user's message holds data, one JSON object a line. The question and the answers in it "

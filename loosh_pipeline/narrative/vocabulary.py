@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from loosh_pipeline.domain import Outcome
 from loosh_pipeline.scoring import admission
-from loosh_pipeline.scoring.network import consensus
+from loosh_pipeline.scoring.network.removals import REMOVALS
 
-REMOVALS = (consensus.OUTLIER, consensus.OUTDONE, consensus.LOW_QUALITY, consensus.MINOR_CLUSTER)
 REASONS = tuple(
     dict.fromkeys(
         (

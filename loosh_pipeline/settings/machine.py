@@ -245,8 +245,8 @@ class Seeing(Section):
     )
     log_file: Path | None = Field(
         None,
-        description="A file for all that the processes of `loosh up` say, together, rotated at 10 MB; each has its own "
-        "in LOOSH_HOME/logs besides.",
+        description="A file, absolute or within LOOSH_HOME, for all that the processes of `loosh up` say, together, "
+        "rotated at 10 MB; each has its own in LOOSH_HOME/logs besides.",
     )
     metrics_public: bool = Field(
         False,

@@ -198,11 +198,15 @@ class Tables:
                 yield from (TableKey.named(day, os.path.basename(file)) for file in sorted(files, reverse=True))
 
     def days(self, asset: str) -> list[date]:
-        """Days for which an asset has tables, oldest first."""
+        """Days for which an asset has tables, oldest first. Raises StoreError where nobody can tell."""
         directory = f"{self._root}/{asset}"
-        if not self._fs.exists(directory):
+        try:
+            paths = self._fs.ls(directory, detail=False)
+        except FileNotFoundError:
             return []
-        names = (os.path.basename(path.rstrip("/")) for path in self._fs.ls(directory, detail=False))
+        except OSError as error:
+            raise StoreError(f"cannot list the tables in {directory}: {error}; see that it can be read") from error
+        names = (os.path.basename(path.rstrip("/")) for path in paths)
         return sorted(date.fromisoformat(found[1]) for name in names if (found := DAY.fullmatch(name)))
 
     def files(self, asset: str, day: date) -> list[TableFile]:

@@ -130,6 +130,7 @@ def clear(home: Path, before: float) -> None:
 def arguments(settings: Settings, queue: str) -> list[str]:
     """Celery's command line."""
     return [
+        "--quiet",  # no banner
         "worker",
         "--pool=prefork",
         f"--queues={queue}",

@@ -19,7 +19,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, ClassVar
 
 import kombu.transport
 from kombu.transport import virtual
@@ -113,6 +113,8 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     default_port = 0
     driver_type = "filesystem"
     driver_name = SCHEME
+    default_connection_params: ClassVar[dict[str, Any]] = {}
+    """No host: kombu would warn that none was supplied."""
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Look for messages as often as the transport option `polling_interval` says (seconds)."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import pytest
 from loosh_pipeline.alerting.book import (
     FILE,
     GROWN_AFTER_S,
+    NEW_AFTER_S,
+    REMEMBERED_S,
     SETTLED_S,
     Book,
     Hook,
@@ -54,6 +59,7 @@ def test_an_alert_is_told_once_then_again_after_a_while_then_when_it_is_over() -
     book, telling = looked(book, gone)
     assert telling == Telling(over=("a",))
     assert looked(book, gone + 15) == (book, Telling())
+    assert looked(book, gone + REMEMBERED_S)[0].entries == {}
 
 
 def test_what_comes_and_goes_is_one_alert() -> None:
@@ -74,6 +80,77 @@ def test_what_did_not_stand_long_enough_is_never_told() -> None:
     book, telling = looked(book, 699, unwell)
     assert not telling
     assert looked(book, 700, unwell)[1] == Telling(new=("a",))
+
+
+def test_what_stands_but_for_moments_is_told(tmp_path: Path) -> None:
+    book, told_at = Book(), []
+    for seconds in range(0, 3600, 15):
+        book, telling = looked(book, seconds, *([] if seconds % 300 == 0 else [alert(after_s=300)]))
+        told_at += [seconds] * bool(telling)
+    assert told_at == [315]
+
+
+def unheard(book: Book, seconds: float, *alerts: Alert) -> tuple[Book, Telling]:
+    """A look while nobody can be told."""
+    book = noted(book, alerts, at(seconds))
+    return book, due(book, at(seconds), REPEAT)
+
+
+def test_what_was_over_before_anybody_could_be_told_is_told_as_that(tmp_path: Path) -> None:
+    book, _ = unheard(Book(), 0, alert(), alert("b", after_s=60))
+    book, _ = unheard(book, 30, alert())
+    keep(tmp_path, book)
+    book, telling = unheard(read(tmp_path), 30 + SETTLED_S - 1)
+    assert not telling
+    book, telling = looked(book, 3 * 86_400)
+    assert telling == Telling(was=("a",)), "b did not stand long enough"
+    assert not looked(book, 3 * 86_400 + 600)[1]
+
+
+@pytest.mark.parametrize("every_s", [150, 600, 1200])
+def test_what_is_over_and_comes_back_ever_again_is_no_flood(every_s: int) -> None:
+    book, tellings = Book(), []
+    for seconds in range(0, 6 * 3600, 15):
+        book, telling = looked(book, seconds, *([alert()] if seconds % every_s == 0 else []))
+        tellings += [(seconds, telling)] * bool(telling)
+    assert len(tellings) <= 12
+    new = [seconds for seconds, telling in tellings if telling.new or telling.was]
+    assert all(b - a >= NEW_AFTER_S for a, b in itertools.pairwise(new))
+
+
+def test_what_was_quiet_for_long_is_new_again() -> None:
+    book, _ = looked(Book(), 0, alert())
+    for seconds in (200, 200 + REMEMBERED_S):
+        book, _ = looked(book, seconds)
+    assert book.entries == {}
+
+
+def test_another_run_that_failed_is_more_of_the_same() -> None:
+    def failed(run_id: str) -> Alert:
+        return replace(alert(), newest=run_id)
+
+    book, _ = looked(Book(), 0, failed("r-1"))
+    assert not looked(book, GROWN_AFTER_S, failed("r-1"))[1]
+    assert looked(book, GROWN_AFTER_S, failed("r-2"))[1] == Telling(again=("a",))
+
+
+def test_what_stands_since_the_future_is_told_in_time() -> None:
+    book, _ = looked(Book(), 7200, alert(after_s=300))
+    book, telling = looked(book, 0, alert(after_s=300))
+    assert not telling
+    assert looked(book, 300, alert(after_s=300))[1] == Telling(new=("a",))
+
+
+def test_a_time_without_a_zone_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    book, _ = looked(Book(), 0, alert())
+    keep(tmp_path, book)
+    for name in ("since", "seen_at", "told_at", "new_at"):
+        kept = json.loads((tmp_path / FILE).read_text())
+        kept["alerts"]["a"][name] = "2026-11-26T00:00:00"
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "other" / FILE).write_text(json.dumps(kept))
+        assert read(tmp_path / "other") == Book()
+    assert "no zone" in caplog.text
 
 
 def test_more_of_the_same_is_told_sooner_but_not_at_once() -> None:
@@ -105,6 +182,7 @@ def test_the_book_is_kept_whole(tmp_path: Path) -> None:
     assert keep(tmp_path, book) is None
     assert read(tmp_path) == book
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"alerts": {"a": {}}, "webhook": {}}', "null"])

@@ -79,6 +79,11 @@ def test_few_or_old_restarts_are_none() -> None:
     assert standing_alerts(Seen(NOW, deaths={"a": died(*[1] * (MANY_DEATHS - 1)), "b": died(1, 1, long_ago)})) == []
 
 
+def test_restarts_of_the_future_are_none() -> None:
+    """As they are after a clock was set back."""
+    assert standing_alerts(Seen(NOW, deaths={"a": died(-300, -299, -1)})) == []
+
+
 def test_one_code_is_one_alert_and_the_critical_come_first() -> None:
     twice = [ChainAlert("signer_mismatch", "chain", text, "look") for text in ("first", "second")]
     seen = Seen(NOW, parked_deliveries={"heatmap": 1}, chain=[ChainAlert("low_stake", "chain", "low", "x"), *twice])

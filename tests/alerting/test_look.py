@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loosh_pipeline.alerting.conditions import FailedCheck, FailedRuns, Seen, Source, standing_alerts
-from loosh_pipeline.alerting.look import Watch
+from loosh_pipeline.alerting.look import CHAIN_EVERY_S, Watch
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.orchestrator import PARTITION_TAG
-from loosh_pipeline.run_state import RunState
+from loosh_pipeline.run_state import FILE, RunState
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.frames import metagraph_frame
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.supervisor import Death, Supervisor, free_ports
+from tests.builders import metagraph
 from tests.graphql_server import GraphQlServer
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -115,6 +120,55 @@ def test_a_dagster_that_answers_nothing_of_use_is_away(
     assert seen.chain, "the rest is looked at all the same"
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("runsOrError", {"__typename": "Runs", "results": [{}]}),
+        ("assetNodes", [{"assetKey": {"path": ["a"]}, "assetChecksOrError": None}]),
+    ],
+)
+def test_an_odd_answer_hides_nothing_else_and_is_logged_once(
+    settings: Settings, dagster: GraphQlServer, name: str, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dagster.answers[name] = answer
+    with closing(Watch.of(settings)) as watch:
+        seen = [watch.look(NOW) for _ in range(2)]
+    assert all(set(each.blind) == {Source.DAGSTER, Source.INGRESS} for each in seen)
+    assert all(each.chain for each in seen)
+    assert caplog.text.count("dagster cannot be looked at") == 1
+
+
+def test_an_ingress_that_answers_something_else_is_away(settings: Settings) -> None:
+    other = GraphQlServer()
+    other.raw["runsOrError"] = (200, b"{}")
+    try:
+        seen = look(settings.model_copy(update={"api_port": int(other.url.rpartition(":")[2])}))
+    finally:
+        other.close()
+    assert Source.INGRESS in seen.blind
+
+
+def test_what_costs_much_is_asked_seldom(settings: Settings, dagster: GraphQlServer) -> None:
+    dagster.answers["runsOrError"] = {"__typename": "Runs", "results": [run("x", "r-0")]}
+    with closing(Watch.of(settings)) as watch:
+        for seconds in range(0, 120, 15):
+            seen = watch.look(NOW + timedelta(seconds=seconds))
+            assert [each.run_id for each in seen.failed_runs] == ["r-0"]
+    asked = [name for name, _ in dagster.asked]
+    assert {name: asked.count(name) for name in asked} == {"runsOrError": 4, "logsForRun": 1, "assetNodes": 2}
+
+
+def test_snapshots_that_are_gone_are_no_news_of_the_chain(settings: Settings) -> None:
+    tables = Tables(settings.tables_root)
+    tables.write("metagraph", TableKey.of("m", NOW), metagraph_frame(metagraph(taken_at=NOW)))
+    with closing(Watch.of(settings)) as watch:
+        assert Source.CHAIN not in watch.look(NOW).blind
+        shutil.rmtree(settings.tables_root)
+        seen = watch.look(NOW + timedelta(seconds=CHAIN_EVERY_S))
+    assert "no snapshot of the chain is left" in seen.blind[Source.CHAIN]
+    assert seen.chain == ()
+
+
 def test_what_is_parked_is_counted_with_its_newest_reason(settings: Settings) -> None:
     inbox = Inbox.open(settings.inbox_url)
     outbox = Outbox(inbox.engine)
@@ -148,3 +202,10 @@ def test_what_the_supervisor_says_is_read(settings: Settings, monkeypatch: pytes
     settings.home.mkdir(parents=True)
     RunState(settings.home, supervisor).keep()
     assert look(settings).deaths == {"worker": [death]}
+
+
+def test_a_death_at_a_time_without_a_zone_is_none(settings: Settings) -> None:
+    settings.home.mkdir(parents=True)
+    state = {"pids": {}, "deaths": {"worker": [{"at": "2026-11-26T00:00:00", "why": "ended"}]}}
+    (settings.home / FILE).write_text(json.dumps(state))
+    assert look(settings).deaths == {}

@@ -8,7 +8,7 @@ import pytest
 
 from loosh_pipeline.alerting.book import Book, Telling, noted
 from loosh_pipeline.alerting.conditions import Alert, Severity, Source
-from loosh_pipeline.alerting.message import MESSAGE_CHARS, body, plain
+from loosh_pipeline.alerting.message import MESSAGE_CHARS, TEXT_CHARS, body, plain
 from loosh_pipeline.redaction import Redactor
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -28,12 +28,13 @@ def sent(*texts: str, telling: Telling | None = None) -> str:
 
 
 def test_one_message_tells_what_is_new_still_stands_and_is_over() -> None:
-    text = sent("disk full", "chain away", "parked", telling=Telling(("0",), ("1",), ("2",)))
+    text = sent("disk full", "chain away", "parked", telling=Telling(("0",), ("1",), ("2",), ("1",)))
     assert text.splitlines() == [
-        "validator 5F, subnet 78: 1 new, 1 still, 1 over",
+        "validator 5F, subnet 78: 1 new, 1 still, 1 over, 1 was",
         "(critical) disk full. To do: look",
         "(critical, still, since 2026-11-26 12:00 UTC) chain away. To do: look",
         "(over) parked",
+        "(critical, was, from 2026-11-26 12:00 to 2026-11-26 12:00 UTC) chain away",
     ]
 
 
@@ -55,6 +56,10 @@ def test_a_strangers_line_is_no_line_of_ours() -> None:
 
 def test_no_secret_is_sent() -> None:
     assert "canary" not in sent("refused with canary-key", "at https://user:canary-pass@host/x?key=canary-q")
+
+
+def test_no_half_of_a_secret_is_left_where_a_text_is_cut() -> None:
+    assert not any("canary" in sent("x" * before + "canary-key") for before in range(TEXT_CHARS - 10, TEXT_CHARS + 1))
 
 
 def test_many_alerts_are_one_bounded_message_that_says_how_many_are_missing() -> None:

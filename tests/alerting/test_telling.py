@@ -109,6 +109,32 @@ def test_what_a_receiver_says_is_kept_without_the_key(
     assert mine.book.hook.said.isprintable()
 
 
+def test_what_passed_while_the_webhook_was_away_is_told_and_the_webhook_is_well(
+    teller: MakeTeller, receiver: Receiver
+) -> None:
+    receiver.script = [Answer(503)] * 8
+    mine = teller()
+    for seconds in range(0, 7200, 15):
+        mine.take(seen(seconds, parked=int(seconds < 60)))
+    assert "was, from 2026-11-26 12:00 to 2026-11-26 12:00 UTC) 1 challenges are given up" in receiver.texts[-1]
+    assert mine.book.hook.failing_since is None
+
+
+def test_a_webhook_that_failed_is_well_again_though_nothing_is_due(teller: MakeTeller, receiver: Receiver) -> None:
+    receiver.script = [Answer(200), Answer(503)]
+    mine = teller()
+    for seconds, parked in ((0, 1), (901, 2), (1000, 1)):
+        mine.take(seen(seconds, parked))
+    assert receiver.texts[-1] == "validator: alerts can be told again"
+    assert mine.book.hook.failing_since is None
+
+
+def test_the_book_holds_no_secret(tmp_path: Path) -> None:
+    mine = Teller(tmp_path, "validator", timedelta(hours=6), None, Redactor(["canary-key"]))
+    mine.take(Seen(START, parked_challenges=1, parked_example="c-1: refused with canary-key"))
+    assert "canary" not in (tmp_path / books.FILE).read_text()
+
+
 def test_retries_are_never_farther_apart_than_a_quarter_of_an_hour(tmp_path: Path) -> None:
     tried: list[float] = []
     now_s = 0.0

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from loosh_pipeline.backup.places import Places
+from loosh_pipeline.backup.taking import take_backup
 from loosh_pipeline.domain import ChallengeId, Hotkey
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.database import open_database
@@ -65,3 +66,8 @@ def places(settings: Settings) -> Places:
         (settings.home / path).parent.mkdir(parents=True, exist_ok=True)
         (settings.home / path).write_text(path)
     return Places.of(settings)
+
+
+@pytest.fixture
+def backup(places: Places, tmp_path: Path) -> Path:
+    return take_backup(places, tmp_path / "b.tar", NOW).path

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from loosh_pipeline.backup import archive, restoring, swapping
+from loosh_pipeline.backup import archive, restoring, swapping, writing
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import check_backup, restore_backup
 from loosh_pipeline.backup.taking import take_backup
@@ -25,11 +25,6 @@ from loosh_pipeline.settings import Settings
 from tests.backup.conftest import NOW, accept, challenges_in, texts_in
 
 ASIDE = "loosh.before-restore-20260304T050607Z"
-
-
-@pytest.fixture
-def backup(places: Places, tmp_path: Path) -> Path:
-    return take_backup(places, tmp_path / "b.tar", NOW).path
 
 
 def restore(path: Path, places: Places, *, force: bool = False) -> Path | None:
@@ -219,8 +214,8 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (other_sums, "SHA256SUMS is not what was backed up"),
     (unnamed, "it holds files that its sums do not name"),
     (text, "is no whole backup"),
-    (renamed("../evil"), "'../evil' does not belong into one"),
-    (renamed("/tmp/evil"), "'/tmp/evil' does not belong into one"),
+    (renamed("../evil"), ": ../evil does not belong into one"),
+    (renamed("/tmp/evil"), ": /tmp/evil does not belong into one"),
     (renamed("tables/../../evil"), "does not belong into one"),
     (renamed("tables/.hidden"), "does not belong into one"),
     (renamed("wallets/v/hotkeys/v"), "does not belong into one"),
@@ -264,6 +259,107 @@ def test_no_backup_at_all(places: Places, tmp_path: Path) -> None:
         restore(tmp_path / "none.tar", places)
 
 
+@dataclass
+class Given:
+    """Whom what was given, in order: the inode, and what it was called then."""
+
+    inodes: list[int] = field(default_factory=list)
+
+    def give(self, descriptor: int, user: int, group: int) -> None:
+        assert (user, group) == (4711, 4712)
+        self.inodes.append(os.fstat(descriptor).st_ino)
+
+
+def inodes(*paths: Path) -> set[int]:
+    return {path.stat(follow_symlinks=False).st_ino for path in paths}
+
+
+def test_root_gives_the_owner_what_it_wrote_and_nothing_else(
+    backup: Path, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "key-of-root"
+    key.write_text("secret")
+    os.link(key, places.home / "wallets" / "mine")
+    (places.home / "wallets" / "link").symlink_to(key)
+    given = Given()
+    monkeypatch.setattr(writing.Owner, "of", lambda _status: writing.Owner(4711, 4712))
+    monkeypatch.setattr(writing.os, "fchown", given.give)
+    monkeypatch.setattr(writing.os, "chown", None)
+    restore(backup, places, force=True)
+    home = places.home
+    wrote = [home / "validator.db", home / "users.db", *(home / "tables").rglob("*")]
+    folders = [path for name in ("tables", "models", "wallets") for path in (home / name, *(home / name).rglob("*"))]
+    assert set(given.inodes) == inodes(home, *wrote, *(path for path in folders if path.is_dir()))
+    assert given.inodes[-1] == home.stat().st_ino, "until then only root reaches what is in it"
+    assert key.stat().st_ino not in given.inodes
+    assert (home / "wallets" / "mine").samefile(key)
+    assert (home / "wallets" / "link").is_symlink()
+
+
+def test_a_new_directory_belongs_to_the_owner_of_the_one_it_is_made_in(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, said = Given(), list[str]()
+    monkeypatch.setattr(restoring.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(writing.Owner, "of", lambda _status: writing.Owner(4711, 4712))
+    monkeypatch.setattr(writing.os, "fchown", given.give)
+    home = tmp_path / "a" / "b"
+    restore_backup(backup, Places.usual(home), NOW, force=False, say=said.append)
+    assert inodes(home.parent, home, home / "validator.db") <= set(given.inodes)
+    whose = restoring._name_of(home.stat().st_uid)
+    assert said == [f"{home} belongs to {whose}, as {tmp_path} does; `chown -R USER: {home}` gives it to another user"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_as_root_for_another_user(backup: Path, places: Places, tmp_path: Path) -> None:
+    key = places.home / "wallets/v/hotkeys/v"
+    os.chown(key, 1234, 1234)
+    os.chown(places.home, 4711, 4711)
+    parent = tmp_path / "of-user"
+    parent.mkdir()
+    os.chown(parent, 4711, 4711)
+    restore(backup, places, force=True)
+    restore(backup, Places.usual(parent / "new" / "home"))
+    for home in (places.home, parent / "new" / "home"):
+        paths = [home.parent] * (home != places.home) + [home, home / "validator.db", *(home / "tables").rglob("*")]
+        assert {path.stat().st_uid for path in paths} == {4711}
+    assert (key.stat().st_uid, (places.home / "wallets").stat().st_uid) == (1234, 0), "its owner stays"
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(backup: Path, places: Places, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (places.home / "validator.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(ServiceError, match="cannot be written"):
+        restore(backup, places, force=True)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_refused_one_leaves_no_directory_and_no_lock_behind(backup: Path, places: Places, tmp_path: Path) -> None:
+    flip_a_bit(backup)
+    (places.home / "validator.lock").unlink(missing_ok=True)
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for home in (tmp_path / "a" / "b", tmp_path / "empty", places.home):
+        with pytest.raises(StoreError, match="no whole backup"):
+            restore(backup, Places.usual(home), force=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_only_begins_like_a_database_stays(backup: Path, places: Places) -> None:
+    home = places.home
+    (home / "dbs-of-mine").mkdir()
+    (home / "dbs-of-mine" / "a").write_text("mine")
+    for name in ("db/mine.db", "db/mine.db-wal"):
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).touch()
+    inside = Places(home, home / "db" / "mine.db", home / "users.db", home / "tables")
+    (home / "validator.db.of-mine").write_text("mine")
+    restore(backup, inside, force=True)
+    assert (home / "dbs-of-mine" / "a").read_text() == "mine"
+    assert (home / "validator.db.of-mine").read_text() == "mine"
+    assert [path.name for path in (home / "db").iterdir()] == ["mine.db"]
+
+
 def test_a_check_reads_all_of_it_and_writes_nothing(backup: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     assert check_backup(backup).rows["challenges"] == 2
@@ -275,7 +371,7 @@ def test_a_full_disk_leaves_all_as_it_is(backup: Path, places: Places, monkeypat
         raise OSError(28, os.strerror(28), "x")
 
     before = digests(places.home)
-    monkeypatch.setattr(restoring._Writer, "take", full)
+    monkeypatch.setattr(writing.Writer, "take", full)
     with pytest.raises(StoreError, match="was left as it is: No space left on device"):
         restore(backup, places, force=True)
     assert digests(places.home) == before

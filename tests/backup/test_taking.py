@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,16 +13,16 @@ import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from loosh_pipeline.backup import taking
+from loosh_pipeline.backup import swapping, taking
 from loosh_pipeline.backup.places import Places
-from loosh_pipeline.backup.taking import NothingYet, file_named, keep_newest, take_backup
-from loosh_pipeline.errors import StoreError
+from loosh_pipeline.backup.taking import NothingYet, file_named, keep_newest, short_id, take_backup
+from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from tests.backup.conftest import KEY, NOW, accept
@@ -196,15 +197,80 @@ def test_what_killed_backups_left_is_removed_and_what_one_writes_is_not(places: 
     assert (left.exists(), alive.exists()) == (False, True)
 
 
-def test_a_folder_gets_a_name_with_the_time_and_keeps_the_newest(places: Places, tmp_path: Path) -> None:
-    folder = tmp_path / "backups"
-    folder.mkdir()
-    (folder / "others.tar").touch()
-    taken = []
-    for minutes in range(3):
-        at = NOW + timedelta(minutes=minutes)
-        taken.append(take_backup(places, file_named(folder, at), at).path)
-        os.utime(taken[-1], (at.timestamp(), at.timestamp()))
-    assert taken[0].name.endswith("-20260304T050607Z.tar")
-    assert keep_newest(folder, 2) == taken[:1]
-    assert sorted(folder.iterdir()) == sorted([*taken[1:], folder / "others.tar"])
+def test_a_folder_gets_a_name_with_validator_and_time(tmp_path: Path) -> None:
+    path = file_named(tmp_path, NOW, "5Hotkey1")
+    assert path.parent == tmp_path
+    assert (found := taking.OURS.fullmatch(path.name)) is not None
+    assert (found["whose"], found["at"]) == ("5Hotkey1", "20260304T050607Z")
+
+
+@pytest.mark.parametrize("name", ["elsewhere", "b.zip", "tar"])
+def test_a_folder_that_is_not_there_does_not_become_a_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"there is no directory .*/{name}; make it, mount it, or name a file"):
+        file_named(tmp_path / name, NOW, "5Hotkey1")
+    for ending in taking.ENDINGS:
+        assert file_named(tmp_path / f"b{ending}", NOW, "5Hotkey1") == tmp_path / f"b{ending}"
+
+
+OURS = [f"loosh-1.4.0-5Hotkey1-2026030{day}T050607Z.tar{gz}" for day, gz in ((1, ""), (2, ".gz"), (3, ""))]
+OTHERS = [
+    "loosh-1.4.0-5Hotkey1-20260301T050607Z.tar.sha256",
+    "loosh-1.4.0-5Hotkey1-20260301T050607Z.tar.gz.asc",
+    "loosh-1.4.0-5Hotkey2-20260301T050607Z.tar",
+    "loosh-test-of-mine-T-Z.tar",
+    "my-loosh-1.4.0-5Hotkey1-20260301T050607Z.tar",
+    "others.tar",
+]
+
+
+def test_old_ones_of_this_validator_are_deleted_and_nothing_else(tmp_path: Path) -> None:
+    for name in (*OURS, *OTHERS):
+        (tmp_path / name).touch()
+    (tmp_path / "loosh-1.4.0-5Hotkey1-20200101T000000Z.tar").mkdir()
+    (tmp_path / "loosh-1.4.0-5Hotkey1-20200102T000000Z.tar").symlink_to(tmp_path / "others.tar")
+    before = {path.name for path in tmp_path.iterdir()}
+    os.utime(tmp_path / OURS[0], (NOW.timestamp() * 2, NOW.timestamp() * 2))  # copied here later; its name counts
+    assert keep_newest(tmp_path / OURS[2], 2, "5Hotkey1") == [tmp_path / OURS[0]]
+    assert before - {path.name for path in tmp_path.iterdir()} == {OURS[0]}
+
+
+def test_the_one_just_taken_stays_whatever_the_clock_said_before(tmp_path: Path) -> None:
+    for name in OURS:
+        (tmp_path / name).touch()
+    assert keep_newest(tmp_path / OURS[0], 1, "5Hotkey1") == [tmp_path / OURS[2], tmp_path / OURS[1]]
+    assert [path.name for path in tmp_path.iterdir()] == OURS[:1]
+
+
+def test_backups_of_a_validator_bear_its_hotkey_where_that_can_be_read(settings: Settings, tmp_path: Path) -> None:
+    unknown = short_id(settings)
+    assert (len(unknown), unknown) == (8, short_id(settings))
+    other = settings.model_copy(update={"loosh_home": tmp_path / "other"})
+    assert short_id(other) != unknown
+    file = tmp_path / "w" / "v" / "hotkeys" / "h"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"ss58Address": "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"}))
+    mine = {"wallet_path": tmp_path / "w", "wallet_name": "v", "hotkey_name": "h"}
+    assert short_id(settings.model_copy(update=mine)) == "5GrwvaEF"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_appeared_meanwhile_is_not_replaced(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    target, written = tmp_path / "b.tar", taking._written
+    if not links:
+        monkeypatch.setattr(swapping.os, "link", none)
+    assert take_backup(places, tmp_path / "a.tar", NOW).path.stat().st_nlink == 1
+
+    def slow(*arguments: Any) -> object:
+        target.write_text("mine")
+        return written(*arguments)
+
+    monkeypatch.setattr(taking, "_written", slow)
+    with pytest.raises(StoreError, match="exists, and a backup replaces nothing"):
+        take_backup(places, target, NOW)
+    assert target.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "b.tar", "loosh"]

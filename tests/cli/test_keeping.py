@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from loosh_pipeline.backup.taking import short_id
 from loosh_pipeline.cli import app
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.settings import Settings, get_settings
@@ -53,8 +54,9 @@ def test_for_people(filled: Settings, tmp_path: Path) -> None:
 
 
 def test_old_ones_are_deleted_in_a_folder_only(filled: Settings, tmp_path: Path) -> None:
-    old = tmp_path / "loosh-1.0.0-20200101T000000Z.tar"
+    old = tmp_path / f"loosh-1.0.0-{short_id(filled)}-20200101T000000Z.tar"
     old.touch()
+    (tmp_path / "loosh-1.0.0-somebody-20200101T000000Z.tar").touch()
     assert json.loads(loosh("backup", tmp_path, "--keep", 1, "--json").stdout)["deleted"] == [str(old)]
     refused = loosh("backup", tmp_path / "x.tar", "--keep", 1)
     assert (refused.exit_code, "is a file" in refused.stderr) == (2, True)
@@ -78,3 +80,31 @@ def test_what_a_server_keeps_is_told(filled: Settings, monkeypatch: pytest.Monke
     monkeypatch.setenv("TABLES_DIR", "memory://tables")
     get_settings.cache_clear()
     assert "not in it: tables: TABLES_DIR names an object store" in loosh("backup", tmp_path / "b.tar").stderr
+
+
+def test_a_directory_that_is_not_mounted_does_not_become_a_file(filled: Settings, tmp_path: Path) -> None:
+    refused = loosh("backup", tmp_path / "elsewhere")
+    assert (refused.exit_code, (tmp_path / "elsewhere").exists()) == (2, False)
+    assert "there is no directory" in refused.stderr
+
+
+def test_files_where_directories_are_meant_are_told_in_a_line(filled: Settings, tmp_path: Path) -> None:
+    assert loosh("backup", tmp_path / "b.tar").exit_code == 0
+    (filled.home / "backups").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    ended = [loosh("backup"), loosh("restore", tmp_path / "b.tar", "--into", tmp_path / "file")]
+    ended += [loosh("restore", tmp_path, *more) for more in ([], ["--check"])]
+    ended += [loosh("restore", tmp_path / "file" / "x.tar", "--check"), loosh("backup", tmp_path / "file" / "x.tar")]
+    for each in ended:
+        assert (each.exit_code in (1, 2), each.stderr.count("\n")) == (True, 1), each.output
+        assert each.stderr.startswith("error: ")
+
+
+def test_a_home_that_is_a_file_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv("LOOSH_HOME", str(tmp_path / "file"))
+    assert loosh("backup").exit_code == 3
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@h/x")
+    get_settings.cache_clear()
+    refused = loosh("backup")
+    assert (refused.exit_code, refused.stderr) == (1, f"error: {tmp_path / 'file' / 'backups'}: Not a directory\n")

@@ -97,3 +97,14 @@ def test_on_a_subnet_on_this_machine_defaults_are_fine(tmp_path: Path) -> None:
     settings = Settings(loosh_home=tmp_path)
     assert {verdict for verdict, _ in said(settings, devnet=True).values()} == {"ok"}
     assert [subject for subject, (verdict, _) in said(settings).items() if verdict == "look"] == ["intake", "pay"]
+
+
+def test_short_keys_are_named_and_not_shown(tmp_path: Path) -> None:
+    settings = Settings(
+        loosh_home=tmp_path, challenge_api_key="short-1", challenge_push_api_key="long-enough-to-be-a-key"
+    )
+    verdict, text = said(settings)["keys"]
+    assert (verdict, text.partition(";")[0]) == ("look", "CHALLENGE_API_KEY has less than 12 characters")
+    assert "short-1" not in text
+    assert said(settings, devnet=True)["keys"][0] == "ok"
+    assert said(Settings(loosh_home=tmp_path))["keys"][0] == "ok"

@@ -25,7 +25,7 @@ from tests.alerting.receiver import Receiver
 from tests.e2e.processes import ingress_pid, kill, of_nobody
 from tests.e2e.validator import Validator, running_validator
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 CANARY = "c4nary"
 """No word of the embedding model's vocabulary."""

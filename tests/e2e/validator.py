@@ -14,6 +14,7 @@ import httpx
 from loosh_pipeline.devnet.subnet import PROMPT_PARAMETERS, DevnetInfo
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.local import devnet_process, local_settings, readiness
+from loosh_pipeline.log_files import LogFiles
 from loosh_pipeline.orchestrator import DagsterApi
 from loosh_pipeline.run_state import RunState
 from loosh_pipeline.running import log_form
@@ -112,8 +113,8 @@ def running_validator(home: Path, change: Change = lambda _: {}) -> Iterator[Val
     said: list[str] = []
     with devnet_process(home, said.append, miners=MINERS) as (devnet, subnet):
         settings = local_settings(devnet, home, **{**SETTINGS, **change(devnet)})
-        files = home / "logs", said.append, READY_WITHIN_S
-        with supervised(services(settings), *files, form=log_form(settings)) as ours:
+        files = LogFiles(home / "logs", said.append, log_form(settings))
+        with supervised(services(settings), home / "logs", said.append, READY_WITHIN_S, files=files) as ours:
             RunState(settings.home, ours).keep()
             yield from _opened(settings, devnet, (ours, subnet), said)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -20,6 +21,7 @@ from sqlalchemy import text
 
 from ingress import measured_machine, progress
 from ingress import metrics as module
+from ingress.counting import Counting
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind, Outcome
 from loosh_pipeline.processes import Process
 from loosh_pipeline.run_state import FILE
@@ -27,6 +29,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.wire.pushing import CHALLENGES_PATH
 from tests.ingress.conftest import AWAY, HERE, Serve, body_of, post
 
 KEY = "canary-push-key"
@@ -107,6 +110,19 @@ def test_requests_are_counted_by_what_became_of_them(serve: Serve) -> None:
     assert value(found, "loosh_intake_requests_total", route="encrypted", result="not_understood") == 1
 
 
+def test_a_request_that_is_cancelled_has_hung_up() -> None:
+    registry, counts = module.registry_and_counts()
+
+    async def cancelled(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    scope = {"type": "http", "path": CHALLENGES_PATH, "method": "POST"}
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(Counting(cancelled, counts=counts)(scope, None, None))  # type: ignore[arg-type]
+    labels = {"route": "plain", "result": "hung_up"}
+    assert registry.get_sample_value("loosh_intake_requests_total", labels) == 1
+
+
 def test_no_stranger_makes_a_label(serve: Serve) -> None:
     client = serve(HERE)
     before = set(scraped(client))
@@ -144,7 +160,7 @@ def keep_answers(settings: Settings, inbox: Inbox, challenge_id: str, *outcomes:
 def test_a_challenge_is_followed_to_its_scores_and_its_delivery(
     serve: Serve, settings: Settings, evaluated: Inbox
 ) -> None:
-    client = serve(HERE)
+    client = serve(HERE, challenge_api_url="http://127.0.0.1:1")
     for challenge_id in ("c-1", "c-2", "c-3"):
         assert push(client, challenge_id) == 201
     found = scraped(client)
@@ -200,6 +216,37 @@ def test_a_challenge_of_before_a_restart_is_followed_too(serve: Serve, evaluated
     assert value(scraped(client), "loosh_evaluations_total", result="failed") == 1
 
 
+def test_without_a_challenge_api_no_delivery_is_waited_for(serve: Serve, evaluated: Inbox) -> None:
+    client = serve(HERE)
+    push(client, "c-1")
+    move(evaluated, "c-1", ChallengeState.SCORED)
+    scraped(client)
+    assert not client.app.state.parts.metrics.progress._untold  # type: ignore[attr-defined]
+
+
+def test_a_challenge_that_was_given_up_and_is_retried_is_counted_again(serve: Serve, evaluated: Inbox) -> None:
+    client = serve(HERE)
+    push(client, "c-1")
+    for state, counts in (("failed", (0, 1)), ("received", (0, 1)), ("scored", (1, 1))):
+        move(evaluated, "c-1", ChallengeState(state))
+        found = scraped(client)
+        assert tuple(value(found, "loosh_evaluations_total", result=r) for r in ("scored", "failed")) == counts
+
+
+def test_of_a_backlog_longer_than_what_is_read_all_have_their_turn(
+    serve: Serve, evaluated: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(HERE)
+    for number in range(12):
+        push(client, f"c-{number:02}")
+    move(evaluated, "c-11", ChallengeState.SCORED)
+    monkeypatch.setattr(progress, "READ_AT_ONCE", 4)
+    monkeypatch.setattr(progress, "AT_ONCE", 3)
+    for _ in range(4):
+        found = scraped(client)
+    assert value(found, "loosh_evaluations_total", result="scored") == 1
+
+
 def test_more_challenges_than_are_followed_at_once_are_not_taken_for_evaluated(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +254,7 @@ def test_more_challenges_than_are_followed_at_once_are_not_taken_for_evaluated(
     for number in range(5):
         push(client, f"c-{number}")
     monkeypatch.setattr(progress, "MOST", 2)
+    monkeypatch.setattr(progress, "READ_AT_ONCE", 2)
     found = scraped(client)
     assert value(found, "loosh_evaluations_total", result="scored") == 0
     assert value(found, "loosh_backlog", state="received") == 5
@@ -294,16 +342,47 @@ def test_a_slow_scrape_holds_up_no_challenge_and_no_queue_of_scrapes(
 
 def test_the_machine_is_told_by_service(serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     death = {"at": datetime.now(UTC).isoformat(), "why": "ended with code 1"}
-    state = {"pids": {"ingress": os.getpid(), "worker": 999_999_999}, "deaths": {"worker": [death, death]}}
+    state = {
+        "pids": {"ingress": os.getpid(), "worker": 999_999_999},
+        "deaths": {"worker": [death]},
+        "died": {"worker": 25},
+    }
     (settings.home / FILE).write_text(json.dumps(state))
     monkeypatch.setattr(measured_machine, "processes_of", lambda _: [Process(os.getpid(), 1, "python")])
     found = scraped(serve(HERE))
     assert value(found, "loosh_service_up", service="ingress") == 1
     assert value(found, "loosh_service_up", service="worker") == 0
-    assert value(found, "loosh_service_deaths_1h", service="worker") == 2
+    assert value(found, "loosh_service_deaths_total", service="worker") == 25
     assert value(found, "loosh_service_memory_bytes", service="ingress") > 1e6
     assert value(found, "loosh_service_cpu_seconds_total", service="ingress") > 0
     assert value(found, "loosh_disk_free_bytes", of="home") > 0
+
+
+def test_processor_time_does_not_go_back_when_a_child_ends_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"pids": {"worker": 10}, "deaths": {}}))
+    children = [Process(10, 1, "worker"), Process(11, 10, "child")]
+    cpu_s = {10: 5.0, 11: 900.0}
+    began = 7
+    monkeypatch.setattr(measured_machine, "processes_of", lambda _: children)
+    monkeypatch.setattr(measured_machine, "_stat", lambda pid: measured_machine._Stat(cpu_s[pid], began))
+    asked: list[int] = []
+    monkeypatch.setattr(measured_machine, "_memory_bytes", lambda pid: asked.append(pid) or 1)
+    services = measured_machine.Services(tmp_path)
+
+    def told() -> float:
+        samples = [sample for family in services.measured() for sample in family.samples]
+        return next(sample.value for sample in samples if sample.name == "loosh_service_cpu_seconds_total")
+
+    assert told() == 905
+    del children[1]  # it ends after its parent was read
+    assert told() == 905
+    cpu_s[10] = 906.0
+    assert told() == 906
+    cpu_s[10], began = 1.0, 8
+    assert told() == 1, "of another process with its number"
+    assert asked == [10, 11, 10], "memory costs much, and is looked at seldom"
 
 
 def test_an_embedder_that_is_away_is_told(serve: Serve) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
-UNITS = sorted((Path(__file__).resolve().parents[2] / "systemd").glob("*.*"))
+from loosh_pipeline.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+UNITS = sorted((ROOT / "systemd").glob("*.*"))
+SERVICES = ["loosh-validator.service", "loosh-backup.service"]
 STOPS_WITHIN_S = 30
 MOST_EXPOSED = 2.0
 
@@ -32,11 +38,30 @@ def test_the_validator_is_stopped_by_itself_and_started_again_unless_its_setting
     assert unit["OOMPolicy"] == ["continue"], "what the kernel kills, `loosh up` starts again"
 
 
-def test_the_data_directory_can_be_replaced_as_a_whole() -> None:
-    """It lies in the directory that may be written, and is not that one itself."""
-    unit = directives("loosh-validator.service")
-    (writable,) = unit["ReadWritePaths"]
-    assert f"LOOSH_HOME={writable}/" in unit["Environment"][0]
+def environment(unit: dict[str, list[str]], file: Path) -> dict[str, str]:
+    """What the program of a service sees, put together in systemd's order: the file wins over `Environment=`."""
+    found = dict(each.split("=", 1) for line in unit["Environment"] for each in shlex.split(line))
+    found |= {name: value for name, value in dotenv_values(file).items() if value is not None}
+    (command,) = unit["ExecStart"]
+    program, *arguments = shlex.split(command)
+    assert program == "/usr/bin/env"
+    return found | dict(each.split("=", 1) for each in arguments if "=" in each)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_with_the_example_as_its_settings_it_keeps_everything_where_it_may_write(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is what docs/operating.md installs. The data directory can be replaced as a whole: it is not the one that
+    may be written itself."""
+    unit, example = directives(name), ROOT / "env.example"
+    assert {"LOOSH_HOME", "WALLET_PATH"} <= {key for key, value in dotenv_values(example).items() if value}
+    for key, value in environment(unit, example).items():
+        monkeypatch.setenv(key, value)
+    settings, (writable,) = Settings(), unit["ReadWritePaths"]
+    assert unit["EnvironmentFile"] == ["/etc/loosh/validator.env"]
+    assert (str(settings.home), str(settings.wallet_path)) == (f"{writable}/data", f"{writable}/wallets")
+    assert Path(settings.tables_root).is_relative_to(settings.home)
 
 
 def test_nothing_to_back_up_is_no_failure() -> None:
@@ -69,7 +94,7 @@ def test_systemd_understands_every_line(analyze: str, tmp_path: Path) -> None:
     assert (ended.returncode, ours) == (0, []), ended.stderr
 
 
-@pytest.mark.parametrize("name", ["loosh-validator.service", "loosh-backup.service"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_little_is_exposed(analyze: str, tmp_path: Path, name: str) -> None:
     command = [analyze, "security", "--offline=true", f"--threshold={int(MOST_EXPOSED * 10)}", name]
     ended = subprocess.run(

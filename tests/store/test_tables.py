@@ -248,6 +248,15 @@ def test_days_and_latest(tables: Tables) -> None:
     assert tables.days("metagraph") == [date(2025, 12, 31), TODAY]
 
 
+def test_tables_that_cannot_be_listed_are_not_taken_for_none(local: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(local._fs, "ls", refuses)
+    with pytest.raises(StoreError, match=r"cannot list the tables in .*metagraph: not yours"):
+        local.latest("metagraph")
+
+
 def test_what_is_not_ours_is_left_alone(local: Tables, tmp_path: Path) -> None:
     local.write("scores", KEY, frame(1))
     asset = tmp_path / "tables" / "scores"

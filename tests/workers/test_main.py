@@ -35,6 +35,7 @@ SOON_S = 30.0
 def test_each_queue_has_children_of_its_own(queue: str, count: int) -> None:
     told = arguments(Settings(max_concurrent_runs=7), queue)
     assert {f"--queues={queue}", f"--concurrency={count}"} <= set(told)
+    assert told[0] == "--quiet", "no banner, which is no line of a log"
 
 
 def test_children_are_forked_everywhere() -> None:

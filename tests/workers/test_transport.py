@@ -39,6 +39,12 @@ def files(folder: Path) -> dict[str, int]:
     return {name: len(os.listdir(folder / name)) for name in ("waiting", "claimed", "broken")}
 
 
+def test_nobody_is_told_that_files_have_no_host(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with connection(tmp_path) as opened:
+        opened.clone().connect()
+    assert caplog.text == ""
+
+
 def test_messages_are_taken_once_and_in_order(channel: Any, tmp_path: Path) -> None:
     send(channel, "first", "second")
     taken = [channel.basic_get(QUEUE) for _ in range(2)]

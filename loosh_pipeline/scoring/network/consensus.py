@@ -16,15 +16,10 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.neighbors import LocalOutlierFactor
 
 from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.scoring.network.removals import LOW_QUALITY, MINOR_CLUSTER, OUTDONE, OUTLIER
 from loosh_pipeline.scoring.network.similarity import cosines, mean_to_others, pair_values
 from loosh_pipeline.scoring.network.threads import one_thread
 from loosh_pipeline.scoring.vectors import Vectors
-
-LOW_QUALITY = "quality"
-OUTLIER = "outlier"
-OUTDONE = "better_outliers"
-"""Removed because the outliers were so much better that they were kept instead."""
-MINOR_CLUSTER = "cluster"
 
 Mask = NDArray[np.bool_]
 CONFIDENCE = 1.0
