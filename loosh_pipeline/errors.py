@@ -25,6 +25,7 @@
     │   ├── LLMRefused         it refuses: the key, the model, a parameter, or the rate
     │   └── LLMAnswerUnusable  its answer is cut off, overlong or not readable
     │       └── LLMAnswerEmpty it says nothing
+    ├── ServiceError           a validator, or a process of it, cannot start now
     └── DevnetError            the subnet on one machine could not start
 
 A message says what was wrong, with which value, and what to do about it.
@@ -143,6 +144,10 @@ class LLMAnswerEmpty(LLMAnswerUnusable):
     """A model says nothing, or only what it thinks before it speaks."""
 
     reason = "it answered nothing"
+
+
+class ServiceError(LooshError):
+    """A validator, or a process of it, cannot start now; later, or once something was put right, it may."""
 
 
 class DevnetError(LooshError):

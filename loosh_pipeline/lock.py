@@ -12,11 +12,11 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.errors import ServiceError
 
 SUPERVISED = "LOOSH_SUPERVISED"
 """Set for the processes that a supervisor with the lock has started."""
@@ -24,15 +24,20 @@ PROCESS = "LOOSH_PROCESS"
 """Which one of them a process is."""
 FILE = "validator.lock"
 TRY_FOR_S = 2.0
+STOPPED_WITHIN_S = 45.0
+"""How long one is waited for that is stopping, which takes it 30 s at most; process managers kill it after 40 or 45."""
 ENDED_WITHIN_S = 90.0
 """How long those are waited for whose `loosh up` was killed: a run may be waiting for its miners."""
+STOPPING, KILLED = "is stopping", "was killed"
+"""How a validator may be ending that holds a directory."""
 
 
 @contextmanager
 def validator_lock(home: Path, say: Callable[[str], object] = lambda _: None) -> Iterator[int]:
     """Hold a data directory; yields the descriptor that holds it, for the processes that belong to it.
 
-    Raises ConfigError when another validator holds it, or when the directory cannot be written.
+    Raises ServiceError when another validator holds it and does not end, or when the directory cannot be written.
+    Neither is a wrong setting: whoever looks after `loosh up` is to try again.
     """
     with _held(home, say) as file:
         with _writing(home):
@@ -73,7 +78,7 @@ def _writing(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(
+        raise ServiceError(
             f"the data directory {home} cannot be written: {error.strerror}; {_remedy(error)}, or set LOOSH_HOME"
         ) from error
 
@@ -82,32 +87,55 @@ def _remedy(error: OSError) -> str:
     return "free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable"
 
 
+def note_stopping(held: int) -> None:
+    """Let whoever starts next know that the one that holds the directory, by this descriptor, is about to end."""
+    with suppress(OSError):  # on a full disk the next one does not wait, and is started again
+        os.write(held, b" stopping")
+
+
 def _take(file: IO[str], home: Path, say: Callable[[str], object]) -> None:
-    deadline_s = time.monotonic() + TRY_FOR_S  # someone may be looking just now
-    waiting = False
+    waits_for, deadline_s = "", time.monotonic() + TRY_FOR_S  # someone may be looking just now
     while not _locked(file, fcntl.LOCK_EX):
-        if not waiting and _was_killed(file):
-            say(f"a validator was killed in {home}; waiting until its processes have ended")
-            waiting, deadline_s = True, time.monotonic() + ENDED_WITHIN_S
+        pid, ending = _holder(file)
+        if ending and ending != waits_for:
+            within_s = ENDED_WITHIN_S if ending == KILLED else STOPPED_WITHIN_S
+            say(f"a validator (process {pid}) {ending} in {home}; waiting until its processes have ended")
+            waits_for, deadline_s = ending, time.monotonic() + within_s
         if time.monotonic() > deadline_s:
-            whose = "processes of a validator that was killed still run" if waiting else "a validator runs"
-            raise ConfigError(f"{whose} in {home} already; stop it, or set LOOSH_HOME for another one")
+            raise ServiceError(_still_held(pid, ending, home))
         time.sleep(0.1)
 
 
-def _was_killed(file: IO[str]) -> bool:
-    """Whether the process that took the lock is gone; False also when it did not say yet who it is."""
+def _still_held(pid: int | None, ending: str, home: Path) -> str:
+    todo = f"stop it, or set LOOSH_HOME for another one than {home}"
+    if ending == KILLED:
+        return f"processes of a validator that was killed (process {pid}) still run in {home} already; {todo}"
+    who = "a validator" if pid is None else f"a validator (process {pid})"
+    return f"{who} runs in {home} already{', and does not stop' if ending else ''}; {todo}"
+
+
+def _holder(file: IO[str]) -> tuple[int | None, str]:
+    """The process that took the lock, None when it did not say yet who it is; and how it is ending, if it is."""
     file.seek(0)
-    pid = file.read()
-    if not pid:
-        return False
+    pid, _, noted = file.read().partition(" ")
+    if not pid.isdecimal():
+        return None, ""
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
-        return True
+        return int(pid), KILLED
     except PermissionError:  # it lives, as another user
-        return False
-    return False
+        pass
+    return int(pid), STOPPING if noted.startswith("stopping") else ""
+
+
+def held_by(home: Path) -> int | None:
+    """The process of the validator that runs in a data directory, None where none runs or it cannot be told."""
+    try:
+        with (home / FILE).open() as file:
+            return None if _locked(file, fcntl.LOCK_SH) else _holder(file)[0]
+    except OSError:
+        return None
 
 
 def only_looking(home: Path) -> str | None:
@@ -122,7 +150,7 @@ def runs_in(home: Path) -> bool:
     try:
         with (home / FILE).open() as file:
             return not _locked(file, fcntl.LOCK_SH)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):  # nobody who may not read it holds it
+    except OSError:  # nobody can hold what cannot be opened; who wants to, fails with the reason
         return False
 
 

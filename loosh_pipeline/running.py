@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,15 +12,15 @@ from contextlib import closing
 from importlib.metadata import version
 
 from loosh_pipeline.clock import ClockWatch
-from loosh_pipeline.errors import ConfigError, StoreError
-from loosh_pipeline.lock import validator_lock
+from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
+from loosh_pipeline.lock import note_stopping, validator_lock
 from loosh_pipeline.log_files import LogFiles, LogForm, Say, check_log_file
 from loosh_pipeline.redaction import redactor
 from loosh_pipeline.run_state import RunState, forget
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.foreign import check_ours
-from loosh_pipeline.supervisor import ServiceError, supervised
+from loosh_pipeline.supervisor import supervised
 
 PUT_RIGHT_WITHIN_S = 60.0
 WRITTEN_BY = ".written-by"
@@ -28,8 +30,8 @@ NAME = "loosh-up"
 
 
 def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -> None:
-    """Run until Ctrl-C. Raises ConfigError when the data directory is held or cannot be written,
-    LOG_FILE cannot be, or a database is another program's, and ServiceError.
+    """Run until Ctrl-C. Raises ConfigError when LOG_FILE cannot be written or a database is another program's,
+    and ServiceError, also when the data directory is held or cannot be written.
 
     `started` is called when every process is ready.
     """
@@ -46,7 +48,8 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
         clock = ClockWatch(settings.home / "clock")
         if back_s := clock.set_back_s():
             _put_right(settings, back_s, say)
-        with supervised(ours, logs, say, inherited=(held,), files=files) as supervisor:
+        stopping = functools.partial(note_stopping, held)
+        with supervised(ours, logs, say, inherited=(held,), files=files, stopping=stopping) as supervisor:
             state = RunState(settings.home, supervisor)
             state.keep()
             started()
@@ -77,12 +80,16 @@ def _also_kept(say: Say, files: LogFiles) -> Say:
 
 
 def check_databases(settings: Settings) -> None:
-    """A `.env` that was brought along may name another program's. Raises ConfigError before anything is started."""
+    """A `.env` that was brought along may name another program's. Raises ConfigError before anything is started, and
+    StoreError where a lock keeps that from being told.
+    """
     try:
         if settings.database_url is None:
             check_ours((settings.db_path or settings.home / "validator.db").expanduser(), "inbox")
         check_ours((settings.users_db_path or settings.home / "users.db").expanduser(), "users")
     except StoreError as error:
+        if isinstance(error.__cause__, sqlite3.Error):  # locked, for now
+            raise
         raise ConfigError(str(error)) from error
 
 

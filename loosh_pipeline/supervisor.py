@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loosh_pipeline.errors import LooshError
+from loosh_pipeline.errors import ServiceError
 from loosh_pipeline.log_files import LogFiles, Say
 
 STOP_WITHIN_S = 15.0
@@ -37,10 +37,6 @@ DEATHS_KEPT = 20
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded here: a child between fork and exec must not load libraries."""
-
-
-class ServiceError(LooshError):
-    """A process did not become ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,14 +259,20 @@ def supervised(
     timeout_s: float = 120.0,
     inherited: Sequence[int] = (),
     files: LogFiles | None = None,
+    stopping: Callable[[], object] = lambda: None,
 ) -> Iterator[Supervisor]:
-    """Services that are ready when the block begins and stopped when it ends, however it ends."""
+    """Services that are ready when the block begins and stopped when it ends, however it ends.
+
+    `stopping` is called when they begin to stop.
+    """
     supervisor = Supervisor(services, logs_dir, say, inherited, files)
     try:
         supervisor.start(timeout_s)
         yield supervisor
     finally:
-        supervisor.stop()
+        with uninterrupted():
+            stopping()
+            supervisor.stop()
 
 
 @contextmanager

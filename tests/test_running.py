@@ -5,6 +5,7 @@ Dagster; its processes are tiny.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -20,14 +21,14 @@ from dagster._core.storage.sql import create_engine, get_alembic_config, run_ale
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from loosh_pipeline import running
-from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
 from loosh_pipeline.lock import only_looking
 from loosh_pipeline.log_files import LogFiles
 from loosh_pipeline.run_state import FILE, processes
 from loosh_pipeline.running import run_validator
 from loosh_pipeline.services import DAEMON, write_instance
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.supervisor import Service, ServiceError
+from loosh_pipeline.supervisor import Service
 from tests.existing import build, build_users
 
 SLEEP = "import os; print(os.getpid(), flush=True); import time; time.sleep(600)"
@@ -77,6 +78,8 @@ def test_a_clock_set_back_before_the_start_is_put_right_first(settings: Settings
         run_validator(settings, said.append, started)
     assert said[1].startswith("the clock was set back by 3600 s")
     assert only_looking(settings.home) is None
+    noted = (settings.home / "validator.lock").read_text()
+    assert noted == f"{os.getpid()} stopping", "the next one knows that it need only wait"
 
 
 def test_the_daemon_stands_still_while_times_are_put_right(
@@ -92,6 +95,19 @@ def test_the_daemon_stands_still_while_times_are_put_right(
     assert put_right[1:] == ["loosh_pipeline.clock_set_back"]
     assert [line.partition(" ")[0] for line in said] == ["starting;", "the", "that"]
     assert "did not succeed" in said[2]
+
+
+def test_a_database_that_is_locked_for_now_is_no_wrong_setting(
+    own_home: Path, put_right: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With wrong settings nobody starts it again."""
+    monkeypatch.setattr("loosh_pipeline.store.foreign.LOCKED_FOR_S", 0.0)
+    own_home.mkdir()
+    with closing(sqlite3.connect(own_home / "validator.db")) as other:
+        other.execute("CREATE TABLE t (a)")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="is locked by another program"):
+            run_validator(Settings(), lambda _: None, lambda: None)
 
 
 @pytest.mark.parametrize("brought", ["validator.db", "users.db"])

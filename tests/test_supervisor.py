@@ -16,7 +16,8 @@ import pytest
 
 from loosh_pipeline import log_files
 from loosh_pipeline import supervisor as module
-from loosh_pipeline.supervisor import Service, ServiceError, Supervisor, free_ports, listens, uninterrupted
+from loosh_pipeline.errors import ServiceError
+from loosh_pipeline.supervisor import Service, Supervisor, free_ports, listens, uninterrupted
 
 WITHIN_S = 10.0
 SLEEP = "import time; time.sleep(600)"

@@ -61,8 +61,8 @@ def check_backup(archive: Path) -> Manifest:
 def restore_backup(archive: Path, places: Places, now: datetime, *, force: bool, say: Say) -> Restored:
     """Make the data directory that of a backup. Until the last moment nothing that is there is touched.
 
-    Raises StoreError as `check_backup`, and ConfigError when a validator runs there, or, without `force`, when there
-    are data already. With `force` they are moved aside.
+    Raises StoreError as `check_backup`, ServiceError when a validator runs there, and ConfigError when there
+    are data already and not `force`. With `force` they are moved aside.
     """
     inside = places.inside()
     home = places.home.resolve()

@@ -58,9 +58,13 @@ class Taken:
 
 
 def require_data(places: Places) -> None:
-    """Raises NothingYet."""
-    if places.inbox is not None and not os.path.exists(places.inbox):
-        raise NothingYet(f"there is nothing to back up in {places.home}: no {places.inbox}; was LOOSH_HOME meant?")
+    """Raises NothingYet, and OSError where this user may not see whether there is something."""
+    try:
+        if places.inbox is not None:
+            os.stat(places.inbox)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        said = f"there is nothing to back up in {places.home}: no {places.inbox}; was LOOSH_HOME meant?"
+        raise NothingYet(said) from error
 
 
 def short_id(settings: Settings) -> str:

@@ -19,7 +19,10 @@ TIMESTAMP_NOW = "0xf0c365c3cf59d671eb72da0e7a4113c49f1f0515f462cdcf84e0f1d6045df
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """What one node said, or why it said nothing (`problem`). `seen_at`: by this machine's clock."""
+    """What one node said, or why it said nothing (`problem`). `seen_at`: by this machine's clock.
+
+    `unresolved`: it was not asked, as its name has no address.
+    """
 
     where: str
     genesis_hash: str | None = None
@@ -28,6 +31,7 @@ class NodeSeen:
     seen_at: datetime | None = None
     latency_ms: float | None = None
     problem: str | None = None
+    unresolved: bool = False
 
     @property
     def age_s(self) -> float | None:

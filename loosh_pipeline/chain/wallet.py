@@ -13,6 +13,7 @@ from typing import Any
 
 from loosh_pipeline.domain import Coldkey, Hotkey
 from loosh_pipeline.errors import ConfigError, CryptoError
+from loosh_pipeline.owners import when_denied
 from loosh_pipeline.wire.crypto import parse_hotkey
 
 _SR25519 = 1
@@ -125,4 +126,5 @@ def _read(file: Path) -> bytes:
     except FileNotFoundError as error:
         raise ConfigError(f"there is no hotkey file {file}; {_NEW_WALLET}") from error
     except OSError as error:
-        raise ConfigError(f"the hotkey file {file} cannot be read: {error.strerror}; {_NEW_WALLET}") from error
+        todo = when_denied(file) if isinstance(error, PermissionError) else _NEW_WALLET
+        raise ConfigError(f"the hotkey file {file} cannot be read: {error.strerror}; {todo}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from loosh_pipeline.cli.telling import AsJson, out, problems_of, tell_json
+from loosh_pipeline.cli.telling import AsJson, err, out, problems_of, tell_json
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import get_settings
 
@@ -44,8 +46,22 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         _print(found)
         out.print(_summary(found))
-    if any(each.verdict == "wrong" for each in found):
-        raise typer.Exit(1)
+    _leave(int(any(each.verdict == "wrong" for each in found)))
+
+
+def _leave(code: int) -> None:
+    """Now, also while something hangs: Python would wait at its end for a name that is being looked up, half a minute.
+
+    Where stdout is another's, this process is, too.
+    """
+    from loosh_pipeline.doctor.checkup import hangs
+
+    if hangs() and sys.stdout is sys.__stdout__:
+        out.file.flush()
+        err.file.flush()
+        os._exit(code)
+    if code:
+        raise typer.Exit(code)
 
 
 def _found() -> list[Finding]:

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from loosh_pipeline.errors import ConfigError, LooshError
+from loosh_pipeline.owners import when_denied
 from loosh_pipeline.settings.credentials import without_credentials
 from loosh_pipeline.settings.read import written_as
 from loosh_pipeline.settings.shown import holds_secrets
@@ -43,7 +45,9 @@ def main(
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:
-    """Tell the errors we raise on purpose in one line; anything else is a bug and keeps its traceback."""
+    """Tell the errors we raise on purpose, and what the system refuses, in one line; anything else is a bug and keeps
+    its traceback.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -56,11 +60,24 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         except LooshError as error:
             err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+        except BrokenPipeError:  # whoever reads has seen enough: typer ends quietly
+            raise
+        except OSError as error:
+            err.print(f"[red]error:[/] {escape(_refusal(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from error
         except KeyboardInterrupt:
             err.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapper
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, of which file, and what to do where that is a matter of who asks."""
+    if not isinstance(error.filename, str):
+        return str(error)
+    said = f"{error.filename}: {error.strerror}"
+    return f"{said}; {when_denied(Path(error.filename))}" if isinstance(error, PermissionError) else said
 
 
 def problems_of(error: ValidationError) -> list[str]:

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from loosh_pipeline.doctor.disks import disks
 from loosh_pipeline.doctor.finding import Finding, Verdict
 from loosh_pipeline.doctor.ports import ports
+from loosh_pipeline.errors import ServiceError
 from loosh_pipeline.lock import runs_in
 from loosh_pipeline.log_files import Say
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.supervisor import ServiceError, end_with
+from loosh_pipeline.supervisor import end_with
 
 ELSEWHERE: Mapping[str, tuple[Verdict, ...]] = {
-    **dict.fromkeys(("broker", "clock", "chain", "registration", "permit", "challenge API"), ("wrong",)),
+    **dict.fromkeys(("names", "broker", "clock", "chain", "registration", "permit", "challenge API"), ("wrong",)),
     "llm": ("wrong", "look"),
 }
 """What a validator that just started is told of, and from which verdict on; its own parts may still be starting."""
@@ -78,7 +79,12 @@ class LookAround:
             told = output.read()
         if process.wait() not in (0, 1):  # it was ended with the validator
             return
-        for each in (Finding(**each) for each in json.loads(told)):
+        try:
+            found = [Finding(**each) for each in json.loads(told)]
+        except (ValueError, TypeError):  # it crashed, and its own words are not ours to repeat here
+            self._say("`loosh doctor` failed, so that nothing is known of what is around; run it to see why")
+            return
+        for each in found:
             if each.subject in ELSEWHERE and each.verdict in ELSEWHERE[each.subject]:
                 self._say(f"{each.subject}: {each.said}; {each.todo}")
 

@@ -13,6 +13,7 @@ from loosh_pipeline.chain.process import ProcessChain
 from loosh_pipeline.chain.reads import AHEAD_S
 from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
+from loosh_pipeline.doctor.names import TODO
 from loosh_pipeline.domain import Metagraph
 from loosh_pipeline.errors import ChainError
 from loosh_pipeline.settings import Settings
@@ -31,16 +32,22 @@ def endpoints(nodes: Sequence[NodeSeen], stale_after_s: float, clock_is_right: b
     none = not any(serves(node, stale_after_s) for node in nodes)
     for position, node in enumerate(nodes):
         setting = "SUBTENSOR_FALLBACKS" if position else "SUBTENSOR_ADDRESS"
-        if (fault := _fault(node, nodes[0], stale_after_s, clock_is_right)) is None:
+        if (fault := _fault(node, nodes, stale_after_s, clock_is_right)) is None:
             yield ok("chain", f"{node.where}: block {node.block}, {_aged(node)}, answers in {node.latency_ms:.0f} ms")
             continue
         said, todo = f"{node.where} ({setting}) {fault[0]}", fault[1].format(setting=setting)
         yield wrong("chain", said, todo) if none else look("chain", said, todo)
 
 
-def _fault(node: NodeSeen, first: NodeSeen, stale_after_s: float, clock_is_right: bool) -> tuple[str, str] | None:
+def _fault(
+    node: NodeSeen, nodes: Sequence[NodeSeen], stale_after_s: float, clock_is_right: bool
+) -> tuple[str, str] | None:
+    first, alone = nodes[0], len(nodes) == 1
+    if node.unresolved:
+        return str(node.problem), f"{TODO}, or set {{setting}} to another"
     if node.problem is not None:
-        return node.problem, "start the node, or set {setting} to one that runs; name a second in SUBTENSOR_FALLBACKS"
+        second = "; name a second in SUBTENSOR_FALLBACKS" if alone else ""
+        return node.problem, f"start the node, or set {{setting}} to one that runs{second}"
     if None not in (first.genesis_hash, node.genesis_hash) and node.genesis_hash != first.genesis_hash:
         return f"serves another chain than {first.where}", f"{SETTINGS} must be of one network: set {{setting}} right"
     if serves(node, stale_after_s):

@@ -9,20 +9,30 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
-from loosh_pipeline.doctor.finding import Finding, look
+from loosh_pipeline.doctor.finding import Finding, wrong
 
 WITHIN_S = 17.0
 """For all checks together; each network look has less."""
+LOOKING = "doctor-looking"
+"""Name of every thread that looks."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`look` finds what there is to say of a subject."""
+    """`look` finds what there is to say of a subject. `needed`: the validator cannot work without what it asks, so
+    that no answer in time is wrong.
+    """
 
     subject: str
     look: Callable[[], Iterable[Finding]]
+    needed: bool = False
+
+
+def hangs() -> bool:
+    """Whether something that was begun in a thread has not ended."""
+    return any(each.name == LOOKING for each in threading.enumerate())
 
 
 def in_thread(work: Callable[[], T]) -> Future[T]:
@@ -35,7 +45,7 @@ def in_thread(work: Callable[[], T]) -> Future[T]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name=LOOKING, daemon=True).start()
     return future
 
 
@@ -55,7 +65,8 @@ def _outcome(check: Check, future: Future[list[Finding]], until: float, within_s
         return future.result(max(0.0, until - time.monotonic()))
     except TimeoutError:
         said = f"not known within {within_s:g} s"
-        return [look(check.subject, said, "run `loosh doctor` again; if that repeats, look at what it asks by hand")]
+        todo = "run `loosh doctor` again; if that repeats, look at what it asks by hand"
+        return [Finding(check.subject, "wrong" if check.needed else "look", said, todo)]
     except Exception as error:
         said = f"this check failed itself: {type(error).__name__}: {error}"
-        return [look(check.subject, said, "report it with this line; the other lines stand")]
+        return [wrong(check.subject, said, "report it with this line; the other lines stand")]

@@ -26,23 +26,33 @@ Kept = Literal["kept", "not kept", "unknown"]
 def clock(
     nodes: Sequence[NodeSeen], api_offset_s: float | None, stale_after_s: float, kept: Kept, devnet: bool = False
 ) -> Finding:
-    """Judged by who else has a clock. A block is some seconds old when it is right, and much older on a dead chain.
+    """Judged by who else has a clock. A block is some seconds old when it is right, and much older on a dead chain,
+    of which nothing follows where the system says that somebody keeps the clock.
 
     `kept`: by somebody like NTP; a subnet on this machine can do without, as nobody has another clock.
     """
     block_age_s = _freshest(nodes)
     if api_offset_s is not None and abs(api_offset_s) > TOLERATED_S:
+        if block_age_s is not None and abs(block_age_s) < abs(block_age_s - api_offset_s):
+            return _api_is_off(api_offset_s, block_age_s)
         by = "the Challenge API's"
         if block_age_s is not None and _agree(api_offset_s, block_age_s, stale_after_s):
             by += " and the newest block"
         return wrong("clock", f"{_apart(api_offset_s)} by {by}", BY_NTP)
     if block_age_s is not None and block_age_s < -AHEAD_S:
         return wrong("clock", f"{_apart(block_age_s)} by the newest block", BY_NTP)
-    if block_age_s is not None and block_age_s > stale_after_s and api_offset_s is None:
+    if block_age_s is not None and block_age_s > stale_after_s and api_offset_s is None and kept != "kept":
         said = f"{_apart(block_age_s)} by the newest block, and nobody else can be asked"
         todo = f"compare `date -u` with a watch: if it is wrong, {BY_NTP}; else the chain stands still"
         return wrong("clock", said, todo)
     return _right(api_offset_s, block_age_s, "unknown" if devnet else kept)
+
+
+def _api_is_off(api_offset_s: float, block_age_s: float) -> Finding:
+    """The newest block is nearer to this clock than to the API's."""
+    how = "behind" if api_offset_s > 0 else "ahead"
+    said = f"the Challenge API's clock is {abs(api_offset_s):,.0f} s {how}; the newest block agrees with this machine's"
+    return look("clock", f"{said} ({block_age_s:.0f} s old)", "tell its operator: it may refuse what we sign")
 
 
 def _right(api_offset_s: float | None, block_age_s: float | None, kept: Kept) -> Finding:

@@ -5,17 +5,20 @@ Nothing is changed on disk. Network looks are made side by side, and what severa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from loosh_pipeline.chain.endpoints import shown
 from loosh_pipeline.chain.look import NodeSeen, look_at
 from loosh_pipeline.chain.wallet import HotkeySigner
 from loosh_pipeline.doctor import api, chain, choices, clock, disks, machine, models, ports, reach, stores, wallet
 from loosh_pipeline.doctor.checkup import Check, examined, in_thread
 from loosh_pipeline.doctor.finding import Finding
+from loosh_pipeline.doctor.names import Names, llm_url, named
 from loosh_pipeline.domain import Metagraph
 from loosh_pipeline.errors import ChainError
 from loosh_pipeline.lock import runs_in
@@ -35,6 +38,7 @@ class Around:
     nodes: Future[list[NodeSeen]]
     api: Future[ApiSeen | None]
     subnet: Future[Metagraph | ChainError | None]
+    names: Names
 
 
 def diagnosis(settings: Settings) -> list[Finding]:
@@ -49,18 +53,39 @@ def program() -> list[Check]:
 
 def around(settings: Settings) -> Around:
     """Begin to look."""
+    names = Names(named(settings))
     signer = wallet.signer_of(settings)
-    nodes = in_thread(lambda: _nodes(settings))
+    nodes = in_thread(lambda: _nodes(settings, names))
     subnet = in_thread(lambda: chain.subnet_seen(settings, nodes.result(), lambda at: chain.snapshot_of(settings, at)))
     usable = signer if isinstance(signer, HotkeySigner) else None
-    url = settings.challenge_api_url
-    seen = in_thread(lambda: None if url is None else look_at_api(str(url), usable, API_WITHIN_S))
-    return Around(settings, runs_in(settings.home), is_devnet(settings), nodes, seen, subnet)
+    seen = in_thread(lambda: _api(settings, usable, names))
+    return Around(settings, runs_in(settings.home), is_devnet(settings), nodes, seen, subnet, names)
 
 
-def _nodes(settings: Settings) -> list[NodeSeen]:
-    looking = [in_thread(lambda at=at: look_at(at, CHAIN_WITHIN_S)) for at in settings.chain_endpoints]  # type: ignore[misc]
+def _nodes(settings: Settings, names: Names) -> list[NodeSeen]:
+    looking = [in_thread(lambda at=at: _node(at, names)) for at in settings.chain_endpoints]  # type: ignore[misc]
     return [each.result() for each in looking]
+
+
+def _node(at: str, names: Names) -> NodeSeen:
+    begun_s = time.monotonic()
+    if (why := names.fault(at)) is not None:
+        return NodeSeen(shown(at), problem=why, unresolved=True)
+    return look_at(at, _left(CHAIN_WITHIN_S, begun_s))
+
+
+def _api(settings: Settings, signer: HotkeySigner | None, names: Names) -> ApiSeen | None:
+    begun_s, url = time.monotonic(), settings.challenge_api_url
+    if url is None:
+        return None
+    if (why := names.fault(str(url))) is not None:
+        return ApiSeen(unreachable=why, unresolved=True)
+    return look_at_api(str(url), signer, _left(API_WITHIN_S, begun_s))
+
+
+def _left(within_s: float, begun_s: float) -> float:
+    """What a name that took long leaves, in tenths of a second."""
+    return round(within_s - (time.monotonic() - begun_s), 1)
 
 
 def is_devnet(settings: Settings) -> bool:
@@ -72,22 +97,26 @@ def is_devnet(settings: Settings) -> bool:
 def checks(seen: Around) -> list[Check]:
     """In the order in which they are told."""
     settings = seen.settings
+    names, broker = seen.names, settings.celery_broker_url.get_secret_value()
+    embedder = settings.embedding_url or settings.embedder_url
     return [
         Check("processor", machine.cores),
         Check("memory", machine.memory),
         Check("gpu", lambda: machine.gpu(backend=settings.embedder_backend)),
         Check("disk", lambda: disks.disks(settings)),
         Check("ports", lambda: ports.ports(settings, seen.runs)),
-        Check("database", lambda: stores.databases(settings)),
-        Check("broker", lambda: stores.broker(settings)),
+        Check("names", seen.names.found),
+        names.first(settings.database_url, Check("database", lambda: stores.databases(settings), needed=True)),
+        Check("tables", lambda: stores.tables(settings), needed=True),
+        names.first(broker, Check("broker", lambda: stores.broker(settings), needed=True)),
         Check("clock", lambda: [_clock(seen)]),
         Check("wallet", lambda: wallet.wallet(settings, seen.devnet)),
-        Check("chain", lambda: _chain(seen)),
+        Check("chain", lambda: _chain(seen), needed=True),
         Check("registration", lambda: chain.standing(settings, seen.subnet.result(), datetime.now(UTC))),
-        Check("challenge API", lambda: api.challenge_api(settings, seen.api.result())),
+        Check("challenge API", lambda: api.challenge_api(settings, seen.api.result()), needed=True),
         Check("firewall", lambda: reach.reach(settings, _subnet(seen), seen.devnet)),
-        Check("embedder", lambda: models.embedder(settings, seen.runs)),
-        Check("llm", lambda: models.llm(settings, models.answering_llm)),
+        names.first(embedder, Check("embedder", lambda: models.embedder(settings, seen.runs), needed=True)),
+        names.first(llm_url(settings), Check("llm", lambda: models.llm(settings, models.answering_llm))),
         Check("validator", lambda: stores.running(settings, seen.runs)),
         *(
             Check(subject, lambda choice=choice: [choice(settings, seen.devnet)])  # type: ignore[misc]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loosh_pipeline.compute import min_compute
 from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
+from loosh_pipeline.owners import barrier, when_denied
 from loosh_pipeline.settings import Settings
 
 GB = 1e9
@@ -25,12 +26,12 @@ def disks(settings: Settings) -> Iterator[Finding]:
 
     Of a place that is not there yet, the directory counts in which it would be made.
     """
-    tried: dict[Path, str] = {}
+    tried: dict[Path, tuple[str, Path]] = {}
     for setting, place in places(settings).items():
-        tried.setdefault(_existing(place), setting)
+        tried.setdefault(barrier(place), (setting, place))
     seen: set[int] = set()
-    for there, setting in tried.items():
-        if (why := not_writable(there)) is not None:
+    for there, (setting, place) in tried.items():
+        if (why := not_writable(there, place)) is not None:
             yield wrong("disk", f"{there} ({setting}) {why[0]}", why[1])
         elif (device := there.stat().st_dev) not in seen:
             seen.add(device)
@@ -49,13 +50,11 @@ def places(settings: Settings) -> Mapping[str, Path]:
     return {name: path.expanduser().absolute() for name, path in found.items()}
 
 
-def _existing(place: Path) -> Path:
-    """The place, or the nearest directory above it that is there."""
-    return next(each for each in (place, *place.parents) if each.exists())
+def not_writable(directory: Path, place: Path) -> tuple[str, str] | None:
+    """Why a directory takes no file, and what to do; found out with a file that has no name and is gone at once.
 
-
-def not_writable(directory: Path) -> tuple[str, str] | None:
-    """Why a directory takes no file, and what to do; found out with a file that has no name and is gone at once."""
+    `place`: what is to be in it, or itself.
+    """
     try:
         with tempfile.TemporaryFile(dir=directory) as file:
             file.write(b"\0" * TRIED_BYTES)
@@ -64,17 +63,17 @@ def not_writable(directory: Path) -> tuple[str, str] | None:
     except NotADirectoryError:
         return "is no directory", "remove the file in its place, or set another path"
     except OSError as error:
-        return _why(error)
+        return _why(error, place)
     return None
 
 
-def _why(error: OSError) -> tuple[str, str]:
+def _why(error: OSError, place: Path) -> tuple[str, str]:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "is full", "free space there (docs/operating.md says what grows), or move it; nothing accepted is lost"
     if error.errno == errno.EROFS:
         return "is on a read-only file system", "look into the kernel's log (`dmesg`); repair and remount it"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "cannot be written by this user", f"make it uid {os.getuid()}'s (`chown`), or set another path"
+        return "cannot be written by this user", when_denied(place)
     return f"cannot be written: {error.strerror}", "see that its disk is there, or set another path"
 
 

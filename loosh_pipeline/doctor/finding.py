@@ -31,6 +31,8 @@ def wrong(subject: str, said: str, todo: str) -> Finding:
 
 
 def parts(error: Exception) -> tuple[str, str]:
-    """What was wrong and what to do, of one of our errors, which say both with a semicolon between them."""
+    """What was wrong and what to do, of one of our errors, which say both with a semicolon, or a stop, between them."""
     said, _, todo = str(error).partition("; ")
+    if not todo:
+        said, _, todo = str(error).partition(". ")
     return said, todo

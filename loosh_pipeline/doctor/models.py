@@ -12,6 +12,8 @@ from loosh_pipeline.settings import Settings
 
 EMBEDDER_WITHIN_S = 6.0
 LLM_WITHIN_S = 10.0
+LOADING = "model_loading"
+"""The code of our server's refusal while it loads."""
 _SEE = "see LOOSH_HOME/logs/embedder.log; challenges wait meanwhile"
 
 
@@ -26,12 +28,14 @@ def embedder(settings: Settings, runs: bool) -> Iterator[Finding]:
         yield wrong("embedder", *parts(error))
         return
     if settings.embedder_url is not None or runs:
-        yield _served(settings, str(settings.embedder_url or f"http://127.0.0.1:{settings.embedder_port}"), digest)
+        yield _served(
+            settings, str(settings.embedder_url or f"http://127.0.0.1:{settings.embedder_port}"), digest, runs
+        )
     else:
         yield ok("embedder", f"not running; its model {settings.embedding_model} is whole (digest {digest[:12]})")
 
 
-def _served(settings: Settings, url: str, expected: str | None) -> Finding:
+def _served(settings: Settings, url: str, expected: str | None, own_runs: bool = False) -> Finding:
     key = settings.embedding_api_key.get_secret_value() if settings.embedding_api_key and expected is None else None
     name = settings.embedding_model_name if expected is None else None
     try:
@@ -39,6 +43,8 @@ def _served(settings: Settings, url: str, expected: str | None) -> Finding:
             digest, model_id, width = server.digest, server.model_id, server.embed(["width"]).shape[1]
     except EmbedderError as error:
         said, todo = parts(error)
+        if own_runs and LOADING in str(error):
+            return look("embedder", f"the embedder at {url} is loading its model", f"wait, and look again; else {_SEE}")
         return wrong("embedder", said, todo or _SEE)
     if expected is not None and digest != expected:
         said = f"{url} has model {model_id} (digest {digest[:12]}), EMBEDDING_MODEL is another ({expected[:12]})"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
-from loosh_pipeline.processes import processes_of
+from loosh_pipeline.lock import held_by
+from loosh_pipeline.processes import family_of, processes_of
 from loosh_pipeline.services import LOOPBACK
 from loosh_pipeline.settings import Settings
 
 LISTENING = "0A"
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ def listened(settings: Settings) -> Mapping[str, tuple[str, int]]:
 
 def ports(settings: Settings, runs: bool, holder: Callable[[int], Holder | None] | None = None) -> Iterator[Finding]:
     """`runs`: whether this validator runs, so that its ports should be held, by it."""
-    find, ours = holder or holder_of, {each.pid for each in processes_of(settings.home)}
+    ours = {each.pid for each in processes_of(settings.home)} | _running_in(settings.home, runs)
     wanted, free, held = listened(settings), [], []
     for setting, (host, port) in wanted.items():
         why = not_bindable(host, port)
@@ -46,7 +50,7 @@ def ports(settings: Settings, runs: bool, holder: Callable[[int], Holder | None]
             free.append(setting)
         elif why != errno.EADDRINUSE:
             yield _cannot(setting, host, port, why)
-        elif (found := find(port)) is not None and found.pid in ours:
+        elif (found := holder(port) if holder else holder_of(port, host)) is not None and found.pid in ours:
             held.append(setting)
         else:
             yield _taken(setting, port, found)
@@ -62,6 +66,12 @@ def ports(settings: Settings, runs: bool, holder: Callable[[int], Holder | None]
         yield ok("ports", ", ".join(both))
 
 
+def _running_in(home: Path, runs: bool) -> set[int]:
+    """Processes of the validator that holds the directory, whatever their environment calls it."""
+    pid = held_by(home) if runs else None
+    return set() if pid is None else family_of(pid)
+
+
 def _named(wanted: Mapping[str, tuple[str, int]], settings: list[str]) -> str:
     return ", ".join(f"{wanted[each][1]} ({each})" for each in settings)
 
@@ -75,6 +85,8 @@ def _cannot(setting: str, host: str, port: int, why: int) -> Finding:
     if why == errno.EACCES:
         todo = f"set {setting} to a port from 1024 on, and let a proxy take the low one"
         return wrong("ports", f"port {port} ({setting}) is for root alone", todo)
+    if why == errno.EADDRNOTAVAIL and host.startswith("["):
+        return wrong("ports", f"API_HOST ({host}) is no address", f"write it without brackets: {host.strip('[]')}")
     if why == errno.EADDRNOTAVAIL:
         return wrong(
             "ports", f"API_HOST ({host}) is no address of this machine", "set API_HOST=0.0.0.0, or one of its own"
@@ -89,8 +101,7 @@ def not_bindable(host: str, port: int) -> int | None:
         family, kind, proto, _, address = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: not held by closed connections
-            tried.bind(address)
-            tried.listen(1)
+            tried.bind(address)  # refused where somebody listens; we do not, so that nobody connects to us
     except socket.gaierror:
         return errno.EADDRNOTAVAIL
     except OSError as error:
@@ -98,9 +109,12 @@ def not_bindable(host: str, port: int) -> int | None:
     return None
 
 
-def holder_of(port: int) -> Holder | None:
-    """The process that listens on a port, through /proc; None for one of another user, or where there is no /proc."""
-    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+def holder_of(port: int, host: str = "") -> Holder | None:
+    """The process that listens on a port so that nobody else can at `host`, through /proc.
+
+    None for one of another user, or where there is no /proc.
+    """
+    sockets = {f"socket:[{inode}]" for inode in _listening(port, host)}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(link.readlink()) in sockets for link in (directory / "fd").iterdir()):
@@ -111,13 +125,38 @@ def holder_of(port: int) -> Holder | None:
     return None
 
 
-def _listening(port: int) -> Iterator[str]:
+def _listening(port: int, host: str) -> Iterator[str]:
     """Inodes of the sockets that listen on a port: columns of /proc/net/tcp are address:port, state, and the tenth."""
+    wanted = _address(host)
     for table in ("tcp", "tcp6"):
         try:
             lines = Path("/proc/net", table).read_text().splitlines()[1:]
         except OSError:
             continue
         for columns in (line.split() for line in lines):
-            if columns[3] == LISTENING and int(columns[1].rpartition(":")[2], 16) == port:
+            address, _, number = columns[1].rpartition(":")
+            listens = columns[3] == LISTENING and int(number, 16) == port
+            if listens and _excludes(_written(address), wanted):
                 yield columns[9]
+
+
+def _address(host: str) -> Address:
+    """What a name or an address means for who listens there; all of this machine's where that cannot be told."""
+    try:
+        address = ipaddress.ip_address(str(socket.getaddrinfo(host or "0.0.0.0", None)[0][4][0]))
+    except (OSError, ValueError):
+        return ipaddress.ip_address("0.0.0.0")
+    return address
+
+
+def _written(words: str) -> Address:
+    """An address as /proc/net/tcp writes it: words of four bytes, each in the order of this machine."""
+    size = 8
+    parts = [int(words[at : at + size], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), size)]
+    address = ipaddress.ip_address(b"".join(parts))
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def _excludes(listening: Address, wanted: Address) -> bool:
+    """Whether one who listens at an address keeps others from another: the same, or where either is all there are."""
+    return listening == wanted or listening.is_unspecified or wanted.is_unspecified

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import httpx
 
+from loosh_pipeline.chain.endpoints import hushed, shown
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.database import stands_at
 from loosh_pipeline.store.foreign import Schema
+from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.workers.config import uses_files
 from loosh_pipeline.workers.reach import broker_problem, broker_shown
 
 HEALTH_WITHIN_S = 5.0
+EMBEDDER_NOT_READY = "the embedder is not ready"
+"""How the ingress says it."""
 
 
 def databases(settings: Settings) -> Iterator[Finding]:
@@ -30,6 +35,25 @@ def databases(settings: Settings) -> Iterator[Finding]:
         fine.append(f"{schema} {stand}")
     if fine:
         yield ok("database", ", ".join(fine))
+
+
+def tables(settings: Settings) -> Iterator[Finding]:
+    """Whether an object store is there that holds the tables; a directory is looked at as the disks are."""
+    root = settings.tables_root
+    if "://" not in root:
+        yield ok("tables", "files on a disk of this machine")
+        return
+    shown_root = f"{shown(root)}{urlsplit(root).path} (TABLES_DIR)"
+    try:
+        Tables(root).check_listed()
+    except StoreError as error:
+        said, todo = parts(error)
+        yield wrong("tables", f"{shown_root} {hushed(said, root)}", todo)
+    except (ImportError, ValueError) as error:
+        todo = "set TABLES_DIR right, or install the package that is named"
+        yield wrong("tables", f"{shown_root} cannot be used: {hushed(str(error), root)}", todo)
+    else:
+        yield ok("tables", f"{shown_root} can be listed")
 
 
 def broker(settings: Settings) -> Iterator[Finding]:
@@ -51,14 +75,16 @@ def running(settings: Settings, runs: bool) -> Iterator[Finding]:
     try:
         with httpx.Client(timeout=HEALTH_WITHIN_S, trust_env=False) as http:
             health = http.get(f"{settings.local_url}/availability/health").json()
-        status, why = health["status"], "; ".join(health["reasons"])
+        status, reasons = health["status"], [str(each) for each in health["reasons"]]
     except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
         said = f"one runs in {settings.home}, and its ingress says nothing of its health ({type(error).__name__})"
         yield look("validator", said, "it may be starting; else see LOOSH_HOME/logs/ingress.log")
         return
     if status == "healthy":
         yield ok("validator", f"one runs in {settings.home} and is healthy")
+        return
+    said = f"the one that runs here takes no challenges: {'; '.join(reasons) or status}"
+    if reasons and all(each.startswith(EMBEDDER_NOT_READY) for each in reasons):
+        yield look("validator", said, "it may be starting; the line embedder says what is wrong with that")
     else:
-        yield wrong(
-            "validator", f"the one that runs here takes no challenges: {why or status}", "docs/operating.md: Health"
-        )
+        yield wrong("validator", said, "docs/operating.md: Health")

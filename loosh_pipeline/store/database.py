@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from alembic import command
 from alembic.config import Config
@@ -20,11 +20,13 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store.foreign import MIGRATIONS, Schema, check_ours, require_known_revision
+from loosh_pipeline.owners import when_denied
+from loosh_pipeline.store.foreign import LOCKED, MIGRATIONS, Schema, check_ours, require_known_revision
 
 BUSY_TIMEOUT_MS = 30_000
 LOOK_WITHIN_S = 5.0
 _BETWEEN_TRIES_S = 0.01
+BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 MIGRATION_LOCK_ID = 7_802_026
 """Key of the advisory lock under which one process migrates a Postgres database."""
 
@@ -61,28 +63,62 @@ def stands_at(url: str, schema: Schema) -> Literal["not made yet", "of an older 
     """
     parsed = _parsed(url, schema)
     shown = parsed.render_as_string(hide_password=True)
-    is_file = parsed.get_backend_name() == "sqlite"
-    if is_file and parsed.database and not (Path(parsed.database).exists() and Path(parsed.database).stat().st_size):
-        return "not made yet"
-    if is_file and parsed.database:
-        check_ours(Path(parsed.database), schema)
-    within: dict[str, Any] = {"timeout": LOOK_WITHIN_S} if is_file else {"connect_timeout": int(LOOK_WITHIN_S)}
-    engine = create_engine(_only_reading(parsed) if is_file else parsed, connect_args=within)
+    file = Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
     try:
-        with engine.connect() as connection:
-            revision = MigrationContext.configure(connection).get_current_revision()
+        if file is not None and not _has_content(file):
+            return "not made yet"
+        if file is not None:
+            check_ours(file, schema, LOOK_WITHIN_S, _how_to_look(file))
+        revision = _revision_of(parsed, file)
     except (SQLAlchemyError, ImportError, OSError) as error:
         cause = getattr(error, "orig", None) or error
-        raise StoreError(
-            f"the {schema} database {shown} cannot be read: {str(cause).strip()}; is it there, and this user's? If it "
-            "is broken, stop the validator and restore a backup"
-        ) from error
-    finally:
-        engine.dispose()
+        said = f"the {schema} database {shown} cannot be read: {str(cause).strip()}"
+        raise StoreError(f"{said}; {_remedy(cause, file)}") from error
     if revision is not None:
         require_known_revision(schema, revision, f"the {schema} database {shown}")
     head = ScriptDirectory.from_config(_config(schema)).get_current_head()
     return "up to date" if revision == head else "of an older release"
+
+
+def _has_content(file: Path) -> bool:
+    """Raises OSError where that cannot be told."""
+    try:
+        return file.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _revision_of(url: URL, file: Path | None) -> str | None:
+    if file is None:
+        engine = create_engine(url, connect_args={"connect_timeout": int(LOOK_WITHIN_S)})
+    else:
+        engine = create_engine(_only_reading(url, _how_to_look(file)), connect_args={"timeout": LOOK_WITHIN_S})
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+def _remedy(cause: BaseException, file: Path | None) -> str:
+    """A backup is for what is broken, and for nothing else."""
+    if file is None:
+        return "is the server up, and are host, port, user and password right (DATABASE_URL, USERS_URL)?"
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in BROKEN:
+        return "stop the validator, and restore a backup (`loosh restore`)"
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in LOCKED:
+        return "another program holds it: find that (`fuser -v FILE`), and look again when it has ended"
+    if isinstance(cause, PermissionError) or getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        return when_denied(file)
+    return "see that its disk is there, and look into the kernel's log (`dmesg`)"
+
+
+def _how_to_look(file: Path) -> str:
+    """The parameters by which SQLite only reads a file. Reading one in WAL mode makes files beside it, but for one that
+    is said not to change: where nobody has it open, no journal lies there.
+    """
+    journals = (Path(f"{file}{end}") for end in ("-wal", "-journal"))
+    return "mode=ro" if any(os.path.lexists(each) for each in journals) else "mode=ro&immutable=1"
 
 
 def _parsed(url: str, schema: Schema) -> URL:
@@ -98,9 +134,9 @@ def _parsed(url: str, schema: Schema) -> URL:
     return parsed
 
 
-def _only_reading(file: URL) -> URL:
+def _only_reading(file: URL, how: str) -> URL:
     """The URL by which SQLite opens a file that must not change."""
-    return file.set(database=f"file:{quote(file.database or '')}", query={"mode": "ro", "uri": "true"})
+    return file.set(database=f"file:{quote(file.database or '')}", query={**dict(parse_qsl(how)), "uri": "true"})
 
 
 def _create_private(path: Path) -> None:

@@ -26,12 +26,16 @@ EXISTING = frozenset({"evaluation_results", "inference_responses", "users"})
 """Tables of the network's existing validator, whose `.env` names its databases as ours are named."""
 
 
-def check_ours(path: Path, schema: Schema) -> None:
-    """Raises StoreError for a database whose tables no migration of ours has made, or one of a later release."""
-    query, uri = "SELECT name FROM sqlite_master WHERE type = 'table'", f"file:{quote(str(path.absolute()))}?mode=ro"
+def check_ours(path: Path, schema: Schema, within_s: float | None = None, how: str = "mode=ro") -> None:
+    """Raises StoreError for a database whose tables no migration of ours has made, or one of a later release.
+
+    `how` it is opened, as parameters of SQLite's URI.
+    """
+    query, uri = "SELECT name FROM sqlite_master WHERE type = 'table'", f"file:{quote(str(path.absolute()))}?{how}"
+    within_s = LOCKED_FOR_S if within_s is None else within_s
     revisions: list[tuple[str]] = []
     try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=LOCKED_FOR_S)) as connection:
+        with closing(sqlite3.connect(uri, uri=True, timeout=within_s)) as connection:
             tables = {name for (name,) in connection.execute(query)}
             if ours := "alembic_version" in tables and (OURS[schema] in tables or len(tables) == 1):
                 revisions = connection.execute("SELECT version_num FROM alembic_version").fetchall()

@@ -137,6 +137,21 @@ class Tables:
         except OSError as error:
             raise StoreError(f"the tables cannot be written: {error.strerror}; make room, or repair it") from error
 
+    def check_listed(self) -> None:
+        """Look what an object store holds here; nothing is written. Raises StoreError with the reason."""
+        bucket = self._root.lstrip("/").partition("/")[0]
+        try:
+            try:
+                self._fs.ls(self._root, detail=False)
+            except FileNotFoundError:  # nothing was written yet, unless there is no bucket either
+                self._fs.ls(bucket, detail=False)
+        except FileNotFoundError as error:
+            raise StoreError(f"is not there: no bucket {bucket}; make it, or set TABLES_DIR right") from error
+        except Exception as error:  # whatever the store's own client raises
+            raise StoreError(
+                f"cannot be listed ({type(error).__name__}: {error}); check its name, the credentials and the network"
+            ) from error
+
     def path(self, asset: str, key: TableKey) -> str:
         return f"{self._directory(asset, key.day)}/{key.file}"
 

@@ -25,6 +25,9 @@ from loosh_pipeline.wire.messages import PUBLIC_KEY_PATH, parse_public_key
 from loosh_pipeline.wire.network_view import parse_validators
 from loosh_pipeline.wire.text import printable
 
+MOST_DIGITS = 10
+"""Of an `Age`, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApiSeen:
@@ -32,9 +35,11 @@ class ApiSeen:
 
     `offset_s`: how much this machine's clock is ahead of the API's, to a second or so. `listed`: whether the hotkey is
     on its list of active validators; None where that could not be told. `keys_exchanged`: None without a hotkey.
+    `unresolved`: it was not asked, as its name has no address.
     """
 
     unreachable: str | None = None
+    unresolved: bool = False
     no_api: str | None = None
     refuses: str | None = None
     offset_s: float | None = None
@@ -145,11 +150,12 @@ def _signed(signer: Signer) -> dict[str, str]:
 
 
 def _offset_s(reply: Reply, now: datetime) -> float | None:
-    """By its `Date`, which has no fractions of a second."""
+    """By its `Date`, which has no fractions of a second, and is so old where a cache has kept the answer (`Age`)."""
     try:
         told = parsedate_to_datetime(reply.headers.get("date", ""))
     except ValueError:
         return None
     if told.tzinfo is None:
         return None
-    return (now - told).total_seconds() - 0.5
+    age = reply.headers.get("age", "").strip()
+    return (now - told).total_seconds() - 0.5 - (int(age) if age.isdecimal() and len(age) < MOST_DIGITS else 0)

@@ -19,7 +19,7 @@ from loosh_pipeline.backup import archive, restoring, swapping, writing
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import check_backup, restore_backup
 from loosh_pipeline.backup.taking import take_backup
-from loosh_pipeline.errors import ConfigError, StoreError
+from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.settings import Settings
 from tests.backup.conftest import NOW, accept, challenges_in, texts_in
@@ -75,7 +75,7 @@ def test_where_names_cannot_be_exchanged(
 
 
 def test_a_running_validator_is_left_alone(backup: Path, places: Places) -> None:
-    with validator_lock(places.home), pytest.raises(ConfigError, match="a validator runs in"):
+    with validator_lock(places.home), pytest.raises(ServiceError, match=r"a validator \(process \d+\) runs in"):
         restore(backup, places, force=True)
 
 
@@ -329,7 +329,7 @@ def test_as_root_for_another_user(backup: Path, places: Places, tmp_path: Path) 
 def test_a_link_in_the_place_of_the_lock_is_not_followed(backup: Path, places: Places, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("precious")
     (places.home / "validator.lock").symlink_to(tmp_path / "precious")
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(ServiceError, match="cannot be written"):
         restore(backup, places, force=True)
     assert (tmp_path / "precious").read_text() == "precious"
 

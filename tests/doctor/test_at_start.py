@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from loosh_pipeline.doctor.at_start import LookAround, check_obstacles
+from loosh_pipeline.errors import ServiceError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.supervisor import ServiceError, free_ports
+from loosh_pipeline.supervisor import free_ports
 
 
 def on_free_ports(home: Path) -> Settings:
@@ -73,3 +74,11 @@ def test_one_that_is_not_done_ends_with_the_validator() -> None:
     assert time.monotonic() - started_s < 10
     assert said == []
     LookAround(said.append).end()
+
+
+def test_one_that_crashes_is_told_in_one_line() -> None:
+    said: list[str] = []
+    around = LookAround(said.append, (sys.executable, "-c", "raise SystemExit(1)"))
+    around.begin()
+    around.wait()
+    assert said == ["`loosh doctor` failed, so that nothing is known of what is around; run it to see why"]

@@ -7,7 +7,9 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
@@ -44,7 +46,19 @@ def test_an_error_nobody_thought_of_is_a_finding() -> None:
         raise ZeroDivisionError("by nothing")
 
     found = only(examined([Check("broken", fails)]))
-    assert (found.verdict, "ZeroDivisionError: by nothing" in found.said) == ("look", True)
+    assert (found.verdict, "ZeroDivisionError: by nothing" in found.said) == ("wrong", True)
+
+
+def test_no_answer_is_wrong_of_what_the_validator_cannot_do_without() -> None:
+    release = threading.Event()
+
+    def hangs() -> list[Finding]:
+        release.wait(30)
+        return []
+
+    found = only(examined([Check("chain", hangs, needed=True)], within_s=0.0))
+    release.set()
+    assert (found.verdict, found.said) == ("wrong", "not known within 0 s")
 
 
 def test_the_deadline_of_all_is_beyond_that_of_each() -> None:
@@ -154,3 +168,45 @@ def test_a_validator_that_holds_the_directory_and_says_nothing(settings: Setting
     with validator_lock(settings.home):
         assert only(stores.running(quiet, runs=True)).verdict == "look"
     assert only(stores.running(quiet, runs=False)).verdict == "ok"
+
+
+def test_tables_in_an_object_store_are_looked_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(stores.tables(settings)).verdict == "ok"
+
+    def at(root: str) -> Finding:
+        return only(stores.tables(settings.model_copy(update={"tables_dir": root})))
+
+    assert at("memory://bucket/tables") == ok("tables", "memory://bucket/tables (TABLES_DIR) can be listed")
+    assert (at("nosuch://bucket").verdict, "cannot be used" in at("nosuch://bucket").said) == ("wrong", True)
+    gone = MagicMock(side_effect=FileNotFoundError)
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.ls", gone)
+    assert "no bucket bucket" in at("memory://bucket/tables").said
+    gone.side_effect = PermissionError("no such key")
+    found = at("memory://bucket/tables")
+    assert (found.verdict, found.todo) == ("wrong", "check its name, the credentials and the network")
+
+
+@pytest.mark.parametrize(("code", "verdict"), [("model_loading", "look"), ("model_broken", "wrong")])
+def test_an_embedder_that_loads_its_model_while_the_validator_starts(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, code: str, verdict: str
+) -> None:
+    answer = httpx.Response(503, json={"error": {"message": "later", "code": code}})
+    monkeypatch.setattr(models.HttpEmbedder, "_reply", lambda *_: answer)
+    assert models._served(settings, "http://127.0.0.1:1", "digest", own_runs=True).verdict == verdict
+    assert models._served(settings, "http://127.0.0.1:1", "digest", own_runs=False).verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "verdict"),
+    [
+        ([], "ok"),
+        (["the embedder is not ready: it answers HTTP 503"], "look"),
+        (["the embedder is not ready: it answers HTTP 503", "the store cannot be written"], "wrong"),
+    ],
+)
+def test_what_a_running_validator_says_of_itself(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, reasons: list[str], verdict: str
+) -> None:
+    health = {"status": "unhealthy" if reasons else "healthy", "reasons": reasons}
+    monkeypatch.setattr(httpx.Client, "get", lambda *_: httpx.Response(200, json=health))
+    assert only(stores.running(settings, runs=True)).verdict == verdict

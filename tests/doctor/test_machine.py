@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loosh_pipeline.doctor import disks, machine, ports
+from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import free_ports
 from tests.doctor.conftest import only
@@ -157,3 +159,43 @@ def test_a_holder_that_cannot_be_seen(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", settings.api_port)):
         found = next(ports.ports(settings, runs=False, holder=lambda _port: None))
     assert "in use by a program of another user" in found.said
+
+
+def test_an_address_in_brackets(tmp_path: Path) -> None:
+    found = next(ports.ports(on_free_ports(tmp_path, api_host="[::1]"), runs=False))
+    assert (found.verdict, found.todo) == ("wrong", "write it without brackets: ::1")
+
+
+def test_who_listens_elsewhere_is_not_the_one() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+        assert ports.not_bindable("127.0.0.1", port) is None
+        assert ports.holder_of(port, "127.0.0.1") is None
+        for host in ("127.0.0.2", "0.0.0.0", ""):
+            assert ports.not_bindable(host, port) == errno.EADDRINUSE
+            holder = ports.holder_of(port, host)
+            assert holder is not None
+            assert holder.pid == os.getpid()
+
+
+def test_looking_at_a_port_listens_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listen(*_: object) -> None:
+        raise AssertionError("somebody could connect")
+
+    (port,) = free_ports(1)
+    monkeypatch.setattr(socket.socket, "listen", listen)
+    assert ports.not_bindable("127.0.0.1", port) is None
+
+
+def test_a_validator_by_another_path_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ports are held by the process that holds the directory, whatever its environment says."""
+    settings = on_free_ports(tmp_path / "link")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    monkeypatch.setattr(ports, "processes_of", lambda _home: [])
+    held = (settings.api_port, settings.dagster_port, settings.code_server_port, settings.embedder_port)
+    with validator_lock(tmp_path / "home"), ExitStack() as servers:
+        for port in held:
+            servers.enter_context(socket.create_server(("127.0.0.1", port)))
+        assert only(ports.ports(settings, runs=True)).verdict == "ok"
+        assert {each.verdict for each in ports.ports(settings, runs=False)} == {"wrong"}

@@ -37,9 +37,14 @@ def node(age_s: float = 3.0, **fields: Any) -> NodeSeen:
         (3.0, -9.0, "kept", "look", "-9 s by the Challenge API"),
         (3600.0, 3597.0, "kept", "wrong", "3,597 s ahead by the Challenge API's and the newest block"),
         (-3600.0, -3600.0, "kept", "wrong", "3,600 s behind by the Challenge API's and the newest block"),
-        (3.0, 3600.0, "kept", "wrong", "3,600 s ahead by the Challenge API's"),
+        (3.0, 3600.0, "kept", "look", "the Challenge API's clock is 3,600 s behind"),
+        (9.0, -60.0, "kept", "look", "the Challenge API's clock is 60 s ahead"),
+        (70.0, 60.0, "kept", "wrong", "60 s ahead by the Challenge API's and the newest block"),
+        (None, 3600.0, "kept", "wrong", "3,600 s ahead by the Challenge API's"),
         (-3600.0, None, "kept", "wrong", "3,600 s behind by the newest block"),
-        (3600.0, None, "kept", "wrong", "nobody else can be asked"),
+        (3600.0, None, "unknown", "wrong", "nobody else can be asked"),
+        (3600.0, None, "not kept", "wrong", "nobody else can be asked"),
+        (3600.0, None, "kept", "ok", "the newest block is 3600 s old; synchronised"),
         (3600.0, 0.1, "kept", "ok", "the newest block is 3600 s old"),
         (None, None, "kept", "ok", "nothing to compare it with"),
         (None, None, "unknown", "look", "nothing to compare it with"),
@@ -77,6 +82,11 @@ def test_one_endpoint_that_serves_is_enough() -> None:
 def test_none_that_serves_is_wrong(seen: NodeSeen, text: str, todo: str) -> None:
     found = only(chain.endpoints([seen], STALE_S))
     assert (found.verdict, text in found.said, todo in found.todo) == ("wrong", True, True), found
+
+
+def test_a_second_that_is_there_need_not_be_named() -> None:
+    todos = [each.todo for each in chain.endpoints([node(), DOWN], STALE_S) if each.verdict == "look"]
+    assert todos == ["start the node, or set SUBTENSOR_FALLBACKS to one that runs"]
 
 
 def test_another_network_among_the_fallbacks() -> None:

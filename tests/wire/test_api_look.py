@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from starlette.applications import Starlette
@@ -16,7 +18,8 @@ from loosh_pipeline.devnet.api_switches import Switches, Turn
 from loosh_pipeline.devnet.challenge_api_app import create_challenge_api_app
 from loosh_pipeline.devnet.servers import Served, serve_apps
 from loosh_pipeline.wire.api_calls import VALIDATORS_PATH
-from loosh_pipeline.wire.api_look import ApiSeen, look_at_api
+from loosh_pipeline.wire.api_http import Reply
+from loosh_pipeline.wire.api_look import ApiSeen, _offset_s, look_at_api
 from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.wire.messages import KEY_EXCHANGE_PATH, PUBLIC_KEY_PATH
 from loosh_pipeline.wire.sessions import HandshakeServer
@@ -45,6 +48,14 @@ def test_an_api_that_knows_us() -> None:
     assert (seen.unreachable, seen.no_api, seen.refuses) == (None, None, None)
     assert seen.offset_s is not None
     assert abs(seen.offset_s) < 3
+
+
+def test_an_answer_that_a_cache_has_kept_is_so_old() -> None:
+    now = datetime.now(UTC)
+    date = format_datetime(now - timedelta(hours=1), usegmt=True)
+    for age, offset_s in (("3600", 0), ("", 3600), ("-5", 3600), ("9" * 400, 3600)):
+        kept = Reply(200, {"date": date, "age": age}, b"")
+        assert _offset_s(kept, now) == pytest.approx(offset_s, abs=2)
 
 
 def test_one_that_does_not_list_us() -> None:
