@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from loosh_pipeline.doctor.disks import disks
+from loosh_pipeline.doctor.disks import unwritable_places
 from loosh_pipeline.doctor.finding import Finding, Verdict
 from loosh_pipeline.doctor.ports import ports
 from loosh_pipeline.errors import ServiceError
@@ -35,7 +35,7 @@ def check_obstacles(settings: Settings) -> None:
     """
     if runs_in(settings.home):
         return
-    wrong = [each for each in (*disks(settings), *ports(settings, runs=False)) if each.verdict == "wrong"]
+    wrong = [each for each in (*unwritable_places(settings), *ports(settings, runs=False)) if each.verdict == "wrong"]
     if wrong:
         raise ServiceError("the validator cannot start: " + ". ".join(f"{each.said}; {each.todo}" for each in wrong))
 

@@ -22,20 +22,33 @@ TRIED_BYTES = 64 * 1024
 
 
 def disks(settings: Settings) -> Iterator[Finding]:
-    """A line for each file system that holds something, and one for each directory that cannot be written.
+    """A line for each file system that holds something, and one for each directory that cannot be written."""
+    unwritable = {there: each for there, each in _tried(settings) if each is not None}
+    yield from unwritable.values()
+    seen: set[int] = set()
+    for setting, place in places(settings).items():
+        there = barrier(place)
+        if there not in unwritable and (device := there.stat().st_dev) not in seen:
+            seen.add(device)
+            yield room(setting, there)
+
+
+def unwritable_places(settings: Settings) -> Iterator[Finding]:
+    """Directories that take no file: with one of them nothing can be started. Little room is no such obstacle."""
+    return (each for _, each in _tried(settings) if each is not None)
+
+
+def _tried(settings: Settings) -> Iterator[tuple[Path, Finding | None]]:
+    """Directories that were written to, and what is wrong with each.
 
     Of a place that is not there yet, the directory counts in which it would be made.
     """
     tried: dict[Path, tuple[str, Path]] = {}
     for setting, place in places(settings).items():
         tried.setdefault(barrier(place), (setting, place))
-    seen: set[int] = set()
     for there, (setting, place) in tried.items():
-        if (why := not_writable(there, place)) is not None:
-            yield wrong("disk", f"{there} ({setting}) {why[0]}", why[1])
-        elif (device := there.stat().st_dev) not in seen:
-            seen.add(device)
-            yield room(setting, there)
+        why = not_writable(there, place)
+        yield there, None if why is None else wrong("disk", f"{there} ({setting}) {why[0]}", why[1])
 
 
 def places(settings: Settings) -> Mapping[str, Path]:
