@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from loosh_pipeline.cli.telling import err, out
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.settings.read import given, warnings
 from loosh_pipeline.settings.shown import DEFAULT, Shown, env_example, shown_settings
@@ -26,9 +27,11 @@ def show(
 ) -> None:
     """Print every setting: its value (secrets masked), where it comes from, and what it is for."""
     rows = shown_settings(get_settings(), *given())
-    rows = [row for row in rows if not changed or row.source != DEFAULT]
     if names:
+        if strange := [name for name in names if not any(name.upper() in row.name for row in rows)]:
+            raise ConfigError(f"no setting's name holds {', '.join(strange)}; `loosh config show` lists all")
         rows = [row for row in rows if any(name.upper() in row.name for name in names)]
+    rows = [row for row in rows if not changed or row.source != DEFAULT]
     if as_json:
         typer.echo(json.dumps({"settings": [asdict(row) for row in rows], "warnings": warnings()}))
         return

@@ -96,7 +96,8 @@ def _problem(error: Mapping[str, Any]) -> str:
     said = without_credentials(error["msg"].removeprefix("Value error, "))
     if not setting:
         return said
-    name = written_as(setting)
+    name, own = written_as(setting), setting.upper()
+    said = said.removeprefix(f"{own} ").removeprefix(f"{own}: ")
     if holds_secrets(setting):
         return f"{name} {said}"
     return f"{name}={without_credentials(str(error['input']))!r}: {said}"

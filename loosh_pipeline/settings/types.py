@@ -65,7 +65,7 @@ def _new_enough(told: str) -> str:
     found = VERSION.fullmatch(told)
     if found is None or tuple(int(part) for part in found.groups()) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise ValueError(f"REPORTED_VERSION is {told[:40]!r}; the network wants {oldest} or newer, written like it")
+        raise ValueError(f"the network wants {oldest} or newer, written like it")
     return told
 
 
@@ -89,6 +89,12 @@ def _without_user(url: Url) -> Url:
     return url
 
 
+def _with_scheme(address: object) -> object:
+    if isinstance(address, str) and "://" not in address:
+        raise ValueError("an address begins with https:// or http://")
+    return address
+
+
 def _no_service_link(port: object) -> object:
     if isinstance(port, str) and port.startswith(("tcp://", "udp://")):
         raise ValueError(
@@ -100,7 +106,7 @@ def _no_service_link(port: object) -> object:
 
 def _known_level(level: str) -> str:
     if level.upper() not in LOG_LEVELS:
-        raise ValueError(f"LOG_LEVEL is {level!r}; use one of {', '.join(LOG_LEVELS)}")
+        raise ValueError(f"use one of {', '.join(LOG_LEVELS)}")
     return level.upper()
 
 
@@ -115,7 +121,7 @@ def _json_object(text: str) -> str:
 
 
 Port = Annotated[int, Field(ge=1, le=65535), BeforeValidator(_no_service_link)]
-HttpAddress = Annotated[HttpUrl, AfterValidator(_without_user)]
+HttpAddress = Annotated[HttpUrl, BeforeValidator(_with_scheme), AfterValidator(_without_user)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 """Separated by commas, each once."""
 ChainEndpoint = Annotated[str, AfterValidator(_websocket)]

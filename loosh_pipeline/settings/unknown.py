@@ -63,7 +63,7 @@ def misspelt(names: Iterable[str], environment: Names) -> list[str]:
     return [
         f"{given.name} ({given.origin}) is no setting; did you mean {alike[0]}?"
         for given in odd
-        if "_" in given.name and (alike := _alike(given.name.upper(), known, ALIKE))
+        if (alike := _alike(given.name.upper(), known, ALIKE))
     ]
 
 

@@ -165,6 +165,29 @@ def test_settings_can_be_asked_for_by_part_of_their_name() -> None:
     ]
 
 
+def test_a_name_that_no_setting_has_is_an_error() -> None:
+    ended = CliRunner().invoke(app, ["config", "show", "netuid", "nope"])
+    assert (ended.exit_code, "no setting's name holds nope" in ended.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "CHALLENGE_API_URL",
+            "challenge.loosh.ai",
+            "CHALLENGE_API_URL='challenge.loosh.ai': an address begins with https",
+        ),
+        ("ALERT_WEBHOOK_URL", "ftp://h/x", "error: wrong settings: ALERT_WEBHOOK_URL begins with https://"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL='loud': use one of"),
+    ],
+)
+def test_what_is_wrong_is_said_once(monkeypatch: pytest.MonkeyPatch, name: str, text: str, said: str) -> None:
+    monkeypatch.setenv(name, text)
+    get_settings.cache_clear()
+    assert said in CliRunner().invoke(app, ["config", "check"]).output
+
+
 def test_a_check_ends_with_2_and_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "can be used" in run("check")
     assert json.loads(run("check", "--json")) == {"ok": True, "warnings": []}

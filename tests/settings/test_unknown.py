@@ -84,7 +84,7 @@ def test_what_the_environment_has_for_others_passes(monkeypatch: pytest.MonkeyPa
     assert warnings() == []
 
 
-@pytest.mark.parametrize("name", ["CHALLENGE_API_KEYS", "MAX_MINER", "MODEL_DIR", "API_PROT", "LLM_MODLE"])
+@pytest.mark.parametrize("name", ["CHALLENGE_API_KEYS", "MAX_MINER", "MODEL_DIR", "API_PROT", "LLM_MODLE", "NETUIDD"])
 def test_what_looks_misspelt_in_the_environment_is_told_and_may_be_anothers(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
