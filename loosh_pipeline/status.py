@@ -12,7 +12,7 @@ from rich.table import Table
 
 from loosh_pipeline.alerting.book import read
 from loosh_pipeline.chain.alerts import alerts
-from loosh_pipeline.chain_status import alerts_table, facts, standing_table, stored_standing
+from loosh_pipeline.chain_status import alerts_table, facts, standing_table, stored_standing, unreached
 from loosh_pipeline.doctor.ports import holder_of, in_use, not_bindable
 from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind
 from loosh_pipeline.errors import ServiceError
@@ -36,14 +36,14 @@ HEALTH_WITHIN_S = 2.0
 def status_facts(settings: Settings) -> dict[str, Any]:
     """Everything as plain values: challenges, deliveries, the chain as last seen, processes and broker."""
     inbox, now = Inbox.open(settings.inbox_url), datetime.now(UTC)
-    why_not = _not_taking(settings, inbox)
+    why_not, standing = _not_taking(settings, inbox), stored_standing(settings, inbox.engine, now)
     return {
         "home": str(settings.home),
         "taking_challenges": why_not is None,
         "not_taking_because": why_not,
         "challenges": _challenges(inbox, now),
         "deliveries": _deliveries(Outbox(inbox.engine), now),
-        "chain": facts(stored_standing(settings, inbox.engine, now), settings),
+        "chain": facts(standing, settings) | {"reached": not unreached(standing, settings)},
         "broker": _broker(settings),
         "processes": _processes(settings),
     }
@@ -190,8 +190,11 @@ def _refused_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
 def _chain_tables(settings: Settings) -> list[Table]:
     """How the validator stands, by what was seen last, and what should be looked at."""
     standing = stored_standing(settings, Inbox.open(settings.inbox_url).engine, datetime.now(UTC))
-    found = alerts(standing)
-    return [standing_table(standing, settings), *([alerts_table(found)] if found else [])]
+    found, table = alerts(standing), standing_table(standing, settings)
+    if unreached(standing, settings):
+        since = "" if standing.subnet is None else f" since {standing.subnet.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+        table.add_row("chain", f"not reached{since}; `loosh chain status` asks it")
+    return [table, *([alerts_table(found)] if found else [])]
 
 
 def _untold_table(settings: Settings) -> list[Table]:

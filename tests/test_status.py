@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from loosh_pipeline.alerting.book import Book, Hook, keep
+from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints
 from loosh_pipeline.domain import ChallengeId, DeliveryKind
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.processes import Process
@@ -135,6 +136,23 @@ def test_the_ingress_says_whether_challenges_are_taken(
         facts = status_facts(quiet())
     assert facts["taking_challenges"] is (said is None)
     assert facts["not_taking_because"] is said or facts["not_taking_because"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "failed", "reached"), [(90, 0, True), (90, 1, True), (90, 2, False), (700, 0, False)]
+)
+def test_a_chain_that_is_away_is_said(age_s: int, failed: int, reached: bool) -> None:
+    now = datetime.now(UTC)
+    settings = quiet().model_copy(update={"subtensor_fallbacks": ("ws://127.0.0.1:2",)})
+    known = Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE)
+    for address in settings.chain_endpoints[:failed]:
+        known.failed(address, now)
+    seen = metagraph(taken_at=now - timedelta(seconds=age_s))
+    Tables(settings.tables_root).write("metagraph", TableKey.of("m", now), metagraph_frame(seen))
+    said = [row[1] for row in shown(settings) if row[0] == "chain"]
+    since = f"not reached since {seen.taken_at:%Y-%m-%d %H:%M:%S} UTC; `loosh chain status` asks it"
+    assert said == ([] if reached else [since])
+    assert status_facts(settings)["chain"]["reached"] is reached
 
 
 def test_a_program_is_told_the_same() -> None:
