@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 
 from loosh_pipeline.errors import LooshError
+from loosh_pipeline.wire.text import is_web_page
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +239,8 @@ class DagsterApi:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NotReady(f"Dagster at {self.url} could not be asked: {error!r}; is it running?") from error
         except httpx.HTTPStatusError as error:
-            said = f"{error.response.status_code} {error.response.text[:SAID_CHARS]!r}"
+            status, text = error.response.status_code, error.response.text
+            said = f"a web page (HTTP {status})" if is_web_page(text) else f"{status} {text[:SAID_CHARS]!r}"
             raise NoAnswer(f"Dagster at {self.url} answered {said}; its log, or the broker's, may say more") from error
         except (httpx.HTTPError, ValueError) as error:
             raise NoAnswer(f"Dagster at {self.url} did not answer: {error!r}") from error
