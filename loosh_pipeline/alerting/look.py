@@ -80,7 +80,7 @@ class Watch:
             try:
                 seen = part(seen)
             except Exception as error:
-                blind[source] = f"{type(error).__name__}: {error}"
+                blind[source] = _said(error)
                 if source not in self._blind:
                     logger.warning("%s cannot be looked at: %r", source, error)
         self._blind = set(blind)
@@ -174,3 +174,10 @@ class Watch:
         reply.raise_for_status()
         said: Any = reply.json()
         return replace(seen, unwell=[str(reason) for reason in said["reasons"]])
+
+
+def _said(error: Exception) -> str:
+    """Our own errors say everything; of others the kind says more than the words."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"it answered HTTP {error.response.status_code}"
+    return str(error) if isinstance(error, LooshError) else f"{type(error).__name__}: {error}"
