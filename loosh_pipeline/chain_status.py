@@ -33,6 +33,8 @@ BLOCK_S = 12.0
 TICK_MINUTES = 2
 """How often weights_schedule looks."""
 SEEN_WITHIN_REFRESHES = 3
+REACHED_WITHIN_REFRESHES = 2
+ONE_MINUTE_S = 60
 
 
 def stored_standing(
@@ -47,6 +49,7 @@ def stored_standing(
     genesis_hash = None if subnet is None else subnet.genesis_hash
     rows = () if own_hotkey is None else ledger.recent(settings.netuid, own_hotkey, genesis_hash=genesis_hash)
     blocked: tuple[str, ...] = ()
+    block_s = _block_s(settings, subnet)
     if subnet is not None and own_hotkey is not None:
         subnet = _brought_up(subnet, own_hotkey, rows)
         blocked = _blocked(settings, engine, subnet, own_hotkey, rows, now)
@@ -63,7 +66,7 @@ def stored_standing(
         degraded_at=settings.weights_degraded_at,
         emergency_at=settings.weights_emergency_at,
         seen_within_s=SEEN_WITHIN_REFRESHES * settings.metagraph_refresh_s,
-        block_s=_block_s(settings, subnet),
+        block_s=block_s,
     )
 
 
@@ -130,6 +133,14 @@ def facts(standing: Standing, settings: Settings) -> dict[str, Any]:
 def endpoints(settings: Settings, now: datetime) -> tuple[str, ...]:
     """Where the chain is asked, in the order in which it is now."""
     return Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE).in_order(now)
+
+
+def unreached(standing: Standing, settings: Settings) -> bool:
+    """Whether no endpoint served when it was asked last, or the newest snapshot is so old that none will have."""
+    subnet = standing.subnet
+    limit_s = REACHED_WITHIN_REFRESHES * settings.metagraph_refresh_s
+    old = subnet is not None and (standing.now - subnet.taken_at).total_seconds() > limit_s
+    return old or Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE).all_failed()
 
 
 def _of_the_subnet(standing: Standing) -> dict[str, Any]:
@@ -242,7 +253,9 @@ def _next(about: dict[str, Any], block_s: float | None, settings: Settings) -> s
     at = f"at block {about['due_block']}"
     if block_s is None:
         return at
-    return f"{at}, in {about['due_in_minutes']:g} minutes at {block_s:.3g} s a block"
+    in_s = (about["due_block"] - about["block"]) * block_s
+    in_words = f"{in_s:.0f} s" if in_s < ONE_MINUTE_S else f"{in_s / 60:.3g} minutes"
+    return f"{at}, in {in_words} at {block_s:.3g} s a block"
 
 
 def _newest(row: SubmissionRow) -> str:

@@ -47,7 +47,9 @@ class ModelError(LooshError):
 
 
 class EmbedderError(LooshError):
-    """The embedder process could not be asked."""
+    """The embedder process could not be asked. `code`: of its refusal, where it gave one."""
+
+    code: str = ""
 
 
 class ScoringError(LooshError):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
 
 from loosh_pipeline.errors import LooshError
+from loosh_pipeline.wire.text import is_web_page
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +54,9 @@ query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor)
     ... on MaterializationEvent { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } }
   } } ... on PythonError { message } } }"""
 
-_FAILED = """
+_RUNS = """
 query ($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 200) { __typename
-  ... on Runs { results { runId jobName tags { key value } } } ... on PythonError { message } } }"""
+  ... on Runs { results { runId jobName endTime tags { key value } } } ... on PythonError { message } } }"""
 
 _CHECKS = """
 query { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks { name blocking
@@ -63,6 +65,8 @@ query { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks {
 
 _NOT_LOADED = ("PipelineNotFoundError", "DagsterCodeLocationNotFoundError", "DagsterCodeLocationLoadError")
 """Kinds of refusals by which Dagster says that it has not loaded, or has lost, the code location."""
+_OUR_ERROR = re.compile(r"\Aloosh_pipeline\.errors\.\w+: ")
+"""What Python puts before the words of an error, which say enough."""
 _IS_THERE = ("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError")
 _TOLD = ("skipped", "basis", "waived", "state")
 """Metadata of an asset that tells what came of a run."""
@@ -86,11 +90,12 @@ class RunOutcome:
 
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """A run that failed; `partition`: the challenge that it was of."""
+    """A run that failed; `partition`: the challenge that it was of; `ended_at`: None where Dagster does not say."""
 
     job: str
     run_id: str
     partition: str | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +200,11 @@ class DagsterApi:
 
     def failed_runs(self, since: datetime) -> list[FailedRun]:
         """Runs that ended as failed since then, the newest first, at most 200."""
-        wanted = {"statuses": ["FAILURE"], "updatedAfter": since.timestamp()}
-        answer = self._ask("runsOrError", _FAILED, filter=wanted)
-        if answer["__typename"] != "Runs":
-            raise OrchestratorError(f"Dagster did not say which runs failed: {answer}")
-        return [_failed(run) for run in answer["results"]]
+        return [_failed(run) for run in self._runs({"statuses": ["FAILURE"], "updatedAfter": since.timestamp()})]
+
+    def succeeded(self, job: str, since: datetime) -> bool:
+        """Whether a run of a job has succeeded since then."""
+        return bool(self._runs({"pipelineName": job, "statuses": ["SUCCESS"], "updatedAfter": since.timestamp()}))
 
     def failed_checks(self) -> list[UnmetCheck]:
         """Checks of assets that do not hold now."""
@@ -221,6 +226,13 @@ class DagsterApi:
             return False
         return any(e["name"] == CODE_LOCATION and e["loadStatus"] == "LOADED" for e in answer.get("entries", ()))
 
+    def _runs(self, wanted: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        answer = self._ask("runsOrError", _RUNS, filter=dict(wanted))
+        if answer["__typename"] != "Runs":
+            raise OrchestratorError(f"Dagster did not say which runs there are of {dict(wanted)}: {answer}")
+        found: Sequence[Mapping[str, Any]] = answer["results"]
+        return found
+
     def _ask(self, field: str, query: str, **variables: Any) -> Mapping[str, Any]:
         """The object under `field` of the answer."""
         return self._part(self._data(query, variables), field)
@@ -238,7 +250,8 @@ class DagsterApi:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NotReady(f"Dagster at {self.url} could not be asked: {error!r}; is it running?") from error
         except httpx.HTTPStatusError as error:
-            said = f"{error.response.status_code} {error.response.text[:SAID_CHARS]!r}"
+            status, text = error.response.status_code, error.response.text
+            said = f"a web page (HTTP {status})" if is_web_page(text) else f"{status} {text[:SAID_CHARS]!r}"
             raise NoAnswer(f"Dagster at {self.url} answered {said}; its log, or the broker's, may say more") from error
         except (httpx.HTTPError, ValueError) as error:
             raise NoAnswer(f"Dagster at {self.url} did not answer: {error!r}") from error
@@ -297,7 +310,9 @@ def _params(job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None 
 
 def _failed(run: Mapping[str, Any]) -> FailedRun:
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-    return FailedRun(str(run["jobName"]), str(run["runId"]), tags.get(PARTITION_TAG))
+    ended_s = run.get("endTime")
+    ended_at = None if ended_s is None else datetime.fromtimestamp(ended_s, UTC)
+    return FailedRun(str(run["jobName"]), str(run["runId"]), tags.get(PARTITION_TAG), ended_at)
 
 
 def _unmet(asset: str, check: Mapping[str, Any]) -> UnmetCheck | None:
@@ -332,7 +347,8 @@ def _note(outcome: RunOutcome, event: Mapping[str, Any]) -> None:
         causes = [link["error"]["message"] for link in error["errorChain"]]
         outcome.failed.add(event["stepKey"])
         # The outermost error is Dagster's, the next is ours, and says what to do; those below are details of it.
-        outcome.said.append(f"{event['stepKey']} failed: {[*causes, error['message']][0].strip()}")
+        said = [*causes, error["message"]][0].strip()
+        outcome.said.append(f"{event['stepKey']} failed: {_OUR_ERROR.sub('', said)}")
     elif kind == "MaterializationEvent":
         asset, texts = event["assetKey"]["path"][-1], _texts(event)
         told = [f"{label} {said}" for label, said in texts.items() if label in _TOLD]

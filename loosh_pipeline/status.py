@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +12,12 @@ from rich.table import Table
 
 from loosh_pipeline.alerting.book import read
 from loosh_pipeline.chain.alerts import alerts
-from loosh_pipeline.chain_status import alerts_table, facts, standing_table, stored_standing
+from loosh_pipeline.chain_status import alerts_table, facts, standing_table, stored_standing, unreached
+from loosh_pipeline.doctor.ports import holder_of, in_use, not_bindable
 from loosh_pipeline.domain import RESULTS, ChallengeState, DeliveryKind
+from loosh_pipeline.errors import ServiceError
+from loosh_pipeline.lock import runs_in
+from loosh_pipeline.own_health import unwell
 from loosh_pipeline.processes import Process, processes_of
 from loosh_pipeline.services import planned
 from loosh_pipeline.settings import Settings
@@ -25,18 +30,20 @@ from loosh_pipeline.workers.reach import broker_problem, broker_shown
 SHOWN = 10
 """Deliveries that are listed: the newest refused ones, and those that are tried next."""
 EMBEDDER = "embedder"
+HEALTH_WITHIN_S = 2.0
 
 
 def status_facts(settings: Settings) -> dict[str, Any]:
     """Everything as plain values: challenges, deliveries, the chain as last seen, processes and broker."""
     inbox, now = Inbox.open(settings.inbox_url), datetime.now(UTC)
+    why_not, standing = _not_taking(settings, inbox), stored_standing(settings, inbox.engine, now)
     return {
         "home": str(settings.home),
-        "taking_challenges": _not_taking(settings, inbox) is None,
-        "not_taking_because": _not_taking(settings, inbox),
+        "taking_challenges": why_not is None,
+        "not_taking_because": why_not,
         "challenges": _challenges(inbox, now),
         "deliveries": _deliveries(Outbox(inbox.engine), now),
-        "chain": facts(stored_standing(settings, inbox.engine, now), settings),
+        "chain": facts(standing, settings) | {"reached": not unreached(standing, settings)},
         "broker": _broker(settings),
         "processes": _processes(settings),
     }
@@ -92,9 +99,16 @@ def _deliveries(outbox: Outbox, now: datetime) -> dict[str, Any]:
 
 
 def _not_taking(settings: Settings, inbox: Inbox) -> str | None:
-    if not listens(settings.api_port, settings.api_reached_at):
-        return "the ingress does not listen; start `loosh up`"
-    return None if inbox.is_running() else "stopped with /set_running"
+    if not runs_in(settings.home):
+        taken = not_bindable(settings.api_host, settings.api_port) == errno.EADDRINUSE
+        by = in_use("API_PORT", settings.api_port, holder_of(settings.api_port, settings.api_host)) if taken else ""
+        return "no validator runs here; " + (f"{by}; stop that, and start `loosh up`" if taken else "start `loosh up`")
+    if not inbox.is_running():
+        return "stopped with /set_running"
+    try:
+        return "; ".join(unwell(settings, HEALTH_WITHIN_S)) or None
+    except ServiceError as error:
+        return f"{error}; it may be starting, else see LOOSH_HOME/logs/ingress.log"
 
 
 def _broker(settings: Settings) -> dict[str, Any]:
@@ -146,7 +160,7 @@ def _challenges_table(found: Mapping[str, Any]) -> Table:
         for state, count in deliveries[kinds].items():
             table.add_row(f"{what} {state}", str(count))
     why_not = found["not_taking_because"]
-    table.add_row("taking challenges", "yes" if why_not is None else f"no: {why_not}")
+    table.add_row("taking challenges", "yes" if why_not is None else f"no: {escape(why_not)}")
     return table
 
 
@@ -176,8 +190,11 @@ def _refused_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
 def _chain_tables(settings: Settings) -> list[Table]:
     """How the validator stands, by what was seen last, and what should be looked at."""
     standing = stored_standing(settings, Inbox.open(settings.inbox_url).engine, datetime.now(UTC))
-    found = alerts(standing)
-    return [standing_table(standing, settings), *([alerts_table(found)] if found else [])]
+    found, table = alerts(standing), standing_table(standing, settings)
+    if unreached(standing, settings):
+        since = "" if standing.subnet is None else f" since {standing.subnet.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+        table.add_row("chain", f"not reached{since}; `loosh chain status` asks it")
+    return [table, *([alerts_table(found)] if found else [])]
 
 
 def _untold_table(settings: Settings) -> list[Table]:

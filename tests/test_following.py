@@ -71,6 +71,21 @@ def test_one_that_was_told_says_who_was_paid(settings: Settings, inbox: Inbox) -
     shown = CliRunner().invoke(app, ["challenges", "show", ID], env={"COLUMNS": "150"}).stdout
     assert "1 asked, 1 answered" in shown
     assert "0.5000" in shown
+    assert "delivered, tried once, HTTP 201" in shown
+
+
+def test_hotkeys_are_whole_on_a_narrow_terminal(settings: Settings, inbox: Inbox) -> None:
+    hotkey = "5GWPrVEHPsb9gbj5kqZ25cp2oFqBxv1PVSacmAUpMgKpbXYZ"
+    inbox.collected(ID, [response(hotkey)], datetime.now(UTC))
+    profile, row = RobustProfile(), inbox.get(ID)
+    key = TableKey.of(ID, row.received_at)
+    by = {"profile": profile.name, "scorer_version": scorer_version(profile, MODEL)}
+    result = round_scores((score(hotkey, payout=0.5),), challenge_id=ID, **by)
+    ScoreTables(Tables(settings.tables_root)).write(key, result, profile, MODEL, row.received_at)
+    shown = CliRunner().invoke(app, ["challenges", "show", ID], env={"COLUMNS": "80"}).stdout
+    (line,) = (line for line in shown.splitlines() if hotkey in line)
+    assert len(line) <= 80
+    assert line.split() == [hotkey, "answered", line.split()[2], "0.5000"]
 
 
 def test_one_that_was_given_up_says_why(inbox: Inbox) -> None:

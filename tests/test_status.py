@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
 from loosh_pipeline.alerting.book import Book, Hook, keep
+from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints
 from loosh_pipeline.domain import ChallengeId, DeliveryKind
+from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.processes import Process
 from loosh_pipeline.services import planned
 from loosh_pipeline.settings import Settings
@@ -40,7 +44,7 @@ def quiet() -> Settings:
     return Settings(api_port=api, dagster_port=web, code_server_port=code, embedder_port=embedder)
 
 
-NOT_UP = "no: the ingress does not listen; start `loosh up`"
+NOT_UP = "no: no validator runs here; start `loosh up`"
 
 
 def test_a_webhook_that_takes_nothing_is_shown(own_home: Path) -> None:
@@ -83,7 +87,8 @@ def test_a_working_one_shows_its_figures() -> None:
         tables = Tables(settings.tables_root)
         taken_at = now - timedelta(seconds=90)
         tables.write("metagraph", TableKey.of("m", now), metagraph_frame(metagraph(taken_at=taken_at)))
-        rows = shown(settings)
+        with validator_lock(settings.home):
+            rows = shown(settings)
 
     for row in (
         ["accepted", "3"],
@@ -103,6 +108,51 @@ def test_a_working_one_shows_its_figures() -> None:
     (waiting,) = (row for row in rows if row[:2] == ["response_batch", "c-0"])
     assert waiting[2:4] == ["1", "ConnectError: [i]gone[/]"]
     assert waiting[4].startswith("in 3")
+
+
+def test_who_holds_the_port_of_a_validator_that_does_not_run_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        facts = status_facts(quiet().model_copy(update={"api_port": port}))
+    said = facts["not_taking_because"]
+    assert said.startswith(f"no validator runs here; port {port} (API_PORT) is in use by ")
+    assert f"(pid {os.getpid()})" in said
+    assert not facts["taking_challenges"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": "healthy", "reasons": []}, None),
+        ({"status": "unhealthy", "reasons": ["the disk is full", "[b]"]}, "the disk is full; [b]"),
+        (["a stranger"], "its ingress says nothing of its health (TypeError); it may be starting"),
+    ],
+)
+def test_the_ingress_says_whether_challenges_are_taken(
+    monkeypatch: pytest.MonkeyPatch, own_home: Path, answer: object, said: str | None
+) -> None:
+    monkeypatch.setattr(httpx.Client, "get", lambda *_: httpx.Response(200, json=answer))
+    with validator_lock(own_home):
+        facts = status_facts(quiet())
+    assert facts["taking_challenges"] is (said is None)
+    assert facts["not_taking_because"] is said or facts["not_taking_because"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "failed", "reached"), [(90, 0, True), (90, 1, True), (90, 2, False), (700, 0, False)]
+)
+def test_a_chain_that_is_away_is_said(age_s: int, failed: int, reached: bool) -> None:
+    now = datetime.now(UTC)
+    settings = quiet().model_copy(update={"subtensor_fallbacks": ("ws://127.0.0.1:2",)})
+    known = Endpoints(settings.chain_endpoints, settings.home / ENDPOINTS_FILE)
+    for address in settings.chain_endpoints[:failed]:
+        known.failed(address, now)
+    seen = metagraph(taken_at=now - timedelta(seconds=age_s))
+    Tables(settings.tables_root).write("metagraph", TableKey.of("m", now), metagraph_frame(seen))
+    said = [row[1] for row in shown(settings) if row[0] == "chain"]
+    since = f"not reached since {seen.taken_at:%Y-%m-%d %H:%M:%S} UTC; `loosh chain status` asks it"
+    assert said == ([] if reached else [since])
+    assert status_facts(settings)["chain"]["reached"] is reached
 
 
 def test_a_program_is_told_the_same() -> None:

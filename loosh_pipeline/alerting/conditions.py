@@ -42,7 +42,7 @@ class Source(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Alert:
     """`key` is the same as long as it is the same alert; `count` grows with what it counts, and `newest` changes with
-    each that comes. It is told when it has stood for `after_s`.
+    each that comes. It is told when it has stood for `after_s`. `began_at`: by what it is of, where that says so.
     """
 
     key: str
@@ -53,16 +53,18 @@ class Alert:
     count: int = 1
     after_s: float = 0.0
     newest: str = ""
+    began_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRuns:
-    """Runs of a job that failed within RUNS_WITHIN: how many, the newest, and what it said."""
+    """Runs of a job that failed within RUNS_WITHIN, the first at `began_at`: how many, the newest, and what it said."""
 
     job: str
     count: int
     run_id: str
     said: str = ""
+    began_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ def _of_the_chain(seen: Seen) -> Iterator[Alert]:
         severity = Severity.CRITICAL if code in CRITICAL_CODES else Severity.WARNING
         text = "; ".join(each.text for each in those)
         after_s = UNWELL_FOR_S if code in OF_A_START else 0.0
-        yield Alert(f"chain:{code}", Source.CHAIN, severity, text, those[0].action, after_s=after_s)
+        began_at = min((each.since for each in those if each.since is not None), default=None)
+        yield Alert(f"chain:{code}", Source.CHAIN, severity, text, those[0].action, after_s=after_s, began_at=began_at)
 
 
 def _of_health(seen: Seen) -> Iterator[Alert]:
@@ -144,6 +147,7 @@ def _of_processes(seen: Seen) -> Iterator[Alert]:
                 f"{name} was restarted {len(lately)} times within {DEATHS_WITHIN.total_seconds() / 60:.0f} minutes; "
                 f"it {lately[-1].why}",
                 f"its last words are in LOOSH_HOME/logs/{name}.log",
+                began_at=lately[0].at,
             )
 
 
@@ -168,6 +172,7 @@ def _of_runs(seen: Seen) -> Iterator[Alert]:
             f"{many} of {runs.job} failed, the newest {runs.run_id}{': ' if runs.said else ''}{runs.said}",
             "the run's page in Dagster says why; it is tried again by itself",
             newest=runs.run_id,
+            began_at=runs.began_at,
         )
 
 

@@ -18,7 +18,8 @@ from loosh_pipeline.alerting.conditions import RUNS_WITHIN, FailedCheck, FailedR
 from loosh_pipeline.chain.alerts import Alert as ChainAlert
 from loosh_pipeline.chain.alerts import alerts as chain_alerts
 from loosh_pipeline.chain_status import stored_standing
-from loosh_pipeline.errors import LooshError, StoreError
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.errors import LooshError, StoreError, UnknownChallenge
 from loosh_pipeline.orchestrator import DagsterApi, FailedRun
 from loosh_pipeline.run_state import processes
 from loosh_pipeline.services import LOOPBACK
@@ -79,7 +80,7 @@ class Watch:
             try:
                 seen = part(seen)
             except Exception as error:
-                blind[source] = f"{type(error).__name__}: {error}"
+                blind[source] = _said(error)
                 if source not in self._blind:
                     logger.warning("%s cannot be looked at: %r", source, error)
         self._blind = set(blind)
@@ -126,7 +127,7 @@ class Watch:
         return chain_alerts(standing)
 
     def _runs(self, seen: Seen) -> Seen:
-        failed = self._every(RUNS_EVERY_S, "runs", seen.now, lambda: self.dagster.failed_runs(seen.now - RUNS_WITHIN))
+        failed = self._every(RUNS_EVERY_S, "runs", seen.now, lambda: self._failed(seen))
         by_job: dict[str, list[FailedRun]] = {}
         for run in failed:
             by_job.setdefault(run.job, []).append(run)
@@ -134,14 +135,32 @@ class Watch:
         self._said = {run_id: said for run_id, said in self._said.items() if run_id in newest}
         return replace(seen, failed_runs=[self._of_a_job(job, runs) for job, runs in by_job.items()])
 
+    def _failed(self, seen: Seen) -> list[FailedRun]:
+        return [run for run in self.dagster.failed_runs(seen.now - RUNS_WITHIN) if not self._made_good(run, seen)]
+
+    def _made_good(self, run: FailedRun, seen: Seen) -> bool:
+        """Whether what a run failed to do was done since, or another run does it, as after a stop that interrupts."""
+        if run.partition is None:
+            return run.ended_at is not None and self.dagster.succeeded(run.job, run.ended_at)
+        if Source.STORES in seen.blind:
+            return False
+        try:
+            row = self._opened().get(ChallengeId(run.partition))
+        except UnknownChallenge:
+            return False
+        if row.scored_at is None:
+            return row.run_id != run.run_id
+        return run.ended_at is None or row.scored_at >= run.ended_at
+
     def _of_a_job(self, job: str, runs: Sequence[FailedRun]) -> FailedRuns:
         """The newest run's own words are worth a question, once, and its failure is told without them too."""
         run_id, partition = runs[0].run_id, runs[0].partition
         if run_id not in self._said:
             with suppress(LooshError):
                 self._said[run_id] = next(iter(self.dagster.outcome(run_id).said), "")
+        began_at = min((run.ended_at for run in runs if run.ended_at is not None), default=None)
         of = f" of challenge {partition}" if partition else ""
-        return FailedRuns(job, len(runs), f"{run_id}{of}", self._said.get(run_id, ""))
+        return FailedRuns(job, len(runs), f"{run_id}{of}", self._said.get(run_id, ""), began_at)
 
     def _checks(self, seen: Seen) -> Seen:
         failed = self._every(CHECKS_EVERY_S, "checks", seen.now, self.dagster.failed_checks)
@@ -155,3 +174,10 @@ class Watch:
         reply.raise_for_status()
         said: Any = reply.json()
         return replace(seen, unwell=[str(reason) for reason in said["reasons"]])
+
+
+def _said(error: Exception) -> str:
+    """Our own errors say everything; of others the kind says more than the words."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"it answered HTTP {error.response.status_code}"
+    return str(error) if isinstance(error, LooshError) else f"{type(error).__name__}: {error}"

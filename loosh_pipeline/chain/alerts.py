@@ -23,10 +23,13 @@ Topic = Literal["chain", "weights", "receipts"]
 
 @dataclass(frozen=True, slots=True)
 class Alert:
+    """`since`: when it began, None where nothing stored says so."""
+
     code: str
     topic: Topic
     text: str
     action: str
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def _of_the_chain(standing: Standing) -> Iterator[Alert]:
             "chain",
             f"the newest snapshot is of block {standing.subnet.block}, {age_s / 60:.0f} minutes ago",
             "check SUBTENSOR_ADDRESS and name SUBTENSOR_FALLBACKS; the runs of refresh_metagraph say what was answered",
+            standing.subnet.taken_at,
         )
     change = standing.spec_change
     if change is not None and standing.now - change.at < SPEC_CHANGE_SHOWN:
@@ -97,6 +101,7 @@ def _of_the_chain(standing: Standing) -> Iterator[Alert]:
             f"the chain's runtime went from spec_version {change.before} to {change.after} on {change.at:%Y-%m-%d}",
             "see that weights are still observed (`loosh chain status`), look for a new release, then run "
             "`loosh chain acknowledge`",
+            change.at,
         )
 
 
@@ -214,7 +219,7 @@ def _of_the_newest(standing: Standing) -> Iterator[Alert]:
     if row is None or (action := _ACTIONS.get(row.state)) is None:
         return
     text = f"the weights of block {row.plan.block} are {row.state}: {row.reason}"
-    yield Alert(f"weights_{row.state}", "receipts", text, action)
+    yield Alert(f"weights_{row.state}", "receipts", text, action, row.created_at)
 
 
 def _of_the_call(standing: Standing) -> Iterator[Alert]:
@@ -225,4 +230,5 @@ def _of_the_call(standing: Standing) -> Iterator[Alert]:
             "weights",
             f"the weights of block {row.plan.block} were composed here, without the SDK's checks: {row.composed_here}",
             "see that they are observed, and look for a new release: the chain's runtime is another than the SDK knows",
+            row.created_at,
         )

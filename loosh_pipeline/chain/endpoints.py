@@ -53,6 +53,11 @@ class Endpoints:
         if digest(address) in failures:
             self._keep({each: at for each, at in failures.items() if each != digest(address)})
 
+    def all_failed(self) -> bool:
+        """Whether each of them has failed since it last worked."""
+        failures = self._failures()
+        return all(digest(address) in failures for address in self._addresses)
+
     def serves(self, address: str, genesis_hash: str) -> None:
         """The first endpoint says by this which chain is meant; what another one serves says nothing."""
         before = self._first_serves()

@@ -17,6 +17,7 @@ from loosh_pipeline.owners import when_denied
 from loosh_pipeline.wire.crypto import parse_hotkey
 
 _SR25519 = 1
+MOST_NAMED = 6
 _NEW_WALLET = (
     "run `loosh wallet new`, or set WALLET_PATH, WALLET_NAME and HOTKEY_NAME to an existing one "
     "(`loosh devnet` prints those of its own)"
@@ -120,11 +121,21 @@ def coldkey_of(path: Path, name: str) -> Coldkey | None:
         return None
 
 
+def _instead(path: Path) -> str:
+    """What to do without a hotkey: those that there are come first, as a name may be misspelt."""
+    there = sorted(each for each in path.glob("*/hotkeys/*") if not each.name.endswith("pub.txt"))
+    if not there:
+        return _NEW_WALLET
+    names = ", ".join(f"{each.parts[-3]}/{each.name}" for each in there[:MOST_NAMED])
+    more = f" and {len(there) - MOST_NAMED} more" if there[MOST_NAMED:] else ""
+    return f"there are {names}{more}: set WALLET_NAME/HOTKEY_NAME to one of them, or run `loosh wallet new`"
+
+
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no hotkey file {file}; {_NEW_WALLET}") from error
+        raise ConfigError(f"there is no hotkey file {file}; {_instead(file.parents[2])}") from error
     except OSError as error:
         todo = when_denied(file) if isinstance(error, PermissionError) else _NEW_WALLET
         raise ConfigError(f"the hotkey file {file} cannot be read: {error.strerror}; {todo}") from error

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from loosh_pipeline.cli.telling import err, out, told
 from loosh_pipeline.errors import ConfigError, LooshError
 from loosh_pipeline.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from loosh_pipeline.alerting.book import Entry
+    from loosh_pipeline.alerting.conditions import Alert
 
 app = typer.Typer(help="What should be looked at now; and `test`, which sends one message.")
 
@@ -40,12 +43,13 @@ def list_alerts(as_json: bool) -> None:
     finally:
         watch.close()
     found = standing_alerts(seen)
-    book = noted(read(settings.home), found, now, seen.blind)
+    kept = read(settings.home)
+    book = noted(kept, found, now, seen.blind)
     rows = [
         {
             "key": alert.key,
             "severity": alert.severity.value,
-            "since": book.entries[alert.key].since.isoformat(),
+            "since": _iso(_since(kept.entries.get(alert.key), alert, now)),
             "told_at": _iso(book.entries[alert.key].told_at),
             "text": redact(alert.text),
             "action": alert.action,
@@ -62,12 +66,15 @@ def _say(settings: Settings, rows: list[dict[str, Any]], hook: dict[str, Any], a
     if as_json:
         typer.echo(json.dumps({"alerts": rows, "webhook": hook}))
         return
-    table = Table("", "since (UTC)", "told (UTC)", "what", "what to do", title="alerts")
     for row in rows:
         colour = "red" if row["severity"] == "critical" else "yellow"
-        shown = (_minute(row["since"]), _minute(row["told_at"]), escape(row["text"]), escape(row["action"]))
-        table.add_row(f"[{colour}]{row['severity']}[/]", *shown)
-    out.print(table if rows else "nothing to look at")
+        times = [f"{word} {_minute(row[name])} UTC" for word, name in (("since", "since"), ("told", "told_at"))
+                 if row[name] is not None]  # fmt: skip
+        when = f" ({', '.join(times)})" if times else ""
+        out.print(f"[{colour}]{row['severity']:<8}[/]  {escape(row['text'] + when)}", highlight=False, soft_wrap=True)
+        out.print(f"{'':<8}  → {escape(row['action'])}", highlight=False, soft_wrap=True)
+    if not rows:
+        out.print("nothing to look at")
     if not hook["set"]:
         err.print("ALERT_WEBHOOK_URL is not set: nobody is told", highlight=False)
     elif hook["failing_since"]:
@@ -108,5 +115,12 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _minute(text: str | None) -> str:
-    return "no" if text is None else text[:16].replace("T", " ")
+def _since(before: Entry | None, alert: Alert, now: datetime) -> datetime | None:
+    """Since when it stands by the book of who watches; where nobody does, by what it is of."""
+    if before is None or before.over_at is not None or before.gone(now):
+        return alert.began_at
+    return before.since
+
+
+def _minute(text: str) -> str:
+    return text[:16].replace("T", " ")

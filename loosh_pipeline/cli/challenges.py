@@ -27,6 +27,7 @@ ANONYMOUS = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 """The hotkey of 32 zero bytes: whom an unsigned key exchange names."""
 SHOWN_REASONS = 20
 SHOWN_IDS = 10
+HOTKEY_CHARS = 48
 
 
 def send(
@@ -196,17 +197,23 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
         "attempts": str(facts["attempts"]),
         "run": facts["run_id"] or "none yet",
         "miners": f"{facts['asked']} asked, {facts['answered']} answered",
-        "network": "not told yet"
-        if told is None
-        else f"{told['state']}, tried {told['attempts']} times {told['answer']}",
+        "network": "not told yet" if told is None else _delivery(told),
     } | ({"failure": facts["failure"]} if facts["failure"] else {})
     table = Table(show_header=False, title=escape(f"challenge {facts['id']}"))
     for name, value in rows.items():
         table.add_row(name, escape(value.strip()))
     out.print(table)
-    paid = Table("hotkey", "outcome", "ms", "payout", title="paid by this round alone")
+    paid = Table(box=None, title="paid by this round alone")
+    paid.add_column("hotkey", no_wrap=True, min_width=HOTKEY_CHARS)
+    for name in ("outcome", "ms", "payout"):
+        paid.add_column(name)
     for each in facts["payouts"]:
         elapsed = "" if each["elapsed_ms"] is None else f"{each['elapsed_ms']:.0f}"
         paid.add_row(each["hotkey"], each["reason"] or each["outcome"], elapsed, f"{each['payout']:.4f}")
     if facts["payouts"]:
         out.print(paid)
+
+
+def _delivery(told: Mapping[str, Any]) -> str:
+    times = "once" if told["attempts"] == 1 else f"{told['attempts']} times"
+    return ", ".join(filter(None, (told["state"], f"tried {times}", told["answer"])))

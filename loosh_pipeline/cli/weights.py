@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from loosh_pipeline.cli.allowed import completing
 from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json
-from loosh_pipeline.orchestrator import FINISHED_RUNS, WEIGHTS_JOB, DagsterApi, RunOutcome
+from loosh_pipeline.errors import ServiceError
+from loosh_pipeline.lock import runs_in
+from loosh_pipeline.orchestrator import FINISHED_RUNS, WEIGHTS_JOB, DagsterApi, NotReady, RunOutcome
 from loosh_pipeline.policy.checks import WAIVABLE, waivers
-from loosh_pipeline.settings import get_settings
+from loosh_pipeline.settings import Settings, get_settings
 
 POLL_S = 0.5
 WEIGHTS = "weights"
@@ -39,8 +42,8 @@ def set_(
     waived, settings = waivers(waive or ()), get_settings()
     dagster = DagsterApi.at(str(settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"))
     try:
-        config = {"ops": {"weight_proposal": {"config": {"waive": list(waived)}}}}
-        run_id = dagster.launch(WEIGHTS_JOB, {}, config)
+        config: dict[str, Any] = {"ops": {"weight_proposal": {"config": {"waive": list(waived)}}}}
+        run_id = _launched(dagster, settings, config)
         launched = f"run {run_id}" + (f", waiving {', '.join(waived)}" if waived else "")
         (err if as_json else out).print(launched, highlight=False)
         status = _awaited(dagster, run_id, within_s)
@@ -56,6 +59,15 @@ def set_(
         out.print(f"{said} ({status})", highlight=False, soft_wrap=True)
     if code:
         raise typer.Exit(code)
+
+
+def _launched(dagster: DagsterApi, settings: Settings, config: Mapping[str, Any]) -> str:
+    try:
+        return dagster.launch(WEIGHTS_JOB, {}, config)
+    except NotReady as error:
+        if settings.dagster_url is not None or runs_in(settings.home):
+            raise
+        raise ServiceError(f"no validator runs here ({settings.home}): start `loosh up`") from error
 
 
 def _awaited(dagster: DagsterApi, run_id: str, within_s: float) -> str:

@@ -19,36 +19,53 @@ FULL_BELOW_GB = 1.0
 INODES_BELOW = 20_000
 """A challenge makes some ten files."""
 TRIED_BYTES = 64 * 1024
+Fault = tuple[str, str]
+"""What is wrong with a directory, and what to do."""
+FULL: Fault = (
+    "is full",
+    "free space there (docs/operating.md says what grows), or move it; nothing accepted is lost",
+)
 
 
 def disks(settings: Settings) -> Iterator[Finding]:
     """A line for each file system that holds something, and one for each directory that cannot be written."""
-    unwritable = {there: each for there, each in _tried(settings) if each is not None}
-    yield from unwritable.values()
+    tried = _tried(settings)
+    yield from _unwritable(tried)
     seen: set[int] = set()
     for setting, place in places(settings).items():
         there = barrier(place)
-        if there not in unwritable and (device := there.stat().st_dev) not in seen:
+        if tried[there][1] is None and (device := there.stat().st_dev) not in seen:
             seen.add(device)
             yield room(setting, there)
 
 
 def unwritable_places(settings: Settings) -> Iterator[Finding]:
     """Directories that take no file: with one of them nothing can be started. Little room is no such obstacle."""
-    return (each for _, each in _tried(settings) if each is not None)
+    return _unwritable(_tried(settings))
 
 
-def _tried(settings: Settings) -> Iterator[tuple[Path, Finding | None]]:
-    """Directories that were written to, and what is wrong with each.
+def _tried(settings: Settings) -> Mapping[Path, tuple[str, Fault | None]]:
+    """Directories that were written to, with the setting and what is wrong with each.
 
     Of a place that is not there yet, the directory counts in which it would be made.
     """
-    tried: dict[Path, tuple[str, Path]] = {}
+    tried: dict[Path, tuple[str, Fault | None]] = {}
     for setting, place in places(settings).items():
-        tried.setdefault(barrier(place), (setting, place))
-    for there, (setting, place) in tried.items():
-        why = not_writable(there, place)
-        yield there, None if why is None else wrong("disk", f"{there} ({setting}) {why[0]}", why[1])
+        if (there := barrier(place)) not in tried:
+            tried[there] = setting, not_writable(there, place)
+    return tried
+
+
+def _unwritable(tried: Mapping[Path, tuple[str, Fault | None]]) -> Iterator[Finding]:
+    """A full disk is one finding, whatever lies on it."""
+    alike: dict[tuple[int | Path, Fault], list[tuple[str, Path]]] = {}
+    for there, (setting, why) in tried.items():
+        if why is not None:
+            of = there.stat().st_dev if why == FULL else there
+            alike.setdefault((of, why), []).append((setting, there))
+    for (_, (said, todo)), those in alike.items():
+        settings = ", ".join(setting for setting, _ in those)
+        yield wrong("disk", f"{those[0][1]} ({settings}) {said}", todo)
 
 
 def places(settings: Settings) -> Mapping[str, Path]:
@@ -63,7 +80,7 @@ def places(settings: Settings) -> Mapping[str, Path]:
     return {name: path.expanduser().absolute() for name, path in found.items()}
 
 
-def not_writable(directory: Path, place: Path) -> tuple[str, str] | None:
+def not_writable(directory: Path, place: Path) -> Fault | None:
     """Why a directory takes no file, and what to do; found out with a file that has no name and is gone at once.
 
     `place`: what is to be in it, or itself.
@@ -80,9 +97,9 @@ def not_writable(directory: Path, place: Path) -> tuple[str, str] | None:
     return None
 
 
-def _why(error: OSError, place: Path) -> tuple[str, str]:
+def _why(error: OSError, place: Path) -> Fault:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "is full", "free space there (docs/operating.md says what grows), or move it; nothing accepted is lost"
+        return FULL
     if error.errno == errno.EROFS:
         return "is on a read-only file system", "look into the kernel's log (`dmesg`); repair and remount it"
     if error.errno in (errno.EACCES, errno.EPERM):

@@ -43,7 +43,7 @@ def _served(settings: Settings, url: str, expected: str | None, own_runs: bool =
             digest, model_id, width = server.digest, server.model_id, server.embed(["width"]).shape[1]
     except EmbedderError as error:
         said, todo = parts(error)
-        if own_runs and LOADING in str(error):
+        if own_runs and error.code == LOADING:
             return look("embedder", f"the embedder at {url} is loading its model", f"wait, and look again; else {_SEE}")
         return wrong("embedder", said, todo or _SEE)
     if expected is not None and digest != expected:

@@ -77,8 +77,12 @@ def _named(wanted: Mapping[str, tuple[str, int]], settings: list[str]) -> str:
 
 
 def _taken(setting: str, port: int, found: Holder | None) -> Finding:
+    return wrong("ports", in_use(setting, port, found), f"stop it, or set {setting} to a free port")
+
+
+def in_use(setting: str, port: int, found: Holder | None) -> str:
     by = f"{found.program} (pid {found.pid})" if found else "a program of another user"
-    return wrong("ports", f"port {port} ({setting}) is in use by {by}", f"stop it, or set {setting} to a free port")
+    return f"port {port} ({setting}) is in use by {by}"
 
 
 def _cannot(setting: str, host: str, port: int, why: int) -> Finding:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-import httpx
-
 from loosh_pipeline.chain.endpoints import hushed, shown
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
-from loosh_pipeline.errors import StoreError
+from loosh_pipeline.errors import ServiceError, StoreError
+from loosh_pipeline.own_health import unwell
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.database import stands_at
 from loosh_pipeline.store.foreign import Schema
@@ -73,18 +72,16 @@ def running(settings: Settings, runs: bool) -> Iterator[Finding]:
         yield ok("validator", f"none runs in {settings.home}; `loosh up` starts it")
         return
     try:
-        with httpx.Client(timeout=HEALTH_WITHIN_S, trust_env=False) as http:
-            health = http.get(f"{settings.local_url}/availability/health").json()
-        status, reasons = health["status"], [str(each) for each in health["reasons"]]
-    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
-        said = f"one runs in {settings.home}, and its ingress says nothing of its health ({type(error).__name__})"
+        reasons = unwell(settings, HEALTH_WITHIN_S)
+    except ServiceError as error:
+        said = f"one runs in {settings.home}, and {error}"
         yield look("validator", said, "it may be starting; else see LOOSH_HOME/logs/ingress.log")
         return
-    if status == "healthy":
+    if not reasons:
         yield ok("validator", f"one runs in {settings.home} and is healthy")
         return
-    said = f"the one that runs here takes no challenges: {'; '.join(reasons) or status}"
-    if reasons and all(each.startswith(EMBEDDER_NOT_READY) for each in reasons):
+    said = f"the one that runs here takes no challenges: {'; '.join(reasons)}"
+    if all(each.startswith(EMBEDDER_NOT_READY) for each in reasons):
         yield look("validator", said, "it may be starting; the line embedder says what is wrong with that")
     else:
         yield wrong("validator", said, "docs/operating.md: Health")

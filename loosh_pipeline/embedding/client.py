@@ -8,6 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from loosh_pipeline.embedding.address import api_root, http_client, socket_path
 from loosh_pipeline.embedding.port import DIGEST_HEADER, Rows
 from loosh_pipeline.errors import EmbedderError
 from loosh_pipeline.redaction import Redactor
+from loosh_pipeline.wire.text import is_web_page, printable
 
 REQUEST_TEXTS = 256
 REQUEST_CHARS = 200_000
@@ -27,6 +29,7 @@ BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 RETRY_S = 0.25
 LONGEST_PAUSE_S = 5.0
 LEAST_S = 0.01
+SAID_CHARS = 300
 LOST = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 """What a server looks like that was stopped, killed or is not up yet. To ask it for vectors twice does no harm."""
 
@@ -178,7 +181,7 @@ class HttpEmbedder:
 
     def _content(self, reply: httpx.Response, path: str) -> dict[str, Any]:
         if reply.status_code != httpx.codes.OK:
-            raise self._error(f"answered {reply.status_code} to {path}: {self._redact(reply.text)[:300]}")
+            raise self._refused(reply, path)
         try:
             content = reply.json()
         except ValueError as error:
@@ -186,6 +189,19 @@ class HttpEmbedder:
         if not isinstance(content, dict):
             raise self._error(f"answered a {type(content).__name__} to {path}")
         return content
+
+    def _refused(self, reply: httpx.Response, path: str) -> EmbedderError:
+        """In its own words, where they are in OpenAI's shape."""
+        if is_web_page(reply.text):
+            return self._error(f"answered a web page (HTTP {reply.status_code}) to {path}")
+        said, code = reply.text, ""
+        with suppress(ValueError, LookupError, TypeError):
+            told = reply.json()["error"]
+            said, code = str(told["message"]), str(told.get("code") or "")
+        said = printable(" ".join(self._redact(said).split()), SAID_CHARS)
+        error = self._error(f"answered {reply.status_code} to {path}: {said}")
+        error.code = code
+        return error
 
     def _unreachable(self, error: Exception) -> EmbedderError:
         self.stale = True

@@ -26,7 +26,7 @@ def check_llm(settings: Settings) -> str | None:
     if config is None and settings.enable_narrative_generation and settings.llm_model:
         raise LLMError(
             f"LLM_MODEL is {settings.llm_model!r}, but neither LLM_API_KEY, for OpenAI, nor LLM_API_URL, for another "
-            "server, is set, so that no model is asked"
+            "server, is set, so that no model is asked; set one of them, or unset LLM_MODEL"
         )
     return None if config is None else asyncio.run(_check(config))
 

@@ -87,7 +87,7 @@ class LLMConfig:
         if not key and self.provider == "openai" and self.api_base is None:
             raise ConfigError(
                 f"LLM_MODEL is {self.model!r}, but neither LLM_API_KEY, for OpenAI, nor LLM_API_URL, for another "
-                "server, is set"
+                "server, is set; set one of them, or unset LLM_MODEL"
             )
 
     def _check_params(self) -> None:

@@ -17,15 +17,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.owners import when_denied
+from loosh_pipeline.owners import barrier, when_denied
 from loosh_pipeline.store.foreign import LOCKED, MIGRATIONS, Schema, check_ours, require_known_revision
 
 BUSY_TIMEOUT_MS = 30_000
 LOOK_WITHIN_S = 5.0
 _BETWEEN_TRIES_S = 0.01
+LEAST_ROOM_BYTES = 64 * 1024
 BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 MIGRATION_LOCK_ID = 7_802_026
 """Key of the advisory lock under which one process migrates a Postgres database."""
@@ -49,10 +50,8 @@ def open_database(url: str, schema: Schema) -> Engine:
             _tune_sqlite(engine)
         _migrate(engine, schema)
     except (SQLAlchemyError, ImportError, OSError, CommandError) as error:
-        raise StoreError(
-            f"cannot open the {schema} database {parsed.render_as_string(hide_password=True)}: {error}; "
-            "check that the directory exists and is writable"
-        ) from error
+        said = f"cannot open the {schema} database {parsed.render_as_string(hide_password=True)}: {_cause(error)}"
+        raise StoreError(f"{said}; {_remedy(error, _file_of(parsed))}") from error
     return engine
 
 
@@ -63,7 +62,7 @@ def stands_at(url: str, schema: Schema) -> Literal["not made yet", "of an older 
     """
     parsed = _parsed(url, schema)
     shown = parsed.render_as_string(hide_password=True)
-    file = Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+    file = _file_of(parsed)
     try:
         if file is not None and not _has_content(file):
             return "not made yet"
@@ -71,9 +70,8 @@ def stands_at(url: str, schema: Schema) -> Literal["not made yet", "of an older 
             check_ours(file, schema, LOOK_WITHIN_S, _how_to_look(file))
         revision = _revision_of(parsed, file)
     except (SQLAlchemyError, ImportError, OSError) as error:
-        cause = getattr(error, "orig", None) or error
-        said = f"the {schema} database {shown} cannot be read: {str(cause).strip()}"
-        raise StoreError(f"{said}; {_remedy(cause, file)}") from error
+        said = f"the {schema} database {shown} cannot be read: {_cause(error)}"
+        raise StoreError(f"{said}; {_remedy(error, file)}") from error
     if revision is not None:
         require_known_revision(schema, revision, f"the {schema} database {shown}")
     head = ScriptDirectory.from_config(_config(schema)).get_current_head()
@@ -100,17 +98,41 @@ def _revision_of(url: URL, file: Path | None) -> str | None:
         engine.dispose()
 
 
-def _remedy(cause: BaseException, file: Path | None) -> str:
+def _file_of(url: URL) -> Path | None:
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def _cause(error: Exception) -> str:
+    """What the driver said, in one line: SQLAlchemy adds its statement and a link."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
+def _remedy(error: Exception, file: Path | None) -> str:
     """A backup is for what is broken, and for nothing else."""
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(cause, ImportError | NoSuchModuleError):
+        return "set DATABASE_URL right, or install the package that is named"
     if file is None:
         return "is the server up, and are host, port, user and password right (DATABASE_URL, USERS_URL)?"
-    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in BROKEN:
-        return "stop the validator, and restore a backup (`loosh restore`)"
-    if getattr(cause, "sqlite_errorcode", 0) & 0xFF in LOCKED:
+    if code in LOCKED:
         return "another program holds it: find that (`fuser -v FILE`), and look again when it has ended"
-    if isinstance(cause, PermissionError) or getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+    if code == sqlite3.SQLITE_FULL or not _has_room(barrier(file)):
+        return "the disk is full: free space there (docs/operating.md says what grows); nothing accepted is lost"
+    if code in BROKEN:
+        return "stop the validator, and restore a backup (`loosh restore`)"
+    if isinstance(cause, PermissionError) or code == sqlite3.SQLITE_CANTOPEN:
         return when_denied(file)
     return "see that its disk is there, and look into the kernel's log (`dmesg`)"
+
+
+def _has_room(there: Path) -> bool:
+    """For the index of a journal, without which SQLite cannot even read."""
+    try:
+        numbers = os.statvfs(there)
+    except OSError:
+        return True
+    return numbers.f_bavail * numbers.f_frsize >= LEAST_ROOM_BYTES or numbers.f_blocks == 0  # such as /proc
 
 
 def _how_to_look(file: Path) -> str:

@@ -11,7 +11,7 @@ from loosh_pipeline.errors import WireError
 from loosh_pipeline.redaction import Redactor
 from loosh_pipeline.wire.bodies import read_body
 from loosh_pipeline.wire.headers import API_KEY_HEADER
-from loosh_pipeline.wire.text import printable
+from loosh_pipeline.wire.text import is_web_page, printable
 
 MAX_ANSWER_BYTES = 64 * 1024
 """Cap on answers of which only the status counts, and on those of a handshake."""
@@ -31,6 +31,9 @@ class Reply:
     def said(self) -> str:
         """The status and what came with a refusal, fit for a log and an operator's page."""
         text = self.body[: 4 * _MAX_SAID_CHARS].decode("utf-8", "replace") if self.status >= 300 else ""
+        if is_web_page(text):
+            return f"a web page (HTTP {self.status})"
+        text = " ".join(text.split())
         return f"HTTP {self.status}" + (f": {printable(Redactor([self.key])(text))}" if text else "")
 
 

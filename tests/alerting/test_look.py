@@ -88,6 +88,41 @@ def test_a_failed_run_whose_events_cannot_be_read_is_told_too(settings: Settings
     assert look(settings).failed_runs == [FailedRuns("x", 1, "r-0", "")]
 
 
+def test_a_failure_is_over_when_a_later_run_of_the_job_succeeds(settings: Settings, dagster: GraphQlServer) -> None:
+    failed = run("set_weights", "r-1") | {"endTime": NOW.timestamp() - 60}
+    answers = iter([[failed], [], [failed], [run("set_weights", "r-2")]])
+    dagster.answers["runsOrError"] = lambda: {"__typename": "Runs", "results": next(answers)}
+    (stands,) = look(settings).failed_runs
+    assert (stands.run_id, stands.began_at) == ("r-1", NOW - timedelta(seconds=60))
+    assert look(settings).failed_runs == []
+    asked = [variables["filter"] for name, variables in dagster.asked if name == "runsOrError"][-1]
+    assert asked == {"pipelineName": "set_weights", "statuses": ["SUCCESS"], "updatedAfter": NOW.timestamp() - 60}
+
+
+@pytest.mark.parametrize(
+    ("columns", "stands"),
+    [
+        ("run_id = 'r-1'", True),
+        ("run_id = 'r-2'", False),
+        ("run_id = NULL", False),
+        ("run_id = 'r-1', scored_at = '2026-11-26 12:00:00'", False),
+        ("run_id = 'r-2', scored_at = '2026-11-26 11:00:00'", True),
+    ],
+)
+def test_a_challenge_that_has_another_run_or_scores_is_no_alert(
+    settings: Settings, dagster: GraphQlServer, columns: str, stands: bool
+) -> None:
+    """One that a stop interrupts is taken up by the next start."""
+    inbox = Inbox.open(settings.inbox_url)
+    inbox.accept(ChallengeId("c-1"), {"id": "c-1", "prompt": "x"}, NOW)
+    with inbox.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE challenges SET {columns} WHERE id = 'c-1'")
+    inbox.engine.dispose()
+    failed = run("score_challenge", "r-1", **{PARTITION_TAG: "c-1"}) | {"endTime": NOW.timestamp() - 60}
+    dagster.answers["runsOrError"] = {"__typename": "Runs", "results": [failed]}
+    assert bool(look(settings).failed_runs) is stands
+
+
 def test_checks_that_do_not_hold_are_told_but_those_of_the_chain(settings: Settings, dagster: GraphQlServer) -> None:
     dagster.answers["assetNodes"] = [
         {"assetKey": {"path": ["metagraph"]}, "assetChecksOrError": {"checks": [check("validator_in_order", False)]}},

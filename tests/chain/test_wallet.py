@@ -63,6 +63,13 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         create_wallet(tmp_path / "taken", "w", "h")
 
 
+def test_the_hotkeys_that_there_are_come_first(tmp_path: Path) -> None:
+    create_wallet(tmp_path, "mine", "first")
+    (tmp_path / "mine/hotkeys/firstpub.txt").write_text("")
+    with pytest.raises(ConfigError, match=r"; there are mine/first: set .* or run `loosh wallet new`"):
+        load_signer(tmp_path, "mine", "frist")
+
+
 def public_only() -> bytes:
     keypair = bittensor_core.Keypair.create_from_uri("//nobody")
     return json.dumps({"ss58Address": keypair.ss58_address, "publicKey": "0x" + keypair.public_key.hex()}).encode()

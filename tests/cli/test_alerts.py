@@ -51,7 +51,8 @@ def test_what_stands_is_listed_for_a_program(receiver: Receiver) -> None:
 
 def test_what_stands_is_listed_for_people() -> None:
     said = loosh(code=1)
-    assert "critical" in said
+    assert "critical  the wallet's hotkey cannot be read\n          → run `loosh wallet new`" in said
+    assert "since" not in said, "nobody watched, and nothing says since when"
     assert "ALERT_WEBHOOK_URL is not set: nobody is told" in said
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from loosh_pipeline.chain.fake import FakeChain
 from loosh_pipeline.chain.wallet import create_wallet
+from loosh_pipeline.chain_status import standing_table, stored_standing
 from loosh_pipeline.cli import app
 from loosh_pipeline.cli import chain as cli_chain
 from loosh_pipeline.domain import Block, Hotkey, Mode, Proposal
@@ -107,6 +110,29 @@ def test_and_shows_it_to_people_with_what_to_do(chain: FakeChain, own: Hotkey, s
         "none announced: `loosh chain serve`",
     ):
         assert part in output
+    engine.dispose()
+
+
+def test_soon_is_said_in_seconds_and_blocks_are_never_of_none(chain: FakeChain, own: Hotkey) -> None:
+    """What is known of weights that were set since a snapshot is no news of how long blocks take."""
+    settings, engine, now = get_settings(), Inbox.open(get_settings().inbox_url).engine, datetime.now(UTC)
+    for block, at in ((Block(60), now - timedelta(seconds=10)), (Block(100), now)):
+        seen = replace(chain.metagraph, block=block, block_time=at)
+        Tables(settings.tables_root).write("metagraph", TableKey.of(f"m{block:03}", at), metagraph_frame(seen))
+    assert "at block 450, in 1.46 minutes at 0.25 s a block" in run("status", "--stored").output
+    standing = stored_standing(settings, engine, now)
+    assert standing.block_s == 0.25
+    soon = replace(standing, block_s=0.1)
+    console = Console(file=StringIO(), width=200)
+    console.print(standing_table(soon, settings))
+    assert "in 35 s at 0.1 s a block" in console.file.getvalue()  # type: ignore[attr-defined]
+    lease = Leases(engine).take(LEASE, "test", now, lease_length(settings))
+    chain.advance(900)
+    proposal = Proposal(now, Block(100), Mode.NORMAL, "robust", "lookback", 1, {Hotkey("hotkey-1"): 1.0})
+    set_weights(Desk(chain, Submissions(engine), lease, keep=lambda _: None), chain.metagraph, own, lambda: proposal)
+    later = stored_standing(settings, engine, now)
+    assert later.subnet is not None
+    assert (later.subnet.block > 1000, later.block_s) == (True, 0.25)
     engine.dispose()
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import loosh_pipeline.cli.weights as module
 from loosh_pipeline.cli import app
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.supervisor import free_ports
 from tests.graphql_server import GraphQlServer
 
 FAILED = {
@@ -99,6 +100,24 @@ def test_what_failed_says_whether_anything_was_set(server: GraphQlServer, step: 
     found = loosh()
     assert found.exit_code == 1
     assert said in found.output
+
+
+def test_without_a_validator_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_PORT", str(free_ports(1)[0]))
+    get_settings.cache_clear()
+    found = loosh()
+    assert found.exit_code == 1
+    assert "error: no validator runs here (" in found.output
+    assert "): start `loosh up`" in " ".join(found.output.split())
+    assert "ConnectError" not in found.output
+
+
+def test_an_error_of_ours_is_told_without_its_class(server: GraphQlServer) -> None:
+    cause = {"error": {"message": "loosh_pipeline.errors.ChainError: reading subnet 78 failed\n"}}
+    error = {"message": "DagsterExecutionStepExecutionError", "errorChain": [cause]}
+    event = {"__typename": "ExecutionStepFailureEvent", "stepKey": "weight_proposal", "error": error}
+    ends(server, "FAILURE", event)
+    assert "weight_proposal failed: reading subnet 78 failed\n" in loosh().output
 
 
 def test_what_cannot_be_waived_launches_nothing(server: GraphQlServer) -> None:

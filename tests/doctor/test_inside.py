@@ -132,6 +132,11 @@ def test_an_llm_that_does_not_is_something_to_look_at(settings: Settings) -> Non
     assert (found.verdict, found.todo) == ("look", "start it")
 
 
+def test_a_model_without_a_server_comes_with_what_to_set(settings: Settings) -> None:
+    found = only(models.llm(settings.model_copy(update={"llm_model": "gpt-x"}), models.answering_llm))
+    assert (found.verdict, found.todo) == ("look", "set one of them, or unset LLM_MODEL")
+
+
 def test_no_database_is_made(tmp_path: Path) -> None:
     found = only(stores.databases(Settings(loosh_home=tmp_path / "home")))
     assert (found.verdict, found.said) == ("ok", "inbox not made yet, users not made yet")
@@ -194,6 +199,17 @@ def test_an_embedder_that_loads_its_model_while_the_validator_starts(
     monkeypatch.setattr(models.HttpEmbedder, "_reply", lambda *_: answer)
     assert models._served(settings, "http://127.0.0.1:1", "digest", own_runs=True).verdict == verdict
     assert models._served(settings, "http://127.0.0.1:1", "digest", own_runs=False).verdict == "wrong"
+
+
+def test_what_an_embedder_says_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    said = "the model is being loaded; ask again in a few seconds"
+    answer = httpx.Response(503, json={"error": {"message": said, "code": "model_loading"}})
+    monkeypatch.setattr(models.HttpEmbedder, "_reply", lambda *_: answer)
+    found = models._served(settings, "http://127.0.0.1:1", "digest")
+    assert found.said.endswith("answered 503 to /models: the model is being loaded")
+    assert found.todo == "ask again in a few seconds"
+    answer = httpx.Response(404, text="<html>\n<body>")
+    assert models._served(settings, "http://127.0.0.1:1", "digest").said.endswith("a web page (HTTP 404) to /models")
 
 
 @pytest.mark.parametrize(

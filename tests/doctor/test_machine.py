@@ -114,6 +114,17 @@ def test_why_a_disk_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found.todo
 
 
+def test_a_full_disk_is_one_finding_whatever_lies_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", refused)
+    for name in ("heatmaps", "tables"):
+        (tmp_path / name).mkdir()
+    found = only(disks.disks(Settings(loosh_home=tmp_path)))
+    assert found.said == f"{tmp_path} (LOOSH_HOME, HEATMAPS_DIR, TABLES_DIR) is full"
+
+
 @pytest.mark.parametrize(
     ("free_gb", "files", "verdict"),
     [(0.5, 10**6, "wrong"), (20, 10**6, "look"), (80, 10**6, "ok"), (80, 9, "wrong")],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import stat
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -54,6 +56,22 @@ def test_the_comparison_sees_a_missing_column(tmp_path: Path) -> None:
         connection.execute(text("ALTER TABLE users DROP COLUMN updated_at"))
     with reading(engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), users_metadata)
+
+
+@pytest.mark.parametrize("look", [open_database, database.stands_at])
+def test_on_a_full_disk_space_is_asked_for_and_never_a_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[str, Schema], object]
+) -> None:
+    file = tmp_path / "x.db"
+    file.write_bytes(b"\0" * 4096)
+    real = os.statvfs(tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((*real[:4], 0, *real[5:])))
+    with pytest.raises(StoreError, match=r"file is not a database; the disk is full: free space") as raised:
+        look(f"sqlite:///{file}", "inbox")
+    said = str(raised.value)
+    assert "backup" not in said
+    assert "sqlalche.me" not in said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(("schema", "_metadata"), SCHEMAS)

@@ -119,6 +119,12 @@ def test_refusal_says_what_the_api_said() -> None:
     assert "schema" in deliver(Api(httpx.Response(400, json={"detail": "schema"}))).detail
 
 
+def test_a_web_page_and_lines_are_not_quoted_as_they_are() -> None:
+    page = httpx.Response(404, text="\n<!DOCTYPE HTML>\n<html lang='en'>")
+    assert deliver(Api(page)).detail == "a web page (HTTP 404)"
+    assert deliver(Api(httpx.Response(400, text="one\n  two"))).detail == "HTTP 400: one two"
+
+
 def test_retry_after_is_passed_on() -> None:
     assert deliver(Api(httpx.Response(429, headers={"retry-after": "17"}))).retry_after_s == 17.0
 
