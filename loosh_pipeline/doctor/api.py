@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from loosh_pipeline.doctor.clock import TOLERATED_S
 from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
-from loosh_pipeline.doctor.names import TODO
+from loosh_pipeline.doctor.names import IS_IT_RIGHT
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.wire.api_look import ApiSeen
 
@@ -24,7 +24,7 @@ def challenge_api(settings: Settings, seen: ApiSeen | None) -> Iterator[Finding]
     if _is_own_ingress(settings):
         yield wrong(SUBJECT, f"{where} is this validator's own ingress", "set CHALLENGE_API_URL to the network's API")
     elif seen.unreachable is not None:
-        todo = f"{TODO}; {KEPT}" if seen.unresolved else f"is it right, is a firewall between? {KEPT}"
+        todo = f"{IS_IT_RIGHT}; {KEPT}" if seen.unresolved else f"is it right, is a firewall between? {KEPT}"
         yield wrong(SUBJECT, f"{where} {seen.unreachable}", todo)
     elif seen.no_api is not None:
         todo = f"set CHALLENGE_API_URL to the API's base URL, without a path of its own; {KEPT}"

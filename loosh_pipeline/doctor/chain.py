@@ -13,7 +13,7 @@ from loosh_pipeline.chain.process import ProcessChain
 from loosh_pipeline.chain.reads import AHEAD_S
 from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
-from loosh_pipeline.doctor.names import TODO
+from loosh_pipeline.doctor.names import IS_IT_RIGHT
 from loosh_pipeline.domain import Metagraph
 from loosh_pipeline.errors import ChainError
 from loosh_pipeline.settings import Settings
@@ -44,7 +44,7 @@ def _fault(
 ) -> tuple[str, str] | None:
     first, alone = nodes[0], len(nodes) == 1
     if node.unresolved:
-        return str(node.problem), f"{TODO}, or set {{setting}} to another"
+        return str(node.problem), f"{IS_IT_RIGHT}, or set {{setting}} to another"
     if node.problem is not None:
         second = "; name a second in SUBTENSOR_FALLBACKS" if alone else ""
         return node.problem, f"start the node, or set {{setting}} to one that runs{second}"

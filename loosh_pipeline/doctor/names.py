@@ -19,7 +19,7 @@ from loosh_pipeline.settings import Settings
 WITHIN_S = 6.0
 """More than the 5 s after which the C library asks the next name server."""
 RESOLVER = "check the resolver (/etc/resolv.conf)"
-TODO = f"is the name right? If it is, {RESOLVER}"
+IS_IT_RIGHT = f"is the name right? If it is, {RESOLVER}"
 _NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 Resolve = Callable[[str], object]
@@ -53,7 +53,7 @@ def named(settings: Settings) -> Mapping[str, Sequence[str]]:
     broker = settings.celery_broker_url.get_secret_value()
     one_each = {
         "CHALLENGE_API_URL": settings.challenge_api_url,
-        "EMBEDDING_URL": settings.embedding_url,
+        "EMBEDDING_MODEL": settings.embedding_url,
         "EMBEDDER_URL": settings.embedder_url,
         "LLM_API_URL": llm_url(settings),
         "CELERY_BROKER_URL": broker,
@@ -101,7 +101,9 @@ class Names:
             why = None if url is None else self.fault(str(url))
             if why is None:
                 return check.look()
-            return [Finding(check.subject, "wrong" if check.needed else "look", f"{host_of(str(url))}: {why}", TODO)]
+            return [
+                Finding(check.subject, "wrong" if check.needed else "look", f"{host_of(str(url))}: {why}", IS_IT_RIGHT)
+            ]
 
         return replace(check, look=asked)
 
@@ -113,7 +115,7 @@ class Names:
             yield wrong("names", f"names cannot be resolved: {', '.join(faults)} ({whys})", RESOLVER)
             return
         for host, why in faults.items():
-            yield look("names", f"{host} ({self._settings[host]}): {why}", TODO)
+            yield look("names", f"{host} ({self._settings[host]}): {why}", IS_IT_RIGHT)
         if not faults:
             yield ok("names", f"{', '.join(self._asked)} resolved" if self._asked else "no name has to be resolved")
 

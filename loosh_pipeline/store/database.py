@@ -114,7 +114,7 @@ def _remedy(error: Exception, file: Path | None) -> str:
     if isinstance(cause, ImportError | NoSuchModuleError):
         return "set DATABASE_URL right, or install the package that is named"
     if file is None:
-        return "is the server up, and are host, port, user and password right (DATABASE_URL, USERS_URL)?"
+        return "is the server up, and are host, port, user and password right (DATABASE_URL)?"
     if code in LOCKED:
         return "another program holds it: find that (`fuser -v FILE`), and look again when it has ended"
     if code == sqlite3.SQLITE_FULL or not _has_room(barrier(file)):
