@@ -12,7 +12,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from loosh_pipeline.doctor.checkup import Check, in_thread
-from loosh_pipeline.doctor.finding import Finding, Verdict, look, ok, wrong
+from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
 from loosh_pipeline.llm.addresses import OPENAI_URL
 from loosh_pipeline.settings import Settings
 
