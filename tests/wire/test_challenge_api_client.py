@@ -40,7 +40,9 @@ def test_batch_arrives_encrypted() -> None:
     assert deliver(api).status is DeliveryStatus.DELIVERED
     assert api.paths == ONCE
     assert api.decrypted(api.requests[-1]) == BATCH
-    assert all(b"c-1" not in request.content for request in api.requests)
+    # A quoted id: a bare one may stand in a ciphertext's base64 by chance, a quotation mark never does.
+    assert all(b'"c-1"' not in request.content for request in api.requests)
+    assert b'"c-1"' in BATCH
 
 
 @pytest.mark.parametrize(
