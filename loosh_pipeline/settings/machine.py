@@ -19,6 +19,7 @@ from loosh_pipeline.settings.types import (
     LogLevel,
     Port,
     ReportedVersion,
+    Services,
 )
 
 FILES_BROKER = "loosh-files://"
@@ -51,6 +52,11 @@ class Places(Section):
     database_url: str | None = address_with_secrets(
         None,
         "A SQLAlchemy URL that takes the place of DB_PATH, such as postgresql+psycopg2://user:password@host/loosh",
+    )
+    dagster_database_url: str | None = address_with_secrets(
+        None,
+        "Where Dagster keeps runs and events in place of files in LOOSH_HOME: a database of its own, such as "
+        "postgresql+psycopg2://user:password@host/dagster",
     )
     tables_dir: str | None = Field(
         None,
@@ -91,9 +97,17 @@ class Serving(Section):
         description="An embedding server elsewhere, http(s)://… or unix:///path/to/socket; `loosh up` fills in its "
         "own. Unset without `loosh up`: a run embeds in its own process.",
     )
-    dagster_port: Port = Field(3000, description="Port of the Dagster UI, on loopback.")
+    dagster_host: str = Field(
+        "127.0.0.1",
+        description="Address that the Dagster UI binds. It asks nobody who they are: bind it to a network only where "
+        "every machine in it is yours.",
+    )
+    embedder_host: str = Field(
+        "127.0.0.1", description="Address that the embedder binds; it asks nobody who they are either."
+    )
+    dagster_port: Port = Field(3000, description="Port of the Dagster UI.")
     code_server_port: Port = Field(4266, description="Port of Dagster's code server, on loopback.")
-    embedder_port: Port = Field(8801, description="Port of the embedder, on loopback.")
+    embedder_port: Port = Field(8801, description="Port of the embedder.")
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
@@ -233,6 +247,47 @@ class Running(Section):
         Present.WITH_SCORES,
         description="Heatmaps and narratives: with-scores (in the challenge's own run, after its result was told), "
         "later (one run makes those of many, when no challenge waits), or on-demand (materialized by hand only).",
+    )
+
+
+class Machines(Section):
+    """several machines"""
+
+    loosh_services: Services = Field(
+        (),
+        description="Processes that `loosh up` starts here, separated by commas: ingress, code-server, embedder, "
+        "worker, upkeep, dagster-webserver, dagster-daemon, alerts. Empty: all of them.",
+    )
+
+
+class Keeping(Section):
+    """what is kept, and for how long"""
+
+    retain_days: float = Field(
+        14.0,
+        ge=1,
+        description="How long Dagster shows an evaluation: its run, events and partition, and its picture. The tables "
+        "keep everything; `loosh restore CHALLENGE` shows one again.",
+    )
+    retain_challenges: int = Field(
+        20_000,
+        ge=100,
+        description="The most challenges that Dagster shows, however young they are.",
+    )
+    retain_upkeep_days: float = Field(
+        2.0, ge=0.1, description="How long Dagster keeps runs that took snapshots or looked for miners."
+    )
+    retain_weights_days: float = Field(
+        90.0, ge=1, description="How long Dagster keeps runs that set weights, and those started by hand."
+    )
+    retain_tables_days: float | None = Field(
+        None,
+        ge=30,
+        description="Days after which tables are deleted, and nothing of theirs can be explained or rescored; unset: "
+        "never.",
+    )
+    compact_after_days: float = Field(
+        2.0, ge=1, description="Age at which the small files of a day become a few large ones."
     )
 
 

@@ -15,7 +15,16 @@ from pydantic import SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from loosh_pipeline.settings.legacy import OlderNames
-from loosh_pipeline.settings.machine import Embedding, Intake, Places, Running, Seeing, Serving
+from loosh_pipeline.settings.machine import (
+    Embedding,
+    Intake,
+    Keeping,
+    Machines,
+    Places,
+    Running,
+    Seeing,
+    Serving,
+)
 from loosh_pipeline.settings.section import UNSET, Section
 from loosh_pipeline.settings.subnet import Asking, ChainAccess, Narratives, Scores, Telling, Weights
 
@@ -31,6 +40,8 @@ SECTIONS: tuple[type[Section], ...] = (
     Scores,
     Weights,
     Narratives,
+    Keeping,
+    Machines,
     Seeing,
 )
 """In the order in which people read them."""
@@ -38,7 +49,20 @@ SECTIONS: tuple[type[Section], ...] = (
 
 # Pydantic takes the fields of the last base first.
 class Settings(
-    Seeing, Narratives, Weights, Scores, Telling, Asking, ChainAccess, Running, Embedding, Intake, Serving, Places
+    Seeing,
+    Machines,
+    Keeping,
+    Narratives,
+    Weights,
+    Scores,
+    Telling,
+    Asking,
+    ChainAccess,
+    Running,
+    Embedding,
+    Intake,
+    Serving,
+    Places,
 ):
     """Configuration of a validator. Raises `pydantic.ValidationError` that names a wrong variable."""
 

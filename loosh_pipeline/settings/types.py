@@ -19,6 +19,8 @@ from loosh_pipeline.errors import CryptoError
 OLDEST_VERSION = (1, 2, 8)
 """The network sends no challenges to a validator that reports an older one."""
 VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:[-+.][0-9A-Za-z.+-]{1,32})?")
+SERVICES = ("ingress", "code-server", "embedder", "worker", "upkeep", "dagster-webserver", "dagster-daemon", "alerts")
+"""The processes of a validator, by the names that its log and `loosh status` have for them."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -104,6 +106,12 @@ def _no_service_link(port: object) -> object:
     return port
 
 
+def _known_services(names: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [name for name in names if name not in SERVICES]:
+        raise ValueError(f"LOOSH_SERVICES: there is no {unknown[0]!r}; name some of {', '.join(SERVICES)}")
+    return names
+
+
 def _known_level(level: str) -> str:
     if level.upper() not in LOG_LEVELS:
         raise ValueError(f"use one of {', '.join(LOG_LEVELS)}")
@@ -127,6 +135,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 ChainEndpoint = Annotated[str, AfterValidator(_websocket)]
 ChainEndpoints = Annotated[Names, AfterValidator(_websockets)]
 IntakeHotkeys = Annotated[Names, AfterValidator(_hotkeys_that_push)]
+Services = Annotated[Names, AfterValidator(_known_services)]
 BurnHotkey = Annotated[str, AfterValidator(_hotkey_that_burns)]
 ReportedVersion = Annotated[str, AfterValidator(_new_enough)]
 EmbeddingModel = Annotated[str, AfterValidator(_model_or_server)]

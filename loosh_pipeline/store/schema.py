@@ -74,10 +74,17 @@ challenges = Table(
     Column("run_id", String(64)),
     # Since when its picture and its narrative are wanted of the job that makes many; null when they are not.
     Column("to_present_since", UtcDateTime),
+    # Since when it stands in `totals` and not for itself in the figures; null while it may still change.
+    Column("folded_at", UtcDateTime),
     Index("challenges_state", "state", "next_run_at"),
     Index("challenges_received_at", "received_at"),
-    # Holds all that the figures are made of, so that they never read the requests.
-    Index("challenges_figures", "state", "asked", "answered", "elapsed_ms_sum"),
+    # Holds all that the figures are made of, beside `totals`, so that they read neither requests nor history.
+    Index(
+        "challenges_figures",
+        *("state", "asked", "answered", "elapsed_ms_sum"),
+        sqlite_where=text("folded_at IS NULL"),
+        postgresql_where=text("folded_at IS NULL"),
+    ),
     # Holds all that decides who is next: the queue may be long, and its requests large.
     Index(
         "challenges_queue",
@@ -91,6 +98,40 @@ challenges = Table(
         sqlite_where=text("to_present_since IS NOT NULL"),
         postgresql_where=text("to_present_since IS NOT NULL"),
     ),
+)
+
+# What challenges that do not change any more came to, by the state they ended in: figures need not count them again.
+totals = Table(
+    "totals",
+    inbox_metadata,
+    Column("state", String(16), primary_key=True),
+    Column("challenges", BigInteger, nullable=False),
+    Column("asked", BigInteger, nullable=False),
+    Column("answered", BigInteger, nullable=False),
+    Column("elapsed_ms_sum", Float, nullable=False),
+)
+
+# Workers as they last said of themselves: `host` is one data directory on one machine.
+hosts = Table(
+    "hosts",
+    inbox_metadata,
+    Column("host", String(128), primary_key=True),
+    Column("queue", String(32), primary_key=True),
+    Column("children", Integer, nullable=False),
+    Column("busy", Integer, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+)
+
+# Which host executes a run, as it last said; `cancel` asks it to interrupt the run.
+held_runs = Table(
+    "held_runs",
+    inbox_metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("host", String(128), nullable=False),
+    Column("queue", String(32), nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("cancel", Boolean, nullable=False),
+    Index("held_runs_host", "host", "queue"),
 )
 
 outbox = Table(

@@ -251,6 +251,19 @@ class Tables:
         named = [frame.with_columns(file=pl.lit(name)) for frame, name in zip(frames, paths.values(), strict=True)]
         return pl.concat(named).collect()
 
+    def each(self, asset: str, day: date) -> Iterator[tuple[TableKey, pl.DataFrame]]:
+        """Every table of an asset's day as it was written, in order of names and versions; few are held at once.
+
+        One that is deleted meanwhile is left out. Raises StoreError that names a file which cannot be read.
+        """
+        for file in sorted(self.files(asset, day)):
+            key = TableKey.named(day, file.name)
+            try:
+                content = self._fs.cat_file(self.path(asset, key))
+            except FileNotFoundError:
+                continue
+            yield key, _rows(self.path(asset, key), content)
+
     def remove(self, asset: str, key: TableKey) -> None:
         """Delete a table that can be made again; one that is not there is no error."""
         with suppress(FileNotFoundError):

@@ -140,7 +140,7 @@ def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:
     processes = together(4, OPEN_WHEN_TOLD, inbox_url)
     ended = [process.communicate(timeout=60) for process in processes]
 
-    assert [out for out, _ in ended] == ["0004\n"] * 4, [err for _, err in ended]
+    assert [out for out, _ in ended] == ["0005\n"] * 4, [err for _, err in ended]
     engine = create_engine(inbox_url)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
@@ -194,7 +194,7 @@ def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path, monkeypatch
 
 def test_every_connection_is_durable_and_checks_references(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/x.db", "inbox")
-    assert schema_version(engine) == "0004"
+    assert schema_version(engine) == "0005"
     with reading(engine) as one, reading(engine) as two:
         for connection in (one, two):
             pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
