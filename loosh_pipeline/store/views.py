@@ -1,7 +1,7 @@
 """Tables as views of a DuckDB connection: every table once, whether it lies in a file of its own or in a part.
 
-What a view reads is chosen when it is made: the tables that are there then, each from where it will lie for as long as
-`compaction.KEPT` says. A file that is gone by the time of the query is an error, never a row less.
+What a view reads is chosen when it is made: the tables that are there then, each from where it lies for at least
+`compaction_plan.KEPT` more. So query it within that time, or make it anew.
 """
 
 from __future__ import annotations

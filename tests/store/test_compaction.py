@@ -253,6 +253,32 @@ def test_footers_are_remembered_within_bounds(local: Tables) -> None:
     assert footers.get(found[0].path, "") is None
 
 
+def test_reading_goes_on_when_parts_are_replaced_meanwhile(tables: Tables) -> None:
+    put_scores(tables, 23)
+    at, before = compact_wholly(tables), everything(tables)
+    files = sorted(each.name for each in tables.files(SCORES, DAY))
+    reading = tables.each(SCORES, DAY)
+    found = [next(reading) for _ in range(3)]
+    larger = Limits(tables=200, size_bytes=1 << 20, merge_at=2)
+    tables.write(SCORES, TableKey(DAY, "d-1"), scores("d-1", 1.0))
+    for turn in range(2):
+        compact(tables, at + turn * KEPT, limits=larger)
+    assert len(parts(tables)) == 2, "one of each schema"
+    found += reading
+    assert [key.file for key, _ in found] == files
+    assert all(str(frame.rows()) == before[f"{DAY} {key.file}"][1] for key, frame in found)
+
+
+def test_a_table_that_is_nowhere_is_named_though_its_day_is_compacted(tables: Tables) -> None:
+    put_scores(tables, 3)
+    compact_wholly(tables)
+    assert not tables.exists(SCORES, TableKey(DAY, "c-777"))
+    with pytest.raises(StoreError, match=r"no table .*c-777\.parquet; materialize scores"):
+        tables.read_files(SCORES, DAY, ["c-000.v1.parquet", "c-777.parquet"], {"payout": pl.Float64})
+    with pytest.raises(StoreError, match=r"payout.*String.*Float64|holds .*, and not"):
+        tables.read_files(SCORES, DAY, ["c-000.v1.parquet"], {"hotkey": pl.Float64})
+
+
 def test_history_can_be_written_right_into_parts(tables: Tables) -> None:
     made = [whole(TableKey(DAY, f"c-{i:03}"), scores(f"c-{i:03}", float(i))) for i in range(6)]
     assert write_part(tables, SCORES, DAY, made, NOON) == tables.closed.path(SCORES, DAY, 1)
