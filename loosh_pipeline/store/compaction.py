@@ -107,8 +107,6 @@ class DayCompaction:
         for each in self._objects.listed(directory, GONE):
             _put_back(f"{directory}/{each.name}", self._path(each.name[1 : -len(GONE)]))
 
-    # --- removing -----------------------------------------------------------------------------------------------
-
     def _clear(self, day: Day) -> None:
         for part in day.superseded():
             self._objects.remove(part.path)
@@ -143,17 +141,15 @@ class DayCompaction:
             gone = os.path.join(os.path.dirname(path), f".{name}{GONE}")
             try:
                 os.rename(path, gone)
-            except FileNotFoundError:
+                if local_stamp(os.stat(gone)) != stamp:
+                    _put_back(gone, path)
+                    return
+                os.unlink(gone)
+            except FileNotFoundError:  # another compaction removed it, or put it back
                 return
-            if local_stamp(os.stat(gone)) != stamp:
-                _put_back(gone, path)
-                return
-            os.unlink(gone)
         else:
             self._objects.remove(path)
         self.done.removed += 1
-
-    # --- packing ------------------------------------------------------------------------------------------------
 
     def _pack(self, day: Day) -> None:
         merged = day.to_merge(self._limits)
@@ -248,10 +244,11 @@ class _Writing:
 
 
 def _put_back(gone: str, path: str) -> None:
-    """A file that was about to be removed lies where it was, unless a newer one does."""
-    with suppress(FileExistsError):
+    """A file that was about to be removed lies where it was, unless a newer one does, or nobody has it any more."""
+    with suppress(FileExistsError, FileNotFoundError):
         os.link(gone, path)
-    os.unlink(gone)
+    with suppress(FileNotFoundError):
+        os.unlink(gone)
 
 
 def whole(key: TableKey, frame: pl.DataFrame) -> Whole:
