@@ -50,7 +50,7 @@ def test_whoever_waits_goes_on_at_the_deadline(chat: ChatServer) -> None:
     began_s = time.monotonic()
     with WaitingLLM(config(chat, timeout_s=0.2)) as model, pytest.raises(LLMUnreachable, match=r"0.2 s; see"):
         model.generate(ASKED)
-    assert time.monotonic() - began_s < 1.5
+    assert time.monotonic() - began_s < 4
 
 
 def test_whoever_waits_goes_on_where_nothing_can_be_interrupted(
