@@ -52,6 +52,7 @@ GROUPS = {
         "weight_receipts",
         "penalties",
     },
+    "upkeep": {"compacted_tables"},
 }
 
 
