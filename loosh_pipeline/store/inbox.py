@@ -19,11 +19,12 @@ from loosh_pipeline.domain import RESULTS, STATE_ORDER, Challenge, ChallengeId, 
 from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
 from loosh_pipeline.store.database import open_database, reading, schema_version
+from loosh_pipeline.store.figures import WITHOUT_SCORES, InboxStats, figures, fold
 from loosh_pipeline.store.schema import UtcDateTime, challenges, flags, miners, outbox
 
 RUNNING = "running"
+PRUNED = "pruned"
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
-WITHOUT_SCORES = (ChallengeState.RECEIVED, *UNFINISHED[:2])
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 600.0
@@ -49,18 +50,6 @@ class InboxRow:
 
     def challenge(self) -> Challenge:
         return resolve_challenge(self.request, self.received_at)
-
-
-@dataclass(frozen=True, slots=True)
-class InboxStats:
-    """True figures of everything accepted so far. `mean_elapsed_ms` is over answered requests."""
-
-    total: int
-    queued: int
-    by_state: Mapping[ChallengeState, int]
-    asked: int
-    answered: int
-    mean_elapsed_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,27 +222,18 @@ class Inbox:
                     _count_miner(connection, response, now)
             return moved
 
-    def stats(self) -> InboxStats:
-        columns = (
-            challenges.c.state,
-            func.count().label("challenges"),
-            func.sum(challenges.c.asked).label("asked"),
-            func.sum(challenges.c.answered).label("answered"),
-            func.sum(challenges.c.elapsed_ms_sum).label("elapsed_ms_sum"),
-        )
+    def states(self, ids: Sequence[str]) -> Mapping[str, ChallengeState]:
+        """How far those of some challenges are that were accepted here."""
+        query = select(challenges.c.id, challenges.c.state).where(challenges.c.id.in_(ids))
         with reading(self.engine) as connection:
-            rows = connection.execute(select(*columns).group_by(challenges.c.state)).all()
-        by_state = {ChallengeState(row.state): int(row.challenges) for row in rows}
-        answered = sum(int(row.answered) for row in rows)
-        elapsed_ms = sum(float(row.elapsed_ms_sum) for row in rows)
-        return InboxStats(
-            total=sum(by_state.values()),
-            queued=sum(by_state.get(s, 0) for s in WITHOUT_SCORES),
-            by_state=by_state,
-            asked=sum(int(row.asked) for row in rows),
-            answered=answered,
-            mean_elapsed_ms=elapsed_ms / answered if answered else 0.0,
-        )
+            return {row.id: ChallengeState(row.state) for row in connection.execute(query)}
+
+    def fold(self, before: datetime, now: datetime, limit: int) -> int:
+        """Let challenges that were submitted before then stand in the totals; returns how many, at most `limit`."""
+        return fold(self.engine, before, now, limit)
+
+    def stats(self) -> InboxStats:
+        return figures(self.engine)
 
     def latencies_s(self, since: datetime) -> list[float]:
         """Seconds from acceptance to scores that are ready to be told, of challenges received since then."""
@@ -280,6 +260,15 @@ class Inbox:
         with reading(self.engine) as connection:
             value = connection.execute(select(flags.c.value).where(flags.c.name == RUNNING)).scalar_one_or_none()
         return value != "false"
+
+    def pruned_at(self) -> datetime | None:
+        """When Dagster's history was last pruned to the end; None when it never was."""
+        with reading(self.engine) as connection:
+            return connection.execute(select(flags.c.changed_at).where(flags.c.name == PRUNED)).scalar_one_or_none()
+
+    def note_pruned(self, now: datetime) -> None:
+        with self.engine.begin() as connection:
+            set_flag(connection, PRUNED, "true", now)
 
     def set_running(self, running: bool, now: datetime) -> None:
         with self.engine.begin() as connection:

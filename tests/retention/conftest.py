@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from tests.world import World
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+def opened(home: Path, warm: bool = True) -> dg.DagsterInstance:
+    """The instance in a directory, through the storage of `loosh up` or through Dagster's own."""
+    home.mkdir(exist_ok=True)
+    own = {"module": "loosh_pipeline.workers.storage", "class": "WarmSqliteStorage", "config": {"base_dir": str(home)}}
+    content = {"telemetry": {"enabled": False}} | ({"storage": {"custom": own}} if warm else {})
+    (home / "dagster.yaml").write_text(yaml.safe_dump(content))
+    return dg.DagsterInstance.from_config(str(home))
+
+
+def rows_of(home: Path) -> Rows:
+    """Every row of every table of Dagster's databases that runs share."""
+    found: Rows = {}
+    for path in (home / "history" / "runs.db", home / "history" / "runs" / "index.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (name,) in names:
+                found[f"{path.name}: {name}"] = connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall()
+    return found
+
+
+def run_files(home: Path) -> set[str]:
+    """Runs that have a file."""
+    return {path.name.partition(".")[0] for path in (home / "history" / "runs").glob("*-*.db*")}
+
+
+@pytest.fixture
+def dagster_home(tmp_path: Path) -> Path:
+    return tmp_path / "dagster_home"
+
+
+@pytest.fixture
+def instance(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
+    with opened(dagster_home) as instance:
+        yield instance
+
+
+@pytest.fixture
+def world(own_home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("WEIGHTS_MIN_EVIDENCE_ROUNDS", "1")
+    return World(instance)
