@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from dagster import DagsterInstance
+from dagster import AssetKey, DagsterInstance
 from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.events import DagsterEventType
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
@@ -198,6 +198,27 @@ class History:
 
     def add_partitions(self, keys: Collection[str]) -> None:
         self._instance.add_dynamic_partitions(CHALLENGES, list(keys))
+
+    def show(self, keys: Sequence[str]) -> None:
+        """Show challenges as if they had just been added, those too that are shown already."""
+        table = DynamicPartitionsTable
+        there = table.c.partitions_def_name == CHALLENGES, table.c.partition.in_(keys)
+        rows = [{"partitions_def_name": CHALLENGES, "partition": key} for key in keys]
+        with self._events.index_transaction() as connection:
+            connection.execute(table.delete().where(*there))
+            if rows:
+                connection.execute(table.insert(), rows)
+
+    def materialized(self, assets: Sequence[str], partitions: Sequence[str]) -> set[tuple[str, str]]:
+        """Assets and partitions of which Dagster knows a materialization."""
+        events, names = SqlEventLogStorageTable, {AssetKey(asset).to_string(): asset for asset in assets}
+        query = sa.select(events.c.asset_key, events.c.partition).where(
+            events.c.asset_key.in_(names),
+            events.c.dagster_event_type == MATERIALIZED,
+            events.c.partition.in_(partitions),
+        )
+        with self._events.index_connection() as connection:
+            return {(names[asset], str(key)) for asset, key in connection.execute(query.distinct())}
 
     def forget_statuses(self) -> None:
         """Let Dagster find out anew which partitions are materialized. It does so by itself once there are others than

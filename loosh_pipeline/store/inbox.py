@@ -91,6 +91,19 @@ class Inbox:
             raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; POST it to /challenges first")
         return inbox_row(row)
 
+    def get_many(self, ids: Sequence[str]) -> Sequence[InboxRow]:
+        """Those of some challenges that were accepted here, in the order in which they came."""
+        query = select(challenges).where(challenges.c.id.in_(ids)).order_by(challenges.c.received_at, challenges.c.id)
+        with reading(self.engine) as connection:
+            return [inbox_row(row) for row in connection.execute(query)]
+
+    def received_between(self, since: datetime, until: datetime) -> Sequence[ChallengeId]:
+        """Challenges that came from `since` on and before `until`, the oldest first."""
+        came = challenges.c.received_at >= since, challenges.c.received_at < until
+        query = select(challenges.c.id).where(*came).order_by(challenges.c.received_at, challenges.c.id)
+        with reading(self.engine) as connection:
+            return [ChallengeId(each) for each in connection.execute(query).scalars()]
+
     def recent(self, limit: int) -> Sequence[InboxRow]:
         """The challenges accepted last, newest first."""
         query = select(challenges).order_by(challenges.c.received_at.desc(), challenges.c.id).limit(limit)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +16,19 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
-from loosh_pipeline.retention.ages import RANGE_TAG, Ages
+from loosh_pipeline.retention.ages import RANGE_TAG
 from loosh_pipeline.retention.history import History
-from loosh_pipeline.retention.pruning import PICTURES, Pruned, Pruner
+from loosh_pipeline.retention.pruning import PICTURES
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.tables import file_stem
-from tests.retention.conftest import rows_of, run_files
+from tests.retention.conftest import AGES, evaluated, pruned, rows_of, run_files, shown
 from tests.world import World
 
-AGES = Ages(timedelta(days=14), timedelta(days=2), timedelta(days=90), 1000)
 SUCCESS = dg.DagsterRunStatus.SUCCESS
-
-
-def pruner(world: World, ages: Ages = AGES) -> Pruner:
-    return Pruner(world.instance, world.store.inbox, get_settings().heatmaps_root, ages)
-
-
-def pruned(world: World, days: float, ages: Ages = AGES, budget_s: float = 60.0) -> Pruned:
-    """A slice, so many days from now."""
-    return pruner(world, ages).slice(datetime.now(UTC) + timedelta(days=days), budget_s)
-
-
-def shown(world: World) -> set[str]:
-    return set(world.instance.get_dynamic_partitions(CHALLENGES))
 
 
 def run_ids(world: World) -> set[str]:
     return {run.run_id for run in world.instance.get_runs()}
-
-
-def evaluated(world: World, *ids: str) -> list[str]:
-    """Ids of the runs that evaluated so many challenges; the one after them, `newest`, is what pages speak of."""
-    if world.store.newest_metagraph() is None:
-        world.refresh_metagraph()
-    return [world.evaluate(world.accept(each)).run_id for each in (*ids, "newest")][:-1]
 
 
 def test_a_challenge_goes_with_its_run_its_events_and_its_pictures(world: World, dagster_home: Path) -> None:
