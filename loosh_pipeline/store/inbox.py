@@ -209,6 +209,7 @@ class Inbox:
                     challenges.c.attempts == row.attempts,
                     challenges.c.run_id.is_not_distinct_from(row.run_id),  # else a run has begun since
                     challenges.c.next_run_at.is_(None),
+                    challenges.c.folded_at.is_(None),  # else it stands in the totals as submitted
                 )
                 .values(change)
             )
