@@ -11,7 +11,9 @@ its record. A run without events, and a partition without runs, are nothing that
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -133,30 +135,40 @@ class History:
 
     # What goes
 
-    def delete_runs(self, run_ids: Sequence[str], partitions: Sequence[str] = ()) -> None:
-        """Delete runs, and what was reported of partitions without one: events first, then records."""
-        self._delete_events(run_ids, partitions)
+    def delete_runs(self, run_ids: Sequence[str], partitions: Sequence[str] = ()) -> float:
+        """Delete runs, and what was reported of partitions without one: events first, then records.
+
+        Returns for how many seconds a lock was held at most.
+        """
+        locked_s = [self._delete_events(run_ids, partitions)]
         if isinstance(self._events, SqliteEventLogStorage):
             delete_run_files(self._events, run_ids)
             self._delete_in_file(self._events, partitions)
-        with self._runs.connect() as connection:
+        with _timed(locked_s), self._runs.connect() as connection:
             connection.execute(RunTagsTable.delete().where(RunTagsTable.c.run_id.in_(run_ids)))
             connection.execute(RunsTable.delete().where(RunsTable.c.run_id.in_(run_ids)))
+        return max(locked_s)
 
-    def _delete_events(self, run_ids: Sequence[str], partitions: Sequence[str]) -> None:
+    def _delete_events(self, run_ids: Sequence[str], partitions: Sequence[str]) -> float:
+        """What they are is found out beforehand, and read, so that no disk is waited for while the lock is held."""
         for run_id in self._in_pools(run_ids):
             self._events.free_concurrency_slots_for_run(run_id)
-        events, checks = SqlEventLogStorageTable, AssetCheckExecutionsTable
-        tagged = sa.select(events.c.id).where(
-            events.c.run_id.in_(run_ids), events.c.dagster_event_type.in_((MATERIALIZED, OBSERVED))
-        )
-        reported = self._reported(partitions) if partitions else None
-        with self._events.index_transaction() as connection:
-            connection.execute(AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(tagged)))
-            connection.execute(events.delete().where(events.c.run_id.in_(run_ids)))
-            connection.execute(checks.delete().where(checks.c.run_id.in_(run_ids)))
-            if reported is not None:
-                _delete_reported(connection, reported)
+        events, tags, checks = SqlEventLogStorageTable, AssetEventTagsTable, AssetCheckExecutionsTable
+        whole = sa.select(events.c.id, sa.func.length(events.c.event))
+        queries = [whole.where(events.c.run_id.in_(run_ids))]
+        if partitions:
+            queries.append(whole.where(self._reported(partitions)))
+        with self._events.index_connection() as connection:
+            found = [event for query in queries for event in connection.execute(query).scalars()]
+            checked = connection.execute(sa.select(checks.c.id).where(checks.c.run_id.in_(run_ids))).scalars().all()
+        locked_s: list[float] = []
+        with _timed(locked_s), self._events.index_transaction() as connection:
+            for ids in chunks(found):
+                connection.execute(tags.delete().where(tags.c.event_id.in_(ids)))
+                connection.execute(events.delete().where(events.c.id.in_(ids)))
+            for ids in chunks(checked):
+                connection.execute(checks.delete().where(checks.c.id.in_(ids)))
+        return max(locked_s)
 
     def _in_pools(self, run_ids: Sequence[str]) -> list[str]:
         """Those of the runs that hold, or wait for, a place in a pool though they are over."""
@@ -186,8 +198,9 @@ class History:
     def _delete_in_file(self, storage: SqliteEventLogStorage, partitions: Sequence[str]) -> None:
         """The same in the file of what was reported without a run, which has one beside those of runs."""
         if partitions and os.path.exists(storage.path_for_shard(RUNLESS_RUN_ID)):
+            reported = self._reported(partitions)
             with storage.run_connection(RUNLESS_RUN_ID) as connection:
-                _delete_reported(connection, self._reported(partitions))
+                connection.execute(SqlEventLogStorageTable.delete().where(reported))
 
     def delete_partitions(self, keys: Sequence[str]) -> None:
         """Show challenges no longer."""
@@ -244,15 +257,15 @@ class History:
         return len(keys)
 
 
+@contextmanager
+def _timed(seconds: list[float]) -> Iterator[None]:
+    began_s = time.monotonic()
+    yield
+    seconds.append(time.monotonic() - began_s)
+
+
 def chunks(values: Sequence[Any], size: int = CHUNK) -> Iterator[Sequence[Any]]:
     return (values[at : at + size] for at in range(0, len(values), size))
-
-
-def _delete_reported(connection: Connection, reported: sa.ColumnElement[bool]) -> None:
-    events = SqlEventLogStorageTable
-    ids = sa.select(events.c.id).where(reported)
-    connection.execute(AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(ids)))
-    connection.execute(events.delete().where(reported))
 
 
 def _tags(connection: Connection, run_ids: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 LOCKED_S = 0.04
@@ -16,7 +14,7 @@ LEAST, MOST = 4, 256
 
 @dataclass(slots=True)
 class Pace:
-    """How many things go into the next transaction, learned from how long the last ones took."""
+    """How many things go into the next transaction, learned from how long the last ones held a lock."""
 
     until_s: float
     size: int = 32
@@ -26,15 +24,11 @@ class Pace:
     def over(self) -> bool:
         return time.monotonic() >= self.until_s
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Time what is done within, and leave others room after it."""
-        began_s = time.monotonic()
-        yield
-        took_s = time.monotonic() - began_s
-        self.longest_s = max(self.longest_s, took_s)
-        if took_s > LOCKED_S:
+    def rest(self, locked_s: float) -> None:
+        """Leave others room after a transaction that held a lock for so long."""
+        self.longest_s = max(self.longest_s, locked_s)
+        if locked_s > LOCKED_S:
             self.size = max(LEAST, self.size // 2)
-        elif took_s < LOCKED_S / 2:
+        elif locked_s < LOCKED_S / 2:
             self.size = min(MOST, self.size + self.size // 4 + 1)
-        time.sleep(max(LEAST_PAUSE_S, took_s))
+        time.sleep(max(LEAST_PAUSE_S, locked_s))

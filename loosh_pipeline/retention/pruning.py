@@ -15,7 +15,7 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.retention.ages import Ages, SeenPartition, SeenRun, is_due, may_go, run_may_go
 from loosh_pipeline.retention.history import CHUNK, History, chunks
-from loosh_pipeline.retention.pace import Pace
+from loosh_pipeline.retention.pace import LEAST_PAUSE_S, Pace
 from loosh_pipeline.retention.run_files import delete_run_files, left_over, orphans
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import file_stem
@@ -45,7 +45,7 @@ class Pruned:
     left: int = 0
     finished: bool = False
     took_s: float = 0.0
-    longest_step_s: float = 0.0
+    longest_lock_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Pruner:
         steps = (work.challenges, work.runs, work.backfills, work.figures, work.files)
         work.done.finished = all(step() for step in steps)
         work.done.kept_runs, work.done.took_s = work.history.count_runs(), time.monotonic() - began_s
-        work.done.longest_step_s = work.pace.longest_s
+        work.done.longest_lock_s = work.pace.longest_s
         return work.done
 
 
@@ -106,17 +106,16 @@ class _Slice:
     def _prune(self, going: Mapping[str, Going]) -> None:
         keys = list(going)
         run_ids = [run.run_id for each in going.values() for run in each.runs]
-        with self.pace.step():
-            self.history.delete_runs(run_ids, keys)
+        locked_s = self.history.delete_runs(run_ids, keys)
         self.done.pictures += sum(map(self._delete_pictures, keys))
-        with self.pace.step():
-            self.history.delete_partitions(keys)
+        self.history.delete_partitions(keys)
         # A parked challenge may have been taken up again just then: its next run needs the partition.
         states = self._inbox.states(keys)
         if moved := [key for key in keys if states.get(key) != going[key].state]:
             self.history.add_partitions(moved)
         self.done.challenges += len(keys) - len(moved)
         self.done.runs += len(run_ids)
+        self.pace.rest(locked_s)
 
     def _delete_pictures(self, challenge_id: str) -> int:
         paths = [self._heatmaps / f"{file_stem(challenge_id)}.{kind}" for kind in PICTURES]
@@ -140,16 +139,14 @@ class _Slice:
         at = 0
         while at < len(run_ids) and not self.pace.over:
             batch = run_ids[at : at + self.pace.size]
-            with self.pace.step():
-                self.history.delete_runs(batch)
+            self.pace.rest(self.history.delete_runs(batch))
             at += len(batch)
             self.done.runs += len(batch)
 
     def backfills(self) -> bool:
         """Prune records of backfills whose runs are gone."""
         while not self.pace.over:
-            with self.pace.step():
-                deleted = self.history.delete_backfills(self._now - self._ages.lasting)
+            deleted = self.history.delete_backfills(self._now - self._ages.lasting)
             self.done.backfills += deleted
             if deleted < CHUNK:
                 return True
@@ -158,11 +155,11 @@ class _Slice:
     def figures(self) -> bool:
         """Let challenges that change no more stand in the totals."""
         while not self.pace.over:
-            with self.pace.step():
-                folded = self._inbox.fold(self._now - FOLD_AFTER, self._now, FOLD_AT_ONCE)
+            folded = self._inbox.fold(self._now - FOLD_AFTER, self._now, FOLD_AT_ONCE)
             self.done.folded += folded
             if not folded:
                 return True
+            time.sleep(LEAST_PAUSE_S)
         return False
 
     def files(self) -> bool:
