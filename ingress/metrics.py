@@ -170,6 +170,12 @@ class Metrics:
             ("miners_answered", "Answers of miners, of all challenges.", stats.answered),
         ):
             yield CounterMetricFamily(f"loosh_{name}", about, value=value)
+        pruned_at = self._inbox.pruned_at()
+        yield GaugeMetricFamily(
+            "loosh_pruned_time_seconds",
+            "When Dagster's history was last pruned to the end; 0 before the first time.",
+            value=0.0 if pruned_at is None else pruned_at.timestamp(),
+        )
         yield GaugeMetricFamily(
             "loosh_miners_active", "Miners that answered within the last hour.", value=self._active()
         )

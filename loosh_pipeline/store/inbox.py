@@ -276,9 +276,8 @@ class Inbox:
         return value != "false"
 
     def pruned_at(self) -> datetime | None:
-        """When Dagster's history was last pruned to the end; None when it never was."""
         with reading(self.engine) as connection:
-            return connection.execute(select(flags.c.changed_at).where(flags.c.name == PRUNED)).scalar_one_or_none()
+            return pruned_at(connection)
 
     def note_pruned(self, now: datetime) -> None:
         with self.engine.begin() as connection:
@@ -328,6 +327,11 @@ def inbox_row(row: Row[Any]) -> InboxRow:
 
 def _insert(connection: Connection, table: Any) -> Any:
     return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
+
+
+def pruned_at(connection: Connection) -> datetime | None:
+    """When Dagster's history was last pruned to the end; None when it never was."""
+    return connection.execute(select(flags.c.changed_at).where(flags.c.name == PRUNED)).scalar_one_or_none()
 
 
 def set_flag(connection: Connection, name: str, value: str, now: datetime) -> None:
