@@ -15,7 +15,20 @@ from urllib.parse import urlsplit
 from loosh_pipeline.chain.endpoints import shown
 from loosh_pipeline.chain.look import NodeSeen, look_at
 from loosh_pipeline.chain.wallet import HotkeySigner
-from loosh_pipeline.doctor import api, chain, choices, clock, disks, machine, models, ports, reach, stores, wallet
+from loosh_pipeline.doctor import (
+    api,
+    chain,
+    choices,
+    clock,
+    disks,
+    history,
+    machine,
+    models,
+    ports,
+    reach,
+    stores,
+    wallet,
+)
 from loosh_pipeline.doctor.checkup import Check, examined, in_thread
 from loosh_pipeline.doctor.finding import Finding
 from loosh_pipeline.doctor.names import Names, llm_url, named
@@ -108,6 +121,7 @@ def checks(seen: Around) -> list[Check]:
         Check("names", seen.names.found),
         names.first(settings.database_url, Check("database", lambda: stores.databases(settings), needed=True)),
         Check("tables", lambda: stores.tables(settings), needed=True),
+        names.first(settings.database_url, Check("history", lambda: history.history(settings, seen.runs))),
         names.first(broker, Check("broker", lambda: stores.broker(settings), needed=True)),
         Check("clock", lambda: [_clock(seen)]),
         Check("wallet", lambda: wallet.wallet(settings, seen.devnet)),

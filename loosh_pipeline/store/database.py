@@ -87,13 +87,27 @@ def _has_content(file: Path) -> bool:
 
 
 def _revision_of(url: URL, file: Path | None) -> str | None:
+    with _looking(url, file) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+@contextmanager
+def looking(url: str, schema: Schema) -> Iterator[Connection]:
+    """A connection to a database that `stands_at` found fine; nothing is made, migrated or left on disk by it."""
+    parsed = _parsed(url, schema)
+    with _looking(parsed, _file_of(parsed)) as connection:
+        yield connection
+
+
+@contextmanager
+def _looking(url: URL, file: Path | None) -> Iterator[Connection]:
     if file is None:
         engine = create_engine(url, connect_args={"connect_timeout": int(LOOK_WITHIN_S)})
     else:
         engine = create_engine(_only_reading(url, _how_to_look(file)), connect_args={"timeout": LOOK_WITHIN_S})
     try:
         with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            yield connection
     finally:
         engine.dispose()
 

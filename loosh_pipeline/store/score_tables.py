@@ -102,9 +102,12 @@ class ScoreTables:
         return max((each for each in frames if each["profile"][0] == profile), key=self._in_use_since, default=None)
 
     def _in_use_since(self, scores: pl.DataFrame) -> datetime:
-        scorer = self._tables.read(SCORERS, TableKey(_EPOCH.date(), scores["scorer_version"][0]))
-        since: datetime = scorer["first_used_at"][0]
-        return since
+        return self.scorer(scores["scorer_version"][0])[1]
+
+    def scorer(self, version: str) -> tuple[str, datetime]:
+        """The profile of a scorer version, and when it came into use. Raises StoreError when it is not known."""
+        scorer = self._tables.read(SCORERS, TableKey(_EPOCH.date(), version))
+        return str(scorer["profile"][0]), scorer["first_used_at"][0]
 
     def model_digest(self, key: TableKey) -> str:
         """The embedding model of a round's stored vectors. Raises StoreError when there are none."""
