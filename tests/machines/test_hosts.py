@@ -29,7 +29,7 @@ def test_a_run_that_its_host_holds_no_longer_is_held_by_nobody(hosts: Hosts) -> 
     hosts.beat("a", QUEUE, 5, {"r-1", "r-2"}, ())
     hosts.beat("a", QUEUE, 5, {"r-2"}, {"r-1"})
     assert hosts.holder("r-1") is None
-    assert (hosts.holder("r-2") or pytest.fail()).host == "a"
+    assert (hosts.holder("r-2") or pytest.fail("nobody holds it")).host == "a"
 
 
 def test_a_run_that_is_taken_between_a_look_and_a_beat_stays(hosts: Hosts) -> None:
@@ -49,7 +49,7 @@ def test_a_silent_host_is_gone_and_its_processes_count_for_nothing(hosts: Hosts,
     assert hosts.free(QUEUE) == 0
     assert not hosts.ask_to_cancel("r-1")
     hosts.beat("a", QUEUE, 5, {"r-1"}, ())
-    assert (hosts.holder("r-1") or pytest.fail()).is_heard, "it is back"
+    assert (hosts.holder("r-1") or pytest.fail("nobody holds it")).is_heard, "it is back"
 
 
 def test_a_message_that_comes_again_is_left_to_the_host_that_lives(hosts: Hosts, engine: Engine) -> None:
@@ -62,7 +62,7 @@ def test_a_message_that_comes_again_is_left_to_the_host_that_lives(hosts: Hosts,
     silence(engine, "a", HEARD_WITHIN_S + 1)
     assert hosts.take("r-1", "b", QUEUE) == "a"
     hosts.release("r-1", "a")
-    assert (hosts.holder("r-1") or pytest.fail()).host == "b", "who lost it ends nothing"
+    assert (hosts.holder("r-1") or pytest.fail("nobody holds it")).host == "b", "who lost it ends nothing"
     hosts.release("r-1", "b")
     assert hosts.holder("r-1") is None
 
