@@ -23,7 +23,7 @@ from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import keep_first_result
 from loosh_pipeline.store.runs import Claim
 from loosh_pipeline.wire.crypto import Signer
-from loosh_pipeline.workers.config import free_children
+from loosh_pipeline.workers.room import free_children
 from resources.store import Store
 from sensors.jobs import UNFINISHED_RUNS, score_challenge
 
@@ -61,7 +61,7 @@ def challenge_sensor(
         context.log.warning(line)
     waited_s = GRACE_S if settings.dagster_url else 0.0
     queue = store.runs.queue(now, waited_s)
-    limit = min(BATCH, free_children(settings))
+    limit = min(BATCH, free_children(settings, store.inbox.engine))
     claims = store.runs.claim(now, settings.max_concurrent_runs, limit, waited_s) if queue.due else []
     if not claims and queue.due:
         return dg.SkipReason(f"{queue.in_flight} challenges are in flight; others wait until there is room")

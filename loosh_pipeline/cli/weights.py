@@ -40,7 +40,7 @@ def set_(
     proposal. Ends with 0 when weights were set, 3 when it is not yet time, 1 when the run failed.
     """
     waived, settings = waivers(waive or ()), get_settings()
-    dagster = DagsterApi.at(str(settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"))
+    dagster = DagsterApi.at(str(settings.dagster_url or settings.own_dagster_url))
     try:
         config: dict[str, Any] = {"ops": {"weight_proposal": {"config": {"waive": list(waived)}}}}
         run_id = _launched(dagster, settings, config)

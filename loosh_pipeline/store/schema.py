@@ -188,7 +188,8 @@ nonces = Table(
     Index("nonces_alive_until", "alive_until"),
 )
 
-# Symmetric keys agreed with peers: `role` says who opened the session, `peer` with whom it is.
+# Symmetric keys agreed with peers: `role` says who opened the session, `peer` with whom it is. Those that a peer opened
+# here ("server", and "unsigned" where nobody signed for it) are kept where several ingresses share them.
 sessions = Table(
     "sessions",
     inbox_metadata,
@@ -198,6 +199,15 @@ sessions = Table(
     Column("symmetric_key", LargeBinary, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("sessions_expires_at", "expires_at"),
+)
+
+# Key pairs that every ingress of a validator has alike, by name: a key exchange made for one is good at all.
+ingress_keys = Table(
+    "ingress_keys",
+    inbox_metadata,
+    Column("name", String(32), primary_key=True),
+    Column("private_pem", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 # Who may do what only one may do at a time. `fence` grows with every taking: whoever was overtaken is told by it.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from loosh_pipeline.settings import FILES_BROKER, Settings
-from loosh_pipeline.workers.holding import busy
+from loosh_pipeline.settings import Settings
 
 FOLDER_OPTION = "folder"
 POLL_S = 0.05
 PUBLISH_WITHIN_S = 3.0
-RESULTS_KEPT_S = 3600
 FOLDER_SETTING = "loosh_folder"
+SPREAD_SETTING = "loosh_spread"
+"""Whether workers may be on other machines."""
 RUNNING = "running"
 QUEUE_TAG = "dagster-celery/queue"
 """Tag of a run that says whose workers execute it."""
@@ -25,6 +25,8 @@ SPARE_CHILDREN = 2
 """Worker processes beyond the challenges that may be in flight, for backfills and what is run by hand."""
 OVERDUE_S = 60
 """How long after Dagster has given a run up its process is killed, if nothing else ended it."""
+UNSEEN_S = 600
+"""How much longer than the longest run a message stays with the worker that took it."""
 
 
 def folder(settings: Settings) -> Path:
@@ -47,20 +49,18 @@ def marks(folder: Path, queue: str) -> Path:
     return folder / RUNNING / queue
 
 
-def free_children(settings: Settings) -> int:
-    """How many processes of this machine could evaluate something more.
-
-    A challenge is in flight no longer when it has scores, but its run goes on: it tells, draws and narrates.
-    """
-    return children(settings, EVALUATIONS) - busy(marks(folder(settings), EVALUATIONS))
-
-
 def configuration(settings: Settings) -> dict[str, Any]:
     """Celery's settings, alike for whoever launches and whoever runs."""
-    if uses_files(settings):
+    if settings.hands_out_files:
         transport: dict[str, Any] = {FOLDER_OPTION: str(folder(settings)), "polling_interval": POLL_S}
     else:
-        transport = {"socket_connect_timeout": PUBLISH_WITHIN_S, "socket_timeout": 30.0}
+        transport = {
+            "socket_connect_timeout": PUBLISH_WITHIN_S,
+            "socket_timeout": 30.0,
+            # Redis hands a message out again after this, whether or not somebody still works on it. What a killed
+            # machine had taken need not come sooner: Dagster ends its runs, and their challenges get others.
+            "visibility_timeout": longest_run_s(settings) + UNSEEN_S,
+        }
     return {
         "broker_transport_options": transport,
         "broker_connection_retry_on_startup": True,
@@ -74,11 +74,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
-        "result_expires": RESULTS_KEPT_S,
+        "task_ignore_result": True,
         FOLDER_SETTING: str(folder(settings)),
+        SPREAD_SETTING: settings.spread,
     }
-
-
-def uses_files(settings: Settings) -> bool:
-    """Whether messages are files in LOOSH_HOME, which one machine's workers take."""
-    return settings.celery_broker_url.get_secret_value() == FILES_BROKER

@@ -51,6 +51,12 @@ CREATE TABLE hosts (
 	PRIMARY KEY (host, queue)
 );
 INSERT INTO "hosts" VALUES('worker-1/ab12','dagster',22,1,'2026-01-02 03:04:05.678901');
+CREATE TABLE ingress_keys (
+	name VARCHAR(32) NOT NULL, 
+	private_pem BLOB NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	PRIMARY KEY (name)
+);
 CREATE TABLE leases (
 	name VARCHAR(64) NOT NULL, 
 	holder VARCHAR(128) NOT NULL, 

@@ -1,4 +1,4 @@
-"""Figures that do not read history, and which host executes a run."""
+"""Figures that do not read history, which host executes a run, and what several ingresses share."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,3 +45,9 @@ def upgrade() -> None:
         sa.Column("cancel", sa.Boolean, nullable=False),
     )
     op.create_index("held_runs_host", "held_runs", ["host", "queue"])
+    op.create_table(
+        "ingress_keys",
+        sa.Column("name", sa.String(32), primary_key=True),
+        sa.Column("private_pem", sa.LargeBinary, nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+    )
