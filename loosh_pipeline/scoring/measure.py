@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.scoring.network.evaluate import NetworkEvaluation, ReplyEvaluation, evaluate
 from loosh_pipeline.scoring.network.profile import DEFAULT_PROFILE, NetworkProfile

@@ -102,6 +102,12 @@ class Inbox:
             raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; POST it to /challenges first")
         return inbox_row(row)
 
+    def many(self, challenge_ids: Sequence[str]) -> dict[ChallengeId, InboxRow]:
+        """Those of some challenges that were accepted, by id."""
+        query = select(challenges).where(challenges.c.id.in_(challenge_ids))
+        with reading(self.engine) as connection:
+            return {(found := inbox_row(row)).id: found for row in connection.execute(query)}
+
     def recent(self, limit: int) -> Sequence[InboxRow]:
         """The challenges accepted last, newest first."""
         query = select(challenges).order_by(challenges.c.received_at.desc(), challenges.c.id).limit(limit)
