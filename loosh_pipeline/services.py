@@ -12,7 +12,7 @@ import yaml
 
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.lock import PROCESS, SUPERVISED
-from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
+from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, RESCORING_TAG, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import FILES_BROKER, NO_RESULTS, Settings
 from loosh_pipeline.supervisor import Service
 from loosh_pipeline.workers.config import (
@@ -160,6 +160,7 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
                         "key": BACKFILL_TAG,
                         "limit": min(BACKFILLS_AT_ONCE, settings.max_concurrent_runs + SPARE_CHILDREN - 1),
                     },
+                    {"key": RESCORING_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1},
                     {"key": QUEUE_TAG, "value": UPKEEP, "limit": UPKEEP_CHILDREN},
                 ],
             }

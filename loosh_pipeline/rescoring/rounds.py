@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from heapq import merge
@@ -55,6 +55,9 @@ class Found:
     scores: tuple[pl.DataFrame, ...]
 
 
+UNKNOWN = "no such challenge was accepted"
+
+
 class _Read(NamedTuple):
     """A table of a day, or why it cannot be read. `order` sorts as the files do, of which each is one."""
 
@@ -64,20 +67,21 @@ class _Read(NamedTuple):
     content: pl.DataFrame | StoreError
 
 
+Reads = Mapping[str, Sequence[_Read]]
+"""The tables of a challenge by asset."""
+
+
 def of_day(tables: Tables, inbox: Inbox, day: date) -> Iterator[list[Found | Unscorable]]:
     """Everything that is stored of a day's challenges, some at once."""
     streams = [_tables(tables, asset, day) for asset in READ_FROM]
-    batch: list[Mapping[str, Sequence[_Read]]] = []
-    for _, reads in groupby(merge(*streams, key=lambda each: each.order), key=lambda each: each.order):
-        by_asset: dict[str, list[_Read]] = {}
-        for each in reads:
-            by_asset.setdefault(each.asset, []).append(each)
-        batch.append(by_asset)
+    batch: list[Reads] = []
+    for _, reads in groupby(merge(*streams, key=_order_of), key=_order_of):
+        batch.append(_by_asset(reads))
         if len(batch) == AT_ONCE:
-            yield _found(inbox, batch)
+            yield _named(inbox, batch)
             batch = []
     if batch:
-        yield _found(inbox, batch)
+        yield _named(inbox, batch)
 
 
 def of_challenges(tables: Tables, inbox: Inbox, ids: Sequence[str]) -> Iterator[list[Found | Unscorable]]:
@@ -85,11 +89,21 @@ def of_challenges(tables: Tables, inbox: Inbox, ids: Sequence[str]) -> Iterator[
     for start in range(0, len(ids), AT_ONCE):
         wanted = ids[start : start + AT_ONCE]
         rows = inbox.many(wanted)
-        keys = [TableKey.of(row.id, row.received_at) for row in rows.values()]
-        versions = _versions(tables, keys)
-        known = [_stored(tables, key, versions[key]) for key in keys]
-        unknown = [Unscorable(name, "no such challenge was accepted") for name in wanted if name not in rows]
-        yield [*_found(inbox, known), *unknown]
+        keys = {row.id: TableKey.of(row.id, row.received_at) for row in rows.values()}
+        versions = _versions(tables, list(keys.values()))
+        known = [_found(name, _stored(tables, key, versions[key]), rows) for name, key in keys.items()]
+        yield [*known, *(Unscorable(name, UNKNOWN) for name in wanted if name not in rows)]
+
+
+def _order_of(read: _Read) -> str:
+    return read.order
+
+
+def _by_asset(reads: Iterable[_Read]) -> Reads:
+    found: dict[str, list[_Read]] = {}
+    for each in reads:
+        found.setdefault(each.asset, []).append(each)
+    return found
 
 
 def _versions(tables: Tables, keys: Sequence[TableKey]) -> Mapping[TableKey, Sequence[TableKey]]:
@@ -103,7 +117,7 @@ def _versions(tables: Tables, keys: Sequence[TableKey]) -> Mapping[TableKey, Seq
     return found
 
 
-def _stored(tables: Tables, key: TableKey, versions: Sequence[TableKey]) -> Mapping[str, Sequence[_Read]]:
+def _stored(tables: Tables, key: TableKey, versions: Sequence[TableKey]) -> Reads:
     reads = {asset: [_read(tables, asset, key)] for asset in (RESPONSES, VECTORS) if tables.exists(asset, key)}
     return {**reads, SCORES: [_read(tables, SCORES, each) for each in versions]}
 
@@ -133,38 +147,36 @@ def _read(tables: Tables, asset: str, key: TableKey) -> _Read:
         return _Read(_order(key), asset, key, error)
 
 
-def _found(inbox: Inbox, batch: Sequence[Mapping[str, Sequence[_Read]]]) -> list[Found | Unscorable]:
-    ids = {id(each): _challenge_id(each) for each in batch}
-    rows = inbox.many([name for name in ids.values() if name is not None])
-    return [_one(each, ids[id(each)], rows) for each in batch]
+def _named(inbox: Inbox, batch: Sequence[Reads]) -> list[Found | Unscorable]:
+    """With their requests. A table whose challenge nobody can tell goes by its name, which may be it."""
+    names = [_challenge_id(each) for each in batch]
+    rows = inbox.many(names)
+    return [_found(name, each, rows) for name, each in zip(names, batch, strict=True)]
 
 
-def _one(
-    reads: Mapping[str, Sequence[_Read]], name: str | None, rows: Mapping[ChallengeId, InboxRow]
-) -> Found | Unscorable:
-    shown = name or next((each.key.name for of in reads.values() for each in of), "")
+def _found(name: str, reads: Reads, rows: Mapping[ChallengeId, InboxRow]) -> Found | Unscorable:
     frames: dict[str, pl.DataFrame] = {}
     for asset in (RESPONSES, VECTORS):
         if not (of := reads.get(asset)):
-            return Unscorable(shown, f"no table {asset}")
+            return Unscorable(name, f"no table {asset}")
         if isinstance(content := of[0].content, StoreError):
-            return Unscorable(shown, str(content))
+            return Unscorable(name, str(content))
         frames[asset] = content
-    if name is None or (row := rows.get(ChallengeId(name))) is None:
-        return Unscorable(shown, "no such challenge was accepted")
+    if (row := rows.get(ChallengeId(name))) is None:
+        return Unscorable(name, UNKNOWN)
     try:
         prompt = row.challenge().prompt
     except ValueError as error:
-        return Unscorable(shown, f"its request cannot be read: {error}")
+        return Unscorable(name, f"its request cannot be read: {error}")
     stored = StoredRound(row.id, row.received_at, prompt, frames[RESPONSES], frames[VECTORS])
     scores = (each.content for each in reads.get(SCORES, ()))
     return Found(stored, tuple(each for each in scores if isinstance(each, pl.DataFrame) and not each.is_empty()))
 
 
-def _challenge_id(reads: Mapping[str, Sequence[_Read]]) -> str | None:
-    """The challenge's id, which a name need not be, from the first row that says it."""
-    for each in (each for of in reads.values() for each in of):
-        content = each.content
+def _challenge_id(reads: Reads) -> str:
+    """The challenge's id, which a table's name need not be, from the first row that says it."""
+    tables = [each for of in reads.values() for each in of]
+    for content in (each.content for each in tables):
         if isinstance(content, pl.DataFrame) and content.height and "challenge_id" in content.columns:
             return str(content["challenge_id"][0])
-    return None
+    return tables[0].key.name

@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
 from duckdb import DuckDBPyConnection
 
 from loosh_pipeline.domain import ScorerVersion
-from loosh_pipeline.errors import StoreError
+from loosh_pipeline.errors import PartTaken, StoreError
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of, scorer_version
 from loosh_pipeline.scoring.result import RoundScores
+from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.objects import SECONDS_PER_H
+from loosh_pipeline.store.parts import Whole
 from loosh_pipeline.store.score_frames import (
     PAIRED_FROM,
     SETTLED_FROM,
@@ -41,6 +45,10 @@ SCORES = "consensus_scores"
 PAIRS = "pair_evidence"
 SCORERS = "scorers"
 TRIED = "tried_scorers"
+PART_FROM = 20
+"""Rounds of a day from which a part of their own is worth it; fewer are written as the first scoring writes them."""
+TRIES = 10
+"""Looks for a free number of a part, while a compaction writes others."""
 CONTEXTS = "scoring_context"
 
 TIME = "%Y%m%dT%H%M%S%f"
@@ -125,9 +133,30 @@ class ScoreTables:
         return self._tables.write(SCORES, round_.key, round_.scores)
 
     def write_many(self, rounds: Sequence[RoundTables]) -> None:
-        """Keep rounds of which nothing is there of their version."""
+        """Keep rounds of which nothing is there of their version: many of a day go right into parts, pairs first.
+
+        What somebody else writes of them meanwhile lies in a file of its own, and counts.
+        """
+        by_day: dict[date, list[RoundTables]] = {}
         for each in rounds:
-            self.replace(each)
+            by_day.setdefault(each.key.day, []).append(each)
+        for day, of_day in by_day.items():
+            if len(of_day) < PART_FROM:
+                for each in of_day:
+                    self.replace(each)
+                continue
+            ordered = sorted(of_day, key=lambda each: each.key.file)
+            self._write_part(PAIRS, day, [(each.key, each.pairs) for each in ordered])
+            self._write_part(SCORES, day, [(each.key, each.scores) for each in ordered])
+
+    def _write_part(self, asset: str, day: date, tables: Sequence[tuple[TableKey, pl.DataFrame]]) -> None:
+        now = datetime.now(UTC)
+        history = [_whole(key, frame, now) for key, frame in tables]
+        for _ in range(TRIES):
+            with suppress(PartTaken):
+                write_part(self._tables, asset, day, history, now)
+                return
+        raise StoreError(f"parts of {asset} of {day} were written at each of {TRIES} tries; score that day again")
 
     def has_pairs(self, round_: RoundTables) -> bool:
         """Whether the pairs of a round are stored as given."""
@@ -233,6 +262,12 @@ class ScoreTables:
             connection.unregister("known")
             connection.unregister("counting")
         return pl.DataFrame(found, schema=known.schema, orient="row")
+
+
+def _whole(key: TableKey, frame: pl.DataFrame, now: datetime) -> Whole:
+    """A table for a part, with a stamp by which `WindowCache` tells it from what was there before or comes after."""
+    made = whole(key, frame)
+    return replace(made, stamp=f"part-{made.sha256[:16]}", hour=int(now.timestamp()) // SECONDS_PER_H)
 
 
 def _parameters(profile: Profile) -> str:

@@ -15,7 +15,14 @@ from dagster_celery.launcher import CeleryRunLauncher
 
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.settings import NO_RESULTS
-from loosh_pipeline.workers.config import EVALUATIONS, FOLDER_SETTING, QUEUE_TAG, marks
+from loosh_pipeline.workers.config import (
+    EVALUATIONS,
+    FOLDER_SETTING,
+    MAX_RUNTIME_TAG,
+    OVERDUE_S,
+    QUEUE_TAG,
+    marks,
+)
 from loosh_pipeline.workers.holding import Held, held, holder, mark, unmark
 
 
@@ -36,7 +43,13 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
         folder, queue = self._marks(run), self._queue(run)
         mark(folder, run.run_id)
         try:
-            self.celery.send_task(TASK_EXECUTE_JOB_NAME, args=[pack_value(args)], task_id=run.run_id, queue=queue)
+            self.celery.send_task(
+                TASK_EXECUTE_JOB_NAME,
+                args=[pack_value(args)],
+                task_id=run.run_id,
+                queue=queue,
+                time_limit=_limit_s(run),
+            )
         except BaseException:
             unmark(folder, run.run_id)
             raise
@@ -95,3 +108,9 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
 
     def _marks(self, run: DagsterRun) -> Path:
         return marks(Path(self.config_source[FOLDER_SETTING]), self._queue(run))
+
+
+def _limit_s(run: DagsterRun) -> float | None:
+    """When the process of a run is killed that has a time of its own; None for the one that all have."""
+    given = run.tags.get(MAX_RUNTIME_TAG, "")
+    return float(given) + OVERDUE_S if given.isdigit() else None
