@@ -42,9 +42,9 @@ def children(settings: Settings, queue: str) -> int:
 
 
 def rescoring_tags(asset: str) -> dict[str, str]:
-    """What a run that scores again is tagged with: it waits for everything else, and has its time."""
-    kind = "day" if asset == RESCORED_DAYS else "challenge"
-    return {RESCORING_TAG: kind, PRIORITY_TAG: "-10", MAX_RUNTIME_TAG: str(LONGEST_RESCORING_S)}
+    """What a run that scores again is tagged with: it waits for everything else, one challenge not for many days."""
+    kind, priority = ("day", "-10") if asset == RESCORED_DAYS else ("challenge", "-9")
+    return {RESCORING_TAG: kind, PRIORITY_TAG: priority, MAX_RUNTIME_TAG: str(LONGEST_RESCORING_S)}
 
 
 def longest_run_s(settings: Settings) -> int:
