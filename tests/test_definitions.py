@@ -60,6 +60,7 @@ GROUPS = {
         "weight_receipts",
         "penalties",
     },
+    "upkeep": {"compacted_tables"},
 }
 
 

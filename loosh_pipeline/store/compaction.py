@@ -160,7 +160,7 @@ class DayCompaction:
         writing = _Writing(self, day.next_number)
         for table in self._sources(day, merged):
             writing.add(table)
-            if self._over() and writing.parts:
+            if writing.parts and self._over():
                 break
         else:
             writing.finish()

@@ -164,15 +164,16 @@ class Tables:
 
     def days(self, asset: str) -> list[date]:
         """Days for which an asset has tables, oldest first. Raises StoreError where nobody can tell."""
-        return sorted(self._days(asset, DAY) | self._days(asset, CLOSED))
+        return self._days(asset, DAY, CLOSED)
 
     def open_days(self, asset: str) -> list[date]:
         """Those of which tables lie as they were written, oldest first."""
-        return sorted(self._days(asset, DAY))
+        return self._days(asset, DAY)
 
-    def _days(self, asset: str, pattern: re.Pattern[str]) -> set[date]:
+    def _days(self, asset: str, *patterns: re.Pattern[str]) -> list[date]:
         names = self.objects.directories(f"{self.objects.root}/{asset}")
-        return {date.fromisoformat(found[1]) for name in names if (found := pattern.fullmatch(name))}
+        found = (pattern.fullmatch(name) for name in names for pattern in patterns)
+        return sorted({date.fromisoformat(each[1]) for each in found if each})
 
     def files(self, asset: str, day: date) -> list[TableFile]:
         """The tables of an asset's day, as their files were listed before the day was compacted."""

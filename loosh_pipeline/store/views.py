@@ -50,12 +50,14 @@ class Views:
             if not parts:
                 plain += [f"{directory}/*.parquet"] if originals else []
                 continue
-            queries += _of_parts(parts, originals, self._sql_text)
+            queries += _of_parts(day, parts, originals, self._sql_text)
             # What a part holds as well is read from there: its file may be removed before the query is made.
             plain += [f"{directory}/{each}" for each in _not_held(parts, originals)]
         if plain:
-            queries.append(f"SELECT * FROM read_parquet([{_list(plain, self._sql_text)}], union_by_name=true)")
-        return " UNION ALL BY NAME ".join(queries) or None
+            listing = _list(plain, self._sql_text)
+            queries.append(f"SELECT * FROM read_parquet([{listing}], union_by_name=true, hive_partitioning=true)")
+        # The day comes last, as ever.
+        return f"SELECT * EXCLUDE (day), day FROM ({' UNION ALL BY NAME '.join(queries)})" if queries else None
 
     def _sql_text(self, text: str) -> str:
         address = text if self._objects.local else self._objects.fs.unstrip_protocol(text)
@@ -71,14 +73,20 @@ def _not_held(parts: Sequence[Part], originals: Sequence[TableFile]) -> list[str
     )
 
 
-def _of_parts(parts: Sequence[Part], originals: Sequence[TableFile], address: Callable[[str], str]) -> Iterator[str]:
-    """Each part's rows that count: but for those of tables that a file of its own or a later part holds otherwise."""
+def _of_parts(
+    day: date, parts: Sequence[Part], originals: Sequence[TableFile], address: Callable[[str], str]
+) -> Iterator[str]:
+    """Each part's rows that count: but for those of tables that a file of its own or a later part holds otherwise.
+
+    With the day, which DuckDB makes a column of where it is in a file's path.
+    """
     found, apart = newest(parts), set(_not_held(parts, originals))
     for part in parts:
         counting = {name for name in part.tables if name in found and found[name][0] is part and name not in apart}
         if not counting:
             continue
-        query = f"SELECT * EXCLUDE ({FILE}) FROM read_parquet({address(part.path)})"
+        source = f"read_parquet({address(part.path)}, hive_partitioning=false)"
+        query = f"SELECT * EXCLUDE ({FILE}), DATE '{day.isoformat()}' AS day FROM {source}"
         left_out = part.tables.keys() - counting
         if len(left_out) > len(counting):
             query += f" WHERE {FILE} IN ({_list(sorted(counting), quoted)})"
