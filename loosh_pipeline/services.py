@@ -12,7 +12,7 @@ import yaml
 
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.lock import PROCESS, SUPERVISED
-from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
+from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, RESCORING_TAG, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import FILES_BROKER, NO_RESULTS, Settings
 from loosh_pipeline.settings.model import reached_at
 from loosh_pipeline.settings.roles import EMBEDDER
@@ -37,6 +37,8 @@ MONITORED_EVERY_S = 3
 START_WITHIN_S = 90
 """No more runs are launched than workers are free for, so one that has not started by then never will."""
 BACKFILLS_AT_ONCE = 4
+RESCORINGS_AT_ONCE = 1
+"""Each uses all processors there are; one that is no backfill comes on top of these."""
 DEQUEUED_EVERY_S = 3
 """Each look pages through all that waits in Dagster's queue, however long a backfill is."""
 
@@ -174,8 +176,11 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
                     {"key": SINGLE_WRITER_TAG, "limit": 1},
                     {
                         "key": BACKFILL_TAG,
-                        "limit": min(BACKFILLS_AT_ONCE, settings.max_concurrent_runs + SPARE_CHILDREN - 1),
+                        "limit": min(
+                            BACKFILLS_AT_ONCE, settings.max_concurrent_runs + SPARE_CHILDREN - 1 - RESCORINGS_AT_ONCE
+                        ),
                     },
+                    {"key": RESCORING_TAG, "limit": RESCORINGS_AT_ONCE},
                     {"key": QUEUE_TAG, "value": UPKEEP, "limit": UPKEEP_CHILDREN},
                 ],
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from loosh_pipeline.orchestrator import RESCORED_DAYS, RESCORING_TAG
 from loosh_pipeline.settings import Settings
 
 FOLDER_OPTION = "folder"
@@ -14,6 +15,7 @@ FOLDER_SETTING = "loosh_folder"
 SPREAD_SETTING = "loosh_spread"
 """Whether workers may be on other machines."""
 RUNNING = "running"
+PRIORITY_TAG, MAX_RUNTIME_TAG = "dagster/priority", "dagster/max_runtime"
 QUEUE_TAG = "dagster-celery/queue"
 """Tag of a run that says whose workers execute it."""
 EVALUATIONS = "dagster"
@@ -23,6 +25,8 @@ UPKEEP = "upkeep"
 UPKEEP_CHILDREN = 2
 SPARE_CHILDREN = 2
 """Worker processes beyond the challenges that may be in flight, for backfills and what is run by hand."""
+LONGEST_RESCORING_S = 4 * 3600
+"""How long a run may score again: of a day of 24,000 challenges, on a machine that is busy otherwise."""
 OVERDUE_S = 60
 """How long after Dagster has given a run up its process is killed, if nothing else ended it."""
 UNSEEN_S = 600
@@ -37,6 +41,12 @@ def folder(settings: Settings) -> Path:
 def children(settings: Settings, queue: str) -> int:
     """How many processes execute the runs of a queue."""
     return UPKEEP_CHILDREN if queue == UPKEEP else settings.max_concurrent_runs + SPARE_CHILDREN
+
+
+def rescoring_tags(asset: str) -> dict[str, str]:
+    """What a run that scores again is tagged with: it waits for everything else, one challenge not for many days."""
+    kind, priority = ("day", "-10") if asset == RESCORED_DAYS else ("challenge", "-9")
+    return {RESCORING_TAG: kind, PRIORITY_TAG: priority, MAX_RUNTIME_TAG: str(LONGEST_RESCORING_S)}
 
 
 def longest_run_s(settings: Settings) -> int:

@@ -17,7 +17,15 @@ from dagster_celery.launcher import CeleryRunLauncher
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.hosts import Host, Hosts
-from loosh_pipeline.workers.config import EVALUATIONS, FOLDER_SETTING, QUEUE_TAG, SPREAD_SETTING, marks
+from loosh_pipeline.workers.config import (
+    EVALUATIONS,
+    FOLDER_SETTING,
+    MAX_RUNTIME_TAG,
+    OVERDUE_S,
+    QUEUE_TAG,
+    SPREAD_SETTING,
+    marks,
+)
 from loosh_pipeline.workers.heart import shared_hosts
 from loosh_pipeline.workers.holding import Held, held, holder, mark, unmark
 
@@ -40,7 +48,13 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
         if self._hosts is None:
             mark(folder, run.run_id)
         try:
-            self.celery.send_task(TASK_EXECUTE_JOB_NAME, args=[pack_value(args)], task_id=run.run_id, queue=queue)
+            self.celery.send_task(
+                TASK_EXECUTE_JOB_NAME,
+                args=[pack_value(args)],
+                task_id=run.run_id,
+                queue=queue,
+                time_limit=_limit_s(run),
+            )
         except BaseException:
             if self._hosts is None:
                 unmark(folder, run.run_id)
@@ -116,3 +130,9 @@ def _health(host: Host | None) -> CheckRunHealthResult:
         return CheckRunHealthResult(WorkerStatus.RUNNING, f"executed on {host.host}")
     why = f"its machine {host.host} was not heard of for {host.silent_s:.0f} s"
     return CheckRunHealthResult(WorkerStatus.FAILED, why)
+
+
+def _limit_s(run: DagsterRun) -> float | None:
+    """When the process of a run is killed that has a time of its own; None for the one that all have."""
+    given = run.tags.get(MAX_RUNTIME_TAG, "")
+    return float(given) + OVERDUE_S if given.isdigit() else None
