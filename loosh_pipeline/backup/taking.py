@@ -28,6 +28,7 @@ from loosh_pipeline.backup.swapping import put_where_nothing_is, sync_folder
 from loosh_pipeline.chain.wallet import hotkey_of
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.closed import CLOSED
 from loosh_pipeline.store.window_cache import CACHE
 
 NAME = "loosh-{version}-{whose}-{at:%Y%m%dT%H%M%SZ}.tar"
@@ -246,11 +247,14 @@ def _revision(connection: sqlite3.Connection, present: Sequence[str]) -> str | N
 
 
 def _parquet_files(root: Path) -> Iterator[Path]:
-    """Tables, but those that are made again when they are missing, and files that are just being written."""
+    """Tables, but those that are made again when they are missing, and files that are just being written.
+
+    Parts of an asset's days come last: what moves into one meanwhile is found in it.
+    """
     for folder, folders, files in os.walk(root, followlinks=True):
         if Path(folder) == root:
             folders[:] = [name for name in folders if name != CACHE]
-        folders.sort()
+        folders.sort(key=lambda name: (CLOSED.fullmatch(name) is not None, name))
         yield from (Path(folder, name) for name in sorted(files) if _is_table(name))
 
 
