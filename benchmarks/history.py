@@ -8,14 +8,16 @@ and weights as often as the product takes them. What Dagster keeps of them is ma
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
@@ -26,13 +28,14 @@ import polars as pl
 
 from loosh_pipeline.domain import ChallengeState, DeliveryKind
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.compaction import write_part
+from loosh_pipeline.store.compaction_plan import Limits, last_closed
 from loosh_pipeline.store.outbox import KEPT, NEVER
-from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.parts import Whole
+from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
 
 DAY = timedelta(days=1)
 BLOCK_S = 12.0
-AT_ONCE = 250
-"""Rounds whose tables a process writes before it takes the next."""
 OF_WEIGHTS = (
     *("accusations", "emissions", "policy_acts", "rounds_left_out", "settled_scores", "sources", "weight_proposals"),
     *("weight_receipts", "weights", "weights_dropped"),
@@ -67,6 +70,14 @@ class Past:
     def first_since(self, since: datetime) -> int:
         """The number of the first challenge that came at a time or later."""
         return max(0, self.challenges - int(max(0.0, (self.until - since) / DAY * self.per_day)))
+
+    def within(self, every: timedelta, day: datetime) -> Iterator[datetime]:
+        """Those of `times` of one day."""
+        after, first = self.until - (day + DAY), self.until - max(day, self.began)
+        for number in range(int(first / every), max(0, math.ceil(after / every)) - 1, -1):
+            at = self.until - every * number
+            if number and max(day, self.began) <= at < day + DAY:
+                yield at
 
     def times(self, every: timedelta, since: datetime) -> Iterator[datetime]:
         """When what is done so often was done, from the later of the beginning and `since`, the oldest first."""
@@ -135,9 +146,7 @@ def generate(template: Template, home: Path, past: Past, *, vectors_days: float 
     copytree(template.home / "chain", home / "chain")
     copytree(template.home / "tables" / "scorers", home / "tables" / "scorers")
     fill_inbox(template, home / "validator.db", past)
-    for asset, pause in every(get_settings()).items():
-        _write_series(template, home / "tables" / asset, past, pause)
-    _write_rounds(template, home / "tables", past, past.until - timedelta(days=vectors_days))
+    write_tables(template, home / "tables", past, past.until - timedelta(days=vectors_days))
 
 
 def fill_inbox(template: Template, database: Path, past: Past) -> None:
@@ -207,54 +216,94 @@ def _moved(text: str | None, later: timedelta) -> str | None:
     return None if text is None else (_time(text) + later).strftime(SQLITE_TIME)
 
 
-def _write_series(template: Template, root: Path, past: Past, pause: timedelta) -> None:
+def write_tables(template: Template, root: Path, past: Past, vectors_since: datetime) -> None:
+    """Tables of all assets: of days that are closed in parts, as compaction leaves them, else each in a file."""
+    dates = [past.began.date() + DAY * number for number in range((past.until.date() - past.began.date()).days + 1)]
+    closed = last_closed(past.until, get_settings().compact_after_days)
+    work = [(template, root, past, vectors_since, day, closed is not None and day <= closed) for day in dates]
+    # Spawned: a fork would copy threads of polars that hold locks.
+    with ProcessPoolExecutor(cpu_count(), get_context("spawn")) as pool:
+        list(pool.map(_write_day, *zip(*work, strict=True)))
+
+
+def _write_day(template: Template, root: Path, past: Past, vectors_since: datetime, day: date, closed: bool) -> None:
+    begin = datetime.combine(day, time(), UTC)
+    numbers = range(past.first_since(begin), past.first_since(begin + DAY))
+    if day == vectors_since.date():
+        vectors_since = begin
+    pauses = every(get_settings())
+    for asset in template.assets():
+        if asset == "embeddings" and begin < vectors_since:
+            continue
+        if asset in pauses:
+            found = _series(template, asset, past.within(pauses[asset], begin))
+        else:
+            found = _rounds(template, asset, past, numbers)
+        (_write_parts if closed else _write_files)(root, asset, found)
+
+
+def _write_files(root: Path, asset: str, found: Iterator[Made]) -> None:
+    """As `Tables.write` does, but for the waiting until each is on the disk."""
+    for each in found:
+        path = root / asset / f"day={each.key.day.isoformat()}" / each.key.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        each.frame.write_parquet(path, compression="zstd")
+
+
+def _write_parts(root: Path, asset: str, found: Iterator[Made]) -> None:
+    """Through the product's own writer. What is said of originals, their sizes and digests, is said of the template's:
+    they would have to be written to know their own.
+    """
+    tables, most = Tables(str(root)), Limits().tables
+    while some := list(islice(found, most)):
+        day = some[0].key.day
+        written = sorted((each.whole() for each in some), key=lambda each: each.file)
+        write_part(tables, asset, day, written, datetime.combine(day, time(), UTC) + 3 * DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A table, and what the one that it was made of is like as a file."""
+
+    key: TableKey
+    frame: pl.DataFrame
+    about: WrittenTable
+
+    def whole(self) -> Whole:
+        at = datetime.combine(self.key.day, time(), UTC).timestamp()
+        stamp = f"{self.about.size_bytes}-{int(at)}-{zlib.crc32(self.key.file.encode())}"
+        return Whole(self.key.file, self.frame, self.about.size_bytes, self.about.sha256, stamp, int(at) // 3600)
+
+
+def _series(template: Template, asset: str, times: Iterable[datetime]) -> Iterator[Made]:
     """Tables of an asset that is made time and again, each dated as it would have been."""
-    asset = root.name
     if not template.tables.days(asset):
         return
     key, frame = template.newest(asset)
+    about = template.tables.describe(asset, key)
     stamp, _, rest = key.name.partition("-")
     made_at = datetime.strptime(stamp, NAME_TIME).replace(tzinfo=UTC)
-    for number, at in enumerate(past.times(pause, past.began)):
-        of = str(number) if asset in ("weights", "weights_dropped") else rest
-        _write(root, TableKey.of(f"{at:{NAME_TIME}}-{of}", at, key.version), moved(frame, at - made_at))
+    for at in times:
+        of = str(int(at.timestamp())) if asset in ("weights", "weights_dropped") else rest
+        new = TableKey.of(f"{at:{NAME_TIME}}-{of}", at, key.version)
+        yield Made(new, moved(frame, at - made_at), about)
 
 
-def _write(root: Path, key: TableKey, frame: pl.DataFrame) -> None:
-    """As `Tables.write` does, but for the waiting until each is on the disk."""
-    path = root / f"day={key.day.isoformat()}" / key.file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(path, compression="zstd")
+def _rounds(template: Template, asset: str, past: Past, numbers: range) -> Iterator[Made]:
+    """Tables of an asset that is made for every challenge."""
+    found = template.of_rounds(asset)
+    about = [template.tables.describe(asset, key) for key, _ in found]
+    for number in numbers if found else ():
+        place, at = number % len(found), past.at(number)
+        key, frame = found[place]
+        new = TableKey.of(past.id(number), at, key.version)
+        yield Made(new, of_another(frame, new.name, at - template.received_at[key.name]), about[place])
 
 
 def moved(frame: pl.DataFrame, later: timedelta) -> pl.DataFrame:
     """The same rows so much later."""
     times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     return frame.with_columns(pl.col(name) + later for name in times)
-
-
-def _write_rounds(template: Template, root: Path, past: Past, vectors_since: datetime) -> None:
-    """Tables of all challenges, by as many processes as there are cores."""
-    parts = [range(at, min(at + AT_ONCE, past.challenges)) for at in range(0, past.challenges, AT_ONCE)]
-    if len(parts) < 2:
-        for part in parts:
-            _write_some(template, root, past, vectors_since, part)
-        return
-    # Spawned: a fork would copy threads of polars that hold locks.
-    with ProcessPoolExecutor(cpu_count(), get_context("spawn")) as pool:
-        list(pool.map(_write_some, *zip(*((template, root, past, vectors_since, part) for part in parts), strict=True)))
-
-
-def _write_some(template: Template, root: Path, past: Past, vectors_since: datetime, numbers: range) -> None:
-    for asset in template.assets():
-        found = template.of_rounds(asset)
-        for number in numbers if found else ():
-            at = past.at(number)
-            if asset == "embeddings" and at < vectors_since:
-                continue
-            key, frame = found[number % len(found)]
-            new = TableKey.of(past.id(number), at, key.version)
-            _write(root / asset, new, of_another(frame, new.name, at - template.received_at[key.name]))
 
 
 def of_another(frame: pl.DataFrame, challenge_id: str, later: timedelta) -> pl.DataFrame:
