@@ -290,10 +290,11 @@ def running_subnet(root: Path, miners: int, delay_s: float) -> Iterator[Subnet]:
 
 
 @contextmanager
-def validator_on(subnet: Subnet, home: Path, **changes: Any) -> Iterator[Validator]:
+def validator_on(subnet: Subnet, home: Path, named: str = "measured", **changes: Any) -> Iterator[Validator]:
     """Start a validator in `home`, whatever lies there, and wait until challenges can be pushed.
 
-    `changes`: of its settings. Raises NotMeasured, or what the supervisor raises, when something does not come up.
+    Ids of what is posted begin with `named`. `changes`: of its settings. Raises NotMeasured, or what the supervisor
+    raises, when something does not come up.
     """
     settings = local_settings(subnet.devnet, home, **{"max_miners": subnet.miners, **changes})
     counters = home.with_name(f"{home.name}-counters")
@@ -301,9 +302,8 @@ def validator_on(subnet: Subnet, home: Path, **changes: Any) -> Iterator[Validat
     counted = [replace(each, env={**each.env, **counting}) for each in services(settings)]
     with supervised(counted, settings.home / "logs", subnet.said.append, READY_WITHIN_S) as ours:
         inbox = Inbox.open(settings.inbox_url)
-        validator = Validator(
-            settings, subnet.devnet, ours, subnet.supervisor, inbox, counters, subnet.load, subnet.said
-        )
+        of_the_subnet = subnet.devnet, ours, subnet.supervisor
+        validator = Validator(settings, *of_the_subnet, inbox, counters, subnet.load, subnet.said, named=named)
         _await_ready(validator)
         yield validator
         inbox.engine.dispose()

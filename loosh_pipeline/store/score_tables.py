@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -95,16 +96,19 @@ class ScoreTables:
 
     def newest_rows(self, key: TableKey, profile: str) -> pl.DataFrame | None:
         """The score rows of a round by a profile, in the version that came into use last; None while it has none."""
-        if key.day not in self._tables.days(SCORES):
-            return None
-        stored = (TableKey.named(key.day, file.name) for file in self._tables.files(SCORES, key.day))
-        frames = (self._tables.read(SCORES, each) for each in stored if each.name == key.name)
-        return max((each for each in frames if each["profile"][0] == profile), key=self._in_use_since, default=None)
+        # By the versions, which are few, and not by the tables of its day, which may be tens of thousands.
+        for version in self._versions_of(profile):
+            at = TableKey(key.day, key.name, version)
+            if self._tables.exists(SCORES, at):
+                return self._tables.read(SCORES, at)
+        return None
 
-    def _in_use_since(self, scores: pl.DataFrame) -> datetime:
-        scorer = self._tables.read(SCORERS, TableKey(_EPOCH.date(), scores["scorer_version"][0]))
-        since: datetime = scorer["first_used_at"][0]
-        return since
+    def _versions_of(self, profile: str) -> list[str]:
+        """The scorer versions of a profile, the one first that came into use last."""
+        stored = ((day, each) for day in self._tables.days(SCORERS) for each in self._tables.files(SCORERS, day))
+        rows = [self._tables.read(SCORERS, TableKey.named(day, each.name)).row(0, named=True) for day, each in stored]
+        of_it = (row for row in rows if row["profile"] == profile)
+        return [row["scorer_version"] for row in sorted(of_it, key=itemgetter("first_used_at"), reverse=True)]
 
     def model_digest(self, key: TableKey) -> str:
         """The embedding model of a round's stored vectors. Raises StoreError when there are none."""
