@@ -38,10 +38,12 @@ def cpu_s(call: Callable[[], object], times: int) -> tuple[float, float]:
 def tick(instance: dg.DagsterInstance, definition: dg.SensorDefinition | dg.ScheduleDefinition) -> object:
     """Evaluate a sensor or a schedule as the code server does; what it asks for is not done."""
     repository = defs.get_repository_def()
+    needed = definition.required_resource_keys
+    resources = {name: each for name, each in repository.get_top_level_resources().items() if name in needed}
     if isinstance(definition, dg.SensorDefinition):
-        with dg.build_sensor_context(instance=instance, repository_def=repository) as sensed:
+        with dg.build_sensor_context(instance=instance, resources=resources) as sensed:
             return definition.evaluate_tick(sensed)
-    with dg.build_schedule_context(instance=instance, repository_def=repository) as scheduled:
+    with dg.build_schedule_context(instance=instance, resources=resources) as scheduled:
         return definition.evaluate_tick(scheduled)
 
 

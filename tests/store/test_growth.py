@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from loosh_pipeline.domain import RESULTS, ChallengeId, ChallengeState, DeliveryKind, Hotkey
@@ -21,6 +22,7 @@ from loosh_pipeline.store.presenting import Presenting
 from loosh_pipeline.store.runs import Runs
 from loosh_pipeline.store.schema import challenges, outbox, submissions
 from loosh_pipeline.store.submissions import Submissions
+from loosh_pipeline.store.tables import TableKey, Tables
 from tests.sqlite_steps import steps
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -128,3 +130,21 @@ def test_signers_are_those_of_the_chain_asked_for(tmp_path: Path) -> None:
     assert ledger.signers(1) == {"5A", "5B", "5C"}
     assert ledger.signers(1, "0x1") == {"5A", "5B"}
     assert ledger.signers(3) == frozenset()
+
+
+def test_the_newest_table_is_found_without_a_look_at_older_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(str(tmp_path))
+    for number in range(30):
+        at = NOW - number * DAY
+        tables.write("metagraph", TableKey.of(f"{at:%Y%m%dT%H%M%S%f}-1", at), pl.DataFrame({"number": [number]}))
+    listed: list[str] = []
+    directories, files = tables.objects.directories, tables.objects.listed
+    monkeypatch.setattr(tables.objects, "directories", lambda path: listed.append(path) or directories(path))
+    monkeypatch.setattr(tables.objects, "listed", lambda path, *more: listed.append(path) or files(path, *more))
+    newest = tables.latest("metagraph")
+    assert newest is not None
+    assert newest["number"][0] == 0
+    # The asset, and of one day what lies alone and what lies in parts.
+    assert len(listed) <= 3, listed

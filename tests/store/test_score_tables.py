@@ -362,4 +362,6 @@ def test_the_newest_rows_of_a_round_are_found_without_a_look_at_others(
 
 def _scored(name: str, profile: RobustProfile) -> RoundScores:
     version = scorer_version(profile, MODEL)
-    return round_scores((score("5Miner"),), challenge_id=ChallengeId(name), profile=profile.name, scorer_version=version)
+    return round_scores(
+        (score("5Miner"),), challenge_id=ChallengeId(name), profile=profile.name, scorer_version=version
+    )
