@@ -27,9 +27,11 @@ from typing import Any
 import polars as pl
 
 from loosh_pipeline.domain import ChallengeState, DeliveryKind
+from loosh_pipeline.retention.pruning import FOLD_AFTER, FOLD_AT_ONCE
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.compaction import write_part
 from loosh_pipeline.store.compaction_plan import Limits, last_closed
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import KEPT, NEVER
 from loosh_pipeline.store.parts import Whole
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
@@ -146,6 +148,7 @@ def generate(template: Template, home: Path, past: Past, *, vectors_days: float 
     copytree(template.home / "chain", home / "chain")
     copytree(template.home / "tables" / "scorers", home / "tables" / "scorers")
     fill_inbox(template, home / "validator.db", past)
+    fold(f"sqlite:///{home / 'validator.db'}", past.until)
     write_tables(template, home / "tables", past, past.until - timedelta(days=vectors_days))
 
 
@@ -161,6 +164,14 @@ def fill_inbox(template: Template, database: Path, past: Past) -> None:
             insert(into, "challenges", _challenge_rows(source, template, past))
             insert(into, "outbox", _outbox_rows(source, template, past))
             insert(into, "submissions", _submission_rows(source, past))
+
+
+def fold(url: str, now: datetime) -> None:
+    """Let what is long over stand in the totals, as retention does."""
+    inbox = Inbox.open(url)
+    while inbox.fold(now - FOLD_AFTER, now, FOLD_AT_ONCE):
+        pass
+    inbox.engine.dispose()
 
 
 def insert(connection: sqlite3.Connection, table: str, rows: Iterator[Row]) -> None:

@@ -25,7 +25,8 @@ from ingress.version import VERSION
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.inbox import WITHOUT_SCORES, Inbox
+from loosh_pipeline.store.figures import WITHOUT_SCORES
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.runs import Runs
 from loosh_pipeline.store.tables import Tables

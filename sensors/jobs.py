@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from loosh_pipeline.lock import only_looking
-from loosh_pipeline.orchestrator import SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
+from loosh_pipeline.orchestrator import RETENTION_JOB, SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
 from loosh_pipeline.settings import Present, get_settings
 from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP
 
@@ -72,6 +72,12 @@ refresh_network_view = dg.define_asset_job(
     tags=FIRST,
     description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
 )
+retention = dg.define_asset_job(
+    RETENTION_JOB,
+    selection=dg.AssetSelection.groups("upkeep"),
+    tags=FOR_UPKEEP,
+    description="Keeps what there is small: old history of Dagster goes, and closed days become a few files.",
+)
 
 ASSET_JOBS = [
     score_challenge,
@@ -81,6 +87,7 @@ ASSET_JOBS = [
     refresh_availability,
     refresh_network_view,
     refresh_context,
+    retention,
 ]
 
 

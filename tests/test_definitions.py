@@ -52,6 +52,7 @@ GROUPS = {
         "weight_receipts",
         "penalties",
     },
+    "upkeep": {"pruned_history"},
 }
 
 
@@ -120,6 +121,7 @@ def test_the_lineage_runs_from_a_challenge_to_the_receipt_of_its_weights() -> No
         ("refresh_network_view", "network", False),
         ("refresh_context", "context", False),
         ("refresh_availability", "availability", False),
+        ("retention", "upkeep", False),
     ],
 )
 def test_each_job_runs_one_group(job: str, group: str, partitioned: bool) -> None:
@@ -146,7 +148,7 @@ def test_sensors_and_schedules_run_unless_they_are_stopped() -> None:
     assert schedules == dict.fromkeys(
         (
             *("weights_schedule", "receipts_schedule"),
-            *("context_schedule", "availability_schedule", "network_view_schedule"),
+            *("context_schedule", "availability_schedule", "network_view_schedule", "retention_schedule"),
         ),
         dg.DefaultScheduleStatus.RUNNING,
     )

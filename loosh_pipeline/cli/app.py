@@ -6,7 +6,19 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import alerts, chain, challenges, config, keeping, moving, running, state, wallet, weights
+from loosh_pipeline.cli import (
+    alerts,
+    chain,
+    challenges,
+    config,
+    keeping,
+    moving,
+    restoring,
+    running,
+    state,
+    wallet,
+    weights,
+)
 from loosh_pipeline.cli.telling import main, told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -20,7 +32,7 @@ COMMANDS = (
     state.doctor,
     state.retry,
     keeping.backup,
-    keeping.restore,
+    restoring.restore,
 )
 
 for command in COMMANDS:

@@ -110,6 +110,11 @@ class ScoreTables:
         of_it = (row for row in rows if row["profile"] == profile)
         return [row["scorer_version"] for row in sorted(of_it, key=itemgetter("first_used_at"), reverse=True)]
 
+    def scorer(self, version: str) -> tuple[str, datetime]:
+        """The profile of a scorer version, and when it came into use. Raises StoreError when it is not known."""
+        scorer = self._tables.read(SCORERS, TableKey(_EPOCH.date(), version))
+        return str(scorer["profile"][0]), scorer["first_used_at"][0]
+
     def model_digest(self, key: TableKey) -> str:
         """The embedding model of a round's stored vectors. Raises StoreError when there are none."""
         return str(self._tables.read("embeddings", key)["model_digest"][0])
