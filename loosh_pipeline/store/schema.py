@@ -78,6 +78,13 @@ challenges = Table(
     Column("folded_at", UtcDateTime),
     Index("challenges_state", "state", "next_run_at"),
     Index("challenges_received_at", "received_at"),
+    # What was given up, by when: few of all.
+    Index(
+        "challenges_parked",
+        "state_changed_at",
+        sqlite_where=text("state = 'failed'"),
+        postgresql_where=text("state = 'failed'"),
+    ),
     # Holds all that the figures are made of, beside `totals`, so that they read neither requests nor history.
     Index(
         "challenges_figures",
@@ -153,6 +160,8 @@ outbox = Table(
     Column("detail", Text),
     UniqueConstraint("kind", "key", name="outbox_once"),
     Index("outbox_due", "state", "next_attempt_at"),
+    # Counts need neither rows nor payloads.
+    Index("outbox_counts", "kind", "state"),
 )
 
 miners = Table(
@@ -254,6 +263,8 @@ submissions = Table(
     Column("seen_block", BigInteger, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Index("submissions_of", "netuid", "hotkey", "id"),
+    # What is undecided, among years of what is not.
+    Index("submissions_undecided", "netuid", "hotkey", "state"),
 )
 
 users = Table(

@@ -175,12 +175,18 @@ class ScoreTables:
 
         What was only tried is none.
         """
-        if key.day not in self._tables.days(SCORES):
-            return None
-        stored = (TableKey.named(key.day, file.name) for file in self._tables.files(SCORES, key.day))
-        frames = (self._tables.read(SCORES, each) for each in stored if each.name == key.name)
-        by_version = {each["scorer_version"][0]: each for each in frames if each["profile"][0] == profile}
-        return next((by_version[each] for each in self.counting(by_version)), None)
+        # By the versions, which are few, and not by the tables of its day, which may be tens of thousands.
+        for version in self.counting(self._versions_of(profile)):
+            at = TableKey(key.day, key.name, version)
+            if self._tables.exists(SCORES, at):
+                return self._tables.read(SCORES, at)
+        return None
+
+    def _versions_of(self, profile: str) -> list[str]:
+        """The scorer versions of a profile that ever were in use."""
+        stored = ((day, each) for day in self._tables.days(SCORERS) for each in self._tables.files(SCORERS, day))
+        rows = (self._tables.read(SCORERS, TableKey.named(day, each.name)).row(0, named=True) for day, each in stored)
+        return [row["scorer_version"] for row in rows if row["profile"] == profile]
 
     def scorer(self, version: str) -> tuple[str, datetime]:
         """The profile of a scorer version, and when it came into use. Raises StoreError when it is not known."""

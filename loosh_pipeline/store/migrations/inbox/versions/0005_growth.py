@@ -20,6 +20,12 @@ def upgrade() -> None:
         sqlite_where=unfolded,
         postgresql_where=unfolded,
     )
+    failed = sa.text("state = 'failed'")
+    op.create_index(
+        "challenges_parked", "challenges", ["state_changed_at"], sqlite_where=failed, postgresql_where=failed
+    )
+    op.create_index("outbox_counts", "outbox", ["kind", "state"])
+    op.create_index("submissions_undecided", "submissions", ["netuid", "hotkey", "state"])
     op.create_table(
         "totals",
         sa.Column("state", sa.String(16), primary_key=True),
