@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from loosh_pipeline.store.inbox import Inbox, InboxStats
+from loosh_pipeline.store.figures import InboxStats
+from loosh_pipeline.store.inbox import Inbox
 
 ACTIVE_WITHIN = timedelta(hours=1)
 KEPT_S = 1.0

@@ -25,7 +25,8 @@ from ingress.version import VERSION
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.inbox import WITHOUT_SCORES, Inbox
+from loosh_pipeline.store.figures import WITHOUT_SCORES
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.runs import Runs
 from loosh_pipeline.store.tables import Tables
@@ -169,6 +170,12 @@ class Metrics:
             ("miners_answered", "Answers of miners, of all challenges.", stats.answered),
         ):
             yield CounterMetricFamily(f"loosh_{name}", about, value=value)
+        pruned_at = self._inbox.pruned_at()
+        yield GaugeMetricFamily(
+            "loosh_pruned_time_seconds",
+            "When Dagster's history was last pruned to the end; 0 before the first time.",
+            value=0.0 if pruned_at is None else pruned_at.timestamp(),
+        )
         yield GaugeMetricFamily(
             "loosh_miners_active", "Miners that answered within the last hour.", value=self._active()
         )

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from loosh_pipeline.domain import ChallengeState, Outcome
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store.inbox import WITHOUT_SCORES
+from loosh_pipeline.store.figures import WITHOUT_SCORES
 from loosh_pipeline.store.moments import Moments, ids_in, moments
 from loosh_pipeline.store.tables import TableKey, Tables
 

@@ -21,6 +21,7 @@ from sensors.metagraph_sensor import metagraph_sensor
 from sensors.network_view_schedule import network_view_schedule
 from sensors.outbox_sensor import outbox_sensor
 from sensors.receipts_schedule import receipts_schedule
+from sensors.retention_schedule import retention_schedule
 from sensors.weights_schedule import weights_schedule
 
 defs = dg.Definitions(
@@ -28,7 +29,10 @@ defs = dg.Definitions(
     asset_checks=dg.load_asset_checks_from_package_module(assets),
     jobs=[*ASSET_JOBS, *presenting.JOBS],
     sensors=[challenge_sensor, metagraph_sensor, outbox_sensor, *presenting.SENSORS],
-    schedules=[weights_schedule, receipts_schedule, context_schedule, availability_schedule, network_view_schedule],
+    schedules=[
+        *(weights_schedule, receipts_schedule, context_schedule),
+        *(availability_schedule, network_view_schedule, retention_schedule),
+    ],
     # One process a run: a run mostly waits for miners, and a process a step would cost seconds each.
     executor=dg.in_process_executor,
     resources={

@@ -5,9 +5,18 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from loosh_pipeline.lock import only_looking
-from loosh_pipeline.orchestrator import SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
+from loosh_pipeline.orchestrator import (
+    RESCORE_DAY_JOB,
+    RESCORE_JOB,
+    RESCORED,
+    RESCORED_DAYS,
+    RETENTION_JOB,
+    SCORE_JOB,
+    SINGLE_WRITER_TAG,
+    WEIGHTS_JOB,
+)
 from loosh_pipeline.settings import Present, get_settings
-from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP
+from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP, rescoring_tags
 
 UNFINISHED_RUNS = [
     dg.DagsterRunStatus.QUEUED,
@@ -72,6 +81,25 @@ refresh_network_view = dg.define_asset_job(
     tags=FIRST,
     description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
 )
+retention = dg.define_asset_job(
+    RETENTION_JOB,
+    selection=dg.AssetSelection.groups("upkeep"),
+    tags=FOR_UPKEEP,
+    description="Keeps what there is small: old history of Dagster goes, and closed days become a few files.",
+)
+
+rescore_challenge = dg.define_asset_job(
+    RESCORE_JOB,
+    selection=dg.AssetSelection.assets(RESCORED),
+    tags=rescoring_tags(RESCORED),
+    description="Scores a stored challenge again, under today's parameters or others. Nobody is asked or told.",
+)
+rescore_day = dg.define_asset_job(
+    RESCORE_DAY_JOB,
+    selection=dg.AssetSelection.assets(RESCORED_DAYS),
+    tags=rescoring_tags(RESCORED_DAYS),
+    description="Scores all stored challenges of a day again, under today's parameters or others.",
+)
 
 ASSET_JOBS = [
     score_challenge,
@@ -81,6 +109,9 @@ ASSET_JOBS = [
     refresh_availability,
     refresh_network_view,
     refresh_context,
+    retention,
+    rescore_challenge,
+    rescore_day,
 ]
 
 

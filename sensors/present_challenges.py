@@ -9,6 +9,7 @@ import dagster as dg
 from assets.heatmaps import draw, heatmaps
 from assets.narratives import narratives, tell
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.orchestrator import PRESENT_JOB
 from loosh_pipeline.settings import Present, get_settings
 from resources.llm import Narrator
 from resources.store import Store
@@ -61,6 +62,7 @@ def _present_one(context: dg.OpExecutionContext, store: Store, llm: Narrator, ch
 
 
 @dg.job(
+    name=PRESENT_JOB,
     tags={**FOR_UPKEEP, "dagster/priority": "-10"},
     description="Makes pictures and narratives of scored challenges, many in one run.",
 )

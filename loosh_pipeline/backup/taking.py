@@ -38,8 +38,8 @@ ENDINGS = (".tar", ".tar.gz", ".tgz")
 ID_CHARS = 8
 SCRATCH = ".loosh-backup-"
 WAIT_S = 30.0
-NOT_COPIED = {INBOX: ("sessions",), USERS: ()}
-"""Tables whose rows stay out: keys of sessions, which peers agree on anew."""
+NOT_COPIED = {INBOX: ("sessions", "ingress_keys"), USERS: ()}
+"""Tables whose rows stay out: keys, of sessions too, which peers agree on anew."""
 LEFT_AFTER_S = 3600
 """Age at which what a killed backup left is told from what one is writing."""
 
@@ -222,6 +222,8 @@ def elsewhere(places: Places) -> list[str]:
     found = []
     if places.inbox is None:
         found.append(f"{INBOX}: DATABASE_URL names a server; dump it with pg_dump")
+    if places.users is None:
+        found.append(f"{USERS}: they are in DATABASE_URL, and dumped with it")
     if places.tables is None:
         found.append(f"{TABLES}: TABLES_DIR names an object store; use its versioning or replication")
     return found

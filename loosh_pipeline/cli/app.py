@@ -6,7 +6,20 @@ from collections.abc import Callable
 
 import typer
 
-from loosh_pipeline.cli import alerts, chain, challenges, config, keeping, moving, running, state, wallet, weights
+from loosh_pipeline.cli import (
+    alerts,
+    chain,
+    challenges,
+    config,
+    keeping,
+    moving,
+    rescoring,
+    restoring,
+    running,
+    state,
+    wallet,
+    weights,
+)
 from loosh_pipeline.cli.telling import main, told
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -19,8 +32,9 @@ COMMANDS = (
     state.status,
     state.doctor,
     state.retry,
+    rescoring.rescore,
     keeping.backup,
-    keeping.restore,
+    restoring.restore,
 )
 
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""`loosh backup`, `loosh restore`: a validator's data in one file, and back again."""
+"""`loosh backup`: a validator's data in one file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -66,47 +66,13 @@ def backup(
             | {"skipped": list(taken.skipped), "manifest": taken.manifest.model_dump(mode="json")}
         )
         return
-    out.print(f"{taken.path}: {_told(taken.manifest)}", highlight=False, soft_wrap=True, markup=False)
+    out.print(f"{taken.path}: {told_of(taken.manifest)}", highlight=False, soft_wrap=True, markup=False)
     for each in deleted:
         say(f"deleted {each}")
 
 
-def restore(
-    path: Annotated[Path, typer.Argument(help="a file that `loosh backup` wrote")],
-    check: Annotated[bool, typer.Option("--check", help="only say whether it is whole; change nothing")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="although there are data already: they are moved aside, not deleted")
-    ] = False,
-    into: Annotated[
-        Path | None, typer.Option(help="a data directory other than the settings name", show_default=False)
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Put a backup into LOOSH_HOME, whole or not at all. `loosh up` must not run there."""
-    from loosh_pipeline.backup.places import Places
-    from loosh_pipeline.backup.restoring import check_backup, restore_backup
-
-    if check:
-        manifest = check_backup(path)
-        told: dict[str, Any] = {"path": str(path), "whole": True}
-        text = f"{path} is whole: {_told(manifest)}"
-    else:
-        places = Places.of(get_settings()) if into is None else Places.usual(into)
-        restored = restore_backup(path, places, datetime.now(UTC), force=force, say=say)
-        manifest = restored.manifest
-        told = {"home": str(restored.home), "aside": None if restored.aside is None else str(restored.aside)}
-        text = f"{restored.home} holds {_told(manifest)}"
-        if restored.aside is not None:
-            say(f"what was there is in {restored.aside}")
-        for what in manifest.elsewhere:
-            say(f"not in it: {what}")
-    if as_json:
-        tell_json({**told, "manifest": manifest.model_dump(mode="json")})
-    else:
-        out.print(text, highlight=False, soft_wrap=True, markup=False)
-
-
-def _told(manifest: Manifest) -> str:
+def told_of(manifest: Manifest) -> str:
+    """What a backup holds, in a line."""
     from loosh_pipeline.backup.taking import megabytes
 
     challenges = manifest.rows.get("challenges", 0)

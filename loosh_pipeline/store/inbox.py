@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, literal, select, update
+from sqlalchemy import Connection, Engine, Row, func, literal, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -19,12 +19,15 @@ from loosh_pipeline.domain import RESULTS, STATE_ORDER, Challenge, ChallengeId, 
 from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
 from loosh_pipeline.store.database import open_database, reading, schema_version
+from loosh_pipeline.store.figures import WITHOUT_SCORES, InboxStats, figures, fold
 from loosh_pipeline.store.schema import UtcDateTime, challenges, flags, miners, outbox
 
 RUNNING = "running"
+PRUNED = "pruned"
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
-WITHOUT_SCORES = (ChallengeState.RECEIVED, *UNFINISHED[:2])
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
+GIVEN_UP = challenges.c.state == literal_column(f"'{ChallengeState.FAILED}'")
+"""Said in the statement and not bound to it, as the index of these is found only so."""
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 600.0
 MOST_DOUBLINGS = 16
@@ -49,18 +52,6 @@ class InboxRow:
 
     def challenge(self) -> Challenge:
         return resolve_challenge(self.request, self.received_at)
-
-
-@dataclass(frozen=True, slots=True)
-class InboxStats:
-    """True figures of everything accepted so far. `mean_elapsed_ms` is over answered requests."""
-
-    total: int
-    queued: int
-    by_state: Mapping[ChallengeState, int]
-    asked: int
-    answered: int
-    mean_elapsed_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +93,19 @@ class Inbox:
             raise UnknownChallenge(f"no challenge {challenge_id!r} was accepted; POST it to /challenges first")
         return inbox_row(row)
 
+    def get_many(self, ids: Sequence[str]) -> Sequence[InboxRow]:
+        """Those of some challenges that were accepted here, in the order in which they came."""
+        query = select(challenges).where(challenges.c.id.in_(ids)).order_by(challenges.c.received_at, challenges.c.id)
+        with reading(self.engine) as connection:
+            return [inbox_row(row) for row in connection.execute(query)]
+
+    def received_between(self, since: datetime, until: datetime) -> Sequence[ChallengeId]:
+        """Challenges that came from `since` on and before `until`, the oldest first."""
+        came = challenges.c.received_at >= since, challenges.c.received_at < until
+        query = select(challenges.c.id).where(*came).order_by(challenges.c.received_at, challenges.c.id)
+        with reading(self.engine) as connection:
+            return [ChallengeId(each) for each in connection.execute(query).scalars()]
+
     def recent(self, limit: int) -> Sequence[InboxRow]:
         """The challenges accepted last, newest first."""
         query = select(challenges).order_by(challenges.c.received_at.desc(), challenges.c.id).limit(limit)
@@ -132,10 +136,9 @@ class Inbox:
 
     def parked(self) -> Parked:
         """What was given up, and waits for an operator's retry."""
-        failed = challenges.c.state == ChallengeState.FAILED
-        newest = select(challenges.c.id, challenges.c.failure).where(failed)
+        newest = select(challenges.c.id, challenges.c.failure).where(GIVEN_UP)
         with reading(self.engine) as connection:
-            count = connection.execute(select(func.count()).select_from(challenges).where(failed)).scalar_one()
+            count = connection.execute(select(func.count()).select_from(challenges).where(GIVEN_UP)).scalar_one()
             row = connection.execute(newest.order_by(challenges.c.state_changed_at.desc()).limit(1)).one_or_none()
         return Parked(count) if row is None else Parked(count, ChallengeId(row.id), row.failure or "")
 
@@ -207,6 +210,7 @@ class Inbox:
                     challenges.c.attempts == row.attempts,
                     challenges.c.run_id.is_not_distinct_from(row.run_id),  # else a run has begun since
                     challenges.c.next_run_at.is_(None),
+                    challenges.c.folded_at.is_(None),  # else it stands in the totals as submitted
                 )
                 .values(change)
             )
@@ -233,27 +237,18 @@ class Inbox:
                     _count_miner(connection, response, now)
             return moved
 
-    def stats(self) -> InboxStats:
-        columns = (
-            challenges.c.state,
-            func.count().label("challenges"),
-            func.sum(challenges.c.asked).label("asked"),
-            func.sum(challenges.c.answered).label("answered"),
-            func.sum(challenges.c.elapsed_ms_sum).label("elapsed_ms_sum"),
-        )
+    def states(self, ids: Sequence[str]) -> Mapping[str, ChallengeState]:
+        """How far those of some challenges are that were accepted here."""
+        query = select(challenges.c.id, challenges.c.state).where(challenges.c.id.in_(ids))
         with reading(self.engine) as connection:
-            rows = connection.execute(select(*columns).group_by(challenges.c.state)).all()
-        by_state = {ChallengeState(row.state): int(row.challenges) for row in rows}
-        answered = sum(int(row.answered) for row in rows)
-        elapsed_ms = sum(float(row.elapsed_ms_sum) for row in rows)
-        return InboxStats(
-            total=sum(by_state.values()),
-            queued=sum(by_state.get(s, 0) for s in WITHOUT_SCORES),
-            by_state=by_state,
-            asked=sum(int(row.asked) for row in rows),
-            answered=answered,
-            mean_elapsed_ms=elapsed_ms / answered if answered else 0.0,
-        )
+            return {row.id: ChallengeState(row.state) for row in connection.execute(query)}
+
+    def fold(self, before: datetime, now: datetime, limit: int) -> int:
+        """Let challenges that were submitted before then stand in the totals; returns how many, at most `limit`."""
+        return fold(self.engine, before, now, limit)
+
+    def stats(self) -> InboxStats:
+        return figures(self.engine)
 
     def latencies_s(self, since: datetime) -> list[float]:
         """Seconds from acceptance to scores that are ready to be told, of challenges received since then."""
@@ -263,11 +258,11 @@ class Inbox:
         with reading(self.engine) as connection:
             return [(row.scored_at - row.received_at).total_seconds() for row in connection.execute(query)]
 
-    def scored_since(self, since: datetime) -> int:
-        """Challenges received since then whose scores are ready to be told."""
-        query = select(func.count()).where(challenges.c.received_at >= since, challenges.c.scored_at.is_not(None))
+    def scored_since(self, since: datetime, most: int | None = None) -> int:
+        """Challenges received since then whose scores are ready to be told; counted no further than `most`."""
+        those = select(challenges.c.id).where(challenges.c.received_at >= since, challenges.c.scored_at.is_not(None))
         with reading(self.engine) as connection:
-            return connection.execute(query.select_from(challenges)).scalar_one()
+            return connection.execute(select(func.count()).select_from(those.limit(most).subquery())).scalar_one()
 
     def active_miners(self, since: datetime) -> int:
         """Miners that answered a challenge since then (a probe does not count)."""
@@ -280,6 +275,14 @@ class Inbox:
         with reading(self.engine) as connection:
             value = connection.execute(select(flags.c.value).where(flags.c.name == RUNNING)).scalar_one_or_none()
         return value != "false"
+
+    def pruned_at(self) -> datetime | None:
+        with reading(self.engine) as connection:
+            return pruned_at(connection)
+
+    def note_pruned(self, now: datetime) -> None:
+        with self.engine.begin() as connection:
+            set_flag(connection, PRUNED, "true", now)
 
     def set_running(self, running: bool, now: datetime) -> None:
         with self.engine.begin() as connection:
@@ -325,6 +328,11 @@ def inbox_row(row: Row[Any]) -> InboxRow:
 
 def _insert(connection: Connection, table: Any) -> Any:
     return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
+
+
+def pruned_at(connection: Connection) -> datetime | None:
+    """When Dagster's history was last pruned to the end; None when it never was."""
+    return connection.execute(select(flags.c.changed_at).where(flags.c.name == PRUNED)).scalar_one_or_none()
 
 
 def set_flag(connection: Connection, name: str, value: str, now: datetime) -> None:

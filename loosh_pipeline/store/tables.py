@@ -153,7 +153,7 @@ class Tables:
 
     def newest_first(self, asset: str, until: date | None = None) -> Iterator[TableKey]:
         """Keys of an asset's tables, the newest first where names sort by time; `until` leaves out later days."""
-        for day in reversed(self.days(asset)):
+        for day in self._newest_days(asset):
             if until is None or day <= until:
                 names = sorted((each.name for each in self.files(asset, day)), reverse=True)
                 yield from (TableKey.named(day, name) for name in names)
@@ -165,6 +165,16 @@ class Tables:
     def days(self, asset: str) -> list[date]:
         """Days for which an asset has tables, oldest first. Raises StoreError where nobody can tell."""
         return self._days(asset, DAY, CLOSED)
+
+    def _newest_days(self, asset: str) -> Iterator[date]:
+        """The same, newest first, each looked at when it is asked for: mostly the first will do, of years of days."""
+        names = self.objects.directories(f"{self.objects.root}/{asset}")
+        last = None
+        for name in sorted(names, key=lambda each: each.rpartition("=")[2], reverse=True):
+            found = DAY.fullmatch(name) or CLOSED.fullmatch(name)
+            if found and found[1] != last:
+                last = found[1]
+                yield date.fromisoformat(last)
 
     def open_days(self, asset: str) -> list[date]:
         """Those of which tables lie as they were written, oldest first."""

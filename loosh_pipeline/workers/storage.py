@@ -284,7 +284,8 @@ def sweep_copies(base_dir: Path, before: float) -> None:
     """Remove files of runs that were being made when their process was killed: those last written before that time."""
     for path in Path(_event_logs_directory(str(base_dir))).glob(".*"):
         with suppress(FileNotFoundError):  # it was finished just now
-            if not path.name.startswith((".empty-run-", ".broken-")) and path.stat().st_mtime < before:
+            kept = path.name.startswith((".empty-run-", ".broken-", ".db"))  # `.db`: of what no run reported
+            if not kept and path.stat().st_mtime < before:
                 path.unlink()
 
 

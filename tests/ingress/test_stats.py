@@ -12,7 +12,8 @@ from ingress.figures import Figures
 from ingress.main import create_app
 from loosh_pipeline.domain import ChallengeId, Outcome
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.inbox import Inbox, InboxStats
+from loosh_pipeline.store.figures import InboxStats
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
 from tests.builders import response
 from tests.claims import claim

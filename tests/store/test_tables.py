@@ -253,7 +253,7 @@ def test_tables_that_cannot_be_listed_are_not_taken_for_none(local: Tables, monk
     def refuses(*_: object, **__: object) -> None:
         raise PermissionError("not yours")
 
-    monkeypatch.setattr(local.objects.fs, "ls", refuses)
+    monkeypatch.setattr(os, "listdir", refuses)
     with pytest.raises(StoreError, match=r"cannot list the tables in .*metagraph: not yours"):
         local.latest("metagraph")
 

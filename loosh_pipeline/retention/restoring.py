@@ -1,0 +1,176 @@
+"""Showing challenges again that were pruned, from what inbox and tables keep of them.
+
+Dagster is given their partitions, and told of each table that is there as of a materialization without a run: with
+that its pages show them, and a backfill works on them as on any other. Nothing is computed, and nobody is asked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache, cached_property
+from typing import Any
+
+from dagster import AssetKey, AssetMaterialization, DagsterInstance, MetadataValue
+
+from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.errors import ConfigError, StoreError
+from loosh_pipeline.retention.ages import FINISHED
+from loosh_pipeline.retention.history import History, chunks
+from loosh_pipeline.services import environment
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.inbox import Inbox, InboxRow
+from loosh_pipeline.store.score_tables import SCORES, ScoreTables
+from loosh_pipeline.store.tables import TableKey, Tables, file_stem
+
+PLAIN = ("miner_responses", "embeddings", "narratives")
+"""Assets with one table a challenge, of the asset's name."""
+SUBMISSIONS, HEATMAPS = "submissions", "heatmaps"
+ASSETS = (*PLAIN, SCORES, SUBMISSIONS, HEATMAPS)
+AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was done. `not_over`: challenges that are still evaluated, and are shown anyhow; `without_tables`: of which
+    nothing is kept that could be shown.
+    """
+
+    challenges: int = 0
+    materializations: int = 0
+    not_over: list[str] = field(default_factory=list)
+    without_tables: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def validators_instance(settings: Settings) -> Iterator[DagsterInstance]:
+    """The Dagster instance of this validator, whether it runs or not. Raises StoreError where there is none."""
+    home = settings.home / "dagster_home"
+    if not (home / "dagster.yaml").exists():
+        raise StoreError(f"there is no history of runs in {home} yet; start `loosh up` first, or set LOOSH_HOME right")
+    with _told(environment(settings, home)):  # addresses with passwords stand in the environment alone
+        instance = DagsterInstance.from_config(str(home))
+    with instance:
+        yield instance
+
+
+@contextmanager
+def _told(names: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """What challenges are restored from, and where to."""
+
+    instance: DagsterInstance
+    inbox: Inbox
+    settings: Settings
+
+    def restore(self, ids: Sequence[str], progress: Callable[[int], object] = lambda _: None) -> Restored:
+        """Show challenges again; what is shown already gets a new age. Raises ConfigError for more than are ever kept.
+
+        Killed on the way, some are shown, whole or in part; doing it again completes them.
+        """
+        most = self.settings.retain_challenges
+        if len(ids) > most:
+            raise ConfigError(f"{len(ids):,} challenges are more than RETAIN_CHALLENGES={most} keeps; set that higher")
+        done, history = Restored(), History(self.instance)
+        for part in chunks(ids, AT_ONCE):
+            rows = self.inbox.get_many(part)
+            done.not_over += [row.id for row in rows if row.state not in FINISHED]
+            self._restore_some(history, [row for row in rows if row.state in FINISHED], done)
+            progress(len(part))
+        return done
+
+    def _restore_some(self, history: History, rows: Sequence[InboxRow], done: Restored) -> None:
+        found = {row.id: list(self._materializations(row)) for row in rows}
+        done.without_tables += [key for key, events in found.items() if not events]
+        going = [key for key, events in found.items() if events]
+        history.show(going)
+        there = history.materialized(ASSETS, going)
+        for key in going:
+            for event in found[key]:
+                if (event.asset_key.to_user_string(), key) not in there:
+                    self.instance.report_runless_asset_event(event)
+                    done.materializations += 1
+        done.challenges += len(going)
+
+    def _materializations(self, row: InboxRow) -> Iterator[AssetMaterialization]:
+        """What there is of a challenge, an asset each, in the order in which it was made."""
+        key = TableKey.of(row.id, row.received_at)
+        for asset in PLAIN[:2]:
+            yield from self._of_table(row.id, asset, key)
+        if (version := self._scores.version_of(key)) is not None:
+            more = {"scorer_version": MetadataValue.text(version)}
+            yield from self._of_table(row.id, SCORES, TableKey(key.day, key.name, version), more)
+        if row.state is ChallengeState.SUBMITTED:
+            yield _restored(row.id, SUBMISSIONS, {"state": MetadataValue.text(row.state.value)})
+        picture = self.settings.heatmaps_root / f"{file_stem(row.id)}.png"
+        if picture.exists():
+            yield _restored(row.id, HEATMAPS, {"path": MetadataValue.path(picture)})
+        yield from self._of_table(row.id, PLAIN[2], key)
+
+    def _of_table(
+        self, challenge_id: ChallengeId, asset: str, key: TableKey, more: Mapping[str, MetadataValue] | None = None
+    ) -> Iterator[AssetMaterialization]:
+        if not self._tables.exists(asset, key):
+            return
+        table = self._tables.describe(asset, key)
+        about = {
+            "rows": MetadataValue.int(table.rows),
+            "size_bytes": MetadataValue.int(table.size_bytes),
+            "sha256": MetadataValue.text(table.sha256),
+            "path": MetadataValue.path(table.path),
+        }
+        yield _restored(challenge_id, asset, {**about, **(more or {})})
+
+    @cached_property
+    def _tables(self) -> Tables:
+        return Tables(self.settings.tables_root)
+
+    @cached_property
+    def _scores(self) -> ScoresOfDays:
+        return ScoresOfDays(self._tables, self.settings.pay_profile)
+
+
+class ScoresOfDays:
+    """Which scores of a round count, among many rounds: one look at a day, and one at each scorer."""
+
+    def __init__(self, tables: Tables, profile: str) -> None:
+        self._tables, self._profile = tables, profile
+        self._versions = cache(self._of_day)
+        self._scorer = cache(ScoreTables(tables).scorer)
+
+    def version_of(self, key: TableKey) -> str | None:
+        """The version that came into use last, of the profile that pays before any other; None without scores."""
+        return max(self._versions(key.day).get(key.name, ()), key=self._rank, default=None)
+
+    def _rank(self, version: str) -> tuple[bool, Any]:
+        profile, since = self._scorer(version)
+        return profile == self._profile, since
+
+    def _of_day(self, day: date) -> Mapping[str, Collection[str]]:
+        found: dict[str, set[str]] = {}
+        for file in self._tables.files(SCORES, day):
+            key = TableKey.named(day, file.name)
+            found.setdefault(key.name, set()).add(key.version)
+        return found
+
+
+def _restored(challenge_id: ChallengeId, asset: str, about: Mapping[str, MetadataValue]) -> AssetMaterialization:
+    return AssetMaterialization(
+        AssetKey(asset), partition=challenge_id, metadata={**about, "restored": MetadataValue.bool(True)}
+    )
