@@ -47,10 +47,12 @@ class Done:
     bytes_after: int = 0
     left: int = 0
     """Files of their own that are still there: most of them have just been packed."""
+    stuck: int = 0
+    """Those of them with which nothing can be done before somebody sees to them."""
     problems: list[str] = field(default_factory=list)
 
     def add(self, more: Done) -> None:
-        for name in ("packed", "parts", "removed", "dropped", "bytes_before", "bytes_after", "left"):
+        for name in ("packed", "parts", "removed", "dropped", "bytes_before", "bytes_after", "left", "stuck"):
             setattr(self, name, getattr(self, name) + getattr(more, name))
         self.problems += more.problems
 
@@ -192,6 +194,7 @@ class DayCompaction:
             self._say(str(error))
             return None
         if not holds(frame.schema):
+            self.done.stuck += 1
             return None
         return Whole(name, frame, len(content), digest, listed.stamp, listed.hour)
 
@@ -211,6 +214,8 @@ class DayCompaction:
         return self._limits
 
     def _say(self, problem: str) -> None:
+        """Tell of a file with which nothing can be done."""
+        self.done.stuck += 1
         self.done.problems.append(problem)
         log.warning("%s", problem)
 

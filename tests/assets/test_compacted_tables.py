@@ -42,10 +42,11 @@ def test_scores_are_the_same_when_their_day_is_compacted(world: World, monkeypat
 
     packed = materialized(world, 4, monkeypatch)
     assert packed["packed"] == packed["files_left"] > 0
-    assert (packed["removed"], packed["problems"]) == (0, "none")
+    assert (packed["removed"], packed["problems"], packed["finished"]) == (0, "none", False)
     assert packed["bytes_after"] < packed["bytes_before"]
     removed = materialized(world, 4.1, monkeypatch)
     assert (removed["removed"], removed["files_left"], removed["days_left"]) == (packed["packed"], 0, 0)
+    assert removed["finished"]
 
     assert world.store.tables.open_days(SCORES) == []
     assert world.store.score_tables.read(key, version) == before
