@@ -44,10 +44,11 @@ def compacted_tables(context: dg.AssetExecutionContext, store: dg.ResourceParam[
     return dg.MaterializeResult(data_version=READ_ONCE, metadata={**_said(found), "forgotten": len(forgotten)})
 
 
-def _said(found: Summary) -> dict[str, str | int]:
+def _said(found: Summary) -> dict[str, str | int | bool]:
     """For the page of the asset."""
     done = found.done
     return {
+        "finished": found.finished,
         "up_to": f"{found.until}",
         "days": found.days,
         "packed": done.packed,
@@ -58,6 +59,7 @@ def _said(found: Summary) -> dict[str, str | int]:
         "dropped": done.dropped,
         "days_left": found.days_left,
         "files_left": done.left,
+        "files_stuck": done.stuck,
         "problems": "; ".join(done.problems[:MOST_PROBLEMS]) or "none",
     }
 

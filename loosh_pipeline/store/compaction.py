@@ -47,10 +47,12 @@ class Done:
     bytes_after: int = 0
     left: int = 0
     """Files of their own that are still there: most of them have just been packed."""
+    stuck: int = 0
+    """Those of them with which nothing can be done before somebody sees to them."""
     problems: list[str] = field(default_factory=list)
 
     def add(self, more: Done) -> None:
-        for name in ("packed", "parts", "removed", "dropped", "bytes_before", "bytes_after", "left"):
+        for name in ("packed", "parts", "removed", "dropped", "bytes_before", "bytes_after", "left", "stuck"):
             setattr(self, name, getattr(self, name) + getattr(more, name))
         self.problems += more.problems
 
@@ -107,8 +109,6 @@ class DayCompaction:
         for each in self._objects.listed(directory, GONE):
             _put_back(f"{directory}/{each.name}", self._path(each.name[1 : -len(GONE)]))
 
-    # --- removing -----------------------------------------------------------------------------------------------
-
     def _clear(self, day: Day) -> None:
         for part in day.superseded():
             self._objects.remove(part.path)
@@ -143,17 +143,15 @@ class DayCompaction:
             gone = os.path.join(os.path.dirname(path), f".{name}{GONE}")
             try:
                 os.rename(path, gone)
-            except FileNotFoundError:
+                if local_stamp(os.stat(gone)) != stamp:
+                    _put_back(gone, path)
+                    return
+                os.unlink(gone)
+            except FileNotFoundError:  # another compaction removed it, or put it back
                 return
-            if local_stamp(os.stat(gone)) != stamp:
-                _put_back(gone, path)
-                return
-            os.unlink(gone)
         else:
             self._objects.remove(path)
         self.done.removed += 1
-
-    # --- packing ------------------------------------------------------------------------------------------------
 
     def _pack(self, day: Day) -> None:
         merged = day.to_merge(self._limits)
@@ -196,6 +194,7 @@ class DayCompaction:
             self._say(str(error))
             return None
         if not holds(frame.schema):
+            self.done.stuck += 1
             return None
         return Whole(name, frame, len(content), digest, listed.stamp, listed.hour)
 
@@ -215,6 +214,8 @@ class DayCompaction:
         return self._limits
 
     def _say(self, problem: str) -> None:
+        """Tell of a file with which nothing can be done."""
+        self.done.stuck += 1
         self.done.problems.append(problem)
         log.warning("%s", problem)
 
@@ -248,10 +249,11 @@ class _Writing:
 
 
 def _put_back(gone: str, path: str) -> None:
-    """A file that was about to be removed lies where it was, unless a newer one does."""
-    with suppress(FileExistsError):
+    """A file that was about to be removed lies where it was, unless a newer one does, or nobody has it any more."""
+    with suppress(FileExistsError, FileNotFoundError):
         os.link(gone, path)
-    os.unlink(gone)
+    with suppress(FileNotFoundError):
+        os.unlink(gone)
 
 
 def whole(key: TableKey, frame: pl.DataFrame) -> Whole:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from loosh_pipeline.errors import StoreError
+from loosh_pipeline.errors import PartTaken, StoreError
 from loosh_pipeline.store.compaction import DayCompaction, Done
 from loosh_pipeline.store.compaction_plan import last_closed, unused
-from loosh_pipeline.store.score_tables import SCORERS
+from loosh_pipeline.store.score_tables import SCORERS, TRIED
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.weighing import last_set
 from loosh_pipeline.store.window_cache import CACHE
 
-NEVER = frozenset({CACHE, SCORERS})
+NEVER = frozenset({CACHE, SCORERS, TRIED})
 """A copy, which is made again; and what the versions in all scores stand for, a few rows for good."""
 OF_CHALLENGES = frozenset({
     "selections", "miner_responses", "embeddings", "consensus_scores", "pair_evidence", "narratives",
@@ -36,6 +36,8 @@ class Summary:
     """Asset days that were looked at."""
     days_left: int = 0
     """Asset days of which files still lie alone: just packed, or not reached in time."""
+    finished: bool = True
+    """Whether nothing is left that a slice within the next hours could do."""
     until: date | None = None
     """The last day that is old enough to be compacted."""
 
@@ -51,16 +53,22 @@ def compact_history(
     for day, asset in _waiting(tables, found.until):
         if over():
             found.days_left += 1
+            found.finished = False
             continue
         found.days += 1
         compaction = DayCompaction(tables, asset, day, clock, over)
+        done = compaction.done
         try:
             compaction.run(_unused(tables, day) if asset == SETTLED else ())
+        except PartTaken as error:
+            done.problems.append(f"{asset} of {day}: {error}")
+            done.left += 1
         except (StoreError, OSError) as error:
-            compaction.done.problems.append(f"{asset} of {day}: {error}")
-            compaction.done.left += 1
-        found.done.add(compaction.done)
-        found.days_left += bool(compaction.done.left)
+            done.problems.append(f"{asset} of {day}: {error}")
+            done.left = done.stuck = done.stuck + 1
+        found.done.add(done)
+        found.days_left += bool(done.left)
+        found.finished &= done.left <= done.stuck
     return found
 
 

@@ -19,6 +19,8 @@ from loosh_pipeline.errors import StoreError
 from loosh_pipeline.moving.importing import Places
 from loosh_pipeline.scoring.network.pay import EmissionRow, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay
+from loosh_pipeline.store.compaction_plan import KEPT
+from loosh_pipeline.store.history import compact_history
 from loosh_pipeline.store.imported import (
     IMPORTED_COLUMNS,
     IMPORTED_EMISSIONS,
@@ -42,6 +44,19 @@ def test_rows_that_two_imports_wrote_at_once_count_once(database: Path, places: 
     found = imported_at(tables, NOW, 24)
     assert found is not None
     assert (found.evaluations, found.averages) == (2, {ALICE: pytest.approx(0.7)})
+
+
+def test_days_of_imports_that_are_compacted_count_as_before(database: Path, places: Places, run: Import) -> None:
+    build(database, [evaluation(NOW - HOUR * each, {ALICE: each / 40, BOB: 0.5}) for each in (30, 20, 2, 0)])
+    run()
+    tables = Tables(places.tables_root)
+    expected = imported_at(tables, NOW, 48)
+    for turn in range(2):
+        at = NOW + timedelta(days=9) + turn * KEPT
+        compact_history(tables, 2, lambda at=at: at, lambda: False)
+        assert imported_at(tables, NOW, 48) == expected
+    assert tables.open_days(IMPORTED_EMISSIONS) == []
+    assert (run().kept.new, tables.open_days(IMPORTED_EMISSIONS)) == (0, []), "the same file adds nothing"
 
 
 def test_the_average_is_the_networks_as_of_the_newest_evaluation(database: Path, places: Places, run: Import) -> None:

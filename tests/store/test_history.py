@@ -44,14 +44,26 @@ def test_days_that_are_over_are_compacted_the_oldest_first(tables: Tables) -> No
 
     turns = iter([False] * 4 + [True] * 99)
     first = compact_history(tables, 2, lambda: NOW, lambda: next(turns))
-    assert (first.until, first.days, first.days_left) == (days[7], 2, 16)
+    assert (first.until, first.days, first.days_left, first.finished) == (days[7], 2, 16, False)
     assert [len(tables.closed.parts(asset, days[0])) for asset in ("answers", "scores")] == [1, 1]
 
     compact(tables)
     assert tables.open_days("scores") == tables.open_days("answers") == [days[8]]
     assert (alone(tables, CACHE), alone(tables, SCORERS)) == (["scores"], ["v1"])
     again = compact_history(tables, 2, lambda: NOW + 2 * KEPT, lambda: False)
-    assert (again.days, again.days_left, again.done.packed) == (0, 0, 0)
+    assert (again.days, again.days_left, again.done.packed, again.finished) == (0, 0, 0, True)
+
+
+def test_what_nothing_can_be_done_with_is_no_reason_to_go_on(tables: Tables) -> None:
+    put(tables, "scores", "c-1")
+    tables.write("scores", TableKey(TODAY, "odd"), pl.DataFrame({"file": ["x"]}))
+    tables.objects.put(tables.path("scores", TableKey(TODAY, "broken")), b"PAR1 no table", replace=True)
+    found = [compact_history(tables, 2, lambda turn=turn: NOW + turn * KEPT, lambda: False) for turn in range(3)]
+    assert [(each.done.left, each.done.stuck, each.finished) for each in found] == [
+        (3, 2, False),
+        (2, 2, True),
+        (2, 2, True),
+    ]
 
 
 def test_one_day_that_cannot_be_compacted_keeps_no_other(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
