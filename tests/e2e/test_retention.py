@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
-from loosh_pipeline.orchestrator import CHALLENGES, PARTITION_TAG, RETENTION_JOB
+from loosh_pipeline.orchestrator import PARTITION_TAG, RETENTION_JOB
 from loosh_pipeline.services import environment
 from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP
 from tests.e2e.validator import Validator
@@ -61,11 +62,9 @@ def aged(validator: Validator, keys: Sequence[str]) -> None:
 
 
 def loosh(validator: Validator, *arguments: str) -> str:
-    env = {**environment(validator.settings, validator.settings.home / "dagster_home")}
+    env = {**os.environ, **environment(validator.settings, validator.settings.home / "dagster_home")}
     command = [sys.executable, "-m", "loosh_pipeline.cli", *arguments]
-    ended = subprocess.run(
-        command, env={"PATH": "", **env}, cwd=validator.settings.home, capture_output=True, text=True, timeout=120
-    )
+    ended = subprocess.run(command, env=env, cwd=validator.settings.home, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -129,4 +128,3 @@ def scored_again(validator: Validator, key: str) -> None:
     assert asked(validator, BACKFILL, key=key)["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess"
     validator.until(f"{key} is scored again", lambda: Path(scores).exists() or None)
     assert scores.read_bytes() == before
-    assert CHALLENGES
