@@ -16,6 +16,7 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
+from loosh_pipeline.definitions import defs
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.retention.ages import RANGE_TAG
@@ -260,3 +261,26 @@ def test_who_watches_a_run_that_goes_is_not_broken_by_it(world: World, dagster_h
         os.utime(path, (time.time() - 7200,) * 2)
     pruned(world, 1)
     assert gone not in run_files(dagster_home)
+
+
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")  # within Dagster
+def test_a_backfill_of_assets_that_is_under_way_keeps_the_partitions_that_it_is_to_make(world: World) -> None:
+    evaluated(world, "c-1", "c-2")
+    graph = defs.resolve_asset_graph()
+    world.instance.add_backfill(
+        PartitionBackfill.from_asset_partitions(
+            backfill_id="of-assets",
+            asset_graph=graph,
+            partition_names=["c-1"],
+            asset_selection=[dg.AssetKey("consensus_scores")],
+            backfill_timestamp=time.time(),
+            tags={},
+            dynamic_partitions_store=world.instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
+        )
+    )
+    assert pruned(world, 15).challenges == 1
+    assert shown(world) == {"c-1", "newest"}
