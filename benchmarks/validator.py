@@ -92,6 +92,8 @@ class Validator:
     """Of every challenge that was accepted."""
     given_up: set[str] = field(default_factory=set)
     """Challenges that are waited for no more."""
+    named: str = "measured"
+    """Ids of what is posted begin so."""
 
     def check(self) -> None:
         """Restart what died, as `loosh up` does. From the main thread only: processes die with the thread that
@@ -125,7 +127,7 @@ class Validator:
         """
         number = len(self.posts)
         prompt = f"{self.devnet.prompts[number % len(self.devnet.prompts)]} (question {number})"
-        post = Post(ChallengeId(f"measured-{number}"), prompt, time.time(), 0.0)
+        post = Post(ChallengeId(f"{self.named}-{number:06d}"), prompt, time.time(), 0.0)
         body = {**PROMPT_PARAMETERS, "id": post.id, "prompt": prompt}
         self.posts.append(post)
         turned_away = 0
@@ -257,21 +259,54 @@ def running_validator(miners: int, delay_s: float) -> Iterator[Validator]:
 
     Raises NotMeasured, or what the supervisor raises, when something does not come up.
     """
-    load = Load()
+    with (
+        tempfile.TemporaryDirectory(prefix="loosh-benchmark-") as folder,
+        running_subnet(Path(folder), miners, delay_s) as subnet,
+        validator_on(subnet, Path(folder) / "validator") as validator,
+    ):
+        yield validator
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A devnet that runs in `root`, and what was said of its processes."""
+
+    root: Path
+    devnet: DevnetInfo
+    supervisor: Supervisor
+    miners: int
+    load: Load
+    said: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def running_subnet(root: Path, miners: int, delay_s: float) -> Iterator[Subnet]:
+    """Start a devnet of miners that all answer after so long."""
+    load, said = Load(), list[str]()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped like by Ctrl-C: nothing is left behind
-    with tempfile.TemporaryDirectory(prefix="loosh-benchmark-") as folder:
-        root, said = Path(folder), list[str]()
-        options = ["--behaviour", "steady", "--delay-s", f"{delay_s:g}", "--block-time-s", f"{BLOCK_TIME_S:g}"]
-        with devnet_process(root / "subnet", said.append, miners=miners, options=options) as (devnet, subnet):
-            settings = local_settings(devnet, root / "validator", max_miners=miners)
-            counting = accounting.environment(root / "counters")
-            counted = [replace(each, env={**each.env, **counting}) for each in services(settings)]
-            with supervised(counted, settings.home / "logs", said.append, READY_WITHIN_S) as ours:
-                inbox = Inbox.open(settings.inbox_url)
-                validator = Validator(settings, devnet, ours, subnet, inbox, root / "counters", load, said)
-                _await_ready(validator)
-                yield validator
-                inbox.engine.dispose()
+    options = ["--behaviour", "steady", "--delay-s", f"{delay_s:g}", "--block-time-s", f"{BLOCK_TIME_S:g}"]
+    with devnet_process(root / "subnet", said.append, miners=miners, options=options) as (devnet, subnet):
+        yield Subnet(root, devnet, subnet, miners, load, said)
+
+
+@contextmanager
+def validator_on(subnet: Subnet, home: Path, named: str = "measured", **changes: Any) -> Iterator[Validator]:
+    """Start a validator in `home`, whatever lies there, and wait until challenges can be pushed.
+
+    Ids of what is posted begin with `named`. `changes`: of its settings. Raises NotMeasured, or what the supervisor
+    raises, when something does not come up.
+    """
+    settings = local_settings(subnet.devnet, home, **{"max_miners": subnet.miners, **changes})
+    counters = home.with_name(f"{home.name}-counters")
+    counting = accounting.environment(counters)
+    counted = [replace(each, env={**each.env, **counting}) for each in services(settings)]
+    with supervised(counted, settings.home / "logs", subnet.said.append, READY_WITHIN_S) as ours:
+        inbox = Inbox.open(settings.inbox_url)
+        of_the_subnet = subnet.devnet, ours, subnet.supervisor
+        validator = Validator(settings, *of_the_subnet, inbox, counters, subnet.load, subnet.said, named=named)
+        _await_ready(validator)
+        yield validator
+        inbox.engine.dispose()
 
 
 def _await_ready(validator: Validator) -> None:

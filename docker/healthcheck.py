@@ -1,5 +1,8 @@
 """Whether the validator in this container is healthy by its own word; ends with 1 and the reason when it is not.
 
+Of a machine without an ingress (LOOSH_SERVICES), whether what it serves answers; workers serve nothing, and `loosh up`
+looks after them.
+
 One whose intake an operator has stopped is: it evaluates what it has, and to be restarted helps it nothing.
 """
 
@@ -15,15 +18,28 @@ from dotenv import dotenv_values
 
 STOPPED = "stopped by an operator with /set_running"
 TIMEOUT_S = 8.0
+SERVED = {
+    "ingress": ("API_HOST", "API_PORT", "8000", "/availability/health"),
+    "dagster-webserver": ("DAGSTER_HOST", "DAGSTER_PORT", "3000", "/server_info"),
+    "embedder": ("EMBEDDER_HOST", "EMBEDDER_PORT", "8801", "/health"),
+}
+"""By service, in the order in which they are asked: where it listens, and a page that says it works."""
 EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
 def main() -> None:
-    host, port = setting("API_HOST"), setting("API_PORT") or "8000"
-    url = f"http://{EVERYWHERE.get(host, host)}:{port}/availability/health"
+    services = {each.strip() for each in setting("LOOSH_SERVICES").split(",") if each.strip()} or set(SERVED)
+    name = next((each for each in SERVED if each in services), None)
+    if name is None:
+        return
+    host_setting, port_setting, usual, path = SERVED[name]
+    host, port = setting(host_setting), setting(port_setting) or usual
+    url = f"http://{EVERYWHERE.get(host, host)}:{port}{path}"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=TIMEOUT_S) as answer:
+            if name != "ingress":
+                return
             said = json.load(answer)
     except (OSError, ValueError) as error:
         sys.exit(f"{url}: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,9 +26,13 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.push_sessions import PushSessions
+from loosh_pipeline.store.shared_places import check_shared
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
-from loosh_pipeline.workers.config import free_children
+from loosh_pipeline.workers.room import free_children
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,10 @@ class Parts:
         """Create or open every store. Raises StoreError when one cannot be used."""
         inbox = Inbox.open(settings.inbox_url)
         settings.heatmaps_root.mkdir(parents=True, exist_ok=True)
+        check_shared(settings, inbox.engine, now())
         tables = Tables(settings.tables_root)
         dagster_url = str(settings.dagster_url) if settings.dagster_url else None
-        free = partial(free_children, settings)
+        free = partial(free_children, settings, inbox.engine)
         launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, free, counts.dispatched.observe)
         figures = Figures(inbox)
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
@@ -73,12 +79,12 @@ class Parts:
             settings=settings,
             inbox=inbox,
             outbox=Outbox(inbox.engine),
-            users=Users.open(settings.users_url),
+            users=_users(settings),
             tables=tables,
             launcher=launcher,
             rates=rates,
             door=door,
-            handshakes=Handshakes(settings, Nonces(inbox.engine)),
+            handshakes=Handshakes(settings, Nonces(inbox.engine), shared=_shared_sessions(settings, inbox)),
             health=health,
             writer=writer,
             intake=Intake(settings, health, writer, launcher, metrics.progress.accepted),
@@ -101,6 +107,18 @@ class Parts:
 
     def uptime_s(self) -> int:
         return int(time.monotonic() - self.started_s)
+
+
+def _users(settings: Settings) -> Users:
+    users = Users.open(settings.users_url)
+    if settings.database_url is not None and (taken := users.take_along(settings.users_path)):
+        logger.info("%d users of %s are in DATABASE_URL now", taken, settings.users_path)
+    return users
+
+
+def _shared_sessions(settings: Settings, inbox: Inbox) -> PushSessions | None:
+    """Where there may be other ingresses, a challenge may come to another one than its key exchange."""
+    return None if settings.database_url is None else PushSessions(inbox.engine, settings.intake_max_sessions)
 
 
 def now() -> datetime:

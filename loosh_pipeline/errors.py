@@ -10,7 +10,8 @@
     │   ├── NonceUsed          a signed request was sent before
     │   ├── UnknownChallenge   the id is not known
     │   ├── NotTheWriter       another process may write now
-    │   └── Overtaken          another run evaluates the challenge
+    │   ├── Overtaken          another run evaluates the challenge
+    │   └── PartTaken          another compaction wrote a part of the day
     ├── WireError              the fiber protocol
     │   └── CryptoError        a key, signature or token was refused
     ├── ChainError             the chain could not be read or written
@@ -78,6 +79,10 @@ class NotTheWriter(StoreError):
 
 class Overtaken(StoreError):
     """Another run evaluates this challenge: this one must not ask its miners."""
+
+
+class PartTaken(StoreError):
+    """Another compaction wrote a part of the day meanwhile."""
 
 
 class WireError(LooshError):

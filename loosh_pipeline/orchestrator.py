@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -24,9 +25,14 @@ SCORE_JOB = "score_challenge"
 WEIGHTS_JOB = "set_weights"
 PRESENT_JOB = "present_challenges"
 RETENTION_JOB = "retention"
+RESCORE_JOB, RESCORE_DAY_JOB = "rescore_challenge", "rescore_day"
+RESCORED, RESCORED_DAYS = "rescored_scores", "rescored_days"
+"""Assets of challenges, and of days, that are scored again."""
 PARTITION_TAG = "dagster/partition"
 ATTEMPT_TAG = "loosh/attempt"
 BACKFILL_TAG = "dagster/backfill"
+RESCORING_TAG = "loosh/rescoring"
+"""Runs that score again carry it, with what they are of (`challenge`, `day`), and run one at a time."""
 SINGLE_WRITER_TAG = "loosh/single-writer"
 """Runs that carry it run one at a time: two must never submit weights side by side."""
 
@@ -59,6 +65,12 @@ query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor)
 _RUNS = """
 query ($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 200) { __typename
   ... on Runs { results { runId jobName endTime tags { key value } } } ... on PythonError { message } } }"""
+
+_MATERIALIZED = """
+query ($key: AssetKeyInput!, $partition: String!) { assetOrError(assetKey: $key) { __typename
+  ... on Asset { assetMaterializations(partitions: [$partition], limit: 5) { runId metadataEntries { label
+    ... on TextMetadataEntry { text } ... on FloatMetadataEntry { floatValue } ... on IntMetadataEntry { intRepr }
+    ... on JsonMetadataEntry { jsonString } } } } } }"""
 
 _CHECKS = """
 query { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks { name blocking
@@ -199,6 +211,16 @@ class DagsterApi:
             if not answer["hasMore"]:
                 return outcome
             cursor = answer["cursor"]
+
+    def materialized(self, asset: str, partition: str, run_id: str) -> dict[str, Any]:
+        """What a run said of a partition of an asset that it made: numbers, texts and JSON; nothing where it made none.
+
+        Of a few newest materializations of the partition.
+        """
+        answer = self._ask("assetOrError", _MATERIALIZED, key={"path": [asset]}, partition=partition)
+        found = (each["metadataEntries"] for each in answer.get("assetMaterializations", ()) if each["runId"] == run_id)
+        entries: Sequence[Mapping[str, Any]] = next(found, ())
+        return {entry["label"]: value for entry in entries if (value := _value(entry)) is not None}
 
     def failed_runs(self, since: datetime) -> list[FailedRun]:
         """Runs that ended as failed since then, the newest first, at most 200."""
@@ -357,6 +379,15 @@ def _note(outcome: RunOutcome, event: Mapping[str, Any]) -> None:
         outcome.said.extend([f"{asset}: {', '.join(told)}"] if told else [])
         if "skipped" in texts:
             outcome.skipped.add(asset)
+
+
+def _value(entry: Mapping[str, Any]) -> Any:
+    """A number, a text, or what JSON says; None for what is neither."""
+    if "intRepr" in entry:
+        return int(entry["intRepr"])
+    if "jsonString" in entry:
+        return json.loads(entry["jsonString"])
+    return entry.get("floatValue", entry.get("text"))
 
 
 def _texts(about: Mapping[str, Any]) -> dict[str, str]:

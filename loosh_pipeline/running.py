@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from importlib.metadata import version
 
 from loosh_pipeline.clock import ClockWatch
@@ -19,6 +19,7 @@ from loosh_pipeline.redaction import redactor
 from loosh_pipeline.run_state import RunState, forget
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings.roles import KEEPS
 from loosh_pipeline.store.foreign import check_ours
 from loosh_pipeline.supervisor import supervised
 
@@ -44,7 +45,8 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
         say(f"starting; logs are in {logs}")
         forget(settings.home)
         ours = services(settings)
-        _renew_history(settings, say)
+        if settings.runs_here(DAEMON):
+            _renew_history(settings, say)
         clock = ClockWatch(settings.home / "clock")
         if back_s := clock.set_back_s():
             _put_right(settings, back_s, say)
@@ -57,7 +59,7 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
             def look_after() -> None:
                 state.keep()
                 if back_s := clock.set_back_s():
-                    with supervisor.stopped(DAEMON):
+                    with supervisor.stopped(DAEMON) if settings.runs_here(DAEMON) else nullcontext():
                         _put_right(settings, back_s, say)
 
             supervisor.supervise(look_after)
@@ -86,7 +88,7 @@ def check_databases(settings: Settings) -> None:
     try:
         if settings.database_url is None:
             check_ours((settings.db_path or settings.home / "validator.db").expanduser(), "inbox")
-        check_ours((settings.users_db_path or settings.home / "users.db").expanduser(), "users")
+        check_ours(settings.users_path, "users")
     except StoreError as error:
         if isinstance(error.__cause__, sqlite3.Error):  # locked, for now
             raise
@@ -103,7 +105,7 @@ def _renew_history(settings: Settings, say: Say) -> None:
     before = written_by.read_text() if written_by.exists() else "an earlier version"
     if before == present:
         return
-    if (home / "history").exists():
+    if (home / "history").exists() or settings.dagster_database_url is not None:
         say(f"bringing Dagster's records of runs from {before} to {present}; with many runs this takes minutes")
         command = [sys.executable, "-m", "dagster", "instance", "migrate"]
         env = {**os.environ, **environment(settings, home)}
@@ -112,15 +114,24 @@ def _renew_history(settings: Settings, say: Say) -> None:
             said = ended.stderr.strip().splitlines()
             why = next((line for line in reversed(said) if "Error" in line), f"status {ended.returncode}")
             raise ServiceError(
-                f"Dagster's records of runs could not be brought to {present} ({why}); move {home} away: only the "
-                "history of runs is in it, inbox and tables are not"
+                f"Dagster's records of runs could not be brought to {present} ({why}); {_without_history(settings)}: "
+                "only the history of runs is in it, inbox and tables are not"
             )
     home.mkdir(parents=True, exist_ok=True)
     written_by.write_text(present)
 
 
+def _without_history(settings: Settings) -> str:
+    """How to go on without the records of runs."""
+    if settings.dagster_database_url is not None:
+        return "see that DAGSTER_DATABASE_URL is right and its server is up, or name an empty database"
+    return f"move {settings.home / 'dagster_home'} away"
+
+
 def _put_right(settings: Settings, back_s: float, say: Say) -> None:
     """In a process of its own: it loads Dagster, which this one, that runs for months, can do without."""
+    if not settings.runs_here(*KEEPS):
+        return
     say(f"the clock was set back by {back_s:.0f} s; what was put off to a later time is taken up now")
     home = settings.home / "dagster_home"
     command = [sys.executable, "-m", "loosh_pipeline.clock_set_back"]

@@ -12,8 +12,10 @@ import yaml
 
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.lock import PROCESS, SUPERVISED
-from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
+from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, RESCORING_TAG, SINGLE_WRITER_TAG
 from loosh_pipeline.settings import FILES_BROKER, NO_RESULTS, Settings
+from loosh_pipeline.settings.model import reached_at
+from loosh_pipeline.settings.roles import EMBEDDER
 from loosh_pipeline.supervisor import Service
 from loosh_pipeline.workers.config import (
     QUEUE_TAG,
@@ -35,6 +37,8 @@ MONITORED_EVERY_S = 3
 START_WITHIN_S = 90
 """No more runs are launched than workers are free for, so one that has not started by then never will."""
 BACKFILLS_AT_ONCE = 4
+RESCORINGS_AT_ONCE = 1
+"""Each uses all processors there are; one that is no backfill comes on top of these."""
 DEQUEUED_EVERY_S = 3
 """Each look pages through all that waits in Dagster's queue, however long a backfill is."""
 
@@ -46,13 +50,15 @@ def services(settings: Settings) -> list[Service]:
 
 
 def planned(settings: Settings) -> list[Service]:
-    """Embedder, code server, workers, webserver, daemon and ingress, in the order in which they are started."""
+    """Embedder, code server, workers, webserver, daemon and ingress, in the order in which they are started: those that
+    LOOSH_SERVICES names.
+    """
     dagster_home = settings.home / "dagster_home"
     env = environment(settings, dagster_home)
     workspace = str(dagster_home / "workspace.yaml")
     code = ["--host", LOOPBACK, "--port", str(settings.code_server_port), "--location-name", CODE_LOCATION]
-    embedder = ["--host", LOOPBACK, "--port", str(settings.embedder_port)]
-    web = ["--host", LOOPBACK, "--port", str(settings.dagster_port), "--workspace", workspace]
+    embedder = ["--host", settings.embedder_host, "--port", str(settings.embedder_port)]
+    web = ["--host", settings.dagster_host, "--port", str(settings.dagster_port), "--workspace", workspace]
     worker = [PYTHON, "-m", "loosh_pipeline.workers"]
     ours = [
         Service("ingress", [PYTHON, "-m", "ingress"], env, settings.api_port, settings.api_reached_at),
@@ -62,7 +68,13 @@ def planned(settings: Settings) -> list[Service]:
             env,
             settings.code_server_port,
         ),
-        Service("embedder", [PYTHON, "-m", "loosh_pipeline.embedding", *embedder], env, settings.embedder_port),
+        Service(
+            EMBEDDER,
+            [PYTHON, "-m", "loosh_pipeline.embedding", *embedder],
+            env,
+            settings.embedder_port,
+            reached_at(settings.embedder_host),
+        ),
         Service("worker", worker, {**env, **ONE_THREAD}, stops_its_own=True),
         Service("upkeep", [*worker, "--queue", UPKEEP], {**env, **ONE_THREAD}, stops_its_own=True),
         Service(
@@ -70,6 +82,7 @@ def planned(settings: Settings) -> list[Service]:
             [*LOGGED, "-m", "dagster_webserver", *web],
             env,
             settings.dagster_port,
+            reached_at(settings.dagster_host),
             after=["code-server"],
         ),
         Service(
@@ -81,25 +94,36 @@ def planned(settings: Settings) -> list[Service]:
     ]
     if settings.alert_webhook_url is not None:
         ours.append(Service("alerts", [PYTHON, "-m", "loosh_pipeline.alerting"], env))
-    # With an embedding server of the operator's own, a second model would only take memory.
-    elsewhere = settings.embedder_url is not None or settings.embedding_url is not None
-    wanted = [service for service in ours if service.name != "embedder" or not elsewhere]
+    wanted = [service for service in ours if settings.runs_here(service.name)]
+    if not embeds_here(settings):
+        wanted = [service for service in wanted if service.name != EMBEDDER]
     # Dagster's commands let a `.env` in the working directory override the environment, even with empty values.
     return [replace(service, cwd=dagster_home, env={**service.env, PROCESS: service.name}) for service in wanted]
+
+
+def embeds_here(settings: Settings) -> bool:
+    """Whether the embedder runs here. With a server elsewhere a second one would only take memory, but where
+    LOOSH_SERVICES names it: the address may be the one by which other machines know it.
+    """
+    if settings.loosh_services:
+        return settings.runs_here(EMBEDDER)
+    return settings.embedder_url is None and settings.embedding_url is None
 
 
 def environment(settings: Settings, dagster_home: Path) -> Mapping[str, str]:
     """What every process is told beyond the environment it inherits; it means the same in any directory."""
     told = settings.environment()
-    if settings.embedding_url is None:
-        told["EMBEDDER_URL"] = str(settings.embedder_url or f"http://{LOOPBACK}:{settings.embedder_port}")
+    if settings.embedding_url is None and (settings.embedder_url is not None or embeds_here(settings)):
+        told["EMBEDDER_URL"] = str(settings.embedder_url or settings.own_embedder_url)
+    if settings.dagster_url is not None or settings.runs_here("dagster-webserver"):
+        told["DAGSTER_URL"] = str(settings.dagster_url or settings.own_dagster_url)
     return {
         **told,
         **{name.upper(): str(path) for name, path in _paths(settings).items()},
         "LOOSH_HOME": str(settings.home),
         "DAGSTER_HOME": str(dagster_home),
-        "DAGSTER_URL": str(settings.dagster_url or f"http://{LOOPBACK}:{settings.dagster_port}"),
         "PUBLIC_URL": settings.ingress_url,
+        "CELERY_RESULT_BACKEND": NO_RESULTS,
         "PYTHONUNBUFFERED": "1",
         SUPERVISED: "1",
     }
@@ -129,13 +153,7 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
     return {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
-        "storage": {
-            "custom": {
-                "module": "loosh_pipeline.workers.storage",
-                "class": "WarmSqliteStorage",
-                "config": {"base_dir": str(dagster_home)},
-            }
-        },
+        "storage": {"custom": _storage(dagster_home, settings)},
         # Dagster's own would start four processes a run to follow its output, which goes to the worker's log.
         "compute_logs": {
             "module": "dagster._core.storage.noop_compute_log_manager",
@@ -158,8 +176,11 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
                     {"key": SINGLE_WRITER_TAG, "limit": 1},
                     {
                         "key": BACKFILL_TAG,
-                        "limit": min(BACKFILLS_AT_ONCE, settings.max_concurrent_runs + SPARE_CHILDREN - 1),
+                        "limit": min(
+                            BACKFILLS_AT_ONCE, settings.max_concurrent_runs + SPARE_CHILDREN - 1 - RESCORINGS_AT_ONCE
+                        ),
                     },
+                    {"key": RESCORING_TAG, "limit": RESCORINGS_AT_ONCE},
                     {"key": QUEUE_TAG, "value": UPKEEP, "limit": UPKEEP_CHILDREN},
                 ],
             }
@@ -181,14 +202,19 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
     }
 
 
+def _storage(dagster_home: Path, settings: Settings) -> dict[str, Any]:
+    """Where runs and events are kept. The address of a server may hold a password: it stays in the environment."""
+    if settings.dagster_database_url is None:
+        where = {"module": "loosh_pipeline.workers.storage", "class": "WarmSqliteStorage"}
+        return {**where, "config": {"base_dir": str(dagster_home)}}
+    where = {"module": "loosh_pipeline.workers.postgres", "class": "WarmPostgresStorage"}
+    return {**where, "config": {"postgres_url": {"env": "DAGSTER_DATABASE_URL"}}}
+
+
 def _launcher(settings: Settings) -> dict[str, Any]:
     """Addresses of servers may hold passwords: they stay in the environment, where the processes find them."""
-    urls = {"broker": "celery_broker_url", "backend": "celery_result_backend"}
-    given = {name: getattr(settings, setting).get_secret_value() for name, setting in urls.items()}
-    told = {
-        name: url if url in (FILES_BROKER, NO_RESULTS) else {"env": urls[name].upper()} for name, url in given.items()
-    }
-    return {**told, "config_source": configuration(settings)}
+    broker: object = FILES_BROKER if settings.hands_out_files else {"env": "CELERY_BROKER_URL"}
+    return {"broker": broker, "backend": NO_RESULTS, "config_source": configuration(settings)}
 
 
 def _workspace(settings: Settings) -> dict[str, Any]:

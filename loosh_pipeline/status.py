@@ -21,43 +21,51 @@ from loosh_pipeline.own_health import unwell
 from loosh_pipeline.processes import Process, processes_of
 from loosh_pipeline.services import planned
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings.roles import EMBEDDER, EMBEDS, INGRESS, KEEPS, RUNS
+from loosh_pipeline.store.hosts import Hosts
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.supervisor import Service, listens
-from loosh_pipeline.workers.config import folder, uses_files
+from loosh_pipeline.workers.config import folder
 from loosh_pipeline.workers.reach import broker_problem, broker_shown
 
 SHOWN = 10
 """Deliveries that are listed: the newest refused ones, and those that are tried next."""
-EMBEDDER = "embedder"
 HEALTH_WITHIN_S = 2.0
 
 
 def status_facts(settings: Settings) -> dict[str, Any]:
-    """Everything as plain values: challenges, deliveries, the chain as last seen, processes and broker."""
+    """Everything as plain values: challenges, deliveries, the chain as last seen, machines of workers, processes and
+    broker. On a machine of few services, of what there is (docs/many-machines.md).
+    """
+    here = {"home": str(settings.home), "broker": _broker(settings), "processes": _processes(settings)}
+    if not settings.runs_here(*KEEPS):  # the embedder's machine knows nothing of challenges
+        return here
     inbox, now = Inbox.open(settings.inbox_url), datetime.now(UTC)
     why_not, standing = _not_taking(settings, inbox), stored_standing(settings, inbox.engine, now)
     return {
-        "home": str(settings.home),
-        "taking_challenges": why_not is None,
+        **here,
+        "taking_challenges": why_not is None if settings.runs_here(INGRESS) else None,
         "not_taking_because": why_not,
         "challenges": _challenges(inbox, now),
         "deliveries": _deliveries(Outbox(inbox.engine), now),
         "chain": facts(standing, settings) | {"reached": not unreached(standing, settings)},
-        "broker": _broker(settings),
-        "processes": _processes(settings),
+        "hosts": _hosts(settings, inbox),
     }
 
 
 def status_tables(settings: Settings) -> list[Table]:
     """The same, for a terminal."""
     found = status_facts(settings)
+    if "challenges" not in found:
+        return [_processes_table(found)]
     return [
         _challenges_table(found),
         *_waiting_table(found["deliveries"]["waiting"]),
         *_refused_table(found["deliveries"]["refused"]),
         *_chain_tables(settings),
         *_untold_table(settings),
+        *_hosts_table(found["hosts"]),
         _processes_table(found),
     ]
 
@@ -99,6 +107,8 @@ def _deliveries(outbox: Outbox, now: datetime) -> dict[str, Any]:
 
 
 def _not_taking(settings: Settings, inbox: Inbox) -> str | None:
+    if not settings.runs_here(INGRESS):
+        return None if inbox.is_running() else "stopped with /set_running"
     if not runs_in(settings.home):
         taken = not_bindable(settings.api_host, settings.api_port) == errno.EADDRINUSE
         by = in_use("API_PORT", settings.api_port, holder_of(settings.api_port, settings.api_host)) if taken else ""
@@ -111,8 +121,27 @@ def _not_taking(settings: Settings, inbox: Inbox) -> str | None:
         return f"{error}; it may be starting, else see LOOSH_HOME/logs/ingress.log"
 
 
-def _broker(settings: Settings) -> dict[str, Any]:
-    if uses_files(settings):
+def _hosts(settings: Settings, inbox: Inbox) -> list[dict[str, Any]]:
+    """Machines of workers that were heard of within a day, where there may be several."""
+    known = Hosts(inbox.engine).known() if settings.spread else ()
+    return [
+        {
+            "host": each.host,
+            "queue": each.queue,
+            "processes": each.children,
+            "busy": each.busy,
+            "silent_s": round(each.silent_s, 1),
+            "heard": each.is_heard,
+        }
+        for each in known
+    ]
+
+
+def _broker(settings: Settings) -> dict[str, Any] | None:
+    """What hands out runs; None on a machine that neither hands out nor takes any."""
+    if not settings.runs_here(*RUNS):
+        return None
+    if settings.hands_out_files:
         return {"at": str(folder(settings)), "reachable": True, "problem": None}
     problem = broker_problem(settings)
     return {"at": broker_shown(settings), "reachable": problem is None, "problem": problem}
@@ -122,7 +151,7 @@ def _processes(settings: Settings) -> list[dict[str, Any]]:
     """What `loosh up` runs, whether or not it does now."""
     running = list(processes_of(settings.home))
     found = [_process(each, running) for each in planned(settings)]
-    if not any(each["name"] == EMBEDDER for each in found):
+    if settings.runs_here(*EMBEDS) and not any(each["name"] == EMBEDDER for each in found):
         where = settings.embedding_url or str(settings.embedder_url)
         found.append({"name": EMBEDDER, "pid": None, "port": None, "state": "elsewhere", "at": where})
     return found
@@ -160,7 +189,8 @@ def _challenges_table(found: Mapping[str, Any]) -> Table:
         for state, count in deliveries[kinds].items():
             table.add_row(f"{what} {state}", str(count))
     why_not = found["not_taking_because"]
-    table.add_row("taking challenges", "yes" if why_not is None else f"no: {escape(why_not)}")
+    taking = "yes" if found["taking_challenges"] else "by the ingress of another machine, which says so itself"
+    table.add_row("taking challenges", taking if why_not is None else f"no: {escape(why_not)}")
     return table
 
 
@@ -207,10 +237,20 @@ def _untold_table(settings: Settings) -> list[Table]:
     return [table]
 
 
+def _hosts_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Which machines execute runs, as they said last; no table where all are on this one."""
+    table = Table("machine", "queue", "processes", "busy", "heard of", title="workers of all machines")
+    for row in rows:
+        heard = "now" if row["heard"] else f"gone, {row['silent_s']:.0f} s ago"
+        table.add_row(escape(row["host"]), row["queue"], str(row["processes"]), str(row["busy"]), heard)
+    return [table] if rows else []
+
+
 def _processes_table(found: Mapping[str, Any]) -> Table:
     table = Table("process", "state", "pid", "at", title="processes")
     for each in found["processes"]:
         table.add_row(each["name"], each["state"], str(each["pid"] or ""), each["at"] or "")
-    broker = found["broker"]
+    if (broker := found["broker"]) is None:
+        return table
     table.add_row("broker", "reachable" if broker["reachable"] else escape(broker["problem"]), "", broker["at"])
     return table

@@ -23,7 +23,7 @@ from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import keep_first_result
 from loosh_pipeline.store.runs import Claim
 from loosh_pipeline.wire.crypto import Signer
-from loosh_pipeline.workers.config import free_children
+from loosh_pipeline.workers.room import free_children
 from resources.store import Store
 from sensors.jobs import UNFINISHED_RUNS, score_challenge
 
@@ -61,7 +61,7 @@ def challenge_sensor(
         context.log.warning(line)
     waited_s = GRACE_S if settings.dagster_url else 0.0
     queue = store.runs.queue(now, waited_s)
-    limit = min(BATCH, free_children(settings))
+    limit = min(BATCH, free_children(settings, store.inbox.engine))
     claims = store.runs.claim(now, settings.max_concurrent_runs, limit, waited_s) if queue.due else []
     if not claims and queue.due:
         return dg.SkipReason(f"{queue.in_flight} challenges are in flight; others wait until there is room")
@@ -84,16 +84,8 @@ def _end_stuck(instance: dg.DagsterInstance, now: datetime) -> list[str]:
 
     Says which, and which could not be ended: that is tried again at the next tick.
     """
-    limits_s = _limits_s(instance)
-    stuck = [
-        run
-        for status, limit_s in limits_s.items()
-        for run in instance.get_runs(
-            dg.RunsFilter(statuses=[status], updated_before=now - timedelta(seconds=limit_s)), limit=BATCH
-        )
-    ]
-    lines = []
-    for run in stuck:
+    limits_s, lines = _limits_s(instance), []
+    for run in stuck_runs(instance, now):
         try:
             instance.report_run_failed(run, f"it was {run.status.value} for more than {limits_s[run.status]:.0f} s")
         except Exception as error:  # whatever its storage says of one run, the others go on
@@ -101,6 +93,17 @@ def _end_stuck(instance: dg.DagsterInstance, now: datetime) -> list[str]:
         else:
             lines.append(f"run {run.run_id} was stuck as {run.status.value} and is ended")
     return lines
+
+
+def stuck_runs(instance: dg.DagsterInstance, now: datetime) -> list[dg.DagsterRun]:
+    """Runs of any job that have not changed for longer than their status allows."""
+    return [
+        run
+        for status, limit_s in _limits_s(instance).items()
+        for run in instance.get_runs(
+            dg.RunsFilter(statuses=[status], updated_before=now - timedelta(seconds=limit_s)), limit=BATCH
+        )
+    ]
 
 
 def _limits_s(instance: dg.DagsterInstance) -> dict[dg.DagsterRunStatus, float]:
@@ -143,12 +146,16 @@ def _recover_one(
 
 def _died_lately(store: Store, instance: dg.DagsterInstance, now: datetime) -> Sequence[InboxRow]:
     """Challenges in flight whose newest attempt is known to have died: they need not stand still first."""
-    dead = instance.get_runs(
-        dg.RunsFilter(job_name=SCORE_JOB, statuses=DEAD, updated_after=now - LATELY), limit=MOST_DEAD
-    )
-    attempts = {(run.tags.get(PARTITION_TAG), run.tags.get(ATTEMPT_TAG)) for run in dead}
+    attempts = {(run.tags.get(PARTITION_TAG), run.tags.get(ATTEMPT_TAG)) for run in dead_runs(instance, now)}
     rows = store.runs.unscored([key for key, attempt in attempts if key and attempt]) if attempts else []
     return [row for row in rows if (row.id, str(row.attempts)) in attempts]
+
+
+def dead_runs(instance: dg.DagsterInstance, now: datetime) -> list[dg.DagsterRun]:
+    """Runs of challenges that died lately."""
+    # Not asked for by job: Dagster's storage would look for the dead among all runs that the job ever had.
+    dead = instance.get_runs(dg.RunsFilter(statuses=DEAD, updated_after=now - LATELY), limit=MOST_DEAD)
+    return [run for run in dead if run.job_name == SCORE_JOB]
 
 
 def _gets_it_further(record: dg.RunRecord, row: InboxRow, instance: dg.DagsterInstance, now: datetime) -> bool:

@@ -33,11 +33,11 @@ def _not_due(store: Store, now: datetime, refresh: timedelta) -> str | None:
     """Why no new context is needed. The first waits for enough rounds; then one of twice as many is worth having."""
     newest = store.score_tables.newest_context()
     if newest is None:
-        scored = store.inbox.scored_since(now - FIRST_LOOKBACK)
         enough = RobustProfile().context_rounds
+        scored = store.inbox.scored_since(now - FIRST_LOOKBACK, enough)
         return None if scored >= enough else f"{scored} rounds are scored; a context is taken from {enough} on"
     built_at, rounds = newest["built_at"][0], newest["rounds"][0]
-    since = store.inbox.scored_since(built_at)
+    since = store.inbox.scored_since(built_at, rounds)
     if since >= rounds or (since and now - built_at >= refresh):
         return None
     return (

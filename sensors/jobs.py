@@ -5,9 +5,18 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from loosh_pipeline.lock import only_looking
-from loosh_pipeline.orchestrator import RETENTION_JOB, SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
+from loosh_pipeline.orchestrator import (
+    RESCORE_DAY_JOB,
+    RESCORE_JOB,
+    RESCORED,
+    RESCORED_DAYS,
+    RETENTION_JOB,
+    SCORE_JOB,
+    SINGLE_WRITER_TAG,
+    WEIGHTS_JOB,
+)
 from loosh_pipeline.settings import Present, get_settings
-from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP
+from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP, rescoring_tags
 
 UNFINISHED_RUNS = [
     dg.DagsterRunStatus.QUEUED,
@@ -79,6 +88,19 @@ retention = dg.define_asset_job(
     description="Keeps what there is small: old history of Dagster goes, and closed days become a few files.",
 )
 
+rescore_challenge = dg.define_asset_job(
+    RESCORE_JOB,
+    selection=dg.AssetSelection.assets(RESCORED),
+    tags=rescoring_tags(RESCORED),
+    description="Scores a stored challenge again, under today's parameters or others. Nobody is asked or told.",
+)
+rescore_day = dg.define_asset_job(
+    RESCORE_DAY_JOB,
+    selection=dg.AssetSelection.assets(RESCORED_DAYS),
+    tags=rescoring_tags(RESCORED_DAYS),
+    description="Scores all stored challenges of a day again, under today's parameters or others.",
+)
+
 ASSET_JOBS = [
     score_challenge,
     set_weights,
@@ -88,6 +110,8 @@ ASSET_JOBS = [
     refresh_network_view,
     refresh_context,
     retention,
+    rescore_challenge,
+    rescore_day,
 ]
 
 

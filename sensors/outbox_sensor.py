@@ -23,7 +23,7 @@ def outbox_sensor(store: dg.ResourceParam[Store], challenge_api: dg.ResourcePara
     now = datetime.now(UTC)
     if not store.outbox.has_due(now):
         store.outbox.forget(now)
-        waiting = store.outbox.counts()
+        waiting = store.outbox.undelivered_counts()
         return dg.SkipReason(
             f"nothing is due; waiting {waiting[OutboxState.PENDING]}, refused {waiting[OutboxState.PARKED]}"
         )

@@ -50,7 +50,7 @@ def weights_schedule(
 
 def _too_few_rounds(store: Store, settings: Settings, subnet: Metagraph, own: Hotkey) -> str | None:
     now, lookback_h = datetime.now(UTC), settings.emissions_lookback_h
-    scored = store.inbox.scored_since(now - timedelta(hours=lookback_h))
+    scored = store.inbox.scored_since(now - timedelta(hours=lookback_h), settings.weights_min_rounds)
     if scored >= settings.weights_min_rounds:
         return None
     waits = (

@@ -17,6 +17,7 @@ OPERATIONS = (
     "locationStatusesOrError",
     "logsForRun",
     "assetNodes",
+    "assetOrError",
 )
 LAUNCHED = {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}
 
@@ -27,6 +28,7 @@ ANSWERS: dict[str, Any] = {
     "runsOrError": {"__typename": "Runs", "results": [{"runId": "run-1"}]},
     "logsForRun": {"__typename": "EventConnection", "events": [], "cursor": "1", "hasMore": False},
     "assetNodes": [],
+    "assetOrError": {"__typename": "Asset", "assetMaterializations": []},
     "locationStatusesOrError": {
         "__typename": "WorkspaceLocationStatusEntries",
         "entries": [{"name": "loosh_pipeline", "loadStatus": "LOADED"}],

@@ -14,7 +14,14 @@ import pytest
 import yaml
 
 from loosh_pipeline.definitions import defs
-from loosh_pipeline.orchestrator import CODE_LOCATION, SCORE_JOB, SINGLE_WRITER_TAG, WEIGHTS_JOB
+from loosh_pipeline.orchestrator import (
+    CODE_LOCATION,
+    RESCORE_DAY_JOB,
+    RESCORE_JOB,
+    SCORE_JOB,
+    SINGLE_WRITER_TAG,
+    WEIGHTS_JOB,
+)
 from loosh_pipeline.policy.checks import CHECKS
 from loosh_pipeline.services import write_instance
 from loosh_pipeline.settings import Settings
@@ -43,6 +50,7 @@ GROUPS = {
         "heatmaps",
         "narratives",
     },
+    "rescoring": {"rescored_scores", "rescored_days"},
     "weights": {
         "emissions",
         "weight_proposal",
@@ -52,7 +60,7 @@ GROUPS = {
         "weight_receipts",
         "penalties",
     },
-    "upkeep": {"pruned_history"},
+    "upkeep": {"compacted_tables", "pruned_history"},
 }
 
 
@@ -198,7 +206,7 @@ def test_nothing_that_ships_or_is_written_sends_telemetry(written: dict[str, Any
 def test_all_but_evaluations_are_executed_by_workers_of_their_own() -> None:
     asset_jobs = {job.name: job.tags or {} for job in ASSET_JOBS}
     queues = {name: tags.get(QUEUE_TAG) for name, tags in {**asset_jobs, "present": present_challenges.tags}.items()}
-    assert queues.pop(SCORE_JOB) is None
+    assert [queues.pop(job) for job in (SCORE_JOB, RESCORE_JOB, RESCORE_DAY_JOB)] == [None] * 3
     assert set(queues.values()) == {UPKEEP}
 
 

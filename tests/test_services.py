@@ -10,7 +10,7 @@ from dagster._core.instance.config import dagster_instance_config
 from dagster._core.secrets.env_file import get_env_var_dict
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, SINGLE_WRITER_TAG
+from loosh_pipeline.orchestrator import BACKFILL_TAG, CODE_LOCATION, RESCORING_TAG, SINGLE_WRITER_TAG
 from loosh_pipeline.services import environment, services, write_instance
 from loosh_pipeline.settings import UNSET, Settings
 from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP, UPKEEP_CHILDREN
@@ -132,13 +132,14 @@ def test_dagster_accepts_the_instance_that_is_written(own_home: Path) -> None:
     assert (origin.location_name, origin.host, origin.port) == (CODE_LOCATION, "127.0.0.1", 4999)
 
 
-@pytest.mark.parametrize(("challenges", "backfills"), [(1, 2), (2, 3), (9, 4)])
+@pytest.mark.parametrize(("challenges", "backfills"), [(1, 1), (2, 2), (9, 4)])
 def test_backfills_leave_a_process_to_challenges(own_home: Path, challenges: int, backfills: int) -> None:
     write_instance(own_home, Settings(max_concurrent_runs=challenges))
     limits = yaml.safe_load((own_home / "dagster.yaml").read_text())["concurrency"]["runs"]["tag_concurrency_limits"]
     assert {limit["key"]: limit["limit"] for limit in limits} == {
         SINGLE_WRITER_TAG: 1,
         BACKFILL_TAG: backfills,
+        RESCORING_TAG: 1,
         QUEUE_TAG: UPKEEP_CHILDREN,
     }
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from ingress.bodies import problems, understood
 from ingress.callers import CALLER
+from ingress.handshakes import Handshakes
 from ingress.parts import PartsOf, parts_of
 from ingress.routers.challenges import REFUSALS, Accepted, Problem, accepted
 from loosh_pipeline.errors import CryptoError, WireError
@@ -62,7 +63,7 @@ def _refusals(*statuses: int, d400: str, d422: str) -> Refusals:
 
 @router.get("/public-key")
 def public_key(parts: PartsOf) -> PublicKey:
-    """The key that a symmetric key is encrypted with. It is new after every start."""
+    """The key that a symmetric key is encrypted with. It is new after every start, unless ingresses share it."""
     return PublicKey(public_key=parts.handshakes.public_pem)
 
 
@@ -119,14 +120,28 @@ async def receive_challenge(request: Request) -> Response:
     hotkey, key_uuid = request.headers.get(API_HOTKEY_HEADER), request.headers.get(API_UUID_HEADER)
     if hotkey is None or key_uuid is None:
         raise HTTPException(422, f"headers {API_UUID_HEADER} and {API_HOTKEY_HEADER} are required")
-    key, signed = parts.handshakes.session_key(hotkey, key_uuid)
-    if key is None:
-        raise HTTPException(401, UNDECRYPTABLE)
-    plaintext = _decrypted(key, await request.body())
+    plaintext, signed = await _opened(parts.handshakes, hotkey, key_uuid, await request.body())
     if signed:  # only now is it known that this hotkey sent it; whose name a stranger took is not counted for it
         parts.rates.count_hotkey(request.scope[CALLER], hotkey)
     challenge = _challenge(plaintext, parts.intake.limits)
     return accepted(await parts.intake.take(challenge))
+
+
+async def _opened(handshakes: Handshakes, hotkey: str, key_uuid: str, token: bytes) -> tuple[bytes, bool]:
+    """What is in a token, and whether the hotkey of its session signed for that. Raises 401.
+
+    A key that does not fit may have been replaced, under the same name, at another ingress.
+    """
+    key, signed = await handshakes.session(hotkey, key_uuid)
+    if key is None:
+        raise HTTPException(401, UNDECRYPTABLE)
+    try:
+        return _decrypted(key, token), signed
+    except HTTPException:
+        newer, signed = await handshakes.opened_elsewhere(hotkey, key_uuid, but=key)
+        if newer is None:
+            raise
+        return _decrypted(newer, token), signed
 
 
 def _decrypted(key: bytes, token: bytes) -> bytes:

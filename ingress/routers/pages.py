@@ -40,7 +40,7 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
             "version": VERSION,
             "reasons": parts.health.reasons(),
             "stats": parts.figures(fresh=parts.rates.exempt(request.scope[CALLER])).inbox,
-            "outbox": parts.outbox.counts(RESULTS),
+            "outbox": parts.outbox.undelivered_counts(RESULTS),
             "refused": parts.outbox.refused(REFUSED),
             "rows": rows,
             "pictures": {row.id for row in rows if _picture(parts, row.id, "png").exists()},

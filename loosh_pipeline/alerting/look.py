@@ -22,8 +22,8 @@ from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import LooshError, StoreError, UnknownChallenge
 from loosh_pipeline.orchestrator import DagsterApi, FailedRun
 from loosh_pipeline.run_state import processes
-from loosh_pipeline.services import LOOPBACK
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings.roles import INGRESS
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox, OutboxState
 
@@ -55,7 +55,7 @@ class Watch:
 
     @classmethod
     def of(cls, settings: Settings) -> Watch:
-        url = str(settings.dagster_url or f"http://{LOOPBACK}:{settings.dagster_port}")
+        url = str(settings.dagster_url or settings.own_dagster_url)
         return cls(settings, DagsterApi.at(url, WITHIN_S), httpx.Client(timeout=WITHIN_S, trust_env=False))
 
     def close(self) -> None:
@@ -170,6 +170,9 @@ class Watch:
         )
 
     def _ingress(self, seen: Seen) -> Seen:
+        """By the ingress of this machine; where there is none, whoever looks from one that has is told."""
+        if not self.settings.runs_here(INGRESS):
+            return seen
         reply = self.http.get(f"{self.settings.local_url}/availability/health")
         reply.raise_for_status()
         said: Any = reply.json()

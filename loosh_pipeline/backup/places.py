@@ -17,7 +17,7 @@ class Places:
 
     home: Path
     inbox: Path | None
-    users: Path
+    users: Path | None
     tables: Path | None
 
     @classmethod
@@ -26,7 +26,7 @@ class Places:
         return cls(
             settings.home,
             None if settings.database_url else _absolute(settings.db_path or settings.home / INBOX),
-            _absolute(settings.users_db_path or settings.home / USERS),
+            None if settings.database_url else _absolute(settings.users_path),
             None if "://" in tables else _absolute(Path(tables)),
         )
 
@@ -45,7 +45,8 @@ class Places:
 
         Raises ConfigError that names what lies outside: several directories cannot be replaced as one.
         """
-        parts = {INBOX: self.inbox or self.home / INBOX, USERS: self.users, TABLES: self.tables or self.home / TABLES}
+        kept = {INBOX: self.inbox, USERS: self.users, TABLES: self.tables}
+        parts = {name: path or self.home / name for name, path in kept.items()}
         if outside := [f"{name} ({path})" for name, path in parts.items() if not path.is_relative_to(self.home)]:
             raise ConfigError(
                 f"{', '.join(outside)} would lie outside LOOSH_HOME ({self.home}), and only one directory is replaced "

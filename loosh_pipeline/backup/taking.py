@@ -28,6 +28,7 @@ from loosh_pipeline.backup.swapping import put_where_nothing_is, sync_folder
 from loosh_pipeline.chain.wallet import hotkey_of
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.closed import CLOSED
 from loosh_pipeline.store.window_cache import CACHE
 
 NAME = "loosh-{version}-{whose}-{at:%Y%m%dT%H%M%SZ}.tar"
@@ -37,8 +38,8 @@ ENDINGS = (".tar", ".tar.gz", ".tgz")
 ID_CHARS = 8
 SCRATCH = ".loosh-backup-"
 WAIT_S = 30.0
-NOT_COPIED = {INBOX: ("sessions",), USERS: ()}
-"""Tables whose rows stay out: keys of sessions, which peers agree on anew."""
+NOT_COPIED = {INBOX: ("sessions", "ingress_keys"), USERS: ()}
+"""Tables whose rows stay out: keys, of sessions too, which peers agree on anew."""
 LEFT_AFTER_S = 3600
 """Age at which what a killed backup left is told from what one is writing."""
 
@@ -221,6 +222,8 @@ def elsewhere(places: Places) -> list[str]:
     found = []
     if places.inbox is None:
         found.append(f"{INBOX}: DATABASE_URL names a server; dump it with pg_dump")
+    if places.users is None:
+        found.append(f"{USERS}: they are in DATABASE_URL, and dumped with it")
     if places.tables is None:
         found.append(f"{TABLES}: TABLES_DIR names an object store; use its versioning or replication")
     return found
@@ -246,11 +249,14 @@ def _revision(connection: sqlite3.Connection, present: Sequence[str]) -> str | N
 
 
 def _parquet_files(root: Path) -> Iterator[Path]:
-    """Tables, but those that are made again when they are missing, and files that are just being written."""
+    """Tables, but those that are made again when they are missing, and files that are just being written.
+
+    Parts of an asset's days come last: what moves into one meanwhile is found in it.
+    """
     for folder, folders, files in os.walk(root, followlinks=True):
         if Path(folder) == root:
             folders[:] = [name for name in folders if name != CACHE]
-        folders.sort()
+        folders.sort(key=lambda name: (CLOSED.fullmatch(name) is not None, name))
         yield from (Path(folder, name) for name in sorted(files) if _is_table(name))
 
 

@@ -13,6 +13,7 @@ from loosh_pipeline.cli import (
     config,
     keeping,
     moving,
+    rescoring,
     restoring,
     running,
     state,
@@ -31,6 +32,7 @@ COMMANDS = (
     state.status,
     state.doctor,
     state.retry,
+    rescoring.rescore,
     keeping.backup,
     restoring.restore,
 )

@@ -22,6 +22,7 @@ from loosh_pipeline.log_lines import printed_line
 from loosh_pipeline.redaction import redactor
 from loosh_pipeline.scorers import model_warning
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.settings.roles import INGRESS, KEEPS
 from loosh_pipeline.supervisor import INTERRUPTIONS
 
 ENV_FILE_HEAD = "# Settings of a validator on a devnet, written by `loosh devnet --env-file`."
@@ -171,7 +172,7 @@ def _sayer(settings: Settings, aside: bool) -> Say:
 
 def _say_pages(settings: Settings, say: Say) -> None:
     if settings.log_format == "json":
-        say(f"running; Dagster UI http://127.0.0.1:{settings.dagster_port}, ingress {settings.ingress_url}")
+        say("running; " + ", ".join(f"{what} {where}" for what, where in _pages(settings).items()))
     else:
         _print_pages(settings)
 
@@ -190,20 +191,22 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _require_wallet(settings: Settings) -> None:
-    """Fail at start, and clearly, rather than in every run."""
+    """Fail at start, and clearly, rather than in every run. A machine of the embedder alone needs none."""
+    if not settings.runs_here(*KEEPS):
+        return
     from loosh_pipeline.chain.wallet import load_signer
 
     load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
 
 
 def _pages(settings: Settings) -> dict[str, str]:
-    """Where a running validator is looked at."""
-    return {
-        "Dagster UI": f"http://127.0.0.1:{settings.dagster_port}",
-        "ingress": settings.ingress_url,
-        "API": f"{settings.ingress_url}/docs",
-        "logs": str(settings.home / "logs"),
-    }
+    """Where a running validator is looked at, of what runs here."""
+    pages = {}
+    if settings.runs_here("dagster-webserver"):
+        pages["Dagster UI"] = settings.own_dagster_url
+    if settings.runs_here(INGRESS):
+        pages |= {"ingress": settings.ingress_url, "API": f"{settings.ingress_url}/docs"}
+    return {**pages, "logs": str(settings.home / "logs")}
 
 
 def _print_pages(settings: Settings) -> None:

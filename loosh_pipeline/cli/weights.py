@@ -40,12 +40,12 @@ def set_(
     proposal. Ends with 0 when weights were set, 3 when it is not yet time, 1 when the run failed.
     """
     waived, settings = waivers(waive or ()), get_settings()
-    dagster = DagsterApi.at(str(settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"))
+    dagster = DagsterApi.at(str(settings.dagster_url or settings.own_dagster_url))
     try:
         config: dict[str, Any] = {"ops": {"weight_proposal": {"config": {"waive": list(waived)}}}}
-        run_id = _launched(dagster, settings, config)
-        launched = f"run {run_id}" + (f", waiving {', '.join(waived)}" if waived else "")
-        (err if as_json else out).print(launched, highlight=False)
+        run_id = launched(dagster, settings, WEIGHTS_JOB, {}, config)
+        said = f"run {run_id}" + (f", waiving {', '.join(waived)}" if waived else "")
+        (err if as_json else out).print(said, highlight=False)
         status = _awaited(dagster, run_id, within_s)
         outcome = dagster.outcome(run_id)
     finally:
@@ -61,9 +61,12 @@ def set_(
         raise typer.Exit(code)
 
 
-def _launched(dagster: DagsterApi, settings: Settings, config: Mapping[str, Any]) -> str:
+def launched(
+    dagster: DagsterApi, settings: Settings, job: str, tags: Mapping[str, str], config: Mapping[str, Any]
+) -> str:
+    """Launch a job of the validator that runs here; returns the run's id. Raises ServiceError where none runs."""
     try:
-        return dagster.launch(WEIGHTS_JOB, {}, config)
+        return dagster.launch(job, tags, config)
     except NotReady as error:
         if settings.dagster_url is not None or runs_in(settings.home):
             raise

@@ -36,9 +36,20 @@ from loosh_pipeline.domain import Metagraph
 from loosh_pipeline.errors import ChainError
 from loosh_pipeline.lock import runs_in
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings.roles import EMBEDDER, EMBEDS, INGRESS, KEEPS, RUNS, WORKERS
+from loosh_pipeline.settings.types import SERVICES
 from loosh_pipeline.wire.api_look import ApiSeen, look_at_api
 
 CHAIN_WITHIN_S = API_WITHIN_S = 8.0
+CONCERNS = {
+    **dict.fromkeys(("database", "tables", "clock", "wallet"), KEEPS),
+    "broker": RUNS,
+    **dict.fromkeys(("chain", "registration", "pay", "embedding model"), RUNS),
+    **dict.fromkeys(("challenge API", "llm"), WORKERS),
+    **dict.fromkeys(("firewall", "intake", "proxy", "pages"), frozenset({INGRESS})),
+    "embedder": EMBEDS | {EMBEDDER},
+}
+"""Services that have to do with a subject; every other subject concerns every machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +119,12 @@ def is_devnet(settings: Settings) -> bool:
 
 
 def checks(seen: Around) -> list[Check]:
-    """In the order in which they are told."""
+    """In the order in which they are told: those that concern what runs on this machine."""
+    services = CONCERNS.get
+    return [each for each in _all_checks(seen) if seen.settings.runs_here(*services(each.subject, SERVICES))]
+
+
+def _all_checks(seen: Around) -> list[Check]:
     settings = seen.settings
     names, broker = seen.names, settings.celery_broker_url.get_secret_value()
     embedder = settings.embedding_url or settings.embedder_url
@@ -132,6 +148,7 @@ def checks(seen: Around) -> list[Check]:
         names.first(embedder, Check("embedder", lambda: models.embedder(settings, seen.runs), needed=True)),
         names.first(llm_url(settings), Check("llm", lambda: models.llm(settings, models.answering_llm))),
         Check("validator", lambda: stores.running(settings, seen.runs)),
+        Check("machines", lambda: stores.machines(settings)),
         *(
             Check(subject, lambda choice=choice: [choice(settings, seen.devnet)])  # type: ignore[misc]
             for subject, choice in choices.CHOICES.items()

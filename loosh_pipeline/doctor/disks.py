@@ -12,6 +12,7 @@ from loosh_pipeline.compute import min_compute
 from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
 from loosh_pipeline.owners import barrier, when_denied
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings.roles import DRAWS, EMBEDDER, KEEPS
 
 GB = 1e9
 FULL_BELOW_GB = 1.0
@@ -69,9 +70,13 @@ def _unwritable(tried: Mapping[Path, tuple[str, Fault | None]]) -> Iterator[Find
 
 
 def places(settings: Settings) -> Mapping[str, Path]:
-    """Directories on this machine, by the setting that names each."""
-    found = {"LOOSH_HOME": settings.home, "HEATMAPS_DIR": settings.heatmaps_root, "MODELS_DIR": settings.models_root}
-    if "://" not in settings.tables_root:
+    """Directories on this machine, by the setting that names each, of what runs here."""
+    found = {"LOOSH_HOME": settings.home}
+    if settings.runs_here(*DRAWS):
+        found["HEATMAPS_DIR"] = settings.heatmaps_root
+    if settings.runs_here(EMBEDDER):
+        found["MODELS_DIR"] = settings.models_root
+    if "://" not in settings.tables_root and settings.runs_here(*KEEPS):
         found["TABLES_DIR"] = Path(settings.tables_root)
     if settings.database_url is None and settings.db_path is not None:
         found["DB_PATH"] = settings.db_path.parent

@@ -28,9 +28,7 @@ def embedder(settings: Settings, runs: bool) -> Iterator[Finding]:
         yield wrong("embedder", *parts(error))
         return
     if settings.embedder_url is not None or runs:
-        yield _served(
-            settings, str(settings.embedder_url or f"http://127.0.0.1:{settings.embedder_port}"), digest, runs
-        )
+        yield _served(settings, str(settings.embedder_url or settings.own_embedder_url), digest, runs)
     else:
         yield ok("embedder", f"not running; its model {settings.embedding_model} is whole (digest {digest[:12]})")
 

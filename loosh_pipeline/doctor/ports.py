@@ -13,8 +13,9 @@ from pathlib import Path
 from loosh_pipeline.doctor.finding import Finding, look, ok, wrong
 from loosh_pipeline.lock import held_by
 from loosh_pipeline.processes import family_of, processes_of
-from loosh_pipeline.services import LOOPBACK
+from loosh_pipeline.services import LOOPBACK, embeds_here
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings.roles import EMBEDDER, INGRESS
 
 LISTENING = "0A"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -31,13 +32,13 @@ class Holder:
 def listened(settings: Settings) -> Mapping[str, tuple[str, int]]:
     """Where the processes of this validator listen, by the setting of the port."""
     ports = {
-        "API_PORT": (settings.api_host, settings.api_port),
-        "DAGSTER_PORT": (LOOPBACK, settings.dagster_port),
-        "CODE_SERVER_PORT": (LOOPBACK, settings.code_server_port),
+        INGRESS: ("API_PORT", settings.api_host, settings.api_port),
+        "dagster-webserver": ("DAGSTER_PORT", settings.dagster_host, settings.dagster_port),
+        "code-server": ("CODE_SERVER_PORT", LOOPBACK, settings.code_server_port),
+        EMBEDDER: ("EMBEDDER_PORT", settings.embedder_host, settings.embedder_port),
     }
-    if settings.embedding_url is None and settings.embedder_url is None:
-        ports["EMBEDDER_PORT"] = (LOOPBACK, settings.embedder_port)
-    return ports
+    here = {name for name in ports if settings.runs_here(name) and (name != EMBEDDER or embeds_here(settings))}
+    return {setting: (host, port) for name, (setting, host, port) in ports.items() if name in here}
 
 
 def ports(settings: Settings, runs: bool, holder: Callable[[int], Holder | None] | None = None) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shutil
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ from loosh_pipeline.doctor.finding import Finding, look, ok
 from loosh_pipeline.domain import Metagraph, Neuron
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings.model import is_loopback
 from loosh_pipeline.wire.addresses import announceable
 
 SUBJECT = "firewall"
@@ -21,7 +21,7 @@ def reach(settings: Settings, subnet: Metagraph | None, devnet: bool) -> Iterato
     if devnet:
         yield ok(SUBJECT, "a subnet on this machine: nobody has to reach the ingress from elsewhere")
         return
-    if _is_loopback(settings.api_host):
+    if is_loopback(settings.api_host):
         said = f"the ingress is for this machine alone (API_HOST={settings.api_host})"
         yield look(SUBJECT, said, "right behind a proxy on this machine; else set API_HOST=0.0.0.0")
     hotkey = hotkey_of(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
@@ -58,10 +58,3 @@ def _opening(port: int) -> str:
     else:
         how = f"let TCP {port} in"
     return f"{how}, in the provider's firewall too"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

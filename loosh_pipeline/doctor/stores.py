@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+
 from loosh_pipeline.chain.endpoints import hushed, shown
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
 from loosh_pipeline.errors import ServiceError, StoreError
 from loosh_pipeline.own_health import unwell
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.database import stands_at
+from loosh_pipeline.settings.model import is_loopback
+from loosh_pipeline.settings.roles import EMBEDDER, EMBEDS, INGRESS, KEEPS, RUNS
+from loosh_pipeline.store.database import LOOK_WITHIN_S, stands_at, with_driver
 from loosh_pipeline.store.foreign import Schema
+from loosh_pipeline.store.hosts import Hosts, impatient_engine
 from loosh_pipeline.store.tables import Tables
-from loosh_pipeline.workers.config import uses_files
+from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
 from loosh_pipeline.workers.reach import broker_problem, broker_shown
 
 HEALTH_WITHIN_S = 5.0
@@ -23,24 +29,48 @@ EMBEDDER_NOT_READY = "the embedder is not ready"
 
 def databases(settings: Settings) -> Iterator[Finding]:
     """Whether each database is one that this release can use; nothing is created or migrated."""
-    urls: dict[Schema, str] = {"inbox": settings.inbox_url, "users": settings.users_url}
+    urls: dict[Schema, str] = {"inbox": settings.inbox_url}
+    if settings.runs_here(INGRESS):
+        urls["users"] = settings.users_url
     fine: list[str] = []
     for schema, url in urls.items():
         try:
             stand = stands_at(url, schema)
         except StoreError as error:
             yield wrong("database", *parts(error))
+            if settings.database_url is not None:  # both are there
+                break
             continue
         fine.append(f"{schema} {stand}")
     if fine:
         yield ok("database", ", ".join(fine))
+    yield from _dagster_database(settings)
+
+
+def _dagster_database(settings: Settings) -> Iterator[Finding]:
+    """Whether the server answers that keeps Dagster's runs and events, where this machine needs it."""
+    url = settings.dagster_database_url
+    if url is None or not settings.runs_here(*RUNS):
+        return
+    try:
+        engine = create_engine(with_driver(url), connect_args={"connect_timeout": int(LOOK_WITHIN_S)})
+        with engine.connect():
+            pass
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        said = hushed(" ".join(str(getattr(error, "orig", None) or error).split()), url)
+        todo = "is the server up, and are host, port, user and password right (DAGSTER_DATABASE_URL)?"
+        yield wrong("database", f"Dagster's database {shown(url)} cannot be reached: {said}", todo)
+    else:
+        yield ok("database", f"Dagster's {shown(url)} answers")
 
 
 def tables(settings: Settings) -> Iterator[Finding]:
     """Whether an object store is there that holds the tables; a directory is looked at as the disks are."""
     root = settings.tables_root
     if "://" not in root:
-        yield ok("tables", "files on a disk of this machine")
+        shared = bool(settings.loosh_services)
+        yield ok("tables", f"files in {root}" + (", which every machine must mount" if shared else ""))
         return
     shown_root = f"{shown(root)}{urlsplit(root).path} (TABLES_DIR)"
     try:
@@ -57,7 +87,7 @@ def tables(settings: Settings) -> Iterator[Finding]:
 
 def broker(settings: Settings) -> Iterator[Finding]:
     """What hands out runs."""
-    if uses_files(settings):
+    if settings.hands_out_files:
         yield ok("broker", "files in LOOSH_HOME")
     elif (problem := broker_problem(settings)) is None:
         yield ok("broker", f"{broker_shown(settings)} answers")
@@ -66,10 +96,45 @@ def broker(settings: Settings) -> Iterator[Finding]:
         yield wrong("broker", said, "start it, or set CELERY_BROKER_URL right; leave it empty to use files")
 
 
+def machines(settings: Settings) -> Iterator[Finding]:
+    """Whether the other machines reach what this one serves, and machines of workers are heard of."""
+    served = {
+        "dagster-webserver": ("DAGSTER_HOST", settings.dagster_host),
+        EMBEDDER: ("EMBEDDER_HOST", settings.embedder_host),
+    }
+    users = {"dagster-webserver": {INGRESS}, EMBEDDER: EMBEDS}
+    for name, (setting, host) in served.items():
+        alone = name in settings.loosh_services and not users[name] <= set(settings.loosh_services)
+        if alone and is_loopback(host):
+            said = f"the {name} listens on this machine alone ({setting}={host})"
+            yield look(
+                "machines",
+                said,
+                f"set {setting} to this machine's address in your own network, unless a tunnel leads here",
+            )
+    if not settings.spread or not settings.runs_here(*KEEPS):
+        return
+    engine = impatient_engine(str(settings.database_url))
+    try:
+        heard = [each for each in Hosts(engine).known() if each.is_heard]
+    except SQLAlchemyError:
+        return  # no such table yet, or no server: the line of the database says so
+    for queue in (EVALUATIONS, UPKEEP):
+        there = [each.host for each in heard if each.queue == queue]
+        if there:
+            yield ok("machines", f"workers of {queue} on {', '.join(there)}")
+        else:
+            todo = "start `loosh up` on a machine with the service worker, and with upkeep; challenges wait meanwhile"
+            yield look("machines", f"no machine with workers of {queue} is heard of", todo)
+
+
 def running(settings: Settings, runs: bool) -> Iterator[Finding]:
     """Whether the validator that runs here takes challenges, by its own word."""
     if not runs:
         yield ok("validator", f"none runs in {settings.home}; `loosh up` starts it")
+        return
+    if not settings.runs_here(INGRESS):
+        yield ok("validator", f"a part of one runs in {settings.home}; whether it takes challenges its ingresses say")
         return
     try:
         reasons = unwell(settings, HEALTH_WITHIN_S)

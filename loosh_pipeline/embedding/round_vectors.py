@@ -21,7 +21,7 @@ from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.scoring.network.round import texts_to_embed
 from loosh_pipeline.scoring.round import REPLIED, Round, RoundResponse
 from loosh_pipeline.scoring.text import MAX_CHARS, chunks, sentences
-from loosh_pipeline.scoring.vectors import Vectors, mean_direction, unit_vector
+from loosh_pipeline.scoring.vectors import Vectors, mean_direction, unit_rows
 
 Kind = Literal["prompt", "chunk", "sentence", "text"]
 PROMPT_HOTKEY = Hotkey("")
@@ -160,7 +160,8 @@ def _text_vectors(
     row = {key.text_sha256: i for i, key in enumerate(stored.keys)}
     texts = texts_to_embed(prompt, [response.text for response in responses if response.outcome in REPLIED])
     # float16 leaves the length of a row off by some 1e-4, which the network's plain dot products would see
-    return {text: unit_vector(wide[row[digest]]) for text in texts if (digest := text_sha256(text)) in row}
+    found = {text: at for text in texts if (at := row.get(text_sha256(text))) is not None}
+    return dict(zip(found, unit_rows(wide[list(found.values())]), strict=True))
 
 
 def _total_ms(response: Response) -> float | None:
@@ -196,13 +197,14 @@ def from_frame(frame: pl.DataFrame) -> RoundVectors:
     if len(widths) != 1 or widths.pop() % STORED.itemsize:
         raise ScoringError(f"the vectors of challenge {challenge_id} differ in width; materialize its embeddings again")
     vectors = np.frombuffer(b"".join(stored), dtype=STORED).reshape(len(stored), -1)
-    columns = frame.select("hotkey", "kind", "position", "text_sha256").rows()
-    keys = tuple(VectorKey(Hotkey(h), kind, position, sha256) for h, kind, position, sha256 in columns)
+    columns = (frame[name].to_list() for name in VectorKey._fields)
+    keys = tuple(map(VectorKey, *columns))
     return RoundVectors(ChallengeId(challenge_id), keys, vectors, digest)
 
 
 def _only(frame: pl.DataFrame, column: str) -> str:
-    values = frame[column].unique().sort().to_list()
+    values = list(set(frame[column].to_list()))  # of some hundred rows: a query of polars takes longer
     if len(values) != 1:
+        values.sort(key=str)
         raise ScoringError(f"a round needs vectors of one {column}, these rows have {len(values)}: {values[:5]}")
     return str(values[0])

@@ -67,7 +67,7 @@ def _readable(round_: Round, texts: Sequence[str]) -> bool:
 
 def _is_unit(row: Vectors) -> bool:
     # NaN fails both comparisons; rows are as stored, to 16 bits
-    return bool(np.abs(row).max(initial=0.0) <= 1.01 and np.linalg.norm(row) <= 1.01)
+    return bool(np.abs(row).max(initial=0.0) <= 1.01 and math.sqrt(row.dot(row)) <= 1.01)
 
 
 def _time_ms(response: RoundResponse) -> float:

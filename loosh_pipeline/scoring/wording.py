@@ -37,7 +37,8 @@ def wording_similarity(bags: Sequence[Sequence[str]], weight: Callable[[str], fl
     column = {word: k for k, word in enumerate(sorted({word for count in counts for word in count}))}
     rows = [i for i, count in enumerate(counts) for _ in count]
     columns = [column[word] for count in counts for word in count]
-    values = [(1 + math.log(tf)) * weight(word) for count in counts for word, tf in count.items()]
+    weights = {word: weight(word) for word in column}
+    values = [(1 + math.log(tf)) * weights[word] for count in counts for word, tf in count.items()]
     table = sparse.csr_array((values, (rows, columns)), shape=(len(bags), max(len(column), 1)), dtype=float)
     table.sort_indices()
     product = (table @ table.T).toarray()

@@ -1,4 +1,5 @@
-"""Names of the network's existing validator that are no settings here: what each becomes, or why it does nothing.
+"""Names of the network's existing validator, and of earlier releases, that are no settings here: what each becomes, or
+why it does nothing.
 
 Operators bring their `.env` along. A name that means the same is translated; one that cannot is told about, with what
 to do instead; none is passed over in silence.
@@ -17,6 +18,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings.credentials import without_credentials
 from loosh_pipeline.settings.given import Given, Names
+
+NO_RESULTS = "disabled://"
+"""How Celery, which reads CELERY_RESULT_BACKEND by itself, is told to keep no results."""
 
 NETWORKS = {
     "finney": "wss://entrypoint-finney.opentensor.ai:443",
@@ -98,6 +102,11 @@ GONE = {
     "ENABLE_VALIDATOR_WHITELIST": Gone("it is a miner's"),
 }
 
+OURS_BEFORE = {
+    "CELERY_RESULT_BACKEND": Gone("workers tell in the database (DATABASE_URL) what they execute"),
+}
+"""Settings of earlier releases."""
+
 CHANGED = {
     "CHALLENGE_PUSH_API_KEY": "it was not looked at before; now whoever knows it may push challenges",
     "CHALLENGE_API_KEY": "it goes along over https or to this machine only",
@@ -154,14 +163,17 @@ def older_warnings(environment: Names, dotenv: Names) -> list[str]:
     for setting, each in found.items():
         if told := RENAMED[each.name.upper()].told:
             lines.append(f"{each.name} is taken as {setting.upper()}, {told}; write {setting.upper()}")
-    lines += [f"{name} does nothing: {gone.instead}" for name, gone in GONE.items() if _does_nothing(name, given)]
+    nothing = {**GONE, **OURS_BEFORE}
+    lines += [f"{name} does nothing: {gone.instead}" for name, gone in nothing.items() if _does_nothing(name, given)]
     brought_along = any(name in given for name in (*GONE, "SUBTENSOR_NETWORK", "CHALLENGE_API_BASE_URL"))
     lines += [f"{name}: {told}" for name, told in CHANGED.items() if brought_along and name in given]
     return lines
 
 
 def _does_nothing(name: str, given: Names) -> bool:
-    return name in given and not (name == "CHALLENGE_MODE" and given[name].text.lower() == "push")
+    """Not where it says what is so anyway: `loosh up` tells its own processes so."""
+    usual = {"CHALLENGE_MODE": "push", "CELERY_RESULT_BACKEND": NO_RESULTS}
+    return name in given and given[name].text.lower() != usual.get(name)
 
 
 class OlderNames(PydanticBaseSettingsSource):

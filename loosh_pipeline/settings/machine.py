@@ -23,8 +23,7 @@ from loosh_pipeline.settings.types import (
 )
 
 FILES_BROKER = "loosh-files://"
-NO_RESULTS = "disabled://"
-"""Values that Celery reads from the environment by itself, so they are never unset."""
+"""Celery reads CELERY_BROKER_URL from the environment by itself, so it is never unset there."""
 
 PORTS = ("api_port", "dagster_port", "code_server_port", "embedder_port")
 
@@ -48,10 +47,15 @@ class Places(Section):
     db_path: Path | None = Field(
         None, description="The database of challenges, results and weights; LOOSH_HOME/validator.db."
     )
-    users_db_path: Path | None = Field(None, description="The database of registered users; LOOSH_HOME/users.db.")
+    users_db_path: Path | None = Field(
+        None,
+        description="The database of registered users; LOOSH_HOME/users.db. With DATABASE_URL they lie there, and "
+        "those of this file are taken along.",
+    )
     database_url: str | None = address_with_secrets(
         None,
-        "A SQLAlchemy URL that takes the place of DB_PATH, such as postgresql+psycopg2://user:password@host/loosh",
+        "A SQLAlchemy URL that takes the place of DB_PATH and USERS_DB_PATH, such as "
+        "postgresql+psycopg2://user:password@host/loosh",
     )
     dagster_database_url: str | None = address_with_secrets(
         None,
@@ -225,16 +229,13 @@ class Running(Section):
         ge=1,
         le=512,
         description="Challenges evaluated at once; further ones wait in the inbox. A run mostly waits for its miners, "
-        "so this is far above the cores.",
+        "so this is far above the cores. With several machines: on those of workers, what each takes; on those of "
+        "ingress and Dagster, what all take together.",
     )
     worker_max_runs: int = Field(500, ge=1, description="Runs after which a worker process is replaced.")
     celery_broker_url: SecretStr = Field(
         SecretStr(FILES_BROKER),
         description="Redis (redis://HOST:6379/0) or RabbitMQ (amqp://…) in place of files in LOOSH_HOME/celery.",
-    )
-    celery_result_backend: SecretStr = Field(
-        SecretStr(NO_RESULTS),
-        description="Where Celery keeps results: needed where workers run on several machines.",
     )
     max_run_attempts: int = Field(
         150,
@@ -256,7 +257,8 @@ class Machines(Section):
     loosh_services: Services = Field(
         (),
         description="Processes that `loosh up` starts here, separated by commas: ingress, code-server, embedder, "
-        "worker, upkeep, dagster-webserver, dagster-daemon, alerts. Empty: all of them.",
+        "worker, upkeep, dagster-webserver, dagster-daemon, alerts. Empty: all of them. docs/many-machines.md says "
+        "what each machine must be told.",
     )
 
 

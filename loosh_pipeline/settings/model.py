@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from loosh_pipeline.settings.legacy import OlderNames
 from loosh_pipeline.settings.machine import (
+    FILES_BROKER,
     Embedding,
     Intake,
     Keeping,
@@ -25,6 +26,7 @@ from loosh_pipeline.settings.machine import (
     Seeing,
     Serving,
 )
+from loosh_pipeline.settings.roles import contradictions
 from loosh_pipeline.settings.section import UNSET, Section
 from loosh_pipeline.settings.subnet import Asking, ChainAccess, Narratives, Scores, Telling, Weights
 
@@ -91,12 +93,33 @@ class Settings(
 
     @model_validator(mode="after")
     def _open_for_this_machine_only(self) -> Self:
-        if self.intake_auth == "open" and not _is_loopback(self.api_host):
+        if self.intake_auth == "open" and not is_loopback(self.api_host):
             raise ValueError(
                 f"INTAKE_AUTH=open lets anybody push who reaches API_HOST ({self.api_host}); bind it to 127.0.0.1, or "
                 "use required or signature-optional"
             )
         return self
+
+    @model_validator(mode="after")
+    def _roles_agree(self) -> Self:
+        if wrong := list(contradictions(self)):
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def runs_here(self, *services: str) -> bool:
+        """Whether `loosh up` starts any of these on this machine."""
+        return not self.loosh_services or any(each in self.loosh_services for each in services)
+
+    @property
+    def hands_out_files(self) -> bool:
+        """Whether messages to workers are files in LOOSH_HOME, which one machine's workers take."""
+        return self.celery_broker_url.get_secret_value() == FILES_BROKER
+
+    @property
+    def spread(self) -> bool:
+        """Whether workers may be on other machines, so that each tells in the database what it executes."""
+        elsewhere = not self.runs_here("worker") or not self.runs_here("upkeep")
+        return self.database_url is not None and (elsewhere or not self.hands_out_files)
 
     @property
     def home(self) -> Path:
@@ -118,7 +141,12 @@ class Settings(
 
     @property
     def users_url(self) -> str:
-        return _sqlite(self.users_db_path or self.home / "users.db")
+        return self.database_url or _sqlite(self.users_path)
+
+    @property
+    def users_path(self) -> Path:
+        """The file of users; with DATABASE_URL, of those who registered before."""
+        return (self.users_db_path or self.home / "users.db").expanduser()
 
     @property
     def tables_root(self) -> str:
@@ -135,7 +163,17 @@ class Settings(
     @property
     def api_reached_at(self) -> str:
         """Host at which this machine reaches the ingress: the one it binds, or loopback when it binds all."""
-        return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.api_host, self.api_host)
+        return reached_at(self.api_host)
+
+    @property
+    def own_dagster_url(self) -> str:
+        """Address of this machine's own Dagster webserver, for programs here."""
+        return f"http://{_in_url(reached_at(self.dagster_host))}:{self.dagster_port}"
+
+    @property
+    def own_embedder_url(self) -> str:
+        """Address of this machine's own embedder, for programs here."""
+        return f"http://{_in_url(reached_at(self.embedder_host))}:{self.embedder_port}"
 
     @property
     def ingress_url(self) -> str:
@@ -145,13 +183,21 @@ class Settings(
     @property
     def local_url(self) -> str:
         """Address of the ingress for programs on this machine, which may push without a signature."""
-        host = f"[{self.api_reached_at}]" if ":" in self.api_reached_at else self.api_reached_at
-        return f"http://{host}:{self.api_port}"
+        return f"http://{_in_url(self.api_reached_at)}:{self.api_port}"
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, so that another process has exactly the same ones."""
         values = ((name.upper(), getattr(self, name)) for name in type(self).model_fields)
         return {name: _as_text(value) for name, value in values}
+
+
+def reached_at(host: str) -> str:
+    """Where a server is reached from its own machine that binds this."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _sqlite(path: Path) -> str:
@@ -166,7 +212,7 @@ def _as_text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from loosh_pipeline.chain.endpoints import shown
 from loosh_pipeline.settings.credentials import without_credentials
 from loosh_pipeline.settings.given import Names
-from loosh_pipeline.settings.legacy import RENAMED, older_values
-from loosh_pipeline.settings.machine import FILES_BROKER, NO_RESULTS
+from loosh_pipeline.settings.legacy import OURS_BEFORE, RENAMED, older_values
+from loosh_pipeline.settings.machine import FILES_BROKER
 from loosh_pipeline.settings.model import SECTIONS, Settings
 
 MASK = "********"
@@ -74,6 +74,8 @@ def env_example() -> str:
 
 def holds_secrets(name: str) -> bool:
     """Whether the setting of this name, in either case, is never shown whole; older names too."""
+    if name.upper() in OURS_BEFORE:  # an address that may hold a password
+        return True
     renamed = RENAMED.get(name.upper())
     field = Settings.model_fields.get(renamed.setting if renamed else name.lower())
     return field is not None and (_is_secret(field) or not field.repr)
@@ -93,7 +95,7 @@ def _masked(field: FieldInfo, value: Any) -> str:
     if value in (None, "", ()):
         return ""
     if isinstance(value, SecretStr):
-        return "" if value.get_secret_value() in (FILES_BROKER, NO_RESULTS) else MASK
+        return "" if value.get_secret_value() == FILES_BROKER else MASK
     if field.repr:
         return without_credentials(_text(value))
     if isinstance(value, str) and value.startswith("{"):

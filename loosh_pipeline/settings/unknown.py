@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Set
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.lock import PROCESS, SUPERVISED
 from loosh_pipeline.settings.given import Given, Names
-from loosh_pipeline.settings.legacy import GONE, OF_SCRIPTS, RENAMED
+from loosh_pipeline.settings.legacy import GONE, OF_SCRIPTS, OURS_BEFORE, RENAMED
 
 OURS = ("LOOSH_", "INTAKE_", "WEIGHTS_", "EMISSIONS_", "EMBEDDER_")
 """What the environment has under these is meant for us."""
@@ -68,7 +68,7 @@ def misspelt(names: Iterable[str], environment: Names) -> list[str]:
 
 
 def _known(names: Iterable[str]) -> Set[str]:
-    return {*names, *RENAMED, *GONE, *OF_SCRIPTS, SUPERVISED, PROCESS}
+    return {*names, *RENAMED, *GONE, *OURS_BEFORE, *OF_SCRIPTS, SUPERVISED, PROCESS}
 
 
 def _anothers(name: str, known: Collection[str]) -> bool:

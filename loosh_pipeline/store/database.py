@@ -68,7 +68,7 @@ def stands_at(url: str, schema: Schema) -> Literal["not made yet", "of an older 
             return "not made yet"
         if file is not None:
             check_ours(file, schema, LOOK_WITHIN_S, _how_to_look(file))
-        revision = _revision_of(parsed, file)
+        revision = _revision_of(parsed, file, schema)
     except (SQLAlchemyError, ImportError, OSError) as error:
         said = f"the {schema} database {shown} cannot be read: {_cause(error)}"
         raise StoreError(f"{said}; {_remedy(error, file)}") from error
@@ -86,9 +86,9 @@ def _has_content(file: Path) -> bool:
         return False
 
 
-def _revision_of(url: URL, file: Path | None) -> str | None:
+def _revision_of(url: URL, file: Path | None, schema: Schema) -> str | None:
     with _looking(url, file) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _revision_in(connection, schema)
 
 
 @contextmanager
@@ -159,15 +159,19 @@ def _how_to_look(file: Path) -> str:
 
 def _parsed(url: str, schema: Schema) -> URL:
     try:
-        parsed = make_url(url)
+        parsed = make_url(with_driver(url))
     except ArgumentError as error:
         raise StoreError(
             f"the URL of the {schema} database cannot be read; write it like sqlite:////path/validator.db "
             "or postgresql+psycopg2://user:password@host/loosh"
         ) from error
-    if parsed.drivername in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg2")  # the driver that is installed
     return parsed
+
+
+def with_driver(url: str) -> str:
+    """The URL of a Postgres with the driver that is installed, where it names none."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg2{separator}{rest}" if scheme in ("postgresql", "postgres") else url
 
 
 def _only_reading(file: URL, how: str) -> URL:
@@ -229,7 +233,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def _migrate(engine: Engine, schema: Schema) -> None:
     config = _config(schema)
-    current = schema_version(engine)
+    current = schema_version(engine, schema)
     if current == ScriptDirectory.from_config(config).get_current_head():
         return
     if current is not None:
@@ -240,6 +244,7 @@ def _migrate(engine: Engine, schema: Schema) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK_ID})
         config.attributes["connection"] = connection
+        config.attributes["version_table"] = version_table(connection, schema)
         command.upgrade(config, "head")
 
 
@@ -249,7 +254,20 @@ def _config(schema: Schema) -> Config:
     return config
 
 
-def schema_version(engine: Engine) -> str | None:
+def schema_version(engine: Engine, schema: Schema = "inbox") -> str | None:
     """Revision of the schema that a database stands at."""
     with reading(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _revision_in(connection, schema)
+
+
+def _revision_in(connection: Connection, schema: Schema) -> str | None:
+    return MigrationContext.configure(
+        connection, opts={"version_table": version_table(connection, schema)}
+    ).get_current_revision()
+
+
+def version_table(connection: Connection, schema: Schema) -> str:
+    """Where the revision of a schema stands. A file holds one schema, a server all of ours."""
+    if schema == "users" and connection.dialect.name != "sqlite":
+        return "alembic_version_users"
+    return "alembic_version"

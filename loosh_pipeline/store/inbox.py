@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, literal, select, update
+from sqlalchemy import Connection, Engine, Row, func, literal, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -26,6 +26,8 @@ RUNNING = "running"
 PRUNED = "pruned"
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
+GIVEN_UP = challenges.c.state == literal_column(f"'{ChallengeState.FAILED}'")
+"""Said in the statement and not bound to it, as the index of these is found only so."""
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 600.0
 MOST_DOUBLINGS = 16
@@ -134,10 +136,9 @@ class Inbox:
 
     def parked(self) -> Parked:
         """What was given up, and waits for an operator's retry."""
-        failed = challenges.c.state == ChallengeState.FAILED
-        newest = select(challenges.c.id, challenges.c.failure).where(failed)
+        newest = select(challenges.c.id, challenges.c.failure).where(GIVEN_UP)
         with reading(self.engine) as connection:
-            count = connection.execute(select(func.count()).select_from(challenges).where(failed)).scalar_one()
+            count = connection.execute(select(func.count()).select_from(challenges).where(GIVEN_UP)).scalar_one()
             row = connection.execute(newest.order_by(challenges.c.state_changed_at.desc()).limit(1)).one_or_none()
         return Parked(count) if row is None else Parked(count, ChallengeId(row.id), row.failure or "")
 
@@ -257,11 +258,11 @@ class Inbox:
         with reading(self.engine) as connection:
             return [(row.scored_at - row.received_at).total_seconds() for row in connection.execute(query)]
 
-    def scored_since(self, since: datetime) -> int:
-        """Challenges received since then whose scores are ready to be told."""
-        query = select(func.count()).where(challenges.c.received_at >= since, challenges.c.scored_at.is_not(None))
+    def scored_since(self, since: datetime, most: int | None = None) -> int:
+        """Challenges received since then whose scores are ready to be told; counted no further than `most`."""
+        those = select(challenges.c.id).where(challenges.c.received_at >= since, challenges.c.scored_at.is_not(None))
         with reading(self.engine) as connection:
-            return connection.execute(query.select_from(challenges)).scalar_one()
+            return connection.execute(select(func.count()).select_from(those.limit(most).subquery())).scalar_one()
 
     def active_miners(self, since: datetime) -> int:
         """Miners that answered a challenge since then (a probe does not count)."""

@@ -9,6 +9,7 @@ earlier ones that wait.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -280,6 +281,13 @@ class Outbox:
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
         return {(DeliveryKind(r.kind), OutboxState(r.state)): Undelivered(r.number, r.oldest_at) for r in rows}
+
+    def undelivered_counts(self, kinds: Collection[DeliveryKind] = tuple(DeliveryKind)) -> Mapping[OutboxState, int]:
+        """How many wait and how many were refused, of some kinds; what was delivered is not read."""
+        counts = Counter(dict.fromkeys(UNDELIVERED, 0))
+        for (kind, state), found in self.undelivered().items():
+            counts[state] += found.count if kind in kinds else 0
+        return counts
 
     def has_due(self, now: datetime) -> bool:
         with reading(self._engine) as connection:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select, text, update
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import Overtaken, UnknownChallenge
@@ -18,6 +18,8 @@ from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.inbox import LONGEST_RETRY_S, UNFINISHED, InboxRow, inbox_row
 from loosh_pipeline.store.schema import challenges
 
+CLAIM_LOCK_ID = 7_802_027
+"""Key of the advisory lock under which several ingresses, and the sensor, count the room on Postgres."""
 UNSCORED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED)
 IN_FLIGHT = and_(challenges.c.state.in_(UNSCORED), challenges.c.next_run_at.is_(None))
 WAITS = challenges.c.next_run_at.is_not(None)
@@ -66,6 +68,8 @@ class Runs:
         """
         due = _is_due(now, waited_s)
         with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's transactions that write come one after the other
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CLAIM_LOCK_ID})
             free = min(room - _in_flight(connection), limit)
             if free <= 0:
                 return []

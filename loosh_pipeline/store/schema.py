@@ -78,6 +78,13 @@ challenges = Table(
     Column("folded_at", UtcDateTime),
     Index("challenges_state", "state", "next_run_at"),
     Index("challenges_received_at", "received_at"),
+    # What was given up, by when: few of all.
+    Index(
+        "challenges_parked",
+        "state_changed_at",
+        sqlite_where=text("state = 'failed'"),
+        postgresql_where=text("state = 'failed'"),
+    ),
     # Holds all that the figures are made of, beside `totals`, so that they read neither requests nor history.
     Index(
         "challenges_figures",
@@ -153,6 +160,8 @@ outbox = Table(
     Column("detail", Text),
     UniqueConstraint("kind", "key", name="outbox_once"),
     Index("outbox_due", "state", "next_attempt_at"),
+    # Counts need neither rows nor payloads.
+    Index("outbox_counts", "kind", "state"),
 )
 
 miners = Table(
@@ -188,7 +197,8 @@ nonces = Table(
     Index("nonces_alive_until", "alive_until"),
 )
 
-# Symmetric keys agreed with peers: `role` says who opened the session, `peer` with whom it is.
+# Symmetric keys agreed with peers: `role` says who opened the session, `peer` with whom it is. Those that a peer opened
+# here ("server", and "unsigned" where nobody signed for it) are kept where several ingresses share them.
 sessions = Table(
     "sessions",
     inbox_metadata,
@@ -198,6 +208,15 @@ sessions = Table(
     Column("symmetric_key", LargeBinary, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Index("sessions_expires_at", "expires_at"),
+)
+
+# Key pairs that every ingress of a validator has alike, by name: a key exchange made for one is good at all.
+ingress_keys = Table(
+    "ingress_keys",
+    inbox_metadata,
+    Column("name", String(32), primary_key=True),
+    Column("private_pem", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 # Who may do what only one may do at a time. `fence` grows with every taking: whoever was overtaken is told by it.
@@ -244,6 +263,8 @@ submissions = Table(
     Column("seen_block", BigInteger, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Index("submissions_of", "netuid", "hotkey", "id"),
+    # What is undecided, among years of what is not.
+    Index("submissions_undecided", "netuid", "hotkey", "state"),
 )
 
 users = Table(

@@ -4,25 +4,31 @@ consensus_scores/day=…/CHALLENGE.VERSION.parquet   one row for every miner ask
 pair_evidence/day=…/CHALLENGE.VERSION.parquet      one row for every two answers compared
 window_cache/day=…/ASSET.HOUR.parquet              a copy of what settling reads of these two, see `window_cache`
 scorers/day=…/VERSION.parquet                      what the hash of a version stands for, since when
+tried_scorers/day=…/VERSION.parquet                the same of versions that somebody tried, which never pay
 scoring_context/day=…/TIME-RUN.MODEL.parquet       document frequencies and background, append-only
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
 from duckdb import DuckDBPyConnection
 
 from loosh_pipeline.domain import ScorerVersion
+from loosh_pipeline.errors import PartTaken, StoreError
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of, scorer_version
 from loosh_pipeline.scoring.result import RoundScores
+from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.objects import SECONDS_PER_H
+from loosh_pipeline.store.parts import Whole
 from loosh_pipeline.store.score_frames import (
     PAIRED_FROM,
     SETTLED_FROM,
@@ -38,6 +44,11 @@ from loosh_pipeline.store.window_cache import WindowCache
 SCORES = "consensus_scores"
 PAIRS = "pair_evidence"
 SCORERS = "scorers"
+TRIED = "tried_scorers"
+PART_FROM = 20
+"""Rounds of a day from which a part of their own is worth it; fewer are written as the first scoring writes them."""
+TRIES = 10
+"""Looks for a free number of a part, while a compaction writes others."""
 CONTEXTS = "scoring_context"
 
 TIME = "%Y%m%dT%H%M%S%f"
@@ -50,15 +61,25 @@ SCORER_SCHEMA: Mapping[str, Any] = {
     "first_used_at": UTC_MS,
 }
 
-# One version of each round: that of the given parameters where it exists, else the one that came into use last.
+# One version of each round: the first in the order of `ScoreTables.counting`; none where none of its versions counts.
 CHOSEN_SQL = """
-SELECT challenge_id, scorer_version FROM known LEFT JOIN scorers USING (scorer_version)
-QUALIFY row_number() OVER (
-    PARTITION BY challenge_id
-    ORDER BY coalesce(scorers.parameters = $parameters AND scorers.code_version = $code_version, false) DESC,
-             first_used_at DESC NULLS LAST, scorer_version
-) = 1
+SELECT challenge_id, scorer_version FROM known JOIN counting USING (scorer_version)
+QUALIFY row_number() OVER (PARTITION BY challenge_id ORDER BY place) = 1
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What decides whether a scorer version counts before another. `since`: None where nobody noted it."""
+
+    version: ScorerVersion
+    todays: bool
+    tried: bool
+    since: datetime | None
+
+    @property
+    def order(self) -> tuple[bool, bool, float, str]:
+        return not self.todays, self.tried, -(self.since.timestamp() if self.since else 0.0), self.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,21 @@ class WindowRows:
     pairs: pl.DataFrame
 
 
+@dataclass(frozen=True, eq=False)
+class RoundTables:
+    """The tables of a scored round, and where they belong."""
+
+    key: TableKey
+    scores: pl.DataFrame
+    pairs: pl.DataFrame
+
+    @classmethod
+    def of(
+        cls, challenge: str, received_at: datetime, version: ScorerVersion, scores: pl.DataFrame, pairs: pl.DataFrame
+    ) -> RoundTables:
+        return cls(TableKey.of(challenge, received_at, version), scores, pairs)
+
+
 class ScoreTables:
     """Reads and writes scores. Nothing is overwritten but by the same rows."""
 
@@ -84,9 +120,50 @@ class ScoreTables:
     ) -> WrittenTable:
         """Keep the scores of a round, its pairs first: a round that has scores has its pairs."""
         at = TableKey(key.day, key.name, result.scorer_version)
-        self._tables.write(PAIRS, at, pairs_frame(result, received_at))
-        self._tables.write_once(SCORERS, *_scorer(profile, model_digest))
-        return self._tables.write(SCORES, at, scores_frame(result, received_at))
+        self.note_scorer(profile, model_digest)
+        return self.replace(RoundTables(at, scores_frame(result, received_at), pairs_frame(result, received_at)))
+
+    def note_scorer(self, profile: Profile, model_digest: str, *, tried: bool = False) -> None:
+        """Say what the hash of a version stands for, before any row has it. `tried`: by somebody who wants to know."""
+        self._tables.write_once(TRIED if tried else SCORERS, *_scorer(profile, model_digest))
+
+    def replace(self, round_: RoundTables) -> WrittenTable:
+        """Keep the rows of a scored round in place of what is there of its version; the pairs first."""
+        self._tables.write(PAIRS, round_.key, round_.pairs)
+        return self._tables.write(SCORES, round_.key, round_.scores)
+
+    def write_many(self, rounds: Sequence[RoundTables]) -> None:
+        """Keep rounds of which nothing is there of their version: many of a day go right into parts, pairs first.
+
+        What somebody else writes of them meanwhile lies in a file of its own, and counts.
+        """
+        by_day: dict[date, list[RoundTables]] = {}
+        for each in rounds:
+            by_day.setdefault(each.key.day, []).append(each)
+        for day, of_day in by_day.items():
+            if len(of_day) < PART_FROM:
+                for each in of_day:
+                    self.replace(each)
+                continue
+            ordered = sorted(of_day, key=lambda each: each.key.file)
+            self._write_part(PAIRS, day, [(each.key, each.pairs) for each in ordered])
+            self._write_part(SCORES, day, [(each.key, each.scores) for each in ordered])
+
+    def _write_part(self, asset: str, day: date, tables: Sequence[tuple[TableKey, pl.DataFrame]]) -> None:
+        now = datetime.now(UTC)
+        history = [_whole(key, frame, now) for key, frame in tables]
+        for _ in range(TRIES):
+            with suppress(PartTaken):
+                write_part(self._tables, asset, day, history, now)
+                return
+        raise StoreError(f"parts of {asset} of {day} were written at each of {TRIES} tries; score that day again")
+
+    def has_pairs(self, round_: RoundTables) -> bool:
+        """Whether the pairs of a round are stored as given."""
+        try:
+            return self._tables.read(PAIRS, round_.key).equals(round_.pairs)
+        except StoreError:  # missing or broken: to be written anew
+            return False
 
     def read(self, key: TableKey, version: ScorerVersion) -> RoundScores:
         """The scores of a round. Raises StoreError that names the missing table."""
@@ -94,20 +171,52 @@ class ScoreTables:
         return scores_of(self._tables.read(SCORES, at), self._tables.read(PAIRS, at))
 
     def newest_rows(self, key: TableKey, profile: str) -> pl.DataFrame | None:
-        """The score rows of a round by a profile, in the version that came into use last; None while it has none."""
-        if key.day not in self._tables.days(SCORES):
+        """The score rows of a round by a profile, in the version that came into use last; None while it has none.
+
+        What was only tried is none.
+        """
+        # By the versions, which are few, and not by the tables of its day, which may be tens of thousands.
+        for version in self.counting(self._versions_of(profile)):
+            at = TableKey(key.day, key.name, version)
+            if self._tables.exists(SCORES, at):
+                return self._tables.read(SCORES, at)
+        return None
+
+    def _versions_of(self, profile: str) -> list[str]:
+        """The scorer versions of a profile that ever were in use."""
+        stored = ((day, each) for day in self._tables.days(SCORERS) for each in self._tables.files(SCORERS, day))
+        rows = (self._tables.read(SCORERS, TableKey.named(day, each.name)).row(0, named=True) for day, each in stored)
+        return [row["scorer_version"] for row in rows if row["profile"] == profile]
+
+    def profile_of(self, version: str) -> str | None:
+        """The profile of a scorer version, tried or in use; None of one that nobody described."""
+        about = self._described(SCORERS, version) or self._described(TRIED, version)
+        return None if about is None else str(about["profile"])
+
+    def counting(self, versions: Iterable[str], profile: Profile | None = None) -> list[ScorerVersion]:
+        """Those of the scorer versions of a round that may count for pay, the one that does first.
+
+        That is the version of a profile's parameters and today's code where it is among them; else the one that came
+        into use last. What somebody tried never counts, until its parameters and code are today's, or it came into
+        use itself; and even then after what was in use and never tried.
+        """
+        found = [each for version in versions if (each := self._standing(version, profile)) is not None]
+        return [each.version for each in sorted(found, key=lambda each: each.order)]
+
+    def _standing(self, version: str, profile: Profile | None) -> _Standing | None:
+        used, tried = self._described(SCORERS, version), self._described(TRIED, version)
+        about = used or tried or {}
+        todays = profile is not None and (about.get("parameters"), about.get("code_version")) == (
+            _parameters(profile),
+            CODE_VERSION,
+        )
+        if tried and not used and not todays:
             return None
-        stored = (TableKey.named(key.day, file.name) for file in self._tables.files(SCORES, key.day))
-        frames = (self._tables.read(SCORES, each) for each in stored if each.name == key.name)
-        return max((each for each in frames if each["profile"][0] == profile), key=self._in_use_since, default=None)
+        return _Standing(ScorerVersion(version), todays, tried is not None, used["first_used_at"] if used else None)
 
-    def _in_use_since(self, scores: pl.DataFrame) -> datetime:
-        return self.scorer(scores["scorer_version"][0])[1]
-
-    def scorer(self, version: str) -> tuple[str, datetime]:
-        """The profile of a scorer version, and when it came into use. Raises StoreError when it is not known."""
-        scorer = self._tables.read(SCORERS, TableKey(_EPOCH.date(), version))
-        return str(scorer["profile"][0]), scorer["first_used_at"][0]
+    def _described(self, asset: str, version: str) -> dict[str, Any] | None:
+        key = TableKey(_EPOCH.date(), version)
+        return self._tables.read(asset, key).row(0, named=True) if self._tables.exists(asset, key) else None
 
     def model_digest(self, key: TableKey) -> str:
         """The embedding model of a round's stored vectors. Raises StoreError when there are none."""
@@ -136,8 +245,8 @@ class ScoreTables:
     ) -> WindowRows:
         """Every round scored under a profile whose challenge came since then, from a copy that holds many a file.
 
-        A round scored more than once is read in the version of today's parameters and code, or else in the one that
-        came into use last. `pairs`: whether those of the rounds are read too.
+        A round scored more than once is read in the version that `counting` has first. `pairs`: whether those of the
+        rounds are read too.
         """
         # Scores before pairs, which are written first: a round that has scores has its pairs.
         scores = WindowCache(self._tables, SCORES, SETTLED_FROM).rows(since.date())
@@ -154,14 +263,22 @@ class ScoreTables:
         known = scores.select("challenge_id", "scorer_version").unique()
         if known.is_empty():
             return known
-        self._tables.register_views(connection, [SCORERS])
+        versions = self.counting(known["scorer_version"].unique().to_list(), profile)
+        counting = {"scorer_version": versions, "place": range(len(versions))}
         connection.register("known", known)
+        connection.register("counting", pl.DataFrame(counting, schema={"scorer_version": pl.String, "place": pl.Int64}))
         try:
-            about = {"parameters": _parameters(profile), "code_version": CODE_VERSION}
-            found = connection.execute(CHOSEN_SQL, about).fetchall()
+            found = connection.execute(CHOSEN_SQL).fetchall()
         finally:
             connection.unregister("known")
+            connection.unregister("counting")
         return pl.DataFrame(found, schema=known.schema, orient="row")
+
+
+def _whole(key: TableKey, frame: pl.DataFrame, now: datetime) -> Whole:
+    """A table for a part, with a stamp by which `WindowCache` tells it from what was there before or comes after."""
+    made = whole(key, frame)
+    return replace(made, stamp=f"part-{made.sha256[:16]}", hour=int(now.timestamp()) // SECONDS_PER_H)
 
 
 def _parameters(profile: Profile) -> str:

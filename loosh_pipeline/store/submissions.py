@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, insert, select, true, update
 
 from loosh_pipeline.chain.records import OPEN, SubmissionRow, SubmissionState, plan_digest
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, Uid, WeightPlan
@@ -72,16 +72,36 @@ class Submissions:
         own = submissions.c.netuid == netuid, submissions.c.hotkey == hotkey, _of_chain(genesis_hash)
         newest_first = submissions.c.id.desc()
         last = select(submissions.c.id).where(*own).order_by(newest_first).limit(limit)
-        chosen = submissions.c.id.in_(last) | submissions.c.state.in_(OPEN)
-        query = select(submissions).where(*own, chosen).order_by(newest_first)
+        undecided = select(submissions.c.id).where(*own, submissions.c.state.in_(OPEN))
+        # By ids alone: years of plans are not to be read for the few that are wanted.
+        chosen = submissions.c.id.in_(last) | submissions.c.id.in_(undecided)
+        query = select(submissions).where(chosen).order_by(newest_first)
         with reading(self._engine) as connection:
             return [_row(row) for row in connection.execute(query)]
 
     def signers(self, netuid: int, genesis_hash: str | None = None) -> frozenset[Hotkey]:
         """Every hotkey that weights of this subnet were submitted with from here."""
-        query = select(submissions.c.hotkey).where(submissions.c.netuid == netuid, _of_chain(genesis_hash)).distinct()
+        found: list[Hotkey] = []
         with reading(self._engine) as connection:
-            return frozenset(Hotkey(hotkey) for hotkey in connection.execute(query).scalars())
+            # From one to the next, each found in the index: they are few, and what they submitted is much.
+            while (hotkey := _next_signer(connection, netuid, found[-1:])) is not None:
+                found.append(hotkey)
+            return frozenset(each for each in found if _has_submitted(connection, netuid, each, genesis_hash))
+
+
+def _next_signer(connection: Connection, netuid: int, last: Sequence[Hotkey]) -> Hotkey | None:
+    """The first hotkey in order that submitted anything, or the next after the last one."""
+    query = select(func.min(submissions.c.hotkey)).where(submissions.c.netuid == netuid)
+    for hotkey in last:
+        query = query.where(submissions.c.hotkey > hotkey)
+    found: str | None = connection.execute(query).scalar_one()
+    return None if found is None else Hotkey(found)
+
+
+def _has_submitted(connection: Connection, netuid: int, hotkey: Hotkey, genesis_hash: str | None) -> bool:
+    own = submissions.c.netuid == netuid, submissions.c.hotkey == hotkey, _of_chain(genesis_hash)
+    newest = select(submissions.c.id).where(*own).order_by(submissions.c.id.desc()).limit(1)
+    return connection.execute(newest).first() is not None
 
 
 def _of_chain(genesis_hash: str | None) -> ColumnElement[bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -31,6 +32,20 @@ class Users:
     @classmethod
     def open(cls, url: str) -> Users:
         return cls(open_database(url, "users"))
+
+    def take_along(self, file: Path) -> int:
+        """Keep the users of a file of this project's, which a server has taken the place of; returns how many were
+        new. The file stays as it is.
+        """
+        if not file.exists():
+            return 0
+        before = open_database(f"sqlite:///{file}", "users")
+        try:
+            with reading(before) as connection:
+                known = [tuple(row) for row in connection.execute(select(users))]
+        finally:
+            before.dispose()
+        return self.take_over((Hotkey(hotkey), created, updated) for hotkey, created, updated in known)[0]
 
     def register(self, hotkey: Hotkey, now: datetime) -> None:
         """Keep a user. Raises StoreError when it is a new one and MAX_USERS are kept already."""

@@ -83,9 +83,20 @@ class SessionKeys:
     def hotkeys(self) -> frozenset[Hotkey]:
         return frozenset(hotkey for hotkey, _ in self._keys)
 
-    def put(self, hotkey: Hotkey, key_uuid: str, symmetric_key: bytes, *, now_s: float, address: str = "") -> None:
+    def put(
+        self,
+        hotkey: Hotkey,
+        key_uuid: str,
+        symmetric_key: bytes,
+        *,
+        now_s: float,
+        address: str = "",
+        expires_at_s: float | None = None,
+    ) -> None:
+        """Keep a key; `expires_at_s` where it was opened earlier, elsewhere."""
         self._keys.pop((hotkey, key_uuid), None)
-        self._keys[hotkey, key_uuid] = _StoredKey(symmetric_key, now_s + self._ttl_s, address)
+        until_s = now_s + self._ttl_s if expires_at_s is None else min(expires_at_s, now_s + self._ttl_s)
+        self._keys[hotkey, key_uuid] = _StoredKey(symmetric_key, until_s, address)
         self.drop_expired(now_s)
         same = [key for key, stored in self._keys.items() if key[0] == hotkey and stored.address == address]
         for key in same[: -self._max_per_hotkey]:

@@ -16,24 +16,28 @@ import threading
 import time
 import warnings
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import billiard
 from celery.platforms import SecurityWarning
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from loosh_pipeline.logged import leave_logging_alone
 from loosh_pipeline.logs import configure
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.database import open_database
+from loosh_pipeline.store.shared_places import check_shared
 from loosh_pipeline.workers.app import worker_app
-from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP, children, folder, marks, uses_files
+from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP, children, folder, marks
+from loosh_pipeline.workers.heart import Heart, host_name, shared_hosts
 from loosh_pipeline.workers.holding import sweep
 from loosh_pipeline.workers.storage import sweep_copies
 from loosh_pipeline.workers.transport import put_back
 
 STOP_WITHIN_S = 10.0
-"""Less than `loosh up` waits for before it kills."""
+"""Some seconds less than `loosh up` waits for before it kills: the other machines are told, too."""
 logger = logging.getLogger(__name__)
 
 LEFT_AFTER_S = 3600
@@ -50,7 +54,9 @@ def main() -> None:
     fork()
     preload()
     hush()
-    end_within(STOP_WITHIN_S)
+    see_what_is_shared(settings)
+    heart = heart_of(settings, queue)
+    end_within(STOP_WITHIN_S, heart)
     tidy(settings, queue)
     clear(settings.home, time.time() - LEFT_AFTER_S)
     status = 0
@@ -58,12 +64,34 @@ def main() -> None:
         worker_app(settings).worker_main(arguments(settings, queue))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
+    if heart is not None:
+        heart.leave()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # on a usual end, libraries would list in the log whatever they still hold
 
 
-def end_within(limit_s: float) -> None:
+def see_what_is_shared(settings: Settings) -> None:
+    """Raises StoreError where this machine would write tables and pictures to where no other looks."""
+    if settings.spread:
+        engine = open_database(settings.inbox_url, "inbox")
+        check_shared(settings, engine, datetime.now(UTC))
+        engine.dispose()
+
+
+def heart_of(settings: Settings, queue: str) -> Heart | None:
+    """What tells the other machines of this one's workers, where there may be others. It begins when Celery is ready:
+    who is told of here is to have processes.
+    """
+    hosts = shared_hosts(settings)
+    if hosts is None:
+        return None
+    heart = Heart(hosts, host_name(settings), queue, settings)
+    worker_ready.connect(lambda **_: heart.start(), weak=False)
+    return heart
+
+
+def end_within(limit_s: float, heart: Heart | None = None) -> None:
     """Once told to stop, give runs that long to end; then end with all processes.
 
     Celery would wait for them, and a run may wait minutes for an embedder that is gone, as long as which the next
@@ -71,13 +99,20 @@ def end_within(limit_s: float) -> None:
     """
 
     def begin_to_count(**_: object) -> None:
-        leads = os.getpgrp() == os.getpid()  # as `loosh up` starts us; else the group is somebody else's too
-        end = (lambda: os.killpg(os.getpid(), signal.SIGKILL)) if leads else (lambda: os._exit(1))
-        timer = threading.Timer(limit_s, end)
+        timer = threading.Timer(limit_s, _end, [heart])
         timer.daemon = True
         timer.start()
 
     worker_shutting_down.connect(begin_to_count, weak=False)
+
+
+def _end(heart: Heart | None) -> None:
+    """End with all processes, now; the other machines are told first that what is executed here dies."""
+    if heart is not None:
+        heart.leave()
+    if os.getpgrp() == os.getpid():  # as `loosh up` starts us; else the group is somebody else's too
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
 
 
 def log(settings: Settings, queue: str) -> None:
@@ -113,7 +148,7 @@ def preload() -> None:
 
 def tidy(settings: Settings, queue: str) -> None:
     """Take up what an earlier worker of the queue left: messages it had taken, and old marks of runs that died."""
-    if uses_files(settings) and (found := put_back(folder(settings), queue)):
+    if settings.hands_out_files and (found := put_back(folder(settings), queue)):
         logger.warning("%d runs that an earlier worker had taken are taken again", found)
     sweep(marks(folder(settings), queue))
 

@@ -24,9 +24,12 @@ from dagster_celery.make_app import make_app
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.log_lines import process_is_about
 from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG
-from loosh_pipeline.settings import Settings
+from loosh_pipeline.settings import NO_RESULTS, Settings
+from loosh_pipeline.store.hosts import Hosts, StillHeld
 from loosh_pipeline.workers.config import FOLDER_SETTING, configuration, marks
+from loosh_pipeline.workers.heart import host_name, shared_hosts
 from loosh_pipeline.workers.holding import Taken, holding
+from loosh_pipeline.workers.postgres import WarmPostgresEventLogStorage
 from loosh_pipeline.workers.storage import WarmEventLogStorage
 
 logger = logging.getLogger(__name__)
@@ -37,20 +40,37 @@ def worker_app(settings: Settings) -> Celery:
 
     Written here because dagster-celery's opens the instance anew for every run, which takes longer than our own part.
     """
-    urls = {
-        "broker": settings.celery_broker_url.get_secret_value(),
-        "backend": settings.celery_result_backend.get_secret_value(),
-    }
-    app = make_app({**urls, "config_source": configuration(settings)})
+    broker = settings.celery_broker_url.get_secret_value()
+    app = make_app({"broker": broker, "backend": NO_RESULTS, "config_source": configuration(settings)})
+    hosts, host = shared_hosts(settings), host_name(settings) if settings.spread else ""
 
-    @app.task(bind=True, name=TASK_EXECUTE_JOB_NAME, track_started=True, shared=False)  # type: ignore[untyped-decorator]
+    @app.task(bind=True, name=TASK_EXECUTE_JOB_NAME, shared=False)  # type: ignore[untyped-decorator]
     def execute_job(task: Task, execute_job_args_packed: Any) -> int:
-        args = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
-        folder = marks(Path(task.app.conf[FOLDER_SETTING]), task.request.delivery_info["routing_key"])
-        with holding(folder, args.run_id) as taken, _interruptible():
+        args, queue = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs), _queue_of(task)
+        with holding(marks(Path(task.app.conf[FOLDER_SETTING]), queue), args.run_id) as taken, _interruptible():
+            if hosts is not None and taken is not Taken.ANOTHERS:
+                with among_all(hosts, host, queue, args.run_id, taken) as taken:
+                    return 0 if taken is Taken.ANOTHERS else _execute(args.run_id, taken)
             return 0 if taken is Taken.ANOTHERS else _execute(args.run_id, taken)
 
     return app
+
+
+def _queue_of(task: Task) -> str:
+    return str(task.request.delivery_info["routing_key"])
+
+
+@contextmanager
+def among_all(hosts: Hosts, host: str, queue: str, run_id: str, taken: Taken) -> Iterator[Taken]:
+    """Hold a run, which this process holds on this machine, among all machines."""
+    try:
+        before = hosts.take(run_id, host, queue)
+    except StillHeld as held:
+        logger.info("%s; its message came again", held)
+        yield Taken.ANOTHERS
+        return
+    yield Taken.OURS_AFTER_DEATH if before is not None else taken
+    hosts.release(run_id, host)
 
 
 def _execute(run_id: str, taken: Taken) -> int:
@@ -64,7 +84,7 @@ def _execute(run_id: str, taken: Taken) -> int:
             run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=True
         )
     finally:
-        if isinstance(events := instance.event_log_storage, WarmEventLogStorage):
+        if isinstance(events := instance.event_log_storage, WarmEventLogStorage | WarmPostgresEventLogStorage):
             events.release(run_id)
 
 

@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from loosh_pipeline.backup.taking import take_backup
 from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
 from loosh_pipeline.lock import validator_lock
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.compaction import DayCompaction
+from loosh_pipeline.store.tables import TableKey, Tables
 from tests.backup.conftest import NOW, accept, challenges_in, texts_in
 
 ASIDE = "loosh.before-restore-20260304T050607Z"
@@ -408,3 +411,18 @@ def test_killed_anywhere_it_leaves_the_old_or_the_new(
         assert all(step["again"] for step in steps), "the next try succeeds, and removes what was left"
     else:
         assert {step["whole"] for step in steps} == {None, True}
+
+
+def test_days_that_are_compacted_come_back_as_they_were(places: Places, tmp_path: Path) -> None:
+    assert places.tables is not None
+    tables = Tables(str(places.tables))
+    compaction = DayCompaction(tables, "miner_responses", NOW.date(), lambda: NOW + timedelta(days=5))
+    assert compaction.run().packed == 2
+    tables.objects.remove(tables.path("miner_responses", TableKey(NOW.date(), "c-1")))
+    taken = take_backup(places, tmp_path / "b.tar", NOW)
+    restore_backup(taken.path, Places.usual(tmp_path / "new"), NOW, force=False, say=lambda _: None)
+    assert texts_in(tmp_path / "new") == {"c-1", "c-2"}
+    restored = Tables(str(tmp_path / "new" / "tables"))
+    later = DayCompaction(restored, "miner_responses", NOW.date(), lambda: NOW + timedelta(days=6))
+    assert (later.run().removed, later.done.packed) == (1, 0), "what a part holds is known by its digest"
+    assert texts_in(tmp_path / "new") == {"c-1", "c-2"}

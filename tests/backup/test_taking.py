@@ -138,7 +138,7 @@ def test_settings_say_where_the_parts_lie(monkeypatch: pytest.MonkeyPatch, tmp_p
     elsewhere = Settings(
         loosh_home=tmp_path, database_url="postgresql://u:p@h/x", tables_dir="s3://b", users_db_path=Path("/u.db")
     )
-    assert Places.of(elsewhere) == Places(tmp_path, None, Path("/u.db"), None)
+    assert Places.of(elsewhere) == Places(tmp_path, None, None, None)
     monkeypatch.chdir(tmp_path)
     assert Places.of(Settings(loosh_home=Path("h"), db_path=Path("d.db"))) == Places(
         tmp_path / "h", tmp_path / "d.db", tmp_path / "h/users.db", tmp_path / "h/tables"

@@ -118,7 +118,7 @@ def test_a_fault_costs_its_miner_alone_and_little(fault: Fault) -> None:
     assert detail in response.detail
     assert (other.outcome, other.text) == (Outcome.ANSWERED, "Scattering.")
     assert other.elapsed_ms is not None
-    assert other.elapsed_ms < 250
+    assert other.elapsed_ms < 900 * TIMEOUT_S
     assert took_s < TIMEOUT_S + 2
     if fault is Fault.SLOW:
         assert (response.elapsed_ms or 0) >= 300

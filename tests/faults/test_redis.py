@@ -29,8 +29,7 @@ def redis(home: Path, port: int) -> Service:
 @pytest.fixture(scope="module")
 def with_redis(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     home, (port,) = tmp_path_factory.mktemp("redis"), free_ports(1)
-    urls = {"celery_broker_url": f"redis://127.0.0.1:{port}/0", "celery_result_backend": f"redis://127.0.0.1:{port}/1"}
-    with install(home, beside=[redis(home, port)], **urls) as validator:
+    with install(home, beside=[redis(home, port)], celery_broker_url=f"redis://127.0.0.1:{port}/0") as validator:
         yield validator
 
 

@@ -65,7 +65,6 @@ VALUES: dict[str, tuple[str, Any]] = {
     "max_concurrent_runs": ("12", 12),
     "worker_max_runs": ("50", 50),
     "celery_broker_url": ("redis://x:6379/0", "redis://x:6379/0"),
-    "celery_result_backend": ("redis://x:6379/1", "redis://x:6379/1"),
     "max_run_attempts": ("2", 2),
     "stalled_after_s": ("7.5", 7.5),
     "present": ("later", Present.LATER),

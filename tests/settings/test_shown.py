@@ -23,7 +23,6 @@ SECRETS = {
     "CHALLENGE_PUSH_API_KEY": "hunter2",
     "LLM_API_KEY": "hunter2",
     "CELERY_BROKER_URL": "redis://:hunter2@h:6379/0",
-    "CELERY_RESULT_BACKEND": "redis://:hunter2@h:6379/0",
     "SUBTENSOR_ADDRESS": "wss://h.example:443/hunter2",
     "SUBTENSOR_FALLBACKS": "wss://a.example/hunter2,wss://b.example/?key=hunter2",
     "EMBEDDING_API_KEY": "hunter2",

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -18,54 +12,18 @@ import fsspec
 import polars as pl
 import pytest
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import OperationalError
 
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.tables import Tables
-
-SERVER_USER = "postgres"
-START_WITHIN_S = 20.0
+from tests.postgres import running_postgres
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """URL of a Postgres of our own, on a Unix socket, gone at the end."""
-    if not (shutil.which("initdb") and shutil.which("postgres")):
-        pytest.skip("Postgres is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="loosh-pg-"))
-    user = SERVER_USER if os.getuid() == 0 else None  # it refuses to run as root
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    create = ["initdb", "--no-sync", "--auth=trust", f"--username={SERVER_USER}", "--encoding=UTF8", str(data)]
-    subprocess.run(create, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
-    serve = ["postgres", "-D", str(data), "-k", str(folder), "-c", "listen_addresses=", "-c", "fsync=off"]
-    with open(folder / "log", "wb") as log:
-        server = subprocess.Popen(serve, user=user, cwd=folder, stdout=log, stderr=log)
-    url = f"postgresql+psycopg2://{SERVER_USER}@/postgres?host={folder}"
-    try:
-        _wait_for(url)
+    with running_postgres() as url:
         yield url
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(START_WITHIN_S)
-        shutil.rmtree(folder)
-
-
-def _wait_for(url: str) -> None:
-    deadline_s = time.monotonic() + START_WITHIN_S
-    engine = create_engine(url)
-    while True:
-        try:
-            engine.connect().close()
-        except OperationalError:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.1)
-        else:
-            engine.dispose()
-            return
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

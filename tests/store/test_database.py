@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store import database, foreign
-from loosh_pipeline.store.database import Schema, open_database, reading, schema_version
+from loosh_pipeline.store.database import Schema, open_database, reading, schema_version, version_table
 from loosh_pipeline.store.foreign import check_ours
 from loosh_pipeline.store.schema import inbox_metadata, users_metadata
 from tests.existing import SCHEMA, USERS
@@ -45,9 +45,20 @@ print(schema_version(open_database(sys.argv[1], "inbox")), flush=True)
 def test_migrated_schema_is_the_declared_one(inbox_url: str, schema: Schema, metadata: MetaData) -> None:
     engine = open_database(inbox_url, schema)
     with reading(engine) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        opts = {"compare_type": True, "version_table": version_table(connection, schema)}
+        assert compare_metadata(MigrationContext.configure(connection, opts=opts), metadata) == []
     engine.dispose()
+
+
+def test_both_schemas_live_in_one_server(inbox_url: str) -> None:
+    if inbox_url.startswith("sqlite"):
+        pytest.skip("a file holds one schema")
+    for _ in range(2):
+        engines = {schema: open_database(inbox_url, schema) for schema in ("inbox", "users")}  # type: ignore[arg-type]
+        found = {schema: schema_version(engine, schema) for schema, engine in engines.items()}  # type: ignore[arg-type]
+        assert found == {"inbox": "0005", "users": "0001"}
+        for engine in engines.values():
+            engine.dispose()
 
 
 def test_the_comparison_sees_a_missing_column(tmp_path: Path) -> None:

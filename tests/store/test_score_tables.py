@@ -340,3 +340,28 @@ def test_settled_scores_are_columns_by_their_names() -> None:
 
 def scored_drawn(rounds: Iterable[Any]) -> list[RoundScores]:
     return [score_round(each, ScoringContext.empty(24), TODAY) for each in rounds]
+
+
+def test_the_newest_rows_of_a_round_are_found_without_a_look_at_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(str(tmp_path))
+    stored, key = ScoreTables(tables), TableKey.of("ours", NOON)
+    for profile in (TODAY, OLDER):  # what came into use last counts, be it older
+        stored.write(key, _scored("ours", profile), profile, MODEL, NOON)
+    listed: list[str] = []
+    files = tables.files
+    monkeypatch.setattr(tables, "files", lambda asset, day: listed.append(asset) or files(asset, day))
+    rows = stored.newest_rows(key, TODAY.name)
+    assert rows is not None
+    assert rows["scorer_version"][0] == scorer_version(OLDER, MODEL)
+    assert stored.newest_rows(key, "network") is None
+    assert stored.newest_rows(TableKey.of("another", NOON), TODAY.name) is None
+    assert set(listed) == {SCORERS}
+
+
+def _scored(name: str, profile: RobustProfile) -> RoundScores:
+    version = scorer_version(profile, MODEL)
+    return round_scores(
+        (score("5Miner"),), challenge_id=ChallengeId(name), profile=profile.name, scorer_version=version
+    )

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store import tables as tables_module
-from loosh_pipeline.store.tables import TableFile, TableKey, Tables
+from loosh_pipeline.store.objects import TableFile, remote_file
+from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.window_cache import CACHE, WindowCache, forget_before
 from tests.builders import NOON
 from tests.scoring.rounds import examples
@@ -142,7 +142,7 @@ def test_a_copy_that_is_broken_is_made_again(tables: Tables, opened: list[str], 
     keep(tables, "c-1", 1.0)
     read(tables)
     (name,) = kept(tables)
-    tables._fs.pipe_file(tables.path(CACHE, TableKey.named(TODAY, name)), broken)
+    tables.objects.fs.pipe_file(tables.path(CACHE, TableKey.named(TODAY, name)), broken)
     assert read(tables) == read(tables) == rows("c-1", 1.0)
     assert len(opened) == 2
     assert "a copy of them is of no use" in caplog.text
@@ -165,7 +165,7 @@ def test_a_column_that_a_file_lacks_is_null(tables: Tables) -> None:
 
 def test_a_file_that_cannot_be_read_is_named(tables: Tables) -> None:
     keep(tables, "c-1", 1.0)
-    tables._fs.pipe_file(keep(tables, "c-2", 1.0), b"PAR1 no table")
+    tables.objects.fs.pipe_file(keep(tables, "c-2", 1.0), b"PAR1 no table")
     with pytest.raises(StoreError, match=r"c-2\.parquet is no readable table"):
         read(tables)
 
@@ -197,7 +197,7 @@ def test_an_object_store_that_tells_no_versions_apart_is_read_each_time(
     ],
 )
 def test_versions_of_objects_are_told_by_what_their_store_says(info: dict[str, Any], told: bool) -> None:
-    found = tables_module._remote_file({"name": "bucket/x/c-1.parquet", "size": 7, "type": "file", **info})
+    found = remote_file({"name": "bucket/x/c-1.parquet", "size": 7, "type": "file", **info})
     assert (found.name, bool(found.stamp)) == ("c-1.parquet", told)
 
 
@@ -239,6 +239,6 @@ def test_whatever_happens_the_rows_are_those_of_the_files(steps: list[tuple[str,
             tables.remove_day(CACHE, TODAY)
         elif what == "break":
             for name in (each.name for each in tables.files(CACHE, TODAY)):
-                tables._fs.pipe_file(tables.path(CACHE, TableKey.named(TODAY, name)), b"PAR1")
+                tables.objects.fs.pipe_file(tables.path(CACHE, TableKey.named(TODAY, name)), b"PAR1")
         assert read(tables) == [row for n in sorted(there) for row in rows(f"c-{n}", *there[n])]
     fsspec.filesystem("memory").rm("/" + root.removeprefix("memory://"), recursive=True)

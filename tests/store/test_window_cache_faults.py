@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from loosh_pipeline.store.tables import TableFile, TableKey, Tables
+from loosh_pipeline.store.objects import TableFile
+from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.window_cache import forget_before
 from tests.builders import NOON
 from tests.store.cached import BEFORE, CACHE, ROUNDS, TODAY, YESTERDAY, keep, kept, read, rows

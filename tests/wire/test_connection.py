@@ -249,11 +249,11 @@ def test_the_clock_runs_from_the_first_byte_sent_to_the_last_received() -> None:
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(0.2)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\nbody")
-        await asyncio.sleep(0.3)  # nothing more comes: that it ended is no part of the answer
+        await asyncio.sleep(2)  # nothing more comes: that it ended is no part of the answer
 
     reply = ask(serve)
     assert reply.body == b"body"
-    assert 200 <= reply.elapsed_ms < 450
+    assert 200 <= reply.elapsed_ms < 1500
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked to acknowledge at once")
@@ -280,12 +280,12 @@ def test_w_9_time_spent_on_others_after_an_answer_came_is_not_the_answers() -> N
     async def scenario() -> Reply:
         async with connected(answering(http(200, b"x"))) as connection:
             asking = asyncio.create_task(get(connection))
-            busy = asyncio.create_task(block_when_fed(connection, 0.2))
+            busy = asyncio.create_task(block_when_fed(connection, 1.0))
             reply = await asking
             await busy
             return reply
 
-    assert asyncio.run(scenario()).elapsed_ms < 150
+    assert asyncio.run(scenario()).elapsed_ms < 800
 
 
 async def block_when_fed(connection: Connection, seconds: float) -> None:

@@ -115,7 +115,7 @@ def test_outcome_of_each_way_to_answer(
     scripts: list[Scripted], outcome: Outcome, detail: str, paths: list[str]
 ) -> None:
     miner = HostileMiner(scripts)
-    response = ask(miner, timeout_s=0.5 if outcome is Outcome.TIMEOUT else 5.0)
+    response = ask(miner, timeout_s=1.5 if outcome is Outcome.TIMEOUT else 5.0)
     assert (response.outcome, miner.paths) == (outcome, paths), response.detail
     assert detail in response.detail
     assert len(response.detail) < 250

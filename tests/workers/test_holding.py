@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.workers.config import EVALUATIONS, SPARE_CHILDREN, folder, free_children, marks
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.workers.config import EVALUATIONS, SPARE_CHILDREN, folder, marks
 from loosh_pipeline.workers.holding import KEPT_S, Held, Taken, busy, held, holder, holding, mark, sweep, unmark
+from loosh_pipeline.workers.room import free_children
 
 
 def hold_and_hang(folder: Path, begun: Any) -> None:
@@ -97,9 +99,10 @@ def test_marks_of_the_dead_stay_until_nobody_asks_after_them(tmp_path: Path) -> 
 
 def test_processes_that_are_busy_are_not_free(own_home: Path) -> None:
     settings = Settings(max_concurrent_runs=2)
-    assert free_children(settings) == 2 + SPARE_CHILDREN, "no worker has ever run here"
+    engine = Inbox.open(settings.inbox_url).engine
+    assert free_children(settings, engine) == 2 + SPARE_CHILDREN, "no worker has ever run here"
     evaluations = marks(folder(settings), EVALUATIONS)
     mark(evaluations, "handed-over")
     with holding(evaluations, "a"), holding(evaluations, "b"), holding(marks(folder(settings), "upkeep"), "c"):
-        assert free_children(settings) == SPARE_CHILDREN, "those of another queue do not count"
-    assert free_children(settings) == 2 + SPARE_CHILDREN
+        assert free_children(settings, engine) == SPARE_CHILDREN, "those of another queue do not count"
+    assert free_children(settings, engine) == 2 + SPARE_CHILDREN

@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -227,32 +226,6 @@ def test_what_is_executed_elsewhere_goes_on(
     assert status(instance, run) is dg.DagsterRunStatus.STARTED
     assert "It cannot be ended from here" in said(instance, run)
     assert not launcher.terminate("00000000-0000-0000-0000-000000000000")
-
-
-@pytest.mark.parametrize(
-    ("state", "expected"),
-    [
-        ("STARTED", WorkerStatus.RUNNING),
-        ("SUCCESS", WorkerStatus.FAILED),
-        ("FAILURE", WorkerStatus.FAILED),
-        ("PENDING", WorkerStatus.UNKNOWN),
-    ],
-)
-def test_celery_is_asked_after_runs_on_other_machines(
-    launcher: WorkerRunLauncher,
-    new_run: NewRun,
-    running: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    state: str,
-    expected: WorkerStatus,
-) -> None:
-    run = new_run(SCORE_JOB)
-    monkeypatch.setattr(launcher, "backend", "redis://results")
-    monkeypatch.setattr(launcher.celery, "AsyncResult", lambda _id: SimpleNamespace(state=state))
-    mark(running, run.run_id)
-    assert health(launcher, run) is expected
-    died(running, run)
-    assert health(launcher, run) is WorkerStatus.FAILED, "this machine knows better"
 
 
 def test_a_run_in_whose_middle_a_process_died_fails_when_its_message_comes_again(

@@ -18,7 +18,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.network.removals import LOW_QUALITY, MINOR_CLUSTER, OUTDONE, OUTLIER
 from loosh_pipeline.scoring.network.similarity import cosines, mean_to_others, pair_values
-from loosh_pipeline.scoring.network.threads import one_thread
+from loosh_pipeline.scoring.network.threads import one_thread, taken_as_given
 from loosh_pipeline.scoring.vectors import Vectors
 
 Mask = NDArray[np.bool_]
@@ -122,7 +122,7 @@ def _keep_dominant_cluster(
 def local_outliers(rows: Vectors, profile: NetworkProfile) -> Mask:
     """Which rows are local outliers, (m, d) → (m,), m ≥ 2: a local outlier factor above 1.5, by Euclidean distance."""
     neighbours = min(int(profile.outlier_neighbours), len(rows) - 1)
-    with warnings.catch_warnings(), one_thread():
+    with warnings.catch_warnings(), one_thread(), taken_as_given():
         # copies of one reply make the factor of the others huge, which is the verdict wanted
         warnings.filterwarnings("ignore", message="Duplicate values are leading to incorrect results")
         verdict = LocalOutlierFactor(n_neighbors=neighbours, contamination="auto").fit_predict(rows)
@@ -143,7 +143,8 @@ def cluster_labels(similarity: Vectors, profile: NetworkProfile) -> NDArray[np.i
     model = AgglomerativeClustering(
         n_clusters=None, metric="precomputed", linkage="average", distance_threshold=profile.cluster_distance
     )
-    labels: NDArray[np.int64] = model.fit_predict(1.0 - similarity)
+    with taken_as_given():
+        labels: NDArray[np.int64] = model.fit_predict(1.0 - similarity)
     return labels
 
 

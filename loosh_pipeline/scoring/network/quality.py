@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,7 +199,7 @@ def _score_reply(text: str, question: _Question, vectors: Mapping[str, Vectors],
     signals = Signals(relevance, coherence.value, coverage, complexity.value, density(text), specificity(text))
     total = composite(signals, profile)
     return Quality(
-        **asdict(signals),
+        **{name: getattr(signals, name) for name in Signals.__slots__},
         sentence_count=len(said),
         covered_components=covered,
         total_components=len(question.parts),

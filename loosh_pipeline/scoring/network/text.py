@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
 
 from loosh_pipeline.scoring.network.stop_words import STOP_WORDS
 
 MAX_SENTENCES = 1_000
 """More than fit the longest answer that a challenge can ask for."""
+REMEMBERED = 32
+"""Texts whose sentences are remembered: a round asks for those of each answer four times over."""
 MIN_WORDS = 3
 """Words from which a piece of a text is a sentence, or a part of a prompt."""
+
+NAMES_COUNTED = 3
+"""Names after which further ones make an answer no more specific."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _TERMINATORS = re.compile(r"[.!?]+")
@@ -49,7 +56,12 @@ def sentences(text: str, min_words: int = MIN_WORDS) -> list[str]:
 
     Only the first `MAX_SENTENCES`: no miner makes its own evaluation cost what a thousand others' do.
     """
-    return _long_enough(_SENTENCE_END.split(text), min_words)[:MAX_SENTENCES]
+    return list(_sentences(text, min_words))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _sentences(text: str, min_words: int) -> tuple[str, ...]:
+    return tuple(_long_enough(_SENTENCE_END.split(text), min_words)[:MAX_SENTENCES])
 
 
 def prompt_components(prompt: str) -> list[str]:
@@ -88,9 +100,10 @@ def specificity(text: str) -> float:
     if not words:
         return 0.0
     pieces: list[str] = _TERMINATORS.split(text)
-    names = sum(word[0].isupper() for piece in pieces for word in piece.split()[1:])
-    long = sum(len(word) > 8 for word in words) / len(words)
-    digit = 0.3 if any(char.isdigit() for char in text) else 0.0
+    upper = (True for piece in pieces for word in piece.split()[1:] if word[0].isupper())
+    names = sum(islice(upper, NAMES_COUNTED))
+    long = sum(length > 8 for length in map(len, words)) / len(words)
+    digit = 0.3 if any(map(str.isdigit, text)) else 0.0
     mark = 0.2 if ":" in text or ";" in text else 0.0
     return min(1.0, digit + min(0.3, 0.1 * names) + min(0.2, 2 * long) + mark)
 

@@ -51,6 +51,12 @@ CREATE TABLE hosts (
 	PRIMARY KEY (host, queue)
 );
 INSERT INTO "hosts" VALUES('worker-1/ab12','dagster',22,1,'2026-01-02 03:04:05.678901');
+CREATE TABLE ingress_keys (
+	name VARCHAR(32) NOT NULL, 
+	private_pem BLOB NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	PRIMARY KEY (name)
+);
 CREATE TABLE leases (
 	name VARCHAR(64) NOT NULL, 
 	holder VARCHAR(128) NOT NULL, 
@@ -153,5 +159,8 @@ CREATE INDEX submissions_of ON submissions (netuid, hotkey, id);
 CREATE INDEX challenges_to_present ON challenges (received_at) WHERE to_present_since IS NOT NULL;
 CREATE INDEX challenges_queue ON challenges (received_at, id, next_run_at, state) WHERE next_run_at IS NOT NULL;
 CREATE INDEX challenges_figures ON challenges (state, asked, answered, elapsed_ms_sum) WHERE folded_at IS NULL;
+CREATE INDEX challenges_parked ON challenges (state_changed_at) WHERE state = 'failed';
+CREATE INDEX outbox_counts ON outbox (kind, state);
+CREATE INDEX submissions_undecided ON submissions (netuid, hotkey, state);
 CREATE INDEX held_runs_host ON held_runs (host, queue);
 COMMIT;

@@ -1,4 +1,4 @@
-"""Figures that do not read history, and which host executes a run."""
+"""Figures that do not read history, which host executes a run, and what several ingresses share."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,12 @@ def upgrade() -> None:
         sqlite_where=unfolded,
         postgresql_where=unfolded,
     )
+    failed = sa.text("state = 'failed'")
+    op.create_index(
+        "challenges_parked", "challenges", ["state_changed_at"], sqlite_where=failed, postgresql_where=failed
+    )
+    op.create_index("outbox_counts", "outbox", ["kind", "state"])
+    op.create_index("submissions_undecided", "submissions", ["netuid", "hotkey", "state"])
     op.create_table(
         "totals",
         sa.Column("state", sa.String(16), primary_key=True),
@@ -45,3 +51,9 @@ def upgrade() -> None:
         sa.Column("cancel", sa.Boolean, nullable=False),
     )
     op.create_index("held_runs_host", "held_runs", ["host", "queue"])
+    op.create_table(
+        "ingress_keys",
+        sa.Column("name", sa.String(32), primary_key=True),
+        sa.Column("private_pem", sa.LargeBinary, nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+    )

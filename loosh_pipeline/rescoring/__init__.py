@@ -1,0 +1,1 @@
+"""Scoring stored challenges again: from their tables alone, under today's parameters or others."""

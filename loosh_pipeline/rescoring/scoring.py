@@ -1,0 +1,91 @@
+"""Scoring what is stored: one round, and some at once with a reason for each that cannot be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import polars as pl
+
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.rescoring.rounds import StoredRound, Unscorable
+from loosh_pipeline.scoring.context import ScoringContext
+from loosh_pipeline.scoring.profiles import ScoringProfile
+from loosh_pipeline.scoring.result import RoundScores
+from loosh_pipeline.store.frames import responses_of
+from loosh_pipeline.store.score_frames import Scored, pairs_frames, scores_frames
+
+REASON_CHARS = 300
+
+
+class ContextsAt(Protocol):
+    """Says what rounds of a moment are compared with beyond themselves."""
+
+    def at(self, at: datetime, model_digest: str, dim: int) -> ScoringContext: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """A scored round: its scores, the context it was given, and the embedding model of its vectors."""
+
+    scores: RoundScores
+    context: ScoringContext
+    model_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a round's rows lie among those of its batch."""
+
+    id: ChallengeId
+    received_at: datetime
+    model_digest: str
+    rows: int
+    pairs: int
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredBatch:
+    """Some rounds that were scored together: their rows, one round after the other, and who could not be scored."""
+
+    rounds: tuple[Placed, ...]
+    scores: pl.DataFrame
+    pairs: pl.DataFrame
+    unscorable: tuple[Unscorable, ...]
+
+
+def score_stored(stored: StoredRound, contexts: ContextsAt, profile: ScoringProfile) -> RoundResult:
+    """Score a round from its tables. Raises ScoringError, StoreError or ValueError when they do not allow it."""
+    # Imported here: scikit-learn takes a second, and memory, that only a process which scores need spend.
+    from loosh_pipeline.scoring.score import score
+
+    vectors = from_frame(stored.vectors)
+    round_ = unpack(vectors, stored.prompt, responses_of(stored.responses))
+    past = contexts.at(stored.received_at, vectors.model_digest, vectors.vectors.shape[1])
+    return RoundResult(score(round_, past, profile, vectors.model_digest), past, vectors.model_digest)
+
+
+def score_batch(rounds: Sequence[StoredRound], contexts: ContextsAt, profile: ScoringProfile) -> ScoredBatch:
+    """Score rounds; whatever is wrong with one of them is its reason, and stops no other."""
+    scored: list[Scored] = []
+    placed: list[Placed] = []
+    unscorable: list[Unscorable] = []
+    for each in rounds:
+        try:
+            result = score_stored(each, contexts, profile)
+        except Exception as error:  # tables of any age and make come along here
+            unscorable.append(Unscorable(each.id, reason_of(error)))
+            continue
+        scored.append((result.scores, each.received_at))
+        sizes = len(result.scores.scores), len(result.scores.pairs)
+        placed.append(Placed(each.id, each.received_at, result.model_digest, *sizes))
+    return ScoredBatch(tuple(placed), scores_frames(scored), pairs_frames(scored), tuple(unscorable))
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, with its kind where it is not one of ours."""
+    said = f"{error}" if type(error).__module__.startswith("loosh_pipeline") else f"{type(error).__name__}: {error}"
+    return said if len(said) <= REASON_CHARS else f"{said[:REASON_CHARS]}…"

@@ -1,0 +1,64 @@
+"""The asset that compacts: it says what it did, and one at a time does it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+import assets.compacted_tables as module
+from assets.compacted_tables import LEASE, LEASE_LENGTH, compacted_tables
+from loosh_pipeline.scorers import paying_profile
+from loosh_pipeline.scoring.profile import scorer_version
+from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.leases import Leases
+from loosh_pipeline.store.score_tables import SCORES
+from loosh_pipeline.store.tables import TableKey
+from tests.world import MODEL_DIGEST, World
+
+ANSWERED = {"hotkey-1": True, "hotkey-2": True, "hotkey-3": False}
+
+
+def materialized(world: World, days_from_now: float, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(module, "_now", lambda: datetime.now(UTC) + timedelta(days=days_from_now))
+    result = dg.materialize([compacted_tables], instance=world.instance, resources=world.resources())
+    (event,) = result.get_asset_materialization_events()
+    return {name: value.value for name, value in event.materialization.metadata.items()}
+
+
+def test_scores_are_the_same_when_their_day_is_compacted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        world.store_round(f"c-{number}", ANSWERED)
+    (day,), profile = world.store.tables.days(SCORES), paying_profile(get_settings())
+    key, version = TableKey(day, "c-1"), scorer_version(profile, MODEL_DIGEST)
+    before = world.store.score_tables.read(key, version)
+    assert materialized(world, 1, monkeypatch)["packed"] == 0, "its day is not old enough"
+
+    packed = materialized(world, 4, monkeypatch)
+    assert packed["packed"] == packed["files_left"] > 0
+    assert (packed["removed"], packed["problems"]) == (0, "none")
+    assert packed["bytes_after"] < packed["bytes_before"]
+    removed = materialized(world, 4.1, monkeypatch)
+    assert (removed["removed"], removed["files_left"], removed["days_left"]) == (packed["packed"], 0, 0)
+
+    assert world.store.tables.open_days(SCORES) == []
+    assert world.store.score_tables.read(key, version) == before
+    newest = world.store.score_tables.newest_rows(key, profile.name)
+    assert newest is not None
+    assert newest["challenge_id"].unique().to_list() == ["c-1"]
+
+
+def test_another_one_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Leases(world.store.inbox.engine).held(LEASE, "other", LEASE_LENGTH, lambda: datetime.now(UTC)):
+        assert materialized(world, 0, monkeypatch)["waits"].startswith(f"other writes {LEASE} until ")
+
+
+def test_tables_that_are_deleted_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.store_round("c-1", ANSWERED)
+    monkeypatch.setenv("RETAIN_TABLES_DAYS", "30")
+    get_settings.cache_clear()
+    assert materialized(world, 20, monkeypatch)["forgotten"] == 0
+    assert materialized(world, 40, monkeypatch)["forgotten"] > 0
+    assert world.store.tables.days(SCORES) == []

@@ -1,0 +1,134 @@
+"""Which days are compacted, which are forgotten, and what keeps being read alike."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from loosh_pipeline.store import compaction as compaction_module
+from loosh_pipeline.store.compaction_plan import KEPT
+from loosh_pipeline.store.history import compact_history, forget_history
+from loosh_pipeline.store.score_tables import SCORERS
+from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.window_cache import CACHE
+from tests.builders import NOON
+from tests.store.cached import ROUNDS, TODAY, keep, read, rows
+
+FRAME = pl.DataFrame({"a": [1]})
+NOW = NOON + timedelta(days=10)
+
+
+def put(tables: Tables, asset: str, *names: str, day: date = TODAY) -> None:
+    for name in names:
+        tables.write(asset, TableKey(day, name), FRAME)
+
+
+def alone(tables: Tables, asset: str) -> list[str]:
+    return [each.name.removesuffix(".parquet") for day in tables.days(asset) for each in tables.originals(asset, day)]
+
+
+def compact(tables: Tables, times: int = 2) -> None:
+    for turn in range(times):
+        compact_history(tables, 2, lambda turn=turn: NOW + turn * KEPT, lambda: False)
+
+
+def test_days_that_are_over_are_compacted_the_oldest_first(tables: Tables) -> None:
+    days = [TODAY + timedelta(days=each) for each in range(9)]
+    for day in days:
+        put(tables, "scores", f"c-{day.day}", day=day)
+        put(tables, "answers", f"c-{day.day}", day=day)
+    put(tables, CACHE, "scores")
+    put(tables, SCORERS, "v1")
+
+    turns = iter([False] * 4 + [True] * 99)
+    first = compact_history(tables, 2, lambda: NOW, lambda: next(turns))
+    assert (first.until, first.days, first.days_left) == (days[7], 2, 16)
+    assert [len(tables.closed.parts(asset, days[0])) for asset in ("answers", "scores")] == [1, 1]
+
+    compact(tables)
+    assert tables.open_days("scores") == tables.open_days("answers") == [days[8]]
+    assert (alone(tables, CACHE), alone(tables, SCORERS)) == (["scores"], ["v1"])
+    again = compact_history(tables, 2, lambda: NOW + 2 * KEPT, lambda: False)
+    assert (again.days, again.days_left, again.done.packed) == (0, 0, 0)
+
+
+def test_one_day_that_cannot_be_compacted_keeps_no_other(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    for back in range(3):
+        put(tables, "scores", "c-1", day=TODAY - timedelta(days=back))
+    whole, broken = compaction_module.PartWriter.finish, iter([True, False, False])
+
+    def finish(self: compaction_module.PartWriter, *arguments: object) -> bytes:
+        if next(broken):
+            raise OSError(28, "No space left on device")
+        return whole(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction_module.PartWriter, "finish", finish)
+        found = compact_history(tables, 2, lambda: NOW, lambda: False)
+    assert (found.done.parts, found.done.problems) == (
+        2,
+        [f"scores of {TODAY - timedelta(days=2)}: [Errno 28] No space left on device"],
+    )
+
+
+def test_windows_by_which_no_weights_were_set_are_dropped(tables: Tables) -> None:
+    tomorrow = TODAY + timedelta(days=1)
+    put(tables, "settled_scores", "20260102T010000000000-a", "20260102T020000000000-b", "20260102T230000000000-c")
+    put(tables, "settled_scores", "20260103T010000000000-d", day=tomorrow)
+    put(tables, "weights", "20260102T010100000000-1")
+    put(tables, "weights", "20260103T000100000000-2", day=tomorrow)
+    compact(tables)
+    kept = [key.name[-1] for key in tables.newest_first("settled_scores")]
+    assert kept == ["d", "c", "a"]
+    assert len(list(tables.newest_first("weights"))) == 2
+
+
+def test_old_days_are_deleted_but_for_what_still_counts(tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
+    days = [NOW.date() - timedelta(days=each) for each in (40, 35, 33, 3)]
+    success = pl.DataFrame({"success": [True], "submitted_at": [NOON]})
+    for day in days:
+        for asset in ("consensus_scores", "metagraph", "weight_proposals"):
+            put(tables, asset, f"{day:%Y%m%d}T000000000000-1", day=day)
+    for day, taken in ((days[0], True), (days[1], True), (days[2], False), (days[3], False)):
+        key = TableKey(day, f"{day:%Y%m%d}T000000000000-1")
+        tables.write("weights", key, success.with_columns(success=pl.lit(taken)))
+    put(tables, SCORERS, "v1", day=date(2020, 1, 1))
+    assert forget_history(tables, None, NOW) == []
+    compact(tables)
+
+    assert forget_history(tables, 30, NOW) == [
+        f"{asset} of {day}"
+        for day, assets in (
+            (days[0], ("consensus_scores", "metagraph", "weight_proposals", "weights")),
+            (days[1], ("consensus_scores", "metagraph")),
+            (days[2], ("consensus_scores",)),
+        )
+        for asset in assets
+    ]
+    assert tables.days("consensus_scores") == days[3:]
+    assert tables.days("metagraph") == days[2:], "the newest before what is kept says how things were when it begins"
+    assert tables.days("weights") == days[1:], "the chain holds those of the second day"
+    assert tables.days(SCORERS) == [date(2020, 1, 1)]
+    assert f"all consensus_scores of {days[0]} were deleted, as RETAIN_TABLES_DAYS is 30" in caplog.text
+    assert forget_history(tables, 30, NOW) == []
+
+
+def test_copies_of_a_window_stay_right_while_its_days_are_compacted(tables: Tables, opened: list[str]) -> None:
+    for number in range(4):
+        keep(tables, f"c-{number}", float(number))
+    expected = read(tables)
+    names = sorted(opened)
+    for turn in range(3):
+        compact_history(tables, 2, lambda turn=turn: NOW + turn * KEPT, lambda: False)
+        assert read(tables) == expected
+    assert sorted(opened) == names, "nothing was read again"
+    assert tables.originals(ROUNDS, TODAY) == []
+
+    keep(tables, "c-2", 7.0, 8.0)
+    assert read(tables) == sorted(rows("c-0", 0.0) + rows("c-1", 1.0) + rows("c-2", 7.0, 8.0) + rows("c-3", 3.0))
+    tables.remove_day(CACHE, TODAY)
+    assert read(tables) == sorted(rows("c-0", 0.0) + rows("c-1", 1.0) + rows("c-2", 7.0, 8.0) + rows("c-3", 3.0))
+    tables.remove(ROUNDS, TableKey(TODAY, "c-1"))
+    assert [row[0] for row in read(tables)] == ["c-0", "c-2", "c-2", "c-3"]
