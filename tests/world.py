@@ -28,7 +28,7 @@ from loosh_pipeline.domain import (
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.port import Embedder
 from loosh_pipeline.narrative import RoundNarrator
-from loosh_pipeline.orchestrator import CHALLENGES, CODE_LOCATION, REPOSITORY, SCORE_JOB, WEIGHTS_JOB
+from loosh_pipeline.orchestrator import CHALLENGES, CODE_LOCATION, REPOSITORY, RETENTION_JOB, SCORE_JOB, WEIGHTS_JOB
 from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
@@ -204,6 +204,9 @@ class World:
 
     def refresh_network_view(self, *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         return self._run(refresh_network_view.name, (), raise_on_error)
+
+    def keep_small(self) -> dg.ExecuteInProcessResult:
+        return self._run(RETENTION_JOB, (), raise_on_error=True)
 
     def _run(self, job: str, assets: Sequence[str], raise_on_error: bool, **how: Any) -> dg.ExecuteInProcessResult:
         wired = dg.Definitions(

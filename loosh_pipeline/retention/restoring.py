@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache, cached_property
-from typing import Any
 
 from dagster import AssetKey, AssetMaterialization, DagsterInstance, MetadataValue
 
@@ -20,6 +19,8 @@ from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.retention.ages import FINISHED
 from loosh_pipeline.retention.history import History, chunks
+from loosh_pipeline.scorers import paying_profile
+from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.services import environment
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
@@ -143,24 +144,25 @@ class Restorer:
 
     @cached_property
     def _scores(self) -> ScoresOfDays:
-        return ScoresOfDays(self._tables, self.settings.pay_profile)
+        return ScoresOfDays(self._tables, paying_profile(self.settings))
 
 
 class ScoresOfDays:
     """Which scores of a round count, among many rounds: one look at a day, and one at each scorer."""
 
-    def __init__(self, tables: Tables, profile: str) -> None:
-        self._tables, self._profile = tables, profile
+    def __init__(self, tables: Tables, paying: ScoringProfile) -> None:
+        self._tables, self._scores, self._paying = tables, ScoreTables(tables), paying
         self._versions = cache(self._of_day)
-        self._scorer = cache(ScoreTables(tables).scorer)
+        self._chosen = cache(self._choose)
 
     def version_of(self, key: TableKey) -> str | None:
-        """The version that came into use last, of the profile that pays before any other; None without scores."""
-        return max(self._versions(key.day).get(key.name, ()), key=self._rank, default=None)
+        """The version that counts, of the profile that pays before any other; None without one that may."""
+        return self._chosen(frozenset(self._versions(key.day).get(key.name, ())))
 
-    def _rank(self, version: str) -> tuple[bool, Any]:
-        profile, since = self._scorer(version)
-        return profile == self._profile, since
+    def _choose(self, versions: frozenset[str]) -> str | None:
+        counting = self._scores.counting(versions, self._paying)
+        paying = (each for each in counting if self._scores.profile_of(each) == self._paying.name)
+        return next(paying, next(iter(counting), None))
 
     def _of_day(self, day: date) -> Mapping[str, Collection[str]]:
         found: dict[str, set[str]] = {}

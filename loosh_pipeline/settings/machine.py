@@ -268,19 +268,25 @@ class Keeping(Section):
     retain_days: float = Field(
         14.0,
         ge=1,
-        description="How long Dagster shows an evaluation: its run, events and partition, and its picture. The tables "
-        "keep everything; `loosh restore CHALLENGE` shows one again.",
+        description="How long Dagster shows an evaluation: its runs, events and partition, and its picture, from when "
+        "it was last run or restored. The tables keep everything; `loosh restore CHALLENGE` shows one again.",
     )
     retain_challenges: int = Field(
         20_000,
         ge=100,
-        description="The most challenges that Dagster shows, however young they are.",
+        description="The most challenges that Dagster shows, however young they are; up to a tenth more until it is "
+        "pruned.",
     )
     retain_upkeep_days: float = Field(
-        2.0, ge=0.1, description="How long Dagster keeps runs that took snapshots or looked for miners."
+        2.0,
+        ge=0.1,
+        description="How long Dagster keeps runs that took snapshots, looked for miners or read weights back.",
     )
     retain_weights_days: float = Field(
-        90.0, ge=1, description="How long Dagster keeps runs that set weights, and those started by hand."
+        90.0,
+        ge=1,
+        description="How long Dagster keeps runs that set weights, those of several partitions or started by hand, and "
+        "records of backfills.",
     )
     retain_tables_days: float | None = Field(
         None,

@@ -188,10 +188,10 @@ class ScoreTables:
         rows = (self._tables.read(SCORERS, TableKey.named(day, each.name)).row(0, named=True) for day, each in stored)
         return [row["scorer_version"] for row in rows if row["profile"] == profile]
 
-    def scorer(self, version: str) -> tuple[str, datetime]:
-        """The profile of a scorer version, and when it came into use. Raises StoreError when it is not known."""
-        scorer = self._tables.read(SCORERS, TableKey(_EPOCH.date(), version))
-        return str(scorer["profile"][0]), scorer["first_used_at"][0]
+    def profile_of(self, version: str) -> str | None:
+        """The profile of a scorer version, tried or in use; None of one that nobody described."""
+        about = self._described(SCORERS, version) or self._described(TRIED, version)
+        return None if about is None else str(about["profile"])
 
     def counting(self, versions: Iterable[str], profile: Profile | None = None) -> list[ScorerVersion]:
         """Those of the scorer versions of a round that may count for pay, the one that does first.

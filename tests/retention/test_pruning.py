@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
+from loosh_pipeline.definitions import defs
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.retention.ages import RANGE_TAG
@@ -21,7 +24,7 @@ from loosh_pipeline.retention.history import History
 from loosh_pipeline.retention.pruning import PICTURES
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.tables import file_stem
-from tests.retention.conftest import AGES, evaluated, pruned, rows_of, run_files, shown
+from tests.retention.conftest import AGES, evaluated, opened, pruned, rows_of, run_files, shown
 from tests.world import World
 
 SUCCESS = dg.DagsterRunStatus.SUCCESS
@@ -220,3 +223,64 @@ def test_figures_are_folded_and_stay_what_they_are(world: World) -> None:
     before = world.store.inbox.stats()
     done = pruned(world, 3)
     assert (done.folded, world.store.inbox.stats()) == (2, before)
+
+
+def test_room_that_became_free_is_used_again(world: World, dagster_home: Path) -> None:
+    """However many come and go, the shared databases are as large as they were once."""
+
+    def pages() -> list[int]:
+        found = []
+        for name in ("runs.db", "runs/index.db"):
+            with closing(sqlite3.connect(dagster_home / "history" / name)) as connection:
+                found.append(connection.execute("PRAGMA page_count").fetchone()[0])
+        return found
+
+    evaluated(world, *(f"c-{number}" for number in range(6)))
+    pruned(world, 15)
+    first = pages()
+    for cycle in range(1, 3):
+        for number in range(6):
+            world.evaluate(world.accept(f"c-{cycle}-{number}"))
+        assert pruned(world, 15).challenges == 6
+    assert all(now <= 1.03 * before for now, before in zip(pages(), first, strict=True))
+
+
+def test_who_watches_a_run_that_goes_is_not_broken_by_it(world: World, dagster_home: Path) -> None:
+    """As a webserver does for a page that is open: by another storage, with a connection that it keeps."""
+    (gone,) = evaluated(world, "c-1")
+    with opened(dagster_home) as looking:
+        heard: list[Any] = []
+        assert len(looking.all_logs(gone)) > 30
+        looking.watch_event_logs(gone, None, lambda entry, _: heard.append(entry))
+        pruned(world, 15)
+        assert looking.get_run_by_id(gone) is None
+        assert looking.all_logs(gone) == []
+        assert len(looking.all_logs(world.evaluate(ChallengeId("newest")).run_id)) > 30
+        looking.end_watch_event_logs(gone, heard.append)
+    for path in (dagster_home / "history" / "runs").glob(f"{gone}*"):  # looking for it made an empty one
+        os.utime(path, (time.time() - 7200,) * 2)
+    pruned(world, 1)
+    assert gone not in run_files(dagster_home)
+
+
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")  # within Dagster
+def test_a_backfill_of_assets_that_is_under_way_keeps_the_partitions_that_it_is_to_make(world: World) -> None:
+    evaluated(world, "c-1", "c-2")
+    graph = defs.resolve_asset_graph()
+    world.instance.add_backfill(
+        PartitionBackfill.from_asset_partitions(
+            backfill_id="of-assets",
+            asset_graph=graph,
+            partition_names=["c-1"],
+            asset_selection=[dg.AssetKey("consensus_scores")],
+            backfill_timestamp=time.time(),
+            tags={},
+            dynamic_partitions_store=world.instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
+        )
+    )
+    assert pruned(world, 15).challenges == 1
+    assert shown(world) == {"c-1", "newest"}

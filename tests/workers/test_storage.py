@@ -278,14 +278,14 @@ def test_copies_of_killed_processes_are_swept_once_they_are_old(warm: WarmSqlite
     note(warm, RUN, "first")
     folder = runs_folder(warm)
     left = [folder / f".{RUN}-{'0' * 32}", folder / f".{'1' * 32}-wal"]
-    kept = folder / f".broken-{RUN}-1"
-    for path in (*left, kept):
+    kept = [folder / f".broken-{RUN}-1", folder / ".db", folder / ".db-wal"]  # the last two: of what no run reported
+    for path in (*left, *kept):
         path.touch()
     sweep_copies(Path(warm.base_dir), before=0)
     assert all(path.exists() for path in left)
     sweep_copies(Path(warm.base_dir), before=time.time() + 60)
     assert not any(path.exists() for path in left)
-    assert kept.exists()
+    assert all(path.exists() for path in kept)
     assert list(folder.glob(".empty-run-*"))
     assert noted(warm, RUN) == ["first"]
 
