@@ -7,10 +7,11 @@ own. So texts and vectors are real, a round's cost is that of a real one, and on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from random import Random
+from typing import Any
 
 import polars as pl
 from sqlalchemy import Engine
@@ -21,6 +22,7 @@ from loosh_pipeline.domain import ChallengeId, ChallengeState, Coldkey, Hotkey, 
 from loosh_pipeline.embedding.port import Embedder
 from loosh_pipeline.embedding.round_vectors import embed_round, to_frame
 from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import responses_frame
 from loosh_pipeline.store.inbox import new_row
 from loosh_pipeline.store.schema import challenges
@@ -29,7 +31,8 @@ from loosh_pipeline.store.tables import TableKey, Tables
 MINERS = 256
 ASKED = 7
 SEED = 20_260_203
-ROWS_AT_ONCE = 500
+PART_TABLES = 500
+"""As many tables go into a part: 45 MB of vectors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +46,44 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class StoredChallenge:
-    """One made challenge: where its tables lie, its request, and the tables."""
+    """One made challenge; its tables are made when they are asked for, as many are large."""
 
+    number: int
     id: ChallengeId
     received_at: datetime
-    request: dict[str, object]
-    responses: pl.DataFrame
-    vectors: pl.DataFrame
+    sample: Sample
 
     @property
     def key(self) -> TableKey:
         return TableKey.of(self.id, self.received_at)
+
+    @property
+    def request(self) -> Mapping[str, Any]:
+        return ChallengeRequest(id=self.id, prompt=self.sample.prompt).stored(self.received_at)
+
+    def responses(self) -> pl.DataFrame:
+        draw, uids = Random(f"{SEED} {self.number} times"), self._uids()
+        rows = self.sample.responses
+        return rows.with_columns(
+            challenge_id=pl.lit(self.id),
+            hotkey=pl.Series(list(self._hotkeys().values())),
+            coldkey=pl.Series([f"5Cold{uid:043d}" for uid in uids]),
+            uid=pl.Series(uids, dtype=pl.Int32),
+            ip=pl.Series([f"11.0.{uid // 250}.{uid % 250 + 1}" for uid in uids]),
+            elapsed_ms=pl.Series([draw.lognormvariate(8.0, 0.4) for _ in uids]),
+            asked_at=pl.lit(self.received_at).cast(rows.schema["asked_at"]),
+        )
+
+    def vectors(self) -> pl.DataFrame:
+        hotkeys = pl.col("hotkey").replace_strict({**self._hotkeys(), "": ""})
+        return self.sample.vectors.with_columns(challenge_id=pl.lit(self.id), hotkey=hotkeys)
+
+    def _uids(self) -> list[int]:
+        return Random(f"{SEED} {self.number} miners").sample(range(MINERS), self.sample.responses.height)
+
+    def _hotkeys(self) -> dict[str, str]:
+        """By place in the sample."""
+        return {str(place): f"5Made{uid:043d}" for place, uid in enumerate(self._uids())}
 
 
 def samples(embedder: Embedder, count: int, asked: int = ASKED) -> list[Sample]:
@@ -87,53 +117,35 @@ def _response(place: int, text: str, draw: Random) -> Response:
 def made(drawn: Sequence[Sample], numbers: range, start: datetime, apart: timedelta) -> Iterator[StoredChallenge]:
     """The challenges of these numbers, `apart` from one another."""
     for number in numbers:
-        yield _made(drawn[number % len(drawn)], number, start + number * apart)
+        name = f"{Random(f'{SEED} {number} name').getrandbits(128):032x}"
+        yield StoredChallenge(number, ChallengeId(name), start + number * apart, drawn[number % len(drawn)])
 
 
-def _made(sample: Sample, number: int, received_at: datetime) -> StoredChallenge:
-    draw = Random(f"{SEED} {number} miners")
-    name = f"{draw.getrandbits(128):032x}"
-    places = sample.responses["hotkey"].to_list()
-    uids = draw.sample(range(MINERS), len(places))
-    hotkeys = {place: f"5Made{uid:043d}" for place, uid in zip(places, uids, strict=True)}
-    responses = sample.responses.with_columns(
-        challenge_id=pl.lit(name),
-        hotkey=pl.col("hotkey").replace_strict(hotkeys),
-        coldkey=pl.Series([f"5Cold{uid:043d}" for uid in uids]),
-        uid=pl.Series(uids, dtype=pl.Int32),
-        ip=pl.Series([f"11.0.{uid // 250}.{uid % 250 + 1}" for uid in uids]),
-        elapsed_ms=pl.Series([draw.lognormvariate(8.0, 0.4) for _ in uids]),
-        asked_at=pl.lit(received_at).cast(sample.responses.schema["asked_at"]),
-    )
-    vectors = sample.vectors.with_columns(
-        challenge_id=pl.lit(name), hotkey=pl.col("hotkey").replace_strict({**hotkeys, "": ""})
-    )
-    request = ChallengeRequest(id=name, prompt=sample.prompt).stored(received_at)
-    return StoredChallenge(ChallengeId(name), received_at, request, responses, vectors)
-
-
-def store(tables: Tables, engine: Engine, rounds: Iterator[StoredChallenge]) -> list[ChallengeId]:
-    """Keep challenges as the validator would: the inbox's rows, told and done with, and the tables. Returns the ids."""
+def store(tables: Tables, engine: Engine, rounds: Iterable[StoredChallenge]) -> list[ChallengeId]:
+    """Keep challenges as a validator has them some days later: rows of the inbox that are told and done with, and
+    compacted tables. Returns the ids.
+    """
     kept: list[ChallengeId] = []
-    rows: list[dict[str, object]] = []
-    for each in rounds:
-        tables.write("miner_responses", each.key, each.responses)
-        tables.write("embeddings", each.key, each.vectors)
-        kept.append(each.id)
-        rows.append(_row(each))
-        if len(rows) == ROWS_AT_ONCE:
-            _insert(engine, rows)
-            rows = []
-    _insert(engine, rows)
+    by_day: dict[date, list[StoredChallenge]] = {}
+    for each in sorted(rounds, key=lambda each: each.key.file):
+        by_day.setdefault(each.key.day, []).append(each)
+    for day, of_day in by_day.items():
+        for start in range(0, len(of_day), PART_TABLES):
+            part = of_day[start : start + PART_TABLES]
+            now = datetime.now(UTC)
+            write_part(tables, "miner_responses", day, (whole(each.key, each.responses()) for each in part), now)
+            write_part(tables, "embeddings", day, (whole(each.key, each.vectors()) for each in part), now)
+            insert_rows(engine, part)
+            kept += [each.id for each in part]
     return kept
+
+
+def insert_rows(engine: Engine, rounds: Sequence[StoredChallenge]) -> None:
+    """Their rows in an inbox."""
+    with engine.begin() as connection:
+        connection.execute(challenges.insert(), [_row(each) for each in rounds])
 
 
 def _row(each: StoredChallenge) -> dict[str, object]:
     done = {"state": ChallengeState.SUBMITTED, "next_run_at": None, "scored_at": each.received_at}
-    return new_row(each.id, each.request, each.received_at) | done | {"asked": each.responses.height}
-
-
-def _insert(engine: Engine, rows: list[dict[str, object]]) -> None:
-    if rows:
-        with engine.begin() as connection:
-            connection.execute(challenges.insert(), rows)
+    return new_row(each.id, each.request, each.received_at) | done | {"asked": each.sample.responses.height}
