@@ -5,7 +5,8 @@ model (see `stored_rounds`), as compacted tables of a few days. They are scored 
 
     scoring_per_min    by as many processes as there are processors, without Dagster: read, scored under a parameter
                        that is tried, compared with what paid, and written. Scoring them first by what pays, which gives
-                       them something to be compared with, is `first_scoring_per_min`.
+                       them something to be compared with, is `first_scoring_per_min`. `scoring_cpu_ms` is the processor
+                       time of a challenge: processors that do nothing else score 60,000 a minute through it, each.
     backfill_10k_min   by a running validator, a run a day, as `loosh rescore --since` launches them: from the launch
                        until Dagster shows a materialization of every challenge.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import sqlite3
 import sys
@@ -23,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,11 +77,20 @@ def drawn_samples(count: int) -> list[Sample]:
     return samples(model, count)
 
 
-def scored_per_min(root: Path, days: Iterable[date], profile: ScoringProfile, load: Load) -> tuple[float, int]:
-    """Challenges a minute, and how many; all are compared and written. Raises NotMeasured where one is not scored."""
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Of scoring `count` challenges: how many a minute, and the processor time of each, all processes together."""
+
+    per_min: float
+    count: int
+    cpu_ms: float
+
+
+def speed_of(root: Path, days: Iterable[date], profile: ScoringProfile, load: Load) -> Speed:
+    """All are compared and written. Raises NotMeasured where one is not scored."""
     inbox, tables = Inbox.open(f"sqlite:///{root}/validator.db"), Tables(str(root / "tables"))
     rescoring = Rescoring(str(root / "tables"), profile, profile_of(PAYING))
-    started_s, count = time.perf_counter(), 0
+    started_s, cpu_s, count = time.perf_counter(), _cpu_s(), 0
     for day in days:
         for each in rescoring.run(of_day(tables, inbox, day)):
             if not isinstance(each, Rescored):
@@ -86,7 +98,14 @@ def scored_per_min(root: Path, days: Iterable[date], profile: ScoringProfile, lo
             count += 1
         load.note()
     inbox.engine.dispose()
-    return count / (time.perf_counter() - started_s) * 60, count
+    per_min = count / (time.perf_counter() - started_s) * 60
+    return Speed(per_min, count, (_cpu_s() - cpu_s) / count * 1000)
+
+
+def _cpu_s() -> float:
+    """Of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def scoring(root: Path, rounds: Sequence[StoredChallenge], load: Load) -> dict[str, Any]:
@@ -96,15 +115,16 @@ def scoring(root: Path, rounds: Sequence[StoredChallenge], load: Load) -> dict[s
     inbox.engine.dispose()
     say(f"{len(rounds)} challenges are stored")
     days = sorted({each.key.day for each in rounds})
-    first, _ = scored_per_min(root, days, profile_of(PAYING), load)
-    say(f"scored by what pays: {first:.0f} a minute")
-    again, count = scored_per_min(root, days, profile_of(PAYING, TRIED), load)
-    say(f"scored again: {again:.0f} a minute")
+    first = speed_of(root, days, profile_of(PAYING), load)
+    say(f"scored by what pays: {first.per_min:.0f} a minute")
+    again = speed_of(root, days, profile_of(PAYING, TRIED), load)
+    say(f"scored again: {again.per_min:.0f} a minute")
     vectors = rounds[0].sample.vectors.height
     return {
-        "scoring_per_min": round(again),
-        "scored_challenges": count,
-        "first_scoring_per_min": round(first),
+        "scoring_per_min": round(again.per_min),
+        "scoring_cpu_ms": round(again.cpu_ms, 2),
+        "scored_challenges": again.count,
+        "first_scoring_per_min": round(first.per_min),
         "vectors_per_challenge": vectors,
     }
 

@@ -112,4 +112,4 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
             rounds = pickle.load(asked)
         except EOFError:
             return
-        _send(answers, score_batch(rounds, contexts, profile))
+        _send(answers, score_batch(rounds, contexts.at, profile))

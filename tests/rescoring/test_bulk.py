@@ -186,7 +186,7 @@ def test_contexts_are_those_of_the_moment(tables: Tables) -> None:
 
 def test_a_batch_of_nothing_is_nothing(tables: Tables) -> None:
     none: list[StoredRound] = []
-    found = score_batch(none, Contexts(tables), ROBUST)
+    found = score_batch(none, Contexts(tables).at, ROBUST)
     assert (found.rounds, found.unscorable, found.scores.height, found.pairs.height) == ((), (), 0, 0)
 
 
