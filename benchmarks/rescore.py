@@ -33,8 +33,8 @@ from typing import Any
 import dagster as dg
 
 from benchmarks.figures import Load, show
-from benchmarks.stored_rounds import ASKED, Sample, StoredChallenge, insert_rows, made, samples, store
 from benchmarks.validator import LOOK_EVERY_S, NotMeasured, Validator, running_validator
+from loosh_pipeline.devnet.stored_rounds import ASKED, Sample, StoredChallenge, insert_rows, made, samples, store
 from loosh_pipeline.embedding.load import load_model
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.errors import LooshError

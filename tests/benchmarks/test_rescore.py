@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.figures import Load
 from benchmarks.rescore import PAYING, TRIED, history, measure, scoring
-from benchmarks.stored_rounds import ASKED, samples
+from loosh_pipeline.devnet.stored_rounds import ASKED, samples
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import profile_of

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.stored_rounds import Sample, StoredChallenge, insert_rows, samples
+from loosh_pipeline.devnet.stored_rounds import Sample, StoredChallenge, insert_rows, samples
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.errors import ServiceError
