@@ -10,7 +10,8 @@ from assets.embeddings import embeddings
 from assets.miner_responses import miner_responses
 from assets.scoring_context import scoring_context
 from loosh_pipeline.domain import Response
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.rescoring.rounds import StoredRound
+from loosh_pipeline.rescoring.scoring import score_stored
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -48,14 +49,16 @@ def evaluate_and_keep(
     store: Store, partition: Partition, profile: ScoringProfile
 ) -> tuple[RoundScores, dict[str, dg.MetadataValue]]:
     """Score a stored round under a profile and keep its rows; returns them, and what the asset's page shows."""
-    # Imported here: scikit-learn takes a second, and memory, that only a process which scores need spend.
-    from loosh_pipeline.scoring.score import score
-
-    vectors = from_frame(store.tables.read("embeddings", partition.key))
-    round_ = unpack(vectors, partition.challenge.prompt, store.responses(partition))
-    past = store.score_tables.context_at(partition.row.received_at, vectors.model_digest, vectors.vectors.shape[1])
-    result = score(round_, past, profile, vectors.model_digest)
-    table = store.score_tables.write(partition.key, result, profile, vectors.model_digest, partition.row.received_at)
+    stored = StoredRound(
+        id=partition.row.id,
+        received_at=partition.row.received_at,
+        prompt=partition.challenge.prompt,
+        vectors=store.tables.read("embeddings", partition.key),
+        responses=store.tables.read("miner_responses", partition.key),
+    )
+    found = score_stored(stored, store.score_tables.context_at, profile)
+    result, past = found.scores, found.context
+    table = store.score_tables.write(partition.key, result, profile, found.model_digest, stored.received_at)
     measure = result.measure
     return result, {
         "profile": dg.MetadataValue.text(result.profile),

@@ -81,13 +81,13 @@ def _scored(
     first = next(batches, None)
     if first is None:
         return
-    yield first, score_batch(_rounds(first), here, rescoring.profile)
+    yield first, score_batch(_rounds(first), here.at, rescoring.profile)
     count = cores() if rescoring.processes is None else rescoring.processes
     waiting: deque[tuple[Batch, Future[ScoredBatch]]] = deque()
     submit: Callable[[Sequence[StoredRound]], Future[ScoredBatch]] | None = None
     for batch in batches:
         if not count:
-            yield batch, score_batch(_rounds(batch), here, rescoring.profile)
+            yield batch, score_batch(_rounds(batch), here.at, rescoring.profile)
             continue
         if submit is None:
             submit = stack.enter_context(ScoringProcesses(rescoring.tables_root, rescoring.profile, count)).submit

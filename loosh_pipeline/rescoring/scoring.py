@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 import polars as pl
 
@@ -21,10 +20,8 @@ from loosh_pipeline.store.score_frames import Scored, pairs_frames, scores_frame
 REASON_CHARS = 300
 
 
-class ContextsAt(Protocol):
-    """Says what rounds of a moment are compared with beyond themselves."""
-
-    def at(self, at: datetime, model_digest: str, dim: int) -> ScoringContext: ...
+ContextAt = Callable[[datetime, str, int], ScoringContext]
+"""Says what rounds of a moment are compared with beyond themselves: by time, embedding model and width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +54,25 @@ class ScoredBatch:
     unscorable: tuple[Unscorable, ...]
 
 
-def score_stored(stored: StoredRound, contexts: ContextsAt, profile: ScoringProfile) -> RoundResult:
+def score_stored(stored: StoredRound, context_at: ContextAt, profile: ScoringProfile) -> RoundResult:
     """Score a round from its tables. Raises ScoringError, StoreError or ValueError when they do not allow it."""
     # Imported here: scikit-learn takes a second, and memory, that only a process which scores need spend.
     from loosh_pipeline.scoring.score import score
 
     vectors = from_frame(stored.vectors)
     round_ = unpack(vectors, stored.prompt, responses_of(stored.responses))
-    past = contexts.at(stored.received_at, vectors.model_digest, vectors.vectors.shape[1])
+    past = context_at(stored.received_at, vectors.model_digest, vectors.vectors.shape[1])
     return RoundResult(score(round_, past, profile, vectors.model_digest), past, vectors.model_digest)
 
 
-def score_batch(rounds: Sequence[StoredRound], contexts: ContextsAt, profile: ScoringProfile) -> ScoredBatch:
+def score_batch(rounds: Sequence[StoredRound], context_at: ContextAt, profile: ScoringProfile) -> ScoredBatch:
     """Score rounds; whatever is wrong with one of them is its reason, and stops no other."""
     scored: list[Scored] = []
     placed: list[Placed] = []
     unscorable: list[Unscorable] = []
     for each in rounds:
         try:
-            result = score_stored(each, contexts, profile)
+            result = score_stored(each, context_at, profile)
         except Exception as error:  # tables of any age and make come along here
             unscorable.append(Unscorable(each.id, reason_of(error)))
             continue

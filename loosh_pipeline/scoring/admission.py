@@ -45,13 +45,15 @@ def admit(round_: Round) -> tuple[Answers, dict[Hotkey, str]]:
     """The comparable answers, and the reason of everyone else. One bad response never stops the round."""
     bags = {r.hotkey: words(r.text) for r in round_.responses if r.outcome is Outcome.ANSWERED}
     reasons = {r.hotkey: refusal(r, bags.get(r.hotkey, [])) for r in round_.responses}
+    directions = {r.hotkey: mean_direction(r.chunks) for r in round_.responses if not reasons[r.hotkey]}
+    reasons |= {hotkey: EMBEDDING_ZERO for hotkey, direction in directions.items() if not direction.any()}
     # sorted, so that the order in which replies came in changes no bit of any sum
     ordered = sorted((r for r in round_.responses if not reasons[r.hotkey]), key=lambda r: r.hotkey)
     dim = len(round_.prompt_vector)
     answers = Answers(
         hotkeys=tuple(r.hotkey for r in ordered),
         words=tuple(bags[r.hotkey] for r in ordered),
-        vectors=np.array([mean_direction(r.chunks) for r in ordered]).reshape(-1, dim),
+        vectors=np.array([directions[r.hotkey] for r in ordered]).reshape(-1, dim),
         sentences=tuple(unit_rows(r.sentences) for r in ordered),
         elapsed_ms=np.array([math.nan if r.elapsed_ms is None else r.elapsed_ms for r in ordered], dtype=float),
     )
@@ -59,7 +61,7 @@ def admit(round_: Round) -> tuple[Answers, dict[Hotkey, str]]:
 
 
 def refusal(response: RoundResponse, bag: list[str]) -> str:
-    """Why a response cannot be compared; an empty string when it can."""
+    """Why a response cannot be compared; an empty string when it can, unless its vectors cancel."""
     elapsed_ms = response.elapsed_ms
     if response.outcome is not Outcome.ANSWERED:
         return response.outcome.value
@@ -75,4 +77,4 @@ def refusal(response: RoundResponse, bag: list[str]) -> str:
         return NOT_EMBEDDED
     if not (np.isfinite(response.chunks).all() and np.isfinite(response.sentences).all()):
         return EMBEDDING_NOT_FINITE
-    return "" if mean_direction(response.chunks).any() else EMBEDDING_ZERO
+    return ""
