@@ -42,7 +42,7 @@ from loosh_pipeline.wire.api_look import ApiSeen, look_at_api
 
 CHAIN_WITHIN_S = API_WITHIN_S = 8.0
 CONCERNS = {
-    **dict.fromkeys(("database", "tables", "clock", "wallet"), KEEPS),
+    **dict.fromkeys(("names", "database", "tables", "clock", "wallet"), KEEPS),
     "broker": RUNS,
     **dict.fromkeys(("chain", "registration", "pay", "embedding model"), RUNS),
     **dict.fromkeys(("challenge API", "llm"), WORKERS),

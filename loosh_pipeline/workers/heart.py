@@ -63,6 +63,7 @@ class Heart:
         self._beats = 0
 
     def start(self) -> None:
+        self._beaten_s = time.monotonic()
         for work in (self._beat_on, self._watch):
             threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
 

@@ -30,6 +30,7 @@ class Proxy:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.sleep(0.05)  # what was closed is let go of
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = next(self._turn)
@@ -46,11 +47,13 @@ class Proxy:
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(64 * 1024):
-            target.write(data)
-            await target.drain()
-    target.close()
+    try:
+        with suppress(OSError):
+            while data := await source.read(64 * 1024):
+                target.write(data)
+                await target.drain()
+    finally:
+        target.close()
 
 
 @contextmanager

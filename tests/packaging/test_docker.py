@@ -161,6 +161,16 @@ def test_groups_and_users_of_the_base_image_may_be_meant() -> None:
     assert re.findall(r"(groupadd|useradd) --non-unique", command) == ["groupadd", "useradd"]
 
 
+@pytest.mark.parametrize(
+    ("services", "port"), [("code-server,dagster-webserver", "DAGSTER_PORT"), ("embedder", "EMBEDDER_PORT")]
+)
+def test_a_machine_without_ingress_is_as_healthy_as_what_it_serves(services: str, port: str) -> None:
+    with answering(200, b"any page") as there:
+        assert check(LOOSH_SERVICES=services, **{port: str(there)}).returncode == 0
+    assert check(LOOSH_SERVICES=services, **{port: "1"}).returncode == 1
+    assert check(LOOSH_SERVICES="worker, upkeep").returncode == 0
+
+
 def test_one_that_does_not_answer_is_not() -> None:
     assert check(API_HOST="127.0.0.1", API_PORT="1").returncode == 1
 

@@ -180,3 +180,9 @@ def test_no_value_is_told() -> None:
     lines = said(**dict.fromkeys([*RENAMED, *GONE, *CHANGED], "hunter2"))
     assert lines
     assert "hunter2" not in " ".join(lines)
+
+
+def test_a_setting_of_an_earlier_release_is_told_about_unless_it_says_what_is_so() -> None:
+    (line,) = said(CELERY_RESULT_BACKEND="redis://h/1")
+    assert line.startswith("CELERY_RESULT_BACKEND does nothing: ")
+    assert said(CELERY_RESULT_BACKEND="disabled://") == []
