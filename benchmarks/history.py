@@ -139,17 +139,21 @@ def every(settings: Settings) -> dict[str, timedelta]:
     }
 
 
-def generate(template: Template, home: Path, past: Past, *, vectors_days: float = 3650.0) -> None:
+def generate(
+    template: Template, home: Path, past: Past, *, vectors_days: float = 3650.0, processes: int | None = None
+) -> None:
     """Fill `home`, which must not exist, but for what Dagster keeps.
 
     `vectors_days`: vectors of the last days only, where the time to write those of all is not to be spent.
+    `processes`: as many as there are cores, if not given; 0 for none but this.
     """
     home.mkdir(parents=True)
-    copytree(template.home / "chain", home / "chain")
+    if (template.home / "chain").exists():
+        copytree(template.home / "chain", home / "chain")
     copytree(template.home / "tables" / "scorers", home / "tables" / "scorers")
     fill_inbox(template, home / "validator.db", past)
     fold(f"sqlite:///{home / 'validator.db'}", past.until)
-    write_tables(template, home / "tables", past, past.until - timedelta(days=vectors_days))
+    write_tables(template, home / "tables", past, past.until - timedelta(days=vectors_days), processes)
 
 
 def fill_inbox(template: Template, database: Path, past: Past) -> None:
@@ -227,13 +231,19 @@ def _moved(text: str | None, later: timedelta) -> str | None:
     return None if text is None else (_time(text) + later).strftime(SQLITE_TIME)
 
 
-def write_tables(template: Template, root: Path, past: Past, vectors_since: datetime) -> None:
+def write_tables(
+    template: Template, root: Path, past: Past, vectors_since: datetime, processes: int | None = None
+) -> None:
     """Tables of all assets: of days that are closed in parts, as compaction leaves them, else each in a file."""
     dates = [past.began.date() + DAY * number for number in range((past.until.date() - past.began.date()).days + 1)]
     closed = last_closed(past.until, get_settings().compact_after_days)
     work = [(template, root, past, vectors_since, day, closed is not None and day <= closed) for day in dates]
+    if processes == 0:
+        for each in work:
+            _write_day(*each)
+        return
     # Spawned: a fork would copy threads of polars that hold locks.
-    with ProcessPoolExecutor(cpu_count(), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes or cpu_count(), get_context("spawn")) as pool:
         list(pool.map(_write_day, *zip(*work, strict=True)))
 
 
