@@ -18,8 +18,9 @@ other, so that whatever else the machine does counts for all alike.
     vector_kb_per_challenge  the same of vectors, over the challenges that have any
 
 Histories are as real ones but for this: there are no pictures (130 KB a challenge that Dagster shows), so
-`kb_per_challenge` is too small by them; there are no runs of `read_receipts` and of retention; vectors are written of the last `vectors_days` days only, as those of all
-would fill the disk; digests of originals in parts are those of the template's files.
+`kb_per_challenge` is too small by them; there are no runs of `read_receipts` and of retention; vectors are written of
+the last `vectors_days` days only, as those of all would fill the disk; digests of originals in parts are those of the
+template's files.
 """
 
 from __future__ import annotations
