@@ -12,8 +12,7 @@ from loosh_pipeline.devnet.stored_rounds import ASKED, samples
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import profile_of
-from loosh_pipeline.store.score_tables import PAIRS, SCORERS, SCORES
-from loosh_pipeline.store.score_tables import TRIED as TRIED_SCORERS
+from loosh_pipeline.store.score_tables import PAIRS, SCORERS, SCORES, TRIED_SCORERS
 from loosh_pipeline.store.tables import Tables
 
 
