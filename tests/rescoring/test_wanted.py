@@ -52,7 +52,8 @@ def reference() -> tuple[tuple[Round, ScoringContext], ...]:
     told["How do memory cells of the immune system fight a disease after a vaccine?"] = [*alike, alike[0], apart]
     told["How do memory cells of the immune system fight a disease?"] = [steps, alike[0]]
     long = essay(prompt, Random(3))
-    told["What is a vaccine, and how does it teach the immune system to fight?"] = [long, *_less(long)]
+    other = essay(prompt, Random(4))
+    told["What is a vaccine, and how does it teach the immune system to fight?"] = [long, *_less(long), other]
     told["Why is the sky blue?"] = ["The sky is blue as air scatters blue light most. It is so at noon. Why not?"]
     return tuple(_rounds(told))
 
