@@ -116,7 +116,7 @@ class RoundTables:
 class ScoreTables:
     """Reads and writes scores. Nothing is overwritten but by the same rows, unless `replace` is asked for.
 
-    `shelf`: where scores and pairs lie that are written, and those that a round `has`.
+    `shelf`: where what is written goes. What pays is chosen from `IN_USE` alone.
     """
 
     def __init__(self, tables: Tables, shelf: Shelf = IN_USE) -> None:
