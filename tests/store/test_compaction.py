@@ -7,6 +7,7 @@ import io
 import os
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from loosh_pipeline.errors import PartTaken, StoreError
+from loosh_pipeline.store import day_locks
 from loosh_pipeline.store import parts as parts_module
 from loosh_pipeline.store.closed import Footers
 from loosh_pipeline.store.compaction import DayCompaction, whole, write_part
@@ -72,12 +74,14 @@ def test_parts_are_files_that_duckdb_reads_alone(tables: Tables) -> None:
 
 def test_a_table_that_is_written_again_counts_at_once_and_is_packed_apart(tables: Tables) -> None:
     put_scores(tables, 8)
-    at = compact_wholly(tables)
+    compact_wholly(tables)
     again = scores("c-000", 9.0)
-    tables.write(SCORES, KEY, again)
+    told = tables.write(SCORES, KEY, again)
     assert tables.read(SCORES, KEY).equals(again)
+    assert tables.describe(SCORES, KEY).sha256 == told.sha256
     before, rows = everything(tables), in_sql(tables)
-    assert compact(tables, at).packed == 1
+    at = datetime.now(UTC) + 3 * KEPT
+    assert compact(tables, at).packed == int(tables.objects.local), "an object store has it in a part at once"
     assert (everything(tables), in_sql(tables)) == (before, rows)
     compact_wholly(tables, at + KEPT)
     assert (everything(tables), in_sql(tables)) == (before, rows)
@@ -89,26 +93,109 @@ def test_one_that_is_written_again_after_it_was_packed_is_not_removed(tables: Ta
     compact(tables)
     again = scores("c-000", 9.0)
     tables.write(SCORES, KEY, again)
-    done = compact(tables, LATER + KEPT)
-    assert (done.removed, done.packed, done.left) == (2, 1, 1)
+    assert tables.read(SCORES, KEY).equals(again)
+    compact(tables, datetime.now(UTC) + 3 * KEPT)
+    assert tables.read(SCORES, KEY).equals(again)
+    assert len(list(tables.newest_first(SCORES))) == 3
+
+
+def test_on_an_object_store_nothing_is_lost_that_is_written_while_its_file_is_removed(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tables.objects.local:
+        pytest.skip("a disk has locks")
+    put_scores(tables, 3)
+    compact(tables)
+    again, remove = scores("c-000", 9.0), Objects.remove
+
+    def late(self: Objects, path: str) -> None:
+        monkeypatch.setattr(Objects, "remove", remove)
+        tables.write(SCORES, KEY, again)
+        remove(self, path)
+
+    monkeypatch.setattr(Objects, "remove", late)
+    assert compact(tables, LATER + KEPT).removed == 3
     assert tables.read(SCORES, KEY).equals(again)
 
 
-def test_one_that_is_written_again_while_it_is_removed_comes_back(
-    local: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_that_put_the_same_object_at_once_one_is_told(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a store that cannot be asked to put only what is new."""
+    if tables.objects.local:
+        pytest.skip("a disk links names")
+    fs, put = tables.objects.fs, tables.objects.fs.pipe_file
+
+    def both(path: str, content: bytes, mode: str) -> None:
+        put(path, content, mode="overwrite")
+        if len(tables.closed.parts(SCORES, DAY)) == 1 and path.endswith("000002.parquet"):
+            put(path, parts_module.removal(["c-009.v1.parquet"], NOON), mode="overwrite")
+
+    put_scores(tables, 3)
+    compact(tables)
+    monkeypatch.setattr(fs, "pipe_file", both)
+    tables.write(SCORES, KEY, scores("c-000", 9.0))
+    monkeypatch.undo()
+    assert tables.read(SCORES, KEY).equals(scores("c-000", 9.0))
+
+
+def test_a_file_that_is_written_meanwhile_is_not_removed(local: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     put_scores(local, 3)
     compact(local)
-    again, rename = scores("c-000", 9.0), os.rename
+    with day_locks.writing(local.closed.directory(SCORES, DAY)):
+        assert compact(local, LATER + KEPT).removed == 0
+    again, removing = scores("c-000", 9.0), day_locks.removing
 
-    def late(old: Any, new: Any) -> None:
-        monkeypatch.setattr(os, "rename", rename)
+    def late(directory: str) -> Any:
+        monkeypatch.setattr(day_locks, "removing", removing)
         local.write(SCORES, KEY, again)
-        rename(old, new)
+        return removing(directory)
 
-    monkeypatch.setattr(os, "rename", late)
+    monkeypatch.setattr(day_locks, "removing", late)
     assert compact(local, LATER + KEPT).removed == 2
     assert local.read(SCORES, KEY).equals(again)
+
+
+def test_a_table_that_is_removed_while_it_is_packed_stays_away(local: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_scores(local, 3)
+    finish = PartWriter.finish
+
+    def late(self: PartWriter, made_at: datetime) -> bytes:
+        local.remove(SCORES, KEY)
+        return finish(self, made_at)
+
+    monkeypatch.setattr(PartWriter, "finish", late)
+    with pytest.raises(PartTaken, match=r"c-000.* was removed meanwhile; this day is begun anew"):
+        compact(local)
+    monkeypatch.undo()
+    compact_wholly(local)
+    assert not local.exists(SCORES, KEY)
+
+
+def test_what_was_made_when_the_clock_was_ahead_is_removed_an_hour_after_it_is_seen(local: Tables) -> None:
+    put_scores(local, 3)
+    compact(local, LATER + timedelta(days=365))
+    path = local.closed.path(SCORES, DAY, 1)
+    ahead = (LATER + timedelta(days=365)).timestamp()
+    os.utime(path, (ahead, ahead))
+    assert compact(local, LATER).removed == 0
+    assert os.stat(path).st_mtime == LATER.timestamp()
+    assert compact(local, LATER + KEPT / 2).removed == 0
+    assert compact(local, LATER + 2 * KEPT).removed == 3
+
+
+def test_another_number_is_taken_when_the_part_there_is_of_other_tables(tables: Tables) -> None:
+    put_scores(tables, 2)
+    compaction = DayCompaction(tables, SCORES, DAY, lambda: LATER, limits=FEW)
+    look = compaction._look
+
+    def late() -> Any:
+        day = look()
+        if not day.parts:
+            write_part(tables, SCORES, DAY, [whole(TableKey(DAY, "d-1"), scores("d-1", 1.0))], NOON)
+        return day
+
+    compaction._look = late  # type: ignore[method-assign]
+    assert compaction.run().packed == 2
+    assert parts(tables) == [1, 2]
 
 
 def test_what_strangers_told_is_kept_as_first_recorded_in_a_part_too(tables: Tables) -> None:
@@ -182,8 +269,9 @@ def test_what_cannot_be_read_or_be_put_into_a_part_stays_and_is_told(tables: Tab
     compact(tables)
     done = compact(tables, LATER + KEPT)
     assert (done.removed, done.left) == (3, 2)
-    assert len(done.problems) == 1
+    assert len(done.problems) == 2
     assert "broken.parquet is no readable table" in done.problems[0]
+    assert "odd.parquet has columns that no part can hold" in done.problems[1]
     assert tables.read(SCORES, TableKey(DAY, "odd")).equals(odd)
 
 
@@ -233,8 +321,9 @@ def test_one_table_is_read_without_the_others(local: Tables, monkeypatch: pytest
         return read(part, file, wanted, *more, **how)
 
     monkeypatch.setattr(parts_module, "read_groups", counted)
-    assert local.read(SCORES, TableKey(DAY, "c-123"))["challenge_id"][0] == "c-123"
-    assert groups == [12]
+    for number in (123, 124, 129, 121):
+        assert local.read(SCORES, TableKey(DAY, f"c-{number}"))["challenge_id"][0] == f"c-{number}"
+    assert groups == [12], "once, for all that lie together"
     groups.clear()
     assert len(list(local.each(SCORES, DAY))) == 200
     assert groups == list(range(20)), "each group once"
@@ -247,7 +336,10 @@ def test_footers_are_remembered_within_bounds(local: Tables) -> None:
     footers = Footers(most_tables=12)
     for part in found:
         footers.keep(part, "stamp")
-    assert footers.get(found[-1].path, "stamp") is found[-1]
+    assert all(footers.get(part.path, "stamp") is part for part in found), "of one day, however large it is"
+    other = replace(found[-1], path="elsewhere/closed=2026-01-01/000001.parquet")
+    footers.keep(other, "stamp")
+    assert footers.get(other.path, "stamp") is other
     assert footers.get(found[0].path, "stamp") is None
     footers.keep(found[0], "")
     assert footers.get(found[0].path, "") is None
@@ -306,7 +398,7 @@ def test_two_compactions_at_once_take_no_number_twice(tables: Tables) -> None:
 
     Objects.put = other_first  # type: ignore[method-assign]
     try:
-        with pytest.raises(PartTaken, match="this one begins anew"):
+        with pytest.raises(PartTaken, match="of the same tables; this day is begun anew"):
             first.run()
     finally:
         Objects.put = put  # type: ignore[method-assign]
@@ -430,10 +522,12 @@ def test_days_are_closed_when_they_ended_long_enough_ago() -> None:
 
 
 def test_windows_are_unused_when_no_weights_followed_before_the_next() -> None:
-    assert unused(["a1", "a3", "a5", "a7"], ["a2", "a5-1"]) == {"a3"}
-    assert unused(["a1", "a3"], []) == {"a1"}
-    assert unused(["a1"], []) == set(), "the last may yet be used"
-    assert unused([], ["a1"]) == set()
+    assert unused(["a1", "a3", "a5", "a7"], ["a2", "a4", "a6", "a8"], ["a2-1", "a6-1"]) == {"a3"}
+    assert unused(["a1", "a3"], [], []) == {"a1"}
+    assert unused(["a1"], [], []) == set(), "the last may yet be used"
+    assert unused([], ["a1"], ["a1"]) == set()
+    assert unused(["a1", "a3", "a5"], ["a2"], ["a4"]) == {"a3"}, "of a proposal that was made before the next window"
+    assert unused(["a1", "a3", "a5"], ["a2", "a4"], []) == {"a1"}, "the last proposal may yet be submitted"
 
 
 def test_a_hash_of_what_was_written_is_told_for_good(tables: Tables) -> None:
