@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from loosh_pipeline.errors import PartTaken, StoreError
 from loosh_pipeline.store.compaction import DayCompaction, Done
@@ -176,9 +176,10 @@ def _old(tables: Tables, asset: str, until: date) -> list[date]:
     days = [day for day in tables.days(asset) if day <= until]
     if not days or asset in OF_CHALLENGES:
         return days
-    since = _standing_since(tables) if asset in OF_WEIGHTS else None
     counting = _newest_of_each_version(tables, asset, days)
-    return [day for day in days if day not in counting and (since is None or day < since)]
+    if asset in OF_WEIGHTS and (standing := _standing(tables)):
+        counting |= {day for day in days if standing[0] <= day <= standing[1]}
+    return [day for day in days if day not in counting]
 
 
 def _newest_of_each_version(tables: Tables, asset: str, days: Sequence[date]) -> set[date]:
@@ -192,12 +193,14 @@ def _newest_of_each_version(tables: Tables, asset: str, days: Sequence[date]) ->
     return counting
 
 
-def _standing_since(tables: Tables) -> date | None:
-    """The day of the oldest of what the weights that stand on chain were made of: their proposal's emissions."""
+def _standing(tables: Tables) -> tuple[date, date] | None:
+    """From when to when there is something of the weights that stand on chain: from the emissions that their proposal
+    was made of to the day after they were sent, when they were read back.
+    """
     found = last_set(tables, most=None)
     if found is None:
         return None
     submitted = found[0]
     proposal = proposal_behind(tables, submitted) or submitted
     made_of = (key for key in tables.newest_first(EMISSIONS, proposal.day) if key.name <= proposal.name)
-    return next(made_of, proposal).day
+    return next(made_of, proposal).day, submitted.day + timedelta(days=1)
