@@ -59,7 +59,7 @@ def compact_history(
     """
     until = last_closed(clock(), after_days)
     found = Summary(until=until)
-    for day, asset in _waiting(tables, until, clock()):
+    for day, asset in _waiting(tables, until, clock(), found.done.problems):
         if over():
             found.days_left += 1
             found.finished = False
@@ -86,7 +86,8 @@ def _compacted(
     except Exception as error:  # object stores raise their clients' errors, which have no base in common
         log.exception("%s of %s could not be compacted", asset, day)
         done.problems.append(f"{asset} of {day}: {_named(error)}")
-        done.left = done.stuck = done.stuck + 1
+        done.stuck += 1
+        done.left = done.stuck
         return done, False
     return done, done.left > done.stuck or done.replaced > 0
 
@@ -95,16 +96,14 @@ def _named(error: Exception) -> str:
     return str(error) if isinstance(error, (StoreError, OSError)) else f"{type(error).__name__}: {error}"
 
 
-def _waiting(tables: Tables, until: date, now: datetime) -> list[tuple[date, str]]:
+def _waiting(tables: Tables, until: date, now: datetime, problems: list[str]) -> list[tuple[date, str]]:
     """Days with files that lie alone, or into which parts were put lately, the oldest first."""
-    since_hour = int(now.timestamp()) // SECONDS_PER_H - CHANGED_WITHIN_H
-    return sorted(
-        (day, asset)
-        for asset in tables.assets()
-        if asset not in NEVER
-        for day in {*tables.open_days(asset), *tables.closed.changed_days(asset, since_hour)}
-        if day <= until
-    )
+    since_hour, waiting = int(now.timestamp()) // SECONDS_PER_H - CHANGED_WITHIN_H, list[tuple[date, str]]()
+    for asset in (each for each in tables.assets() if each not in NEVER):
+        with _told(problems, asset):
+            days = {*tables.open_days(asset), *tables.closed.changed_days(asset, since_hour)}
+            waiting += [(day, asset) for day in days if day <= until]
+    return sorted(waiting)
 
 
 def _unused(tables: Tables, day: date) -> set[str]:
@@ -149,27 +148,29 @@ def forget_history(
         return found
     until, old = last_closed(now, kept_days), list[tuple[date, str]]()
     for asset in (each for each in tables.assets() if each not in NEVER):
-        with _told(found, asset):
+        with _told(found.problems, asset):
             old += [(day, asset) for day in _old(tables, asset, until)]
     for day, asset in sorted(old):
         if over():
             found.finished = False
             break
-        with _told(found, f"{asset} of {day}"):
+        with _told(found.problems, f"{asset} of {day}"):
             tables.remove_day(asset, day)
+            if left := tables.files(asset, day):
+                raise StoreError(f"{len(left)} tables are still there, such as {left[0].name}")
             found.deleted.append(f"{asset} of {day}")
             log.warning("all %s of %s were deleted, as RETAIN_TABLES_DAYS is %g", asset, day, kept_days)
     return found
 
 
 @contextmanager
-def _told(found: Forgotten, what: str) -> Iterator[None]:
-    """What cannot be deleted keeps nothing else from being."""
+def _told(problems: list[str], what: str) -> Iterator[None]:
+    """What cannot be listed or deleted keeps nothing else from being."""
     try:
         yield
     except Exception as error:  # see `_compacted`
-        log.exception("%s could not be deleted", what)
-        found.problems.append(f"{what} could not be deleted: {_named(error)}")
+        log.exception("%s: passed over", what)
+        problems.append(f"{what}: {_named(error)}")
 
 
 def _old(tables: Tables, asset: str, until: date) -> list[date]:
