@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store import parts as parts_module
-from loosh_pipeline.store.closed import Footers
+from loosh_pipeline.store.closed import Decoded, Footers
 from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.compaction_plan import KEPT, Limits, last_closed, unused
 from loosh_pipeline.store.parts import PartWriter, Whole
@@ -222,6 +222,19 @@ def test_one_table_is_read_without_the_others(local: Tables, monkeypatch: pytest
     groups.clear()
     assert len(list(local.each(SCORES, DAY))) == 200
     assert groups == list(range(20)), "each group once"
+
+
+def test_what_was_decoded_is_kept_within_bounds(local: Tables) -> None:
+    put_scores(local, 20)
+    compact_wholly(local)
+    (part, *_), rows = local.closed.parts(SCORES, DAY), pl.DataFrame({"a": [1] * 100})
+    kept = Decoded(most_bytes=3 * int(rows.estimated_size()))
+    for group in range(4):
+        kept.keep(part, group, rows)
+        kept.get(part, 0)
+    assert [kept.get(part, group) is not None for group in range(4)] == [True, False, True, True]
+    kept.keep(part, 9, pl.DataFrame({"a": [1] * 1000}))
+    assert kept.get(part, 9) is None, "too large to be kept"
 
 
 def test_footers_are_remembered_within_bounds(local: Tables) -> None:
