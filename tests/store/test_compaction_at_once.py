@@ -172,33 +172,59 @@ def test_two_compactions_at_once_take_no_number_twice(tables: Tables) -> None:
     assert everything(tables) == before
 
 
+class Readers:
+    """Threads that read all there is, again and again, at one pace; an hour is over with every second time."""
+
+    def __init__(self, tables: Tables, count: int) -> None:
+        self._tables, self._expected = tables, (everything(tables), in_sql(tables))
+        self._begun = threading.Barrier(count, action=self._begin)
+        self._threads = [threading.Thread(target=self._read) for _ in range(count)]
+        self._times, self._last = 0, False
+        self.stop = False
+        self.wrong: list[object] = []
+
+    def _begin(self) -> None:
+        self._times, self._last = self._times + 1, self.stop
+
+    def clock(self) -> datetime:
+        return LATER + self._times * KEPT / 2
+
+    def _read(self) -> None:
+        with suppress(threading.BrokenBarrierError):
+            while not self._last:
+                self._begun.wait()
+                try:
+                    if (found := (everything(self._tables), in_sql(self._tables))) != self._expected:
+                        self.wrong.append(found)
+                except Exception as error:
+                    self.wrong.append(error)
+                if self.wrong:
+                    self._begun.abort()
+
+    def __enter__(self) -> Readers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop = True
+        for thread in self._threads:
+            thread.join()
+
+
 def test_compactions_and_readers_at_once(local: Tables) -> None:
     put_scores(local, 30)
-    before, rows = everything(local), in_sql(local)
-    done, wrong = threading.Event(), list[object]()
+    with Readers(local, 2) as readers:
 
-    def compacts() -> None:
-        at = LATER
-        while local.originals(SCORES, DAY):
-            with suppress(PartTaken):
-                compact(local, at)
-                at += KEPT
+        def compacts() -> None:
+            while local.originals(SCORES, DAY) and not readers.wrong:
+                with suppress(PartTaken):
+                    DayCompaction(local, SCORES, DAY, readers.clock, limits=FEW).run()
 
-    def reads() -> None:
-        try:
-            while not done.is_set():
-                if (found := (everything(local), in_sql(local))) != (before, rows):
-                    wrong.append(found)
-        except Exception as error:
-            wrong.append(error)
-
-    compacting, reading = ([threading.Thread(target=each) for _ in range(2)] for each in (compacts, reads))
-    for thread in (*reading, *compacting):
-        thread.start()
-    for thread in compacting:
-        thread.join()
-    done.set()
-    for thread in reading:
-        thread.join()
-    assert wrong == []
-    assert (everything(local), in_sql(local)) == (before, rows)
+        compacting = [threading.Thread(target=compacts) for _ in range(2)]
+        for thread in compacting:
+            thread.start()
+        for thread in compacting:
+            thread.join()
+    assert readers.wrong == []
+    assert local.originals(SCORES, DAY) == []
