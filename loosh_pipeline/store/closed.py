@@ -109,17 +109,32 @@ class Closed:
 
     def parts(self, asset: str, day: date) -> list[Part]:
         """The parts of a day in order of their numbers: what a later one says counts."""
-        return self._again(lambda: list(self._parts(asset, day)), f"{asset} of {day}")
+        return self._again(lambda: list(self._parts(asset, day, None)), f"{asset} of {day}")
 
-    def _parts(self, asset: str, day: date) -> Iterator[Part]:
+    def readable(self, asset: str, day: date, broken: list[StoreError]) -> list[Part]:
+        """The same without those that cannot be opened; `broken` takes what is wrong with each."""
+
+        def look() -> list[Part]:
+            broken.clear()
+            return list(self._parts(asset, day, broken))
+
+        return self._again(look, f"{asset} of {day}")
+
+    def _parts(self, asset: str, day: date, broken: list[StoreError] | None) -> Iterator[Part]:
         directory = self.directory(asset, day)
         numbered = [(int(found[1]), each) for each in self._objects.listed(directory) if (found := _numbered(each))]
         for number, each in sorted(numbered):
             path = f"{directory}/{each.name}"
             part = self._footers.get(path, each.stamp)
             if part is None:
-                with self._objects.open(path) as file:
-                    part = format_of_parts.opened(path, number, file)
+                try:
+                    with self._objects.open(path) as file:
+                        part = format_of_parts.opened(path, number, file)
+                except StoreError as error:
+                    if broken is None:
+                        raise
+                    broken.append(error)
+                    continue
                 self._footers.keep(part, each.stamp)
             yield part
 

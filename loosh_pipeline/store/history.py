@@ -12,16 +12,16 @@ from loosh_pipeline.errors import PartTaken, StoreError
 from loosh_pipeline.store.compaction import DayCompaction, Done
 from loosh_pipeline.store.compaction_plan import last_closed, unused
 from loosh_pipeline.store.objects import SECONDS_PER_H
-from loosh_pipeline.store.score_tables import SCORERS, TRIED
+from loosh_pipeline.store.score_tables import IN_USE, TRIED
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.weighing import last_set, proposal_behind
 from loosh_pipeline.store.window_cache import CACHE
 
-NEVER = frozenset({CACHE, SCORERS, TRIED})
+NEVER = frozenset({CACHE, IN_USE.scorers, TRIED.scorers})
 """A copy, which is made again; and what the versions in all scores stand for, a few rows for good."""
 OF_CHALLENGES = frozenset({
-    "selections", "miner_responses", "embeddings", "consensus_scores", "pair_evidence", "narratives", "tried_scores",
-    "tried_pairs",
+    "selections", "miner_responses", "embeddings", "consensus_scores", "pair_evidence", "narratives",
+    "tried_scores", "tried_pairs",
 })  # fmt: skip
 """All else is a series: of some moment, the newest table before it counts."""
 SETTLED, WEIGHTS, PROPOSALS, EMISSIONS = "settled_scores", "weights", "weight_proposals", "emissions"

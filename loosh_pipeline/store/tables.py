@@ -25,7 +25,7 @@ from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store import day_locks
 from loosh_pipeline.store.closed import CLOSED, TRIES, Closed, Readings, as_listed, newest
 from loosh_pipeline.store.objects import PARQUET, Objects, TableFile
-from loosh_pipeline.store.parts import FILE, Whole, holds
+from loosh_pipeline.store.parts import FILE, Part, Whole, holds
 from loosh_pipeline.store.views import SqlConnection, Views
 
 SAFE_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}|[0-9]{8}T[0-9]{12}-[A-Za-z0-9_-]{1,80}")
@@ -274,7 +274,24 @@ class Tables:
         One that is deleted meanwhile is left out. Raises StoreError that names a file which cannot be read.
         """
         apart = {each.name for each in self.originals(asset, day)}
-        places = newest(self.closed.parts(asset, day))
+        for key, found in self._each(asset, day, apart, self.closed.parts(asset, day)):
+            if isinstance(found, StoreError):
+                raise found
+            yield key, found
+
+    def each_or_why(
+        self, asset: str, day: date, broken: list[StoreError]
+    ) -> Iterator[tuple[TableKey, pl.DataFrame | StoreError]]:
+        """The same, with why in place of what cannot be read. `broken` takes the parts that cannot be opened: nobody
+        can say what lies in them.
+        """
+        apart = {each.name for each in self.originals(asset, day)}
+        yield from self._each(asset, day, apart, self.closed.readable(asset, day, broken))
+
+    def _each(
+        self, asset: str, day: date, apart: set[str], parts: Sequence[Part]
+    ) -> Iterator[tuple[TableKey, pl.DataFrame | StoreError]]:
+        places = newest(parts)
         readings = Readings(self.objects)
         for name in sorted(apart | places.keys()):
             key = TableKey.named(day, name)
@@ -285,10 +302,19 @@ class Tables:
                 else:
                     found = readings.rows(name, *places[name])
             except FileNotFoundError:  # it moved into a part, or to another one, since they were listed; or is no more
-                if not self.exists(asset, key):
-                    continue
-                found = self.read(asset, key)
+                if (moved := self._moved(asset, key)) is not None:
+                    yield key, moved
+                continue
+            except StoreError as error:
+                yield key, error
+                continue
             yield key, found
+
+    def _moved(self, asset: str, key: TableKey) -> pl.DataFrame | StoreError | None:
+        try:
+            return self.read(asset, key) if self.exists(asset, key) else None
+        except StoreError as error:
+            return error
 
     def remove(self, asset: str, key: TableKey) -> None:
         """Delete a table that can be made again; one that is not there is no error."""

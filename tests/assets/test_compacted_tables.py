@@ -53,7 +53,7 @@ def test_scores_are_the_same_when_their_day_is_compacted(world: World, monkeypat
     assert_window_is(window, world)
     world.store.tables.remove_day(CACHE, day)
     assert_window_is(window, world)
-    newest = world.store.score_tables.newest_rows(key, profile.name)
+    newest = world.store.score_tables.newest_rows(key, profile)
     assert newest is not None
     assert newest["challenge_id"].unique().to_list() == ["c-1"]
 

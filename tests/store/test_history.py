@@ -114,7 +114,7 @@ def test_old_days_are_deleted_but_for_what_still_counts(tables: Tables, caplog: 
     days = [NOW.date() - timedelta(days=each) for each in (40, 35, 33, 3)]
     success = pl.DataFrame({"success": [True], "submitted_at": [NOON]})
     for day in days:
-        for asset in ("consensus_scores", "metagraph", "weight_proposals"):
+        for asset in ("consensus_scores", "metagraph", "tried_scores", "weight_proposals"):
             put(tables, asset, f"{day:%Y%m%d}T000000000000-1", day=day)
     for day, taken in ((days[0], True), (days[1], True), (days[2], False), (days[3], False)):
         key = TableKey(day, f"{day:%Y%m%d}T000000000000-1")
@@ -126,9 +126,9 @@ def test_old_days_are_deleted_but_for_what_still_counts(tables: Tables, caplog: 
     assert forget_history(tables, 30, NOW).deleted == [
         f"{asset} of {day}"
         for day, assets in (
-            (days[0], ("consensus_scores", "metagraph", "weight_proposals", "weights")),
-            (days[1], ("consensus_scores", "metagraph")),
-            (days[2], ("consensus_scores",)),
+            (days[0], ("consensus_scores", "metagraph", "tried_scores", "weight_proposals", "weights")),
+            (days[1], ("consensus_scores", "metagraph", "tried_scores")),
+            (days[2], ("consensus_scores", "tried_scores")),
         )
         for asset in assets
     ]
