@@ -26,7 +26,7 @@ from loosh_pipeline.store.closed import Readings, newest
 from loosh_pipeline.store.compaction_plan import KEPT, Day, Limits
 from loosh_pipeline.store.objects import SECONDS_PER_H, TableFile, local_stamp
 from loosh_pipeline.store.parts import Held, Part, PartWriter, Whole, holds, schema_id
-from loosh_pipeline.store.tables import TableKey, Tables, parquet_bytes, table_rows
+from loosh_pipeline.store.tables import TableKey, Tables, table_rows
 
 log = logging.getLogger(__name__)
 
@@ -285,9 +285,8 @@ class _Writing:
 
 
 def whole(key: TableKey, frame: pl.DataFrame) -> Whole:
-    """A table that never lay in a file of its own, as if it had."""
-    content = parquet_bytes(frame)
-    return Whole(key.file, frame, len(content), hashlib.sha256(content).hexdigest())
+    """A table that never lay in a file of its own; `Tables.describe` makes one when somebody asks for its digest."""
+    return Whole(key.file, frame, 0, "")
 
 
 def write_part(tables: Tables, asset: str, day: date, history: Iterable[Whole], made_at: datetime) -> str:

@@ -47,7 +47,7 @@ SIMPLE = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A table as it goes into a part, and what is to be known of its original."""
+    """A table as it goes into a part, and what is to be known of its original; no `sha256` where it never had one."""
 
     file: str
     frame: pl.DataFrame

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,7 +30,6 @@ from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import UTC_MS
 from loosh_pipeline.store.objects import PARQUET, SECONDS_PER_H
-from loosh_pipeline.store.parts import Whole
 from loosh_pipeline.store.score_frames import (
     PAIRED_FROM,
     SETTLED_FROM,
@@ -172,7 +172,9 @@ class ScoreTables:
 
     def _write_part(self, asset: str, day: date, tables: Sequence[tuple[TableKey, pl.DataFrame]]) -> None:
         now = datetime.now(UTC)
-        history = [_whole(key, frame, now) for key, frame in tables]
+        # By which `WindowCache` tells these tables from what was there before or comes after.
+        stamp, hour = f"part-{uuid.uuid4().hex[:16]}", int(now.timestamp()) // SECONDS_PER_H
+        history = [replace(whole(key, frame), stamp=stamp, hour=hour) for key, frame in tables]
         for _ in range(TRIES):
             with suppress(PartTaken):
                 write_part(self._tables, asset, day, history, now)
@@ -281,12 +283,6 @@ class ScoreTables:
             connection.unregister("known")
             connection.unregister("counting")
         return pl.DataFrame(found, schema=known.schema, orient="row")
-
-
-def _whole(key: TableKey, frame: pl.DataFrame, now: datetime) -> Whole:
-    """A table for a part, with a stamp by which `WindowCache` tells it from what was there before or comes after."""
-    made = whole(key, frame)
-    return replace(made, stamp=f"part-{made.sha256[:16]}", hour=int(now.timestamp()) // SECONDS_PER_H)
 
 
 def _parameters(profile: Profile) -> str:

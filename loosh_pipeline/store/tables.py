@@ -155,6 +155,8 @@ class Tables:
         found = self.closed.find(asset, key.day, key.file)
         if found is None:
             raise _missing(path, asset)
+        if not found[1].sha256:  # it never lay in a file of its own
+            return _written(path, parquet_bytes(self.read(asset, key)), found[1].rows, existed=True)
         return WrittenTable(path, found[1].rows, found[1].size_bytes, found[1].sha256, existed=True)
 
     def latest(self, asset: str) -> pl.DataFrame | None:
