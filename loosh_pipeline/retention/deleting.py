@@ -69,8 +69,11 @@ class Deleter:
         self._delete_events(self._of_runs(dict.fromkeys(run_ids)), {})
         self._delete_records(run_ids)
 
-    def delete_challenges(self, leaving: Mapping[str, Leaving]) -> set[str]:
-        """Delete runs of challenges, what was reported of them, and their partitions; returns which went."""
+    def delete_of_challenges(self, leaving: Mapping[str, Leaving]) -> set[str]:
+        """Delete runs of challenges, and what was reported of them; returns those that are still as old as they were.
+
+        Their partitions are to go last.
+        """
         owners = {run_id: key for key, each in leaving.items() for run_id in each.run_ids}
         self._free(list(owners))
         found = [*self._of_runs(owners), *self._reported(list(leaving))]
@@ -78,7 +81,7 @@ class Deleter:
         if isinstance(self.events, SqliteEventLogStorage):
             self._delete_in_file(self.events, list(going))
         self._delete_records([run_id for run_id, key in owners.items() if key in going])
-        return self._delete_partitions({key: leaving[key].added_at for key in going})
+        return going
 
     def _of_runs(self, owners: Mapping[str, str | None]) -> list[_Event]:
         """What runs wrote into what runs share. It is read, so that no disk is waited for while the lock is held."""
@@ -145,7 +148,7 @@ class Deleter:
                 connection.execute(RunsTable.delete().where(RunsTable.c.run_id.in_(ids)))
             self.pace.rest(held_s[0])
 
-    def _delete_partitions(self, added: Mapping[str, datetime]) -> set[str]:
+    def delete_partitions(self, added: Mapping[str, datetime]) -> set[str]:
         """Show challenges no longer that are as old as they were; returns which those are."""
         table, held_s = DynamicPartitionsTable, list[float]()
         with locked(self.events.index_connection, held_s) as connection:

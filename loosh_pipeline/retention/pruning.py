@@ -140,8 +140,9 @@ class _Slice:
         return found
 
     def _prune(self, going: Mapping[str, Going]) -> None:
-        gone = self._deleter.delete_challenges({key: each.leaving for key, each in going.items()})
-        self.done.pictures += sum(map(self._delete_pictures, gone))
+        old = self._deleter.delete_of_challenges({key: each.leaving for key, each in going.items()})
+        self.done.pictures += sum(map(self._delete_pictures, old))
+        gone = self._deleter.delete_partitions({key: going[key].leaving.added_at for key in old})
         again = self._wanted_again({key: going[key] for key in gone})
         if again:
             self.history.add_partitions(again)

@@ -43,7 +43,7 @@ def at_first(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, what: Call
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(_Slice, "_going"), (Deleter, "_delete_events"), (Deleter, "_delete_records"), (Deleter, "_delete_partitions")],
+    [(_Slice, "_going"), (Deleter, "_delete_events"), (Deleter, "_delete_records"), (Deleter, "delete_partitions")],
 )
 def test_what_is_restored_during_a_slice_stays_with_all_that_was_restored(
     world: World, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
@@ -60,7 +60,7 @@ def test_what_is_restored_during_a_slice_stays_with_all_that_was_restored(
     assert before - {"heatmaps", "shadow_scores"} <= set(materialized(world, "c-2"))
 
 
-@pytest.mark.parametrize(("owner", "name"), [(_Slice, "_going"), (Deleter, "_delete_partitions")])
+@pytest.mark.parametrize(("owner", "name"), [(_Slice, "_going"), (Deleter, "delete_partitions")])
 def test_the_target_of_a_backfill_that_begins_during_a_slice_is_there(
     world: World, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:
@@ -75,7 +75,7 @@ def test_a_challenge_of_which_a_run_begins_just_then_is_there(world: World, monk
     evaluated(world, "c-1")
     queued = dg.DagsterRunStatus.QUEUED
     begin = lambda: world.add_run("__ASSET_JOB", queued, **{PARTITION_TAG: "c-1"})  # noqa: E731
-    at_first(monkeypatch, Deleter, "_delete_partitions", begin)
+    at_first(monkeypatch, Deleter, "delete_partitions", begin)
     assert pruned(world, 15).challenges == 0
     assert shown(world) == {"c-1", "newest"}
 

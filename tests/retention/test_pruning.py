@@ -90,13 +90,13 @@ def test_what_a_parked_challenge_needs_is_there_again_when_it_is_taken_up_meanwh
     world.store.runs.claim(datetime.now(UTC), 9, 9)
     row = world.store.inbox.get(ChallengeId("parked"))
     world.store.inbox.retry(row, "dead", datetime.now(UTC), 1)
-    delete = Deleter._delete_partitions
+    delete = Deleter.delete_partitions
 
     def taken_up(self: Deleter, added: Any) -> set[str]:
         world.store.inbox.unpark(datetime.now(UTC))
         return delete(self, added)
 
-    monkeypatch.setattr(Deleter, "_delete_partitions", taken_up)
+    monkeypatch.setattr(Deleter, "delete_partitions", taken_up)
     assert pruned(world, 15).challenges == 0
     assert shown(world) == {"parked", "newest"}
 
