@@ -16,6 +16,7 @@ from loosh_pipeline.retention.history import History
 from loosh_pipeline.retention.pace import Pace
 from loosh_pipeline.retention.restoring import Restorer
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.workers.postgres import warm_engine
 from tests.retention.conftest import evaluated, pruned, shown
 from tests.store.conftest import postgres_server
 from tests.world import World
@@ -84,3 +85,20 @@ def test_a_challenge_goes_and_is_shown_again(world: World, instance: dg.DagsterI
     assert pruned(world, 15).challenges == 1
     for name, rows in rows_of(database).items():
         assert not [row for row in rows if "c-1" in map(str, row)], name
+
+
+def test_times_without_a_zone_are_those_of_utc_wherever_the_server_is(database: str) -> None:
+    engine = create_engine(database)
+    with engine.connect() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER DATABASE \"{name}\" SET timezone TO 'Asia/Tokyo'"))
+    warm = warm_engine(database)
+    try:
+        with warm.connect() as connection:
+            assert connection.execute(text("SHOW timezone")).scalar_one() == "UTC"
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f'ALTER DATABASE "{name}" RESET timezone'))
+        warm.dispose()
+        engine.dispose()
