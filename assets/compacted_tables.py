@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.errors import NotTheWriter
+from loosh_pipeline.retention.clock import trusted_now
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.history import Forgotten, Summary, compact_history, forget_history
 from loosh_pipeline.store.leases import Leases
@@ -35,8 +36,8 @@ def compacted_tables(context: dg.AssetExecutionContext, store: dg.ResourceParam[
     settings, ends_s = get_settings(), monotonic() + SLICE_S
     try:
         with Leases(store.inbox.engine).held(LEASE, context.run.run_id, LEASE_LENGTH, _now):
-            half_s = (monotonic() + ends_s) / 2
-            forgotten = forget_history(store.tables, settings.retain_tables_days, _now(), lambda: monotonic() >= half_s)
+            half_s, now = (monotonic() + ends_s) / 2, trusted_now(store.inbox, _now())
+            forgotten = forget_history(store.tables, settings.retain_tables_days, now, lambda: monotonic() >= half_s)
             found = compact_history(store.tables, settings.compact_after_days, _now, lambda: monotonic() >= ends_s)
     except NotTheWriter as error:
         return dg.MaterializeResult(data_version=READ_ONCE, metadata={"waits": str(error), "finished": False})

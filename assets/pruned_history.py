@@ -1,15 +1,22 @@
 """What Dagster shows no longer."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from assets.challenges import OWNERS
+from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.retention.ages import Ages
-from loosh_pipeline.retention.pruning import Pruner
+from loosh_pipeline.retention.clock import trusted_now
+from loosh_pipeline.retention.pruning import BUDGET_S, Pruned, Pruner
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.inbox import Kept
+from loosh_pipeline.store.leases import Leases
 from resources.store import Store
+
+LEASE = "pruning"
+LEASE_LENGTH = timedelta(seconds=5 * BUDGET_S)
 
 
 def now() -> datetime:
@@ -28,8 +35,24 @@ def now() -> datetime:
     code_version="1",
 )
 def pruned_history(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
-    settings, began_at = get_settings(), now()
-    pruned = Pruner(context.instance, store.inbox, settings.heatmaps_root, Ages.of(settings)).slice(began_at)
+    try:
+        with Leases(store.inbox.engine).held(LEASE, context.run.run_id, LEASE_LENGTH, now):
+            pruned = _pruned(context, store)
+    except NotTheWriter as error:
+        return dg.MaterializeResult(metadata={"waits": str(error), "finished": False})
+    return dg.MaterializeResult(metadata=asdict(pruned))
+
+
+def _pruned(context: dg.AssetExecutionContext, store: Store) -> Pruned:
+    settings, clock = get_settings(), now()
+    at = trusted_now(store.inbox, clock)
+    if at < clock:
+        context.log.warning(
+            "the clock is far ahead of %s, when history was last looked at: ages are counted from then for a day", at
+        )
+    pruned = Pruner(context.instance, store.inbox, settings.heatmaps_root, Ages.of(settings)).slice(at)
+    if not pruned.left:
+        store.inbox.note_kept(Kept(pruned.kept_challenges, pruned.held_by), now())
     if pruned.finished:
         store.inbox.note_pruned(now())
-    return dg.MaterializeResult(metadata=asdict(pruned))
+    return pruned

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from loosh_pipeline.orchestrator import CHALLENGES
+from loosh_pipeline.retention.overdue import TOO_MANY
 from loosh_pipeline.settings import get_settings
 from sensors.jobs import held_up, retention
 
@@ -13,8 +14,6 @@ QUIET_HOUR_UTC = 3
 PAUSE_AFTER_FAILURE = timedelta(minutes=30)
 STEPS = ("compacted_tables", "pruned_history")
 """Assets of the group `upkeep`. Each says as `finished` whether its last slice came to the end."""
-TOO_MANY = 1.1
-"""As soon as Dagster shows so many times RETAIN_CHALLENGES, a day is not waited for."""
 BETWEEN_TRIES = timedelta(hours=1)
 
 
@@ -39,6 +38,8 @@ def _not_due(instance: dg.DagsterInstance, now: datetime) -> str | None:
     if not done:
         return None
     last = datetime.fromtimestamp(min(event.timestamp for event in done.values()), UTC)
+    if last > now:  # the clock was set back
+        return None
     if last < _latest_quiet_hour(now) or (_too_many(instance) and now - last > BETWEEN_TRIES):
         return None
     return f"it was done at {last:%Y-%m-%d %H:%M} UTC; the next time is {QUIET_HOUR_UTC}:00 UTC"

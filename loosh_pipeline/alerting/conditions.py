@@ -8,10 +8,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from loosh_pipeline.chain.alerts import Alert as ChainAlert
+from loosh_pipeline.retention.overdue import Overdue
 from loosh_pipeline.supervisor import Death
 
 UNWELL_FOR_S = 300.0
 """How long the validator must be unwell, or Dagster away, before anybody is told: restarts and hiccups pass."""
+FIRST_PRUNING_S = 6 * 3600.0
+"""How long the first pruning may take, after an upgrade."""
 RUNS_WITHIN = timedelta(minutes=30)
 """How long a failed run is an alert when no other follows."""
 DEATHS_WITHIN = timedelta(minutes=10)
@@ -95,6 +98,7 @@ class Seen:
     unwell: Sequence[str] = ()
     deaths: Mapping[str, Sequence[Death]] = field(default_factory=dict)
     blind: Mapping[Source, str] = field(default_factory=dict)
+    overdue: Overdue | None = None
 
 
 def standing_alerts(seen: Seen) -> list[Alert]:
@@ -106,6 +110,7 @@ def standing_alerts(seen: Seen) -> list[Alert]:
         *_of_checks(seen),
         *_of_runs(seen),
         *_of_what_is_parked(seen),
+        *_of_history(seen),
         *_of_what_is_away(seen),
     ]
     return sorted(found, key=lambda alert: alert.severity is not Severity.CRITICAL)
@@ -194,6 +199,18 @@ def _of_what_is_parked(seen: Seen) -> Iterator[Alert]:
             f"{count} deliveries of kind {kind} were refused by the Challenge API; the newest refusal: {seen.refusal}",
             "`loosh status` lists them; `loosh retry` tells them again",
             count=count,
+        )
+
+
+def _of_history(seen: Seen) -> Iterator[Alert]:
+    if seen.overdue is not None:
+        yield Alert(
+            "history",
+            Source.STORES,
+            Severity.WARNING,
+            seen.overdue.text,
+            "end the backfill or run that it names, in the Dagster UI; or see why the job `retention` does not succeed",
+            after_s=0.0 if seen.overdue.for_good else FIRST_PRUNING_S,
         )
 
 

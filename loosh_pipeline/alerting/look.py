@@ -21,6 +21,7 @@ from loosh_pipeline.chain_status import stored_standing
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import LooshError, StoreError, UnknownChallenge
 from loosh_pipeline.orchestrator import DagsterApi, FailedRun
+from loosh_pipeline.retention.overdue import Overdue, overdue_of
 from loosh_pipeline.run_state import processes
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.settings.roles import INGRESS
@@ -30,7 +31,7 @@ from loosh_pipeline.store.outbox import Outbox, OutboxState
 logger = logging.getLogger(__name__)
 
 WITHIN_S = 5.0
-RUNS_EVERY_S, CHECKS_EVERY_S, CHAIN_EVERY_S = 30.0, 60.0, 60.0
+RUNS_EVERY_S, CHECKS_EVERY_S, CHAIN_EVERY_S, HISTORY_EVERY_S = 30.0, 60.0, 60.0, 60.0
 """How often what costs much is asked: an idle validator is to take next to nothing."""
 TOLD_BY_THE_CHAIN = frozenset({"validator_in_order", "weights_in_time", "weights_on_chain"})
 """Checks that say what the chain's own alerts say, as of the last run."""
@@ -113,7 +114,11 @@ class Watch:
                 if state is OutboxState.PARKED
             },
             refusal=refused[0].detail if refused else "",
+            overdue=self._every(HISTORY_EVERY_S, "history", seen.now, lambda: self._overdue(inbox, seen.now)),
         )
+
+    def _overdue(self, inbox: Inbox, now: datetime) -> Overdue | None:
+        return overdue_of(inbox, self.settings.retain_challenges, now)
 
     def _chain(self, seen: Seen) -> Seen:
         return replace(seen, chain=self._every(CHAIN_EVERY_S, "chain", seen.now, lambda: self._of_the_chain(seen.now)))

@@ -13,16 +13,20 @@ from enum import Enum
 from typing import Self
 
 from loosh_pipeline.domain import ChallengeState
-from loosh_pipeline.orchestrator import PRESENT_JOB, SCORE_JOB
+from loosh_pipeline.orchestrator import PRESENT_JOB, RESCORE_DAY_JOB, RESCORE_JOB, SCORE_JOB, WEIGHTS_JOB
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP
 
 RANGE_TAG = "dagster/asset_partition_range_start"
-"""Tag of a run of several partitions."""
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+"""Tags of a run of several partitions: the first and the last of them."""
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 """Dagster's statuses of runs that are over."""
 FINISHED = (ChallengeState.SUBMITTED, ChallengeState.FAILED)
 """Of a challenge of which nothing more comes by itself. What is parked gets its partition again with its next run."""
+
+UNFINISHED, RUN_LATELY, ON_A_PAGE = "it is evaluated", "it was run lately", "a page names a run of it as the newest"
+"""Why a challenge that is due stays for now, where no backfill or run under way holds it."""
 
 
 class Kind(Enum):
@@ -76,8 +80,8 @@ class SeenRun:
 
     @property
     def kind(self) -> Kind:
-        if RANGE_TAG in self.tags:
-            return Kind.LASTING
+        if RANGE_TAG in self.tags or self.job in (WEIGHTS_JOB, RESCORE_JOB, RESCORE_DAY_JOB):
+            return Kind.LASTING  # weights are set on the workers of upkeep, and are no upkeep
         if self.job in (SCORE_JOB, PRESENT_JOB):
             return Kind.EVALUATION
         return Kind.UPKEEP if self.tags.get(QUEUE_TAG) == UPKEEP else Kind.LASTING
@@ -85,7 +89,7 @@ class SeenRun:
 
 @dataclass(frozen=True, slots=True)
 class SeenPartition:
-    """A partition of a challenge; `number` counts them in the order in which they were added."""
+    """A partition of a challenge; `number` counts them, by their order or by when they were added or restored."""
 
     number: int
     key: str
@@ -94,18 +98,24 @@ class SeenPartition:
 
 @dataclass(frozen=True, slots=True)
 class Untouchable:
-    """What stays whatever its age: runs that pages still speak of, and what backfills under way work on.
+    """What stays whatever its age: runs that pages still speak of, and what backfills and runs under way work on.
 
-    `all_partitions`: a backfill under way does not say which ones are its own.
+    `partitions`: what holds each, as `backfill ID` or `run ID`; `everything`: a backfill that does not say which
+    partitions are its own.
     """
 
     runs: Collection[str] = ()
     backfills: Collection[str] = ()
-    partitions: Collection[str] = ()
-    all_partitions: bool = False
+    partitions: Mapping[str, str] = field(default_factory=dict)
+    everything: str | None = None
 
-    def holds(self, run: SeenRun) -> bool:
-        return run.status not in ENDED or run.run_id in self.runs or run.backfill in self.backfills
+    def holder(self, run: SeenRun) -> str | None:
+        """What keeps a run; None where nothing does."""
+        if run.status not in ENDED:
+            return f"run {run.run_id}"
+        if run.backfill in self.backfills:
+            return f"backfill {run.backfill}"
+        return ON_A_PAGE if run.run_id in self.runs else None
 
 
 def is_due(partition: SeenPartition, excess: int, before: datetime) -> bool:
@@ -116,26 +126,29 @@ def is_due(partition: SeenPartition, excess: int, before: datetime) -> bool:
     return partition.number < excess or partition.added_at < before
 
 
-def may_go(
+def held_by(
     key: str,
     state: ChallengeState | None,
     runs: Collection[SeenRun],
     untouchable: Untouchable,
     moved_before: datetime | None,
-) -> bool:
-    """Whether a challenge that is due can go with all its runs. `state`: None of one that was never accepted here.
+) -> str | None:
+    """What keeps a challenge that is due; None where it can go with all its runs. `state`: None of one that was never
+    accepted here.
 
     `moved_before`: a run of it that moved since then keeps it; None where there are too many to ask.
     """
-    if state not in (None, *FINISHED) or untouchable.all_partitions or key in untouchable.partitions:
-        return False
-    if any(untouchable.holds(run) for run in runs):
-        return False
-    return moved_before is None or all(run.moved_at < moved_before for run in runs)
+    if state not in (None, *FINISHED):
+        return UNFINISHED
+    if holder := untouchable.everything or untouchable.partitions.get(key):
+        return holder
+    if holders := [holder for run in runs if (holder := untouchable.holder(run))]:
+        return holders[0]
+    return RUN_LATELY if moved_before is not None and any(run.moved_at >= moved_before for run in runs) else None
 
 
 def run_may_go(run: SeenRun, ages: Ages, now: datetime, untouchable: Untouchable, partitions: Collection[str]) -> bool:
     """Whether a run goes by its own age: that of a challenge whose partition is there goes with that one only."""
-    if run.partition in partitions or untouchable.holds(run):
+    if run.partition in partitions or untouchable.holder(run) is not None:
         return False
     return run.moved_at < now - ages.of_kind(run.kind)

@@ -9,15 +9,16 @@ LOCKED_S = 0.04
 """A transaction that holds the lock of a database no longer is no delay that anybody notices."""
 LEAST_PAUSE_S = 0.06
 """SQLite's waiters look every 1 to 100 ms whether the lock is free: between two transactions one finds it so."""
-LEAST, MOST = 4, 256
+LEAST, MOST = 16, 4096
+"""Events in a transaction: what a run wrote varies a thousandfold."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """How many things go into the next transaction, learned from how long the last ones held a lock."""
+    """How many events go in the next transaction, learned from how long the last ones held a lock."""
 
     until_s: float
-    size: int = 32
+    size: int = 128
     longest_s: float = field(default=0.0, init=False)
 
     @property

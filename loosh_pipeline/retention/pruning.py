@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dagster import DagsterInstance
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from loosh_pipeline.domain import ChallengeState
-from loosh_pipeline.retention.ages import Ages, SeenPartition, SeenRun, is_due, may_go, run_may_go
-from loosh_pipeline.retention.history import CHUNK, History, chunks
+from loosh_pipeline.retention.ages import Ages, SeenPartition, SeenRun, held_by, is_due, run_may_go
+from loosh_pipeline.retention.deleting import Leaving
+from loosh_pipeline.retention.history import History
+from loosh_pipeline.retention.overdue import TOO_MANY
 from loosh_pipeline.retention.pace import LEAST_PAUSE_S, Pace
+from loosh_pipeline.retention.rows import CHUNK, chunks
 from loosh_pipeline.retention.run_files import delete_run_files, left_over, orphans
 from loosh_pipeline.store.inbox import Inbox
-from loosh_pipeline.store.tables import file_stem
+from loosh_pipeline.store.presenting import Presenting
+from loosh_pipeline.store.tables import HASHED, file_stem
 
 BUDGET_S = 120.0
 """How long a slice works: far below what a run may take, and no batch is begun later."""
@@ -28,11 +33,18 @@ FOLD_AT_ONCE = 500
 ORPHAN_AFTER_S = 3600.0
 """How old a file must be that nothing speaks of: what does may be about to be written."""
 PICTURES = ("png", "json")
+UNFINISHED_PICTURE = ".tmp"
+AT_ONCE = 64
+"""Challenges that are decided on together, and then deleted."""
+MOST_HOLDERS = 3
+UNPICTURED = "it waits for its picture"
 
 
 @dataclass(slots=True)
 class Pruned:
-    """What a slice did. `left`: challenges that are due and were not come to; `finished`: nothing more is to do now."""
+    """What a slice did. `left`: challenges that are due and were not come to; `held_by`: what keeps how many that are
+    due; `finished`: nothing more is to do now, and no more than a tenth too many are kept.
+    """
 
     challenges: int = 0
     runs: int = 0
@@ -43,6 +55,7 @@ class Pruned:
     kept_challenges: int = 0
     kept_runs: int = 0
     left: int = 0
+    held_by: str = "nothing"
     finished: bool = False
     took_s: float = 0.0
     longest_lock_s: float = 0.0
@@ -62,7 +75,8 @@ class Pruner:
         began_s = time.monotonic()
         work = _Slice(self, now, Pace(began_s + budget_s))
         steps = (work.challenges, work.runs, work.backfills, work.figures, work.files)
-        work.done.finished = all(step() for step in steps)
+        came_to_the_end = all(step() for step in steps)
+        work.done.finished = came_to_the_end and work.done.kept_challenges <= TOO_MANY * self.ages.challenges
         work.done.kept_runs, work.done.took_s = work.history.count_runs(), time.monotonic() - began_s
         work.done.longest_lock_s = work.pace.longest_s
         return work.done
@@ -76,46 +90,76 @@ class _Slice:
         self._storage = pruner.instance.event_log_storage
         self.history, self._now, self.pace, self.done = History(pruner.instance), now, pace, Pruned()
         self._untouchable = self.history.untouchable()
+        self._deleter, self._held = self.history.deleter(pace), Counter[str]()
 
     def challenges(self) -> bool:
         """Prune challenges that are due, the oldest first."""
-        there = self.history.partitions()
+        by_age = sorted(self.history.partitions(), key=lambda each: each.added_at)
+        there = [replace(each, number=number) for number, each in enumerate(by_age)]
         excess, before = len(there) - self._ages.challenges, self._now - self._ages.evaluation
         due = [each for each in there if is_due(each, excess, before)]
         looked_at = 0
         while looked_at < len(due) and not self.pace.over:
-            part = due[looked_at : looked_at + self.pace.size]
+            part = due[looked_at : looked_at + AT_ONCE]
             looked_at += len(part)
             if going := self._going(part, excess, before):
                 self._prune(going)
         if self.done.challenges:
             self.history.forget_statuses()
         self.done.kept_challenges, self.done.left = len(there) - self.done.challenges, len(due) - looked_at
+        self.done.held_by = _told(self._held)
         return looked_at == len(due)
 
+    def _look_again(self) -> None:
+        """Backfills and runs may have begun since."""
+        self._untouchable = replace(self.history.busy(), runs=self._untouchable.runs)
+
     def _going(self, part: Sequence[SeenPartition], excess: int, before: datetime) -> Mapping[str, Going]:
-        """Those of some challenges that are due which may go."""
+        """Those of some challenges that are due which may go. One that was restored since is not due any more."""
+        self._look_again()
         keys = [each.key for each in part]
-        states, runs = self._inbox.states(keys), _by_partition(self.history.runs_of(keys))
-        return {
-            key: Going(states.get(key), runs.get(key, ()))
-            for key, moved_before in ((each.key, None if each.number < excess else before) for each in part)
-            if may_go(key, states.get(key), runs.get(key, ()), self._untouchable, moved_before)
-        }
+        added, states, runs = (
+            self.history.added(keys),
+            self._inbox.states(keys),
+            _by_partition(self.history.runs_of(keys)),
+        )
+        unpictured = Presenting(self._inbox.engine).waiting(keys)
+        found = {}
+        for each in part:
+            if added.get(each.key) != each.added_at:
+                continue
+            state, its, young = states.get(each.key), runs.get(each.key, ()), each.added_at >= before
+            moved_before = None if each.number < excess else before
+            holder = held_by(each.key, state, its, self._untouchable, moved_before)
+            if holder is None and young and each.key in unpictured:
+                holder = UNPICTURED
+            if holder is None:
+                found[each.key] = Going(state, Leaving(each.added_at, [run.run_id for run in its]))
+            else:
+                self._held[holder] += 1
+        return found
 
     def _prune(self, going: Mapping[str, Going]) -> None:
-        keys = list(going)
-        run_ids = [run.run_id for each in going.values() for run in each.runs]
-        locked_s = self.history.delete_runs(run_ids, keys)
-        self.done.pictures += sum(map(self._delete_pictures, keys))
-        self.history.delete_partitions(keys)
-        # A parked challenge may have been taken up again just then: its next run needs the partition.
-        states = self._inbox.states(keys)
-        if moved := [key for key in keys if states.get(key) != going[key].state]:
-            self.history.add_partitions(moved)
-        self.done.challenges += len(keys) - len(moved)
-        self.done.runs += len(run_ids)
-        self.pace.rest(locked_s)
+        old = self._deleter.delete_of_challenges({key: each.leaving for key, each in going.items()})
+        self.done.pictures += sum(map(self._delete_pictures, old))
+        gone = self._deleter.delete_partitions({key: going[key].leaving.added_at for key in old})
+        again = self._wanted_again({key: going[key] for key in gone})
+        if again:
+            self.history.add_partitions(again)
+        self.done.challenges += len(gone) - len(again)
+        self.done.runs += sum(len(going[key].leaving.run_ids) for key in gone)
+
+    def _wanted_again(self, gone: Mapping[str, Going]) -> list[str]:
+        """Challenges that were parked and taken up again just then, or that a run or a backfill began to work on."""
+        keys = list(gone)
+        self._look_again()
+        states, begun = self._inbox.states(keys), _by_partition(self.history.runs_of(keys))
+        held = self._untouchable
+        return [
+            key
+            for key, each in gone.items()
+            if states.get(key) != each.state or key in begun or key in held.partitions or held.everything
+        ]
 
     def _delete_pictures(self, challenge_id: str) -> int:
         paths = [self._heatmaps / f"{file_stem(challenge_id)}.{kind}" for kind in PICTURES]
@@ -123,12 +167,14 @@ class _Slice:
 
     def runs(self) -> bool:
         """Prune runs of no challenge that is there."""
-        there, after = {each.key for each in self.history.partitions()}, 0
+        after = 0
         while not self.pace.over:
             old = self.history.old_runs(self._now - self._ages.shortest, after)
             if not old:
                 return True
             after = old[-1].number
+            self._look_again()
+            there = self.history.added([run.partition for run in old if run.partition])
             self._prune_runs([run.run_id for run in old if self._run_may_go(run, there)])
         return False
 
@@ -136,11 +182,10 @@ class _Slice:
         return run_may_go(run, self._ages, self._now, self._untouchable, there)
 
     def _prune_runs(self, run_ids: Sequence[str]) -> None:
-        at = 0
-        while at < len(run_ids) and not self.pace.over:
-            batch = run_ids[at : at + self.pace.size]
-            self.pace.rest(self.history.delete_runs(batch))
-            at += len(batch)
+        for batch in chunks(run_ids, AT_ONCE):
+            if self.pace.over:
+                return
+            self._deleter.delete_runs(batch)
             self.done.runs += len(batch)
 
     def backfills(self) -> bool:
@@ -163,16 +208,21 @@ class _Slice:
         return False
 
     def files(self) -> bool:
-        """Delete files that nothing speaks of: what a killed process, another version or a late look left."""
+        """Delete what nothing speaks of: what a killed process, another version or a late look left."""
         for paths in self._lone_files():
             if self.pace.over:
                 return False
             self.done.files += sum(map(_deleted, paths))
+        for run_ids in self.history.runs_without_record(datetime.now(UTC) - timedelta(seconds=ORPHAN_AFTER_S)):
+            if self.pace.over:
+                return False
+            if run_ids:
+                self._deleter.delete_runs(run_ids)
         return True
 
     def _lone_files(self) -> Iterator[Sequence[Path]]:
-        stems = {file_stem(each.key) for each in self.history.partitions()}
-        yield from chunks(_pictures_of_none(self._heatmaps, stems))
+        yield from map(self._pictures_of_none, chunks(sorted(self._heatmaps.glob("*")), CHUNK))
+        yield from map(self._pictures_of_none, chunks(sorted(self._heatmaps.glob(f".*{UNFINISHED_PICTURE}")), CHUNK))
         if isinstance(self._storage, SqliteEventLogStorage):
             folder = Path(self._storage.path_for_shard("index")).parent
             yield list(left_over(folder, self._ages.evaluation.total_seconds()))
@@ -181,24 +231,45 @@ class _Slice:
                 self.done.files += len(run_ids)
                 yield ()
 
+    def _pictures_of_none(self, paths: Sequence[Path]) -> list[Path]:
+        """Pictures of challenges that Dagster does not show, drawn while theirs was pruned, or since; and what a killed
+        process had half written. Files of nobody's challenge are not ours to delete.
+        """
+        before, old = time.time() - ORPHAN_AFTER_S, {}
+        for path in paths:
+            half = path.name.startswith(".") and path.name.endswith(UNFINISHED_PICTURE)
+            name = path.name[1 : -len(UNFINISHED_PICTURE)] if half else path.name
+            stem, _, kind = name.rpartition(".")
+            with suppress(FileNotFoundError):
+                if kind in PICTURES and path.stat().st_mtime < before:
+                    old[path] = (stem, half)
+        stems = {stem for stem, _ in old.values()}
+        ids = {stem: stem for stem in stems if not stem.startswith(HASHED)} | self._hashed(stems)
+        known, shown = self._inbox.states(list(ids.values())), self.history.added(list(ids.values()))
+        return [
+            path for path, (stem, half) in old.items() if (key := ids.get(stem)) in known and (half or key not in shown)
+        ]
+
+    def _hashed(self, stems: Collection[str]) -> dict[str, str]:
+        """Ids of challenges by the hash that their pictures are named by, where there are such pictures."""
+        if not any(stem.startswith(HASHED) for stem in stems):
+            return {}
+        return {stem: key for key in self._inbox.all_ids() if (stem := file_stem(key)) in stems}
+
 
 @dataclass(frozen=True, slots=True)
 class Going:
-    """A challenge that may go: how far it was, and its runs."""
+    """A challenge that may go: how far it was, and what goes with it."""
 
     state: ChallengeState | None
-    runs: Sequence[SeenRun]
+    leaving: Leaving
 
 
-def _pictures_of_none(folder: Path, stems: Collection[str]) -> list[Path]:
-    """Pictures of challenges that Dagster does not show: drawn while theirs was pruned, or since."""
-    before, found = time.time() - ORPHAN_AFTER_S, []
-    for path in folder.glob("*"):
-        stem, _, kind = path.name.rpartition(".")
-        with suppress(FileNotFoundError):
-            if kind in PICTURES and stem not in stems and path.stat().st_mtime < before:
-                found.append(path)
-    return found
+def _told(held: Mapping[str, int]) -> str:
+    """What keeps how many challenges, those that keep most."""
+    most = Counter(held).most_common(MOST_HOLDERS)
+    more = [f"{len(held) - len(most)} more"] if len(held) > len(most) else []
+    return "; ".join([*(f"{holder}: {count:,}" for holder, count in most), *more]) or "nothing"
 
 
 def _deleted(path: Path) -> bool:

@@ -10,15 +10,19 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache, cached_property
+from typing import Any
 
 from dagster import AssetKey, AssetMaterialization, DagsterInstance, MetadataValue
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import ConfigError, StoreError
+from loosh_pipeline.orchestrator import RESCORED
 from loosh_pipeline.retention.ages import FINISHED
-from loosh_pipeline.retention.history import History, chunks
+from loosh_pipeline.retention.history import History
+from loosh_pipeline.retention.overdue import TOO_MANY
+from loosh_pipeline.retention.rows import chunks
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile, profile_of
 from loosh_pipeline.services import environment
@@ -30,7 +34,11 @@ from loosh_pipeline.store.tables import TableKey, Tables, file_stem
 PLAIN = ("miner_responses", "embeddings", "narratives")
 """Assets with one table a challenge, of the asset's name."""
 SUBMISSIONS, HEATMAPS = "submissions", "heatmaps"
-ASSETS = (*PLAIN, SCORES, SUBMISSIONS, HEATMAPS)
+SHADOW = "shadow_scores"
+OTHERS = (SHADOW, RESCORED)
+"""Assets whose rows lie with the scores that pay, under versions of other profiles or parameters."""
+ASKED, PROMPT_CHARS = "challenges", 500
+ASSETS = (ASKED, *PLAIN, SCORES, *OTHERS, SUBMISSIONS, HEATMAPS)
 AT_ONCE = 100
 
 
@@ -81,14 +89,13 @@ class Restorer:
     settings: Settings
 
     def restore(self, ids: Sequence[str], progress: Callable[[int], object] = lambda _: None) -> Restored:
-        """Show challenges again; what is shown already gets a new age. Raises ConfigError for more than are ever kept.
+        """Show challenges again; what is shown already gets a new age. Raises ConfigError for so many that others would
+        have to go for them.
 
         Killed on the way, some are shown, whole or in part; doing it again completes them.
         """
-        most = self.settings.retain_challenges
-        if len(ids) > most:
-            raise ConfigError(f"{len(ids):,} challenges are more than RETAIN_CHALLENGES={most} keeps; set that higher")
         done, history = Restored(), History(self.instance)
+        self._see_that_there_is_room(history, ids)
         for part in chunks(ids, AT_ONCE):
             rows = self.inbox.get_many(part)
             done.not_over += [row.id for row in rows if row.state not in FINISHED]
@@ -96,11 +103,21 @@ class Restorer:
             progress(len(part))
         return done
 
+    def _see_that_there_is_room(self, history: History, ids: Sequence[str]) -> None:
+        shown, most = {each.key for each in history.partitions()}, self.settings.retain_challenges
+        new, room = len(set(ids) - shown), max(int(TOO_MANY * most) - len(shown), AT_ONCE)
+        if new > room:
+            raise ConfigError(
+                f"Dagster shows {len(shown):,} challenges, and {new:,} more would push younger ones out, as "
+                f"RETAIN_CHALLENGES={most}; restore {room:,} at most, or set RETAIN_CHALLENGES={len(shown) + new} and "
+                "start `loosh up` again. For scoring again, none need be shown: `loosh rescore --since … --until …`"
+            )
+
     def _restore_some(self, history: History, rows: Sequence[InboxRow], done: Restored) -> None:
-        found = {row.id: list(self._materializations(row)) for row in rows}
+        found = {row.id: self._with_question(row, list(self._materializations(row))) for row in rows}
         done.without_tables += [key for key, events in found.items() if not events]
         going = [key for key, events in found.items() if events]
-        history.show(going)
+        history.show(going, datetime.now(UTC))
         there = history.materialized(ASSETS, going)
         for key in going:
             for event in found[key]:
@@ -108,6 +125,15 @@ class Restorer:
                     self.instance.report_runless_asset_event(event)
                     done.materializations += 1
         done.challenges += len(going)
+
+    def _with_question(self, row: InboxRow, events: list[AssetMaterialization]) -> list[AssetMaterialization]:
+        """Of a challenge of which anything is there, what was asked too."""
+        asked = row.challenge()
+        about: dict[str, MetadataValue[Any]] = {
+            "prompt": MetadataValue.text(asked.prompt[:PROMPT_CHARS]),
+            "received_at": MetadataValue.timestamp(row.received_at),
+        }
+        return events and [_restored(row.id, ASKED, about), *events]
 
     def _materializations(self, row: InboxRow) -> Iterator[AssetMaterialization]:
         """What there is of a challenge, an asset each, in the order in which it was made."""
@@ -117,6 +143,7 @@ class Restorer:
         if (version := self._scores.version_of(key)) is not None:
             more = {"scorer_version": MetadataValue.text(version)}
             yield from self._of_table(row.id, SCORES, TableKey(key.day, key.name, version), more)
+        yield from self._of_others(row.id, key)
         if row.state is ChallengeState.SUBMITTED:
             yield _restored(row.id, SUBMISSIONS, {"state": MetadataValue.text(row.state.value)})
         picture = self.settings.heatmaps_root / f"{file_stem(row.id)}.png"
@@ -124,12 +151,23 @@ class Restorer:
             yield _restored(row.id, HEATMAPS, {"path": MetadataValue.path(picture)})
         yield from self._of_table(row.id, PLAIN[2], key)
 
+    def _of_others(self, challenge_id: ChallengeId, key: TableKey) -> Iterator[AssetMaterialization]:
+        """Scores beside those that count; a page names all their versions, and speaks of the table of one."""
+        for asset, versions in self._scores.others_of(key).items():
+            names = {"versions": MetadataValue.text(", ".join(versions))}
+            yield from self._of_table(challenge_id, asset, TableKey(key.day, key.name, versions[-1]), names, SCORES)
+
     def _of_table(
-        self, challenge_id: ChallengeId, asset: str, key: TableKey, more: Mapping[str, MetadataValue] | None = None
+        self,
+        challenge_id: ChallengeId,
+        asset: str,
+        key: TableKey,
+        more: Mapping[str, MetadataValue] | None = None,
+        stored_as: str | None = None,
     ) -> Iterator[AssetMaterialization]:
-        if not self._tables.exists(asset, key):
+        if not self._tables.exists(stored_as or asset, key):
             return
-        table = self._tables.describe(asset, key)
+        table = self._tables.describe(stored_as or asset, key)
         about = {
             "rows": MetadataValue.int(table.rows),
             "size_bytes": MetadataValue.int(table.size_bytes),
@@ -161,6 +199,18 @@ class ScoresOfDays:
         Rows of 1.3.0 are of versions that were described nowhere.
         """
         return self._chosen(frozenset(self._versions(key.day).get(key.name, ())))
+
+    def others_of(self, key: TableKey) -> Mapping[str, Sequence[str]]:
+        """The other versions, by the asset that makes such: of profiles that do not pay, and what was scored again."""
+        counts, found = self.version_of(key), dict[str, list[str]]()
+        for version in sorted(self._versions(key.day).get(key.name, ())):
+            if version != counts:
+                found.setdefault(self._asset_of(version), []).append(version)
+        return found
+
+    def _asset_of(self, version: str) -> str:
+        in_use = self._scores.counting([version])  # else somebody tried it
+        return SHADOW if in_use and self._scores.profile_of(version) != self._paying.name else RESCORED
 
     def _choose(self, versions: frozenset[str]) -> str | None:
         others = (profile_of(name) for name in PROFILES if name != self._paying.name)

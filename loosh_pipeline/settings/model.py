@@ -106,6 +106,17 @@ class Settings(
             raise ValueError("; ".join(wrong))
         return self
 
+    @model_validator(mode="after")
+    def _what_makes_weights_is_kept(self) -> Self:
+        kept_h = 24 * (self.retain_tables_days or float("inf"))
+        for name in ("emissions_lookback_h", "emissions_emergency_lookback_h"):
+            if (lookback_h := getattr(self, name)) > kept_h - 24:
+                raise ValueError(
+                    f"RETAIN_TABLES_DAYS={self.retain_tables_days:g} deletes rounds that {name.upper()}={lookback_h:g} "
+                    f"makes weights of; keep tables for {lookback_h / 24 + 1:g} days or more, or look back less far"
+                )
+        return self
+
     def runs_here(self, *services: str) -> bool:
         """Whether `loosh up` starts any of these on this machine."""
         return not self.loosh_services or any(each in self.loosh_services for each in services)

@@ -127,17 +127,24 @@ class Scores(Section):
         return self
 
 
+LONGEST_LOOKBACK_H = 24.0 * 365
+
+
 class Weights(Section):
     """from emissions to weights; docs/weights.md says what each rule does and why"""
 
-    emissions_lookback_h: float = Field(24.0, gt=0, description="Rounds of this long make weights.")
+    emissions_lookback_h: float = Field(
+        24.0, gt=0, le=LONGEST_LOOKBACK_H, description="Rounds of this long make weights."
+    )
     emissions_half_life_h: float = Field(
         12.0, gt=0, description="Age at which a round counts half as much as a new one."
     )
     emissions_full_evidence_rounds: float = Field(
         10.0, ge=1, description="Effective rounds from which pay is full; less where the window makes less attainable."
     )
-    emissions_emergency_lookback_h: float = Field(168.0, gt=0, description="The longest lookback, in an emergency.")
+    emissions_emergency_lookback_h: float = Field(
+        168.0, gt=0, le=LONGEST_LOOKBACK_H, description="The longest lookback, in an emergency."
+    )
     weights_interval_blocks: int = Field(
         360, ge=1, description="How often weights are set, in blocks: 72 minutes on a chain of 12 s a block."
     )

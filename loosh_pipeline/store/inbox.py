@@ -6,7 +6,7 @@ A row is committed before a sender hears 201. From then on the row, not a proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,10 +20,12 @@ from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
 from loosh_pipeline.store.database import open_database, reading, schema_version
 from loosh_pipeline.store.figures import WITHOUT_SCORES, InboxStats, figures, fold
+from loosh_pipeline.store.moments import IDS_AT_ONCE
 from loosh_pipeline.store.schema import UtcDateTime, challenges, flags, miners, outbox
 
 RUNNING = "running"
-PRUNED = "pruned"
+PRUNED, KEPT = "pruned", "kept_challenges"
+MOST_OF_A_FLAG = 64
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
 GIVEN_UP = challenges.c.state == literal_column(f"'{ChallengeState.FAILED}'")
@@ -52,6 +54,14 @@ class InboxRow:
 
     def challenge(self) -> Challenge:
         return resolve_challenge(self.request, self.received_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How many challenges Dagster shows after what was due was pruned, and what held those that stayed."""
+
+    count: int
+    held_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,16 @@ class Inbox:
         query = select(challenges.c.id).where(*came).order_by(challenges.c.received_at, challenges.c.id)
         with reading(self.engine) as connection:
             return [ChallengeId(each) for each in connection.execute(query).scalars()]
+
+    def all_ids(self) -> Iterator[str]:
+        """Ids of all challenges, from its index, some at a time."""
+        query = select(challenges.c.id).order_by(challenges.c.id).limit(IDS_AT_ONCE)
+        after: str | None = ""
+        while after is not None:
+            with reading(self.engine) as connection:
+                ids = connection.execute(query.where(challenges.c.id > after)).scalars().all()
+            yield from ids
+            after = ids[-1] if ids else None
 
     def recent(self, limit: int) -> Sequence[InboxRow]:
         """The challenges accepted last, newest first."""
@@ -280,6 +300,36 @@ class Inbox:
         with reading(self.engine) as connection:
             return pruned_at(connection)
 
+    def kept_challenges(self) -> Kept | None:
+        with reading(self.engine) as connection:
+            return kept_challenges(connection)
+
+    def note_kept(self, kept: Kept, now: datetime) -> None:
+        """Note what a look at all challenges that were due left."""
+        with self.engine.begin() as connection:
+            set_flag(connection, KEPT, f"{kept.count} {kept.held_by}"[:MOST_OF_A_FLAG], now)
+
+    def moment(self, name: str) -> tuple[datetime, str] | None:
+        """A moment that was noted under a name, and what with it."""
+        query = select(flags.c.changed_at, flags.c.value).where(flags.c.name == name)
+        with reading(self.engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.changed_at, str(row.value))
+
+    def note_moment(self, name: str, at: datetime, value: str) -> None:
+        with self.engine.begin() as connection:
+            set_flag(connection, name, value, at)
+
+    def newest_received(self) -> datetime | None:
+        """When the newest challenge came."""
+        with reading(self.engine) as connection:
+            return connection.execute(select(func.max(challenges.c.received_at))).scalar_one_or_none()
+
+    def oldest_received(self) -> datetime | None:
+        """When the first challenge came."""
+        with reading(self.engine) as connection:
+            return connection.execute(select(func.min(challenges.c.received_at))).scalar_one_or_none()
+
     def note_pruned(self, now: datetime) -> None:
         with self.engine.begin() as connection:
             set_flag(connection, PRUNED, "true", now)
@@ -333,6 +383,15 @@ def _insert(connection: Connection, table: Any) -> Any:
 def pruned_at(connection: Connection) -> datetime | None:
     """When Dagster's history was last pruned to the end; None when it never was."""
     return connection.execute(select(flags.c.changed_at).where(flags.c.name == PRUNED)).scalar_one_or_none()
+
+
+def kept_challenges(connection: Connection) -> Kept | None:
+    """What retention left when it last looked at all that was due; None before it did."""
+    value = connection.execute(select(flags.c.value).where(flags.c.name == KEPT)).scalar_one_or_none()
+    if value is None:
+        return None
+    count, _, held_by = str(value).partition(" ")
+    return Kept(int(count), held_by)
 
 
 def set_flag(connection: Connection, name: str, value: str, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Engine, func, select, update
@@ -29,6 +30,12 @@ class Presenting:
         query = select(challenges.c.id).where(WAITS).order_by(challenges.c.received_at.desc()).limit(limit)
         with reading(self._engine) as connection:
             return [ChallengeId(each) for each in connection.execute(query).scalars()]
+
+    def waiting(self, ids: Sequence[str]) -> set[str]:
+        """Those of some challenges that wait."""
+        query = select(challenges.c.id).where(WAITS, challenges.c.id.in_(ids))
+        with reading(self._engine) as connection:
+            return set(connection.execute(query).scalars())
 
     def take(self, challenge_id: ChallengeId) -> bool:
         """Note that one is being made; False when it does not wait any more."""

@@ -72,11 +72,15 @@ class WrittenTable:
     existed: bool = False
 
 
+HASHED = "~"
+"""How a name begins that is the hash of an id."""
+
+
 def file_stem(identity: str) -> str:
     """A file name for an id that a stranger chose: itself when harmless, else its hash (marked by `~`)."""
     if SAFE_NAME.fullmatch(identity):
         return identity
-    return "~" + hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
+    return HASHED + hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
 
 
 class Tables:

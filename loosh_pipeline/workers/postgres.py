@@ -41,7 +41,8 @@ def warm_engine(url: str) -> Engine:
     """An engine that keeps its connections, each of which is looked at before it is used again."""
     parsed = make_url(with_driver(url))
     given = parsed.query.get("options", "")
-    options = f"{given if isinstance(given, str) else ' '.join(given)} -c statement_timeout={STATEMENT_WITHIN_MS}"
+    ours = f"-c statement_timeout={STATEMENT_WITHIN_MS} -c timezone=UTC"  # columns without a zone are read as UTC
+    options = f"{given if isinstance(given, str) else ' '.join(given)} {ours}"
     engine: Engine = create_engine(
         parsed,
         isolation_level="AUTOCOMMIT",

@@ -18,6 +18,7 @@ from loosh_pipeline.alerting.conditions import (
     standing_alerts,
 )
 from loosh_pipeline.chain.alerts import Alert as ChainAlert
+from loosh_pipeline.retention.overdue import Overdue
 from loosh_pipeline.supervisor import Death
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -52,6 +53,7 @@ def test_nothing_seen_is_nothing_to_look_at() -> None:
         ({"unwell": ["a disk is full"]}, "unwell", "critical", "no challenge is taken: a disk is full"),
         ({"deaths": {"worker": died(9, 5, 1)}}, "restarts:worker", "critical",
          "worker was restarted 3 times within 10 minutes; it ended with code 1"),
+        ({"overdue": Overdue("not pruned for 4 days")}, "history", "warning", "not pruned for 4 days"),
         ({"blind": {Source.DAGSTER: "is it running?"}}, "away:dagster", "warning",
          "dagster cannot be looked at: is it running?"),
     ],

@@ -16,10 +16,11 @@ from loosh_pipeline.alerting.conditions import FailedCheck, FailedRuns, Seen, So
 from loosh_pipeline.alerting.look import CHAIN_EVERY_S, Watch
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.orchestrator import PARTITION_TAG
+from loosh_pipeline.retention.overdue import Overdue
 from loosh_pipeline.run_state import FILE, RunState
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import metagraph_frame
-from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.inbox import Inbox, Kept
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.supervisor import Death, Supervisor, free_ports
@@ -244,3 +245,15 @@ def test_a_death_at_a_time_without_a_zone_is_none(settings: Settings) -> None:
     state = {"pids": {}, "deaths": {"worker": [{"at": "2026-11-26T00:00:00", "why": "ended"}]}}
     (settings.home / FILE).write_text(json.dumps(state))
     assert look(settings).deaths == {}
+
+
+def test_history_that_is_not_pruned_is_told(settings: Settings) -> None:
+    inbox = Inbox.open(settings.inbox_url)
+    inbox.note_pruned(NOW - timedelta(hours=71))
+    assert look(settings).overdue is None
+    inbox.note_kept(Kept(30_000, "backfill abc: 9,000"), NOW)
+    assert "held by: backfill abc: 9,000" in (look(settings).overdue or Overdue("")).text
+    inbox.note_kept(Kept(20_000, "nothing"), NOW)
+    inbox.note_pruned(NOW - timedelta(days=4))
+    assert look(settings).overdue == Overdue("Dagster's history has not been pruned to the end for 4 days")
+    inbox.engine.dispose()

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from loosh_pipeline.doctor.finding import Finding
-from loosh_pipeline.doctor.history import history
+from loosh_pipeline.doctor.history import history, takes_about
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.inbox import Inbox, Kept
 
-TAKES = "history and pictures take 7.9 GB at most (RETAIN_CHALLENGES=20000)"
+TAKES = "history and pictures take about 8.9 GB (RETAIN_CHALLENGES=20000)"
 
 
 def files(home: Path) -> Mapping[str, int]:
@@ -49,3 +50,30 @@ def test_a_database_that_cannot_be_used_is_told_of_elsewhere(settings: Settings)
     settings.home.mkdir()
     (settings.home / "validator.db").write_text("not a database")
     assert list(history(settings, runs=True)) == []
+
+
+def test_figures_are_by_kinds_of_runs_and_none_is_made_up_for_postgres(settings: Settings) -> None:
+    few = settings.model_copy(update={"retain_challenges": 100})
+    assert takes_about(few).startswith("history and pictures take about 1.0 GB"), "runs of upkeep and weights"
+    elsewhere = few.model_copy(update={"dagster_database_url": SecretStr("postgresql://x/y")})
+    assert takes_about(elsewhere) == "pictures take about 0.0 GB (RETAIN_CHALLENGES=100); history is in Postgres"
+
+
+def test_a_clock_behind_the_last_pruning_is_to_be_looked_at(settings: Settings) -> None:
+    inbox = Inbox.open(settings.inbox_url)
+    inbox.note_pruned(datetime.now(UTC) + timedelta(hours=5, minutes=30))
+    inbox.engine.dispose()
+    finding = found(settings, runs=True)
+    assert (finding.verdict, finding.said.split(";")[0]) == (
+        "look",
+        "pruned 5.5 h in the future, by this machine's clock",
+    )
+
+
+def test_what_holds_too_many_is_named(settings: Settings) -> None:
+    inbox = Inbox.open(settings.inbox_url)
+    inbox.note_pruned(datetime.now(UTC))
+    inbox.note_kept(Kept(22_001, "backfill abcdefgh: 2,001"), datetime.now(UTC))
+    inbox.engine.dispose()
+    finding = found(settings, runs=True)
+    assert (finding.verdict, "held by: backfill abcdefgh: 2,001" in finding.said) == ("look", True)

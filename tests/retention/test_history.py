@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import dagster as dg
 import pytest
 
 from loosh_pipeline.retention.history import History
+from loosh_pipeline.retention.pace import Pace
 from tests.retention.conftest import Rows, opened, rows_of, run_files
 from tests.world import World
 
@@ -38,7 +40,7 @@ def test_all_tables_are_as_dagster_itself_leaves_them(
         for run_id in going:
             copied.delete_run(run_id)
     with opened(ours, warm) as copied:
-        History(copied).delete_runs(going)
+        History(copied).deleter(Pace(math.inf)).delete_runs(going)
         left = {run.run_id for run in copied.get_runs()}
     before = rows_of(stock)
     assert len(before[CHECKS]) > len(without_run(before, going)[CHECKS])

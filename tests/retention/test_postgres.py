@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import yaml
 from sqlalchemy import create_engine, text
 
 from loosh_pipeline.retention.history import History
+from loosh_pipeline.retention.pace import Pace
 from loosh_pipeline.retention.restoring import Restorer
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.workers.postgres import warm_engine
 from tests.retention.conftest import evaluated, pruned, shown
 from tests.store.conftest import postgres_server
 from tests.world import World
@@ -56,7 +59,7 @@ def rows_of(url: str) -> dict[str, list[Any]]:
 def test_both_ways_of_deleting_leave_the_same(world: World, instance: dg.DagsterInstance, database: str) -> None:
     (ours, stock) = evaluated(world, "c-1", "c-2")
     before = rows_of(database)
-    History(instance).delete_runs([ours])
+    History(instance).deleter(Pace(math.inf)).delete_runs([ours])
     instance.delete_run(stock)
     after = rows_of(database)
     assert after[CHECKS] == before[CHECKS]
@@ -77,8 +80,25 @@ def test_a_challenge_goes_and_is_shown_again(world: World, instance: dg.DagsterI
     for name, rows in rows_of(database).items():
         assert not [row for row in rows if set(map(str, row)) & {"c-1", "c-2", *gone}], name
     restored = Restorer(instance, world.store.inbox, get_settings()).restore(["c-1"])
-    assert (restored.challenges, restored.materializations, shown(world)) == (1, 5, {"c-1", "newest"})
+    assert (restored.challenges, restored.materializations, shown(world)) == (1, 6, {"c-1", "newest"})
     assert "c-1" in instance.get_materialized_partitions(dg.AssetKey("consensus_scores"))
     assert pruned(world, 15).challenges == 1
     for name, rows in rows_of(database).items():
         assert not [row for row in rows if "c-1" in map(str, row)], name
+
+
+def test_times_without_a_zone_are_those_of_utc_wherever_the_server_is(database: str) -> None:
+    engine = create_engine(database)
+    with engine.connect() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER DATABASE \"{name}\" SET timezone TO 'Asia/Tokyo'"))
+    warm = warm_engine(database)
+    try:
+        with warm.connect() as connection:
+            assert connection.execute(text("SHOW timezone")).scalar_one() == "UTC"
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f'ALTER DATABASE "{name}" RESET timezone'))
+        warm.dispose()
+        engine.dispose()

@@ -20,10 +20,12 @@ from loosh_pipeline.definitions import defs
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.orchestrator import BACKFILL_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
 from loosh_pipeline.retention.ages import RANGE_TAG
-from loosh_pipeline.retention.history import History
+from loosh_pipeline.retention.deleting import Deleter
 from loosh_pipeline.retention.pruning import PICTURES
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.tables import file_stem
+from sensors.jobs import ASSET_JOBS
+from sensors.present_challenges import present_challenges
 from tests.retention.conftest import AGES, evaluated, opened, pruned, rows_of, run_files, shown
 from tests.world import World
 
@@ -88,13 +90,13 @@ def test_what_a_parked_challenge_needs_is_there_again_when_it_is_taken_up_meanwh
     world.store.runs.claim(datetime.now(UTC), 9, 9)
     row = world.store.inbox.get(ChallengeId("parked"))
     world.store.inbox.retry(row, "dead", datetime.now(UTC), 1)
-    delete = History.delete_partitions
+    delete = Deleter.delete_partitions
 
-    def taken_up(self: History, keys: Any) -> None:
+    def taken_up(self: Deleter, added: Any) -> set[str]:
         world.store.inbox.unpark(datetime.now(UTC))
-        delete(self, keys)
+        return delete(self, added)
 
-    monkeypatch.setattr(History, "delete_partitions", taken_up)
+    monkeypatch.setattr(Deleter, "delete_partitions", taken_up)
     assert pruned(world, 15).challenges == 0
     assert shown(world) == {"parked", "newest"}
 
@@ -118,13 +120,29 @@ def test_a_challenge_that_was_run_again_lately_stays(world: World) -> None:
     assert pruned(world, 1, replace(AGES, challenges=1)).challenges == 1, "but for the number"
 
 
+KEPT_DAYS = {
+    "score_challenge": 14,
+    "set_weights": 90,
+    "rescore_challenge": 90,
+    "rescore_day": 90,
+    "read_receipts": 2,
+    "refresh_metagraph": 2,
+    "refresh_availability": 2,
+    "refresh_network_view": 2,
+    "refresh_context": 2,
+    "retention": 2,
+}
+
+
+def test_how_long_runs_of_each_job_are_kept_was_decided() -> None:
+    assert {job.name for job in ASSET_JOBS} == set(KEPT_DAYS)
+
+
 @pytest.mark.parametrize(
     ("job", "tags", "kept_days"),
     [
-        (SCORE_JOB, {}, 14),
-        ("present_challenges", {"dagster-celery/queue": "upkeep"}, 14),
-        ("refresh_metagraph", {"dagster-celery/queue": "upkeep"}, 2),
-        ("set_weights", {"dagster-celery/queue": "other"}, 90),
+        *((job.name, dict(job.tags or {}), KEPT_DAYS.get(job.name, 0)) for job in ASSET_JOBS),
+        (present_challenges.name, dict(present_challenges.tags or {}), 14),
         ("__ASSET_JOB", {}, 90),
         (SCORE_JOB, {RANGE_TAG: "c-1"}, 90),
         ("__ASSET_JOB", {PARTITION_TAG: "2026-11-01"}, 90),
@@ -201,7 +219,7 @@ def test_files_of_nobody_go(world: World, dagster_home: Path) -> None:
     evaluated(world, "c-1")
     folder, root = dagster_home / "history" / "runs", get_settings().heatmaps_root
     lone = "22222222-2222-2222-2222-222222222222"
-    stale = [folder / f"{lone}.db", folder / f"{lone}.db-wal", folder / ".empty-run-1.0.0", root / "other.png"]
+    stale = [folder / f"{lone}.db", folder / f"{lone}.db-wal", folder / ".empty-run-1.0.0"]
     broken = folder / ".broken-33333333-1"
     young = [folder / "44444444-4444-4444-4444-444444444444.db", root / "young.png"]
     for path in (*stale, broken, *young):
@@ -209,7 +227,7 @@ def test_files_of_nobody_go(world: World, dagster_home: Path) -> None:
     for path in stale:
         os.utime(path, (time.time() - 7200,) * 2)
     pruned(world, 1)
-    assert [path.exists() for path in (*stale, broken, *young)] == [False] * 4 + [True] * 3
+    assert [path.exists() for path in (*stale, broken, *young)] == [False] * 3 + [True] * 3
     os.utime(broken, (time.time() - 15 * 86400,) * 2)
     pruned(world, 1)
     assert not broken.exists()

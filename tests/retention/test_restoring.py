@@ -52,8 +52,8 @@ def test_a_pruned_challenge_is_shown_again_scored_to_the_same_bytes_and_goes_whe
     assert json.loads(restored.stdout)["challenges"] == 1
     assert shown(world) == {"newest", "c-1"}
     now = materialized(world, "c-1")
-    assert set(now) == {"miner_responses", "embeddings", "consensus_scores", "submissions", "narratives"}
-    for asset in set(now) - {"submissions"}:
+    assert set(now) == {"challenges", "miner_responses", "embeddings", "consensus_scores", "submissions", "narratives"}
+    for asset in set(now) - {"submissions", "challenges"}:
         same = {"rows", "sha256", "path", "size_bytes"}
         assert {name: now[asset][name] for name in same} == {name: said[asset][name] for name in same}
         assert now[asset]["restored"] is True
@@ -78,7 +78,7 @@ def test_doing_it_again_changes_nothing_but_the_age(world: World) -> None:
     evaluated(world, "c-1", "c-2")
     pruned(world, 15)
     first = json.loads(loosh("restore", "c-1", "c-2", "--json").stdout)
-    assert (first["challenges"], first["materializations"]) == (2, 10)
+    assert (first["challenges"], first["materializations"]) == (2, 12)
     storage: Any = world.instance.event_log_storage
     with storage.index_connection() as connection:
         connection.exec_driver_sql("UPDATE dynamic_partitions SET create_timestamp = '2020-01-01 00:00:00'")
@@ -97,7 +97,7 @@ def test_days_are_those_of_utc_and_both_are_meant(world: World) -> None:
     pruned(world, 15)
     ended = loosh("restore", "--since", "2026-01-02", "--until", "2026-01-03")
     assert ended.exit_code == 0, ended.output
-    assert ended.stdout == "2 challenges are shown again, 10 tables of theirs were noted\n"
+    assert ended.stdout == "2 challenges are shown again, 12 of their assets were noted\n"
     assert shown(world) == {"newest", "of-0", "of-1"}
     assert loosh("restore", "--until", "2025-01-01").exit_code == 3
     assert loosh("restore", "--until", "2026-01-01").exit_code == 0
@@ -144,7 +144,7 @@ def test_more_than_are_ever_kept_are_refused(world: World, monkeypatch: pytest.M
     monkeypatch.setenv("RETAIN_CHALLENGES", "100")
     get_settings.cache_clear()
     now = datetime(2026, 1, 2, tzinfo=UTC)
-    for number in range(101):
+    for number in range(111):
         world.accept(f"c-{number}", now=now)
     ended = loosh("restore", "--since", "2026-01-02", "--until", "2026-01-02")
     assert (ended.exit_code, "RETAIN_CHALLENGES=100" in ended.stderr) == (2, True)

@@ -9,11 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+import sensors.jobs as jobs_module
 import sensors.retention_schedule as schedule_module
 from loosh_pipeline.lock import SUPERVISED, validator_lock
 from loosh_pipeline.orchestrator import CHALLENGES
 from loosh_pipeline.settings import get_settings
-from sensors.jobs import retention
+from sensors.jobs import held_up, retention
 from sensors.retention_schedule import retention_schedule
 from tests.sensors.ticks import Tick, skipped, ticked
 from tests.world import World
@@ -80,6 +81,17 @@ def test_one_is_under_way_or_has_just_failed(world: World) -> None:
     world.instance.delete_run(run.run_id)
     run = world.add_run(retention.name, dg.DagsterRunStatus.FAILURE)
     assert skipped(tick(world)).startswith(f"run {run.run_id} failed")
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(world)
+    at(monkeypatch, datetime.now(UTC) - timedelta(days=30))
+    assert isinstance(tick(world), dg.RunRequest)
+    run = world.add_run(retention.name, dg.DagsterRunStatus.FAILURE)
+    assert (held_up(world.instance, retention.name, timedelta(hours=1)) or "").startswith(f"run {run.run_id} failed")
+    monkeypatch.setattr(jobs_module, "datetime", schedule_module.datetime)
+    assert held_up(world.instance, retention.name, timedelta(hours=1)) is None
+    world.instance.delete_run(run.run_id)
 
 
 def test_it_only_looks_while_a_validator_runs_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

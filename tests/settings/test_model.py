@@ -374,3 +374,17 @@ def test_env_example_as_it_stands_is_the_defaults(own_home: Path) -> None:
 
 def test_the_embedder_may_be_on_a_unix_socket() -> None:
     assert str(Settings(embedder_url="unix:///run/loosh/e.sock").embedder_url) == "unix:///run/loosh/e.sock"
+
+
+@pytest.mark.parametrize("name", ["EMISSIONS_LOOKBACK_H", "EMISSIONS_EMERGENCY_LOOKBACK_H"])
+def test_rounds_that_make_weights_are_kept(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("RETAIN_TABLES_DAYS", "40")
+    monkeypatch.setenv(name, "936")
+    Settings()
+    monkeypatch.setenv(name, "937")
+    with pytest.raises(ValidationError, match=f"RETAIN_TABLES_DAYS=40 deletes rounds that {name}=937"):
+        Settings()
+    monkeypatch.delenv("RETAIN_TABLES_DAYS")
+    monkeypatch.setenv(name, "9000")
+    with pytest.raises(ValidationError, match="less than or equal to 8760"):
+        Settings()
