@@ -374,7 +374,7 @@ def main() -> int:
     sizes = tuple(int(each) for each in chosen.sizes.split(","))
     plan = Plan(sizes, True, chosen.per_day, 12, 12, chosen.challenges, 25, 7, 60.0, chosen.vectors_days, quick=False)
     if chosen.quick:
-        plan = Plan((1000, 10_000), False, chosen.per_day, 4, 4, 5, 5, 3, 10.0, 2.0, quick=True)
+        plan = Plan((1000, 10_000), False, chosen.per_day, 3, 3, 4, 4, 2, 5.0, 1.0, quick=True)
     try:
         figures = measure(plan)
     except LooshError as error:

@@ -368,13 +368,15 @@ def settled(frame: pl.DataFrame, past: Past, at: datetime) -> pl.DataFrame:
 
 def moved(frame: pl.DataFrame, later: timedelta) -> pl.DataFrame:
     """The same rows so much later."""
-    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    return frame.with_columns(pl.col(name) + later for name in times)
+    return frame.with_columns(_later(frame, later))
 
 
 def of_another(frame: pl.DataFrame, challenge_id: str, later: timedelta) -> pl.DataFrame:
     """The table of a round as that of another challenge, so much later."""
-    named = moved(frame, later)
-    if "challenge_id" not in named.columns:
-        return named
-    return named.with_columns(challenge_id=pl.lit(challenge_id, pl.String))
+    named = [pl.lit(challenge_id, pl.String).alias("challenge_id")] if "challenge_id" in frame.columns else []
+    return frame.with_columns(*_later(frame, later), *named)
+
+
+def _later(frame: pl.DataFrame, later: timedelta) -> list[pl.Expr]:
+    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    return [pl.col(name) + later for name in times]

@@ -70,12 +70,15 @@ class Varying:
     def copy(self, number: int) -> pl.DataFrame:
         """The table of another round; the same one for the same number."""
         draw = np.random.default_rng(number)
-        return self.frame.with_columns(
+        varied = (
             *self._figures(draw),
             *self._texts(draw),
             *(self._digests(name, number) for name in DIGESTS if name in self.frame.columns),
             *self._vectors(draw),
         )
+        # Put together by hand: `with_columns` plans a query, which takes longer than all of this.
+        columns = {column.name: column for column in (*self.frame.get_columns(), *varied)}
+        return pl.DataFrame(list(columns.values()))
 
     @cached_property
     def _distinct(self) -> tuple[NDArray[np.float64], Mapping[str, Figures]]:
