@@ -2,25 +2,29 @@
 
 A devnet of 7 miners runs all the time, and a first validator evaluates some rounds on it with which everything is real;
 of these, homes are made as validators leave them after 1,000, 10,000 and 100,000 challenges (`benchmarks.history`), 274
-a day or as many as `--per-day`, compacted and pruned as the settings say. On each, ticks and emissions are taken in a
-process of their own; then the validators of all sizes run side by side, and challenges are posted to one after the
-other, so that whatever else the machine does counts for all alike.
+a day or as many as `--per-day`, compacted and pruned as the settings say. One more has the largest number, and
+RETAIN_DAYS so large that Dagster shows as many of them as RETAIN_CHALLENGES allows (`-live`). On each, retention runs
+once, and ticks and emissions are taken in a process of their own; then the validators of all run side by side, and
+challenges are posted to one after the other, so that whatever else the machine does counts for all alike.
+
+The ratios and `page_query_s` are the worse of the two largest:
 
     run_cpu_ratio        of a challenge's run, from the POST until its narrative is there: ingress, workers and the web
-                         server of Dagster, which launches it; the largest size over the smallest, by medians. Not the
+                         server of Dagster, which launches it; over that of the smallest size, by medians. Not the
                          embedder, whose share is the same for all and far larger (`runs.*.embedding_cpu_s`)
     tick_cpu_ratio       of one tick of every sensor and schedule together; each alone is in `probes`
     emissions_ratio      of a run that materializes `emissions`; all sizes have the same rounds in their lookback
-    page_query_s         the slowest answer, at the largest size, to what the asset and partition pages of Dagster's UI
+    page_query_s         the slowest answer to what the asset and partition pages of Dagster's UI
                          ask, as a browser sent it (`benchmarks/pages.json`)
     idle_cores           processor time that daemon and code server take while nothing is to be done
     kb_per_challenge     what lies on the disk without vectors, over the challenges, at the largest size
-    vector_kb_per_challenge  the same of vectors, over the challenges that have any
+    kb_per_challenge_live  the same where as many are shown as may be, each with a run and a picture
+    vector_kb_per_challenge  of vectors, over the challenges that have any
+    retention            what the product's own retention still found to remove: little, or the history is none
 
-Histories are as real ones but for this: there are no pictures (130 KB a challenge that Dagster shows), so
-`kb_per_challenge` is too small by them; there are no runs of `read_receipts` and of retention; vectors are written of
-the last `vectors_days` days only, as those of all would fill the disk; digests of originals in parts are those of the
-template's files.
+Histories are as real ones but for this: there are no runs of `read_receipts` and of retention; vectors are written of
+the last `vectors_days` days only, as those of all would fill the disk; what is said of the originals of parts is not
+theirs.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import sqlite3
 import statistics
@@ -37,7 +42,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +51,7 @@ import httpx
 
 from benchmarks import history_runs
 from benchmarks.figures import show
-from benchmarks.history import Past, Template, generate
+from benchmarks.history import Past, Template, draw_pictures, generate
 from benchmarks.usage import cpu_by_service, service_of
 from benchmarks.validator import (
     STANDSTILL_S,
@@ -72,11 +77,15 @@ UPKEEP_JOBS = (WEIGHTS_JOB, "refresh_context", "refresh_network_view", "refresh_
 PAGES = Path(__file__).with_name("pages.json")
 LOOK_S = 0.1
 KB = 1000.0
+LITTLE = 0.02
+"""Of what Dagster shows: minutes pass between what is made and retention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     sizes: tuple[int, ...]
+    live: bool
+    """Whether there is one of which Dagster shows as many challenges as it may."""
     per_day: float
     rounds: int
     """Of which the template is made."""
@@ -91,6 +100,35 @@ class Plan:
     quick: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A home that is made. `changes`: of its settings; `live`: challenges that Dagster shows."""
+
+    home: Path
+    past: Past
+    kept: history_runs.Kept
+    changes: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.home.name
+
+    @property
+    def live(self) -> int:
+        return self.past.challenges - self.kept.first(self.past)
+
+
+def planned(plan: Plan, root: Path, now: datetime) -> list[Grown]:
+    """The homes, the smallest first."""
+    kept = history_runs.Kept.by_settings()
+    found = [Grown(root / str(size), Past(size, plan.per_day, now), kept, {}) for size in plan.sizes]
+    largest, days = found[-1], float(math.ceil(kept.challenges / plan.per_day) + 1)
+    if plan.live and days > kept.days:
+        all_live = replace(kept, days=days)
+        found.append(Grown(root / f"{plan.sizes[-1]}-live", largest.past, all_live, {"retain_days": days}))
+    return found
+
+
 def measure(plan: Plan) -> dict[str, Any]:
     """The figures. Raises LooshError with the ends of the logs when something does not come up or happen."""
     with (
@@ -99,17 +137,20 @@ def measure(plan: Plan) -> dict[str, Any]:
     ):
         root = Path(folder)
         template = make_template(subnet, root / "template", plan.rounds)
-        homes = {size: root / f"{size:06d}" for size in plan.sizes}
-        made_s = {size: _generated(template, home, size, plan) for size, home in homes.items()}
-        sizes = {size: sizes_of(home) for size, home in homes.items()}
-        probes = {size: _probed(subnet, home, plan) for size, home in homes.items()}
+        homes = planned(plan, root, datetime.now(UTC))
+        made_s = {each.name: _generated(template, each, plan) for each in homes}
+        probes = {each.name: _probed(subnet, each, plan) for each in homes}
+        sizes = {each.name: sizes_of(each.home) for each in homes}
         runs, pages = _run(subnet, homes, plan)
+        largest = [each.name for each in homes if each.past.challenges == plan.sizes[-1]]
         return {
-            **_ratios(plan, probes, runs),
-            "page_query_s": max(each["wall_s"] for each in pages[plan.sizes[-1]].values()),
-            **_per_challenge(plan, sizes),
+            **_ratios(homes[0].name, largest, probes, runs),
+            "page_query_s": max(each["wall_s"] for name in largest for each in pages[name].values()),
+            **_per_challenge(plan, [sizes[name] for name in largest]),
+            "retention": {name: found.pop("retention") for name, found in probes.items()},
+            "live_challenges": {each.name: each.live for each in homes},
             "quick": plan.quick,
-            **{name: value for name, value in asdict(plan).items() if name != "quick"},
+            **{name: value for name, value in asdict(plan).items() if name not in ("quick", "live")},
             "runs": runs,
             "probes": probes,
             "pages": pages,
@@ -142,54 +183,65 @@ async def _posted(validator: Validator, count: int) -> list[Post]:
         return [await validator.post(http) for _ in range(count)]
 
 
-def _generated(template: Template, home: Path, size: int, plan: Plan) -> float:
+def _generated(template: Template, grown: Grown, plan: Plan) -> float:
     """Make a history; how long that took."""
-    began_s, past = time.monotonic(), Past(size, plan.per_day, datetime.now(UTC))
-    generate(template, home, past, vectors_days=plan.vectors_days)
-    history_runs.generate(template, home, past, history_runs.Kept.by_settings())
+    began_s = time.monotonic()
+    generate(template, grown.home, grown.past, vectors_days=plan.vectors_days)
+    history_runs.generate(template, grown.home, grown.past, grown.kept)
+    draw_pictures(template, grown.home, grown.past, grown.kept.first(grown.past))
     took_s = round(time.monotonic() - began_s, 1)
-    say(f"{size} challenges of the past are made in {took_s} s")
+    say(f"{grown.name}: made in {took_s} s, {grown.live} challenges of it live")
     return took_s
 
 
-def _probed(subnet: Subnet, home: Path, plan: Plan) -> dict[str, Any]:
-    """Ticks and emissions on a home whose validator does not run."""
-    settings = local_settings(subnet.devnet, home)
+def _probed(subnet: Subnet, grown: Grown, plan: Plan) -> dict[str, Any]:
+    """Retention, ticks and emissions on a home whose validator does not run."""
+    home = grown.home
+    settings = local_settings(subnet.devnet, home, **grown.changes)
     write_instance(home / "dagster_home", settings)
     command = [sys.executable, "-m", "benchmarks.growth_probe", "--ticks", str(plan.ticks)]
     command += ["--emissions", str(plan.emissions)]
     env = {**os.environ, **environment(settings, home / "dagster_home"), "POLARS_MAX_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotMeasured(f"ticks and emissions of {home.name}:\n{done.stderr[-3000:]}")
+        raise NotMeasured(f"retention, ticks and emissions of {home.name}:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     found["tick_cpu_ms"] = round(sum(each["cpu_ms"] for each in found["ticks"].values()), 2)
+    _is_little(grown, found["retention"])
     say(f"{home.name}: {found['tick_cpu_ms']} ms for all ticks, {found['emissions_cpu_s']} s for emissions")
     subnet.load.note()
     return found
 
 
-def _run(subnet: Subnet, homes: Mapping[int, Path], plan: Plan) -> tuple[dict[int, Any], dict[int, Any]]:
+def _is_little(grown: Grown, removed: Mapping[str, float]) -> None:
+    """Raises NotMeasured when retention still had much to do: then the history is not what it leaves."""
+    say(f"{grown.name}: retention removed {removed}")
+    if removed["challenges"] > LITTLE * grown.live or removed["runs"] > LITTLE * removed["kept_runs"]:
+        raise NotMeasured(f"retention removed {dict(removed)} of {grown.name}, which was to be pruned already")
+
+
+def _run(subnet: Subnet, homes: Sequence[Grown], plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
     """All validators side by side: what a challenge takes of each, what each takes at rest, and its pages."""
     with ExitStack() as stack:
-        validators = dict[int, Validator]()
-        for size, home in homes.items():
-            validators[size] = stack.enter_context(validator_on(subnet, home, f"after-{size}", max_concurrent_runs=2))
+        validators = dict[str, Validator]()
+        for grown in homes:
+            of_its_own = validator_on(subnet, grown.home, f"after-{grown.name}", max_concurrent_runs=2, **grown.changes)
+            validators[grown.name] = stack.enter_context(of_its_own)
         for each in validators.values():
             asyncio.run(_posted(each, plan.warm_up))
             each.drained()
         for each in validators.values():
             each.at_rest()
-        spent: dict[int, list[dict[str, float]]] = {size: [] for size in homes}
+        spent: dict[str, list[dict[str, float]]] = {name: [] for name in validators}
         for _ in range(plan.challenges):
-            for size, validator in validators.items():
-                spent[size].append(one_challenge(validator))
+            for name, validator in validators.items():
+                spent[name].append(one_challenge(validator))
         idle = _idle(list(validators.values()), plan.idle_s)
-        pages = {size: page_queries(validator) for size, validator in validators.items()}
+        pages = {name: page_queries(validator) for name, validator in validators.items()}
         runs = {
-            size: {name: round(statistics.median(each[name] for each in those), 4) for name in those[0]}
+            name: {figure: round(statistics.median(each[figure] for each in those), 4) for figure in those[0]}
             | {"idle_cores": idle[place]}
-            for place, (size, those) in enumerate(spent.items())
+            for place, (name, those) in enumerate(spent.items())
         }
     return runs, pages
 
@@ -281,23 +333,30 @@ def sizes_of(home: Path) -> dict[str, float]:
     return {name: round(size / 1e6, 1) for name, size in sizes.items()}
 
 
-def _ratios(plan: Plan, probes: Mapping[int, Any], runs: Mapping[int, Any]) -> dict[str, float]:
-    few, many = plan.sizes[0], plan.sizes[-1]
+def _ratios(few: str, largest: Sequence[str], probes: Mapping[str, Any], runs: Mapping[str, Any]) -> dict[str, float]:
+    figures = {
+        "run_cpu_ratio": (runs, "cpu_s"),
+        "tick_cpu_ratio": (probes, "tick_cpu_ms"),
+        "emissions_ratio": (probes, "emissions_cpu_s"),
+        "idle_ratio": (runs, "idle_cores"),
+    }
     return {
-        "run_cpu_ratio": round(runs[many]["cpu_s"] / runs[few]["cpu_s"], 3),
-        "tick_cpu_ratio": round(probes[many]["tick_cpu_ms"] / probes[few]["tick_cpu_ms"], 3),
-        "emissions_ratio": round(probes[many]["emissions_cpu_s"] / probes[few]["emissions_cpu_s"], 3),
-        "idle_ratio": round(runs[many]["idle_cores"] / runs[few]["idle_cores"], 3),
+        ratio: round(max(found[many][name] for many in largest) / found[few][name], 3)
+        for ratio, (found, name) in figures.items()
     }
 
 
-def _per_challenge(plan: Plan, sizes: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+def _per_challenge(plan: Plan, sizes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of the largest homes: the one that is as settings have it, and the one of which all that may be is live."""
     many = plan.sizes[-1]
     with_vectors = min(many, plan.vectors_days * plan.per_day)
-    without = sum(size for name, size in sizes[many].items() if name != "vectors")
+    without = [
+        round(1000.0 * sum(size for name, size in each.items() if name != "vectors") / many, 1) for each in sizes
+    ]
     return {
-        "kb_per_challenge": round(1000.0 * without / many, 1),
-        "vector_kb_per_challenge": round(1000.0 * sizes[many]["vectors"] / with_vectors, 1),
+        "kb_per_challenge": without[0],
+        "kb_per_challenge_live": without[-1],
+        "vector_kb_per_challenge": round(1000.0 * sizes[0]["vectors"] / with_vectors, 1),
     }
 
 
@@ -309,13 +368,13 @@ def main() -> int:
     )
     parser.add_argument("--vectors-days", type=float, default=10.0, help="vectors are written of the last days only")
     parser.add_argument("--challenges", type=int, default=15, help="posted to each validator")
-    parser.add_argument("--quick", action="store_true", help="1,000 and 10,000, few of everything")
+    parser.add_argument("--quick", action="store_true", help="1,000 and 10,000 as settings have it, few of everything")
     parser.add_argument("--json", action="store_true", help="one object as the last line")
     chosen = parser.parse_args()
     sizes = tuple(int(each) for each in chosen.sizes.split(","))
-    plan = Plan(sizes, chosen.per_day, 12, 12, chosen.challenges, 25, 7, 60.0, chosen.vectors_days, quick=False)
+    plan = Plan(sizes, True, chosen.per_day, 12, 12, chosen.challenges, 25, 7, 60.0, chosen.vectors_days, quick=False)
     if chosen.quick:
-        plan = Plan((1000, 10_000), chosen.per_day, 6, 8, 5, 7, 3, 15.0, 2.0, quick=True)
+        plan = Plan((1000, 10_000), False, chosen.per_day, 3, 3, 4, 4, 2, 5.0, 1.0, quick=True)
     try:
         figures = measure(plan)
     except LooshError as error:

@@ -1,8 +1,9 @@
-"""One validator's ticks and emissions in this process, and what they take: `python -m benchmarks.growth_probe`.
+"""One validator's retention, ticks and emissions in this process: `python -m benchmarks.growth_probe`.
 
 `benchmarks.growth` starts it with the environment of the validator's own processes, which do not run meanwhile. It
-prints one JSON object: milliseconds of processor time of a tick of each sensor and schedule, and seconds of a run that
-materializes `emissions` (medians). The first of each is not counted: it opens stores and loads code.
+prints one JSON object: what a run of the job `retention` removed, milliseconds of processor time of a tick of each
+sensor and schedule, and seconds of a run that materializes `emissions` (medians). The first of each tick and of
+emissions is not counted: it opens stores and loads code.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from typing import Any
 import dagster as dg
 
 from loosh_pipeline.definitions import defs
+from loosh_pipeline.orchestrator import RETENTION_JOB
+
+SLICES = 10
+REMOVED = ("challenges", "runs", "pictures", "files", "folded", "packed", "took_s")
 
 
 def cpu_s(call: Callable[[], object], times: int) -> tuple[float, float]:
@@ -45,6 +50,23 @@ def tick(instance: dg.DagsterInstance, definition: dg.SensorDefinition | dg.Sche
             return definition.evaluate_tick(sensed)
     with dg.build_schedule_context(instance=instance, resources=resources) as scheduled:
         return definition.evaluate_tick(scheduled)
+
+
+def retention(instance: dg.DagsterInstance) -> dict[str, float]:
+    """What slices of retention did, until one had nothing left: counts by what was removed, seconds."""
+    job, found = defs.get_repository_def().get_job(RETENTION_JOB), dict[str, float]()
+    for _ in range(SLICES):
+        result = job.execute_in_process(instance=instance)
+        assert result.success, "retention failed; its log is above"
+        said: dict[str, Any] = {}
+        for event in result.get_asset_materialization_events():
+            about = event.materialization.metadata
+            said |= {name: value.value for name, value in about.items() if name != "finished"}
+            said["unfinished"] = said.get("unfinished", 0) + (about["finished"].value is False)
+        found = {name: found.get(name, 0) + said[name] for name in REMOVED} | {"kept_runs": said["kept_runs"]}
+        if not said["unfinished"]:
+            return found
+    raise AssertionError(f"retention was not done after {SLICES} slices, but had removed {found}")
 
 
 def ticks(instance: dg.DagsterInstance, times: int) -> dict[str, Any]:
@@ -76,7 +98,7 @@ def main() -> int:
     told = os.dup(1)
     os.dup2(2, 1)  # what else is printed goes to the log
     with dg.DagsterInstance.get() as instance:
-        figures: dict[str, Any] = {"ticks": ticks(instance, chosen.ticks)}
+        figures: dict[str, Any] = {"retention": retention(instance), "ticks": ticks(instance, chosen.ticks)}
         spent_s, took_s = emissions(instance, chosen.emissions)
         figures |= {"emissions_cpu_s": round(spent_s, 4), "emissions_wall_s": round(took_s, 4)}
     with os.fdopen(told, "w") as out:

@@ -2,12 +2,14 @@
 
 A template is the LOOSH_HOME of a validator that evaluated some challenges, set weights and was stopped. `generate`
 makes another home of it, as if thousands of such challenges had come evenly until now: rows of the inbox and the
-outbox, tables of every asset with other ids and times (hotkeys, texts and figures are those of the template), snapshots
-and weights as often as the product takes them. What Dagster keeps of them is made by `benchmarks.history_runs`.
+outbox, tables of every asset with other ids, times and contents (`benchmarks.variation`), snapshots and weights as
+often as the product takes them, windows that were settled with every round of the lookback. What Dagster keeps of them
+is made by `benchmarks.history_runs`. Hotkeys, snapshots and what weights say are those of the template.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sqlite3
 import zlib
@@ -21,11 +23,13 @@ from itertools import chain, islice
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
-from shutil import copytree
+from shutil import copyfile, copytree
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from benchmarks.variation import SMALLEST, Varying, common_figures
 from loosh_pipeline.domain import ChallengeState, DeliveryKind
 from loosh_pipeline.retention.pruning import FOLD_AFTER, FOLD_AT_ONCE
 from loosh_pipeline.settings import Settings, get_settings
@@ -38,8 +42,9 @@ from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
 
 DAY = timedelta(days=1)
 BLOCK_S = 12.0
+SETTLED = "settled_scores"
 OF_WEIGHTS = (
-    *("accusations", "emissions", "policy_acts", "rounds_left_out", "settled_scores", "sources", "weight_proposals"),
+    *("accusations", "emissions", "policy_acts", "rounds_left_out", SETTLED, "sources", "weight_proposals"),
     *("weight_receipts", "weights", "weights_dropped"),
 )
 NOT_COPIED = ("window_cache", "scorers")
@@ -170,6 +175,18 @@ def fill_inbox(template: Template, database: Path, past: Past) -> None:
             insert(into, "submissions", _submission_rows(source, past))
 
 
+def draw_pictures(template: Template, home: Path, past: Past, first: int) -> None:
+    """Pictures of the challenges from that one on, which Dagster shows: real ones, under other names."""
+    source, into = template.home / "heatmaps", home / "heatmaps"
+    into.mkdir()
+    real = {old: (source / f"{old}.png", (source / f"{old}.json").read_text()) for old in template.rounds}
+    for number in range(first, past.challenges):
+        old, new = template.rounds[number % len(template.rounds)], past.id(number)
+        picture, chart = real[old]
+        copyfile(picture, into / f"{new}.png")
+        (into / f"{new}.json").write_text(chart.replace(old, new))
+
+
 def fold(url: str, now: datetime) -> None:
     """Let what is long over stand in the totals, as retention does."""
     inbox = Inbox.open(url)
@@ -257,7 +274,7 @@ def _write_day(template: Template, root: Path, past: Past, vectors_since: dateti
         if asset == "embeddings" and begin < vectors_since:
             continue
         if asset in pauses:
-            found = _series(template, asset, past.within(pauses[asset], begin))
+            found = _series(template, asset, past, past.within(pauses[asset], begin))
         else:
             found = _rounds(template, asset, past, numbers)
         (_write_parts if closed else _write_files)(root, asset, found)
@@ -272,8 +289,8 @@ def _write_files(root: Path, asset: str, found: Iterator[Made]) -> None:
 
 
 def _write_parts(root: Path, asset: str, found: Iterator[Made]) -> None:
-    """Through the product's own writer. What is said of originals, their sizes and digests, is said of the template's:
-    they would have to be written to know their own.
+    """Through the product's own writer. What is said of the sizes of originals is said of the template's, and digests
+    are of names: originals would have to be written to know their own.
     """
     tables, most = Tables(str(root)), Limits().tables
     while some := list(islice(found, most)):
@@ -292,11 +309,13 @@ class Made:
 
     def whole(self) -> Whole:
         at = datetime.combine(self.key.day, time(), UTC).timestamp()
-        stamp = f"{self.about.size_bytes}-{int(at)}-{zlib.crc32(self.key.file.encode())}"
-        return Whole(self.key.file, self.frame, self.about.size_bytes, self.about.sha256, stamp, int(at) // 3600)
+        name = self.key.file.encode()
+        stamp = f"{self.about.size_bytes}-{int(at)}-{zlib.crc32(name)}"
+        digest = hashlib.sha256(name).hexdigest()
+        return Whole(self.key.file, self.frame, self.about.size_bytes, digest, stamp, int(at) // 3600)
 
 
-def _series(template: Template, asset: str, times: Iterable[datetime]) -> Iterator[Made]:
+def _series(template: Template, asset: str, past: Past, times: Iterable[datetime]) -> Iterator[Made]:
     """Tables of an asset that is made time and again, each dated as it would have been."""
     if not template.tables.days(asset):
         return
@@ -307,29 +326,57 @@ def _series(template: Template, asset: str, times: Iterable[datetime]) -> Iterat
     for at in times:
         of = str(int(at.timestamp())) if asset in ("weights", "weights_dropped") else rest
         new = TableKey.of(f"{at:{NAME_TIME}}-{of}", at, key.version)
-        yield Made(new, moved(frame, at - made_at), about)
+        yield Made(new, settled(frame, past, at) if asset == SETTLED else moved(frame, at - made_at), about)
 
 
 def _rounds(template: Template, asset: str, past: Past, numbers: range) -> Iterator[Made]:
     """Tables of an asset that is made for every challenge."""
     found = template.of_rounds(asset)
     about = [template.tables.describe(asset, key) for key, _ in found]
+    varying = Varying.all(asset, [frame for _, frame in found])
     for number in numbers if found else ():
         place, at = number % len(found), past.at(number)
-        key, frame = found[place]
+        key, _ = found[place]
         new = TableKey.of(past.id(number), at, key.version)
-        yield Made(new, of_another(frame, new.name, at - template.received_at[key.name]), about[place])
+        yield Made(
+            new, of_another(varying[place].copy(number), new.name, at - template.received_at[key.name]), about[place]
+        )
+
+
+def settled(frame: pl.DataFrame, past: Past, at: datetime) -> pl.DataFrame:
+    """A window that was settled at a time: rows of all rounds of the lookback, each settling with figures anew."""
+    since = at - timedelta(hours=get_settings().emissions_lookback_h)
+    numbers = range(past.first_since(since), past.first_since(at))
+    rounds = frame.with_row_index("row").partition_by("challenge_id", maintain_order=True)
+    if not rounds or not numbers:
+        return frame.clear()
+    rows = [rounds[number % len(rounds)]["row"].to_numpy() for number in numbers]
+    ids = np.repeat([past.id(number) for number in numbers], [len(each) for each in rows])
+    found, draw = frame[np.concatenate(rows)], np.random.default_rng(int(at.timestamp()))
+    common = common_figures(rounds)
+    return found.with_columns(
+        pl.Series("challenge_id", ids),
+        *(
+            pl.when(pl.col(name).is_in(list(same)))
+            .then(pl.col(name))
+            .otherwise(pl.col(name) * pl.lit(pl.Series(draw.uniform(SMALLEST, 1.0, found.height))))
+            .alias(name)
+            for name, same in common.items()
+        ),
+    )
 
 
 def moved(frame: pl.DataFrame, later: timedelta) -> pl.DataFrame:
     """The same rows so much later."""
-    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    return frame.with_columns(pl.col(name) + later for name in times)
+    return frame.with_columns(_later(frame, later))
 
 
 def of_another(frame: pl.DataFrame, challenge_id: str, later: timedelta) -> pl.DataFrame:
     """The table of a round as that of another challenge, so much later."""
-    named = moved(frame, later)
-    if "challenge_id" not in named.columns:
-        return named
-    return named.with_columns(challenge_id=pl.lit(challenge_id, pl.String))
+    named = [pl.lit(challenge_id, pl.String).alias("challenge_id")] if "challenge_id" in frame.columns else []
+    return frame.with_columns(*_later(frame, later), *named)
+
+
+def _later(frame: pl.DataFrame, later: timedelta) -> list[pl.Expr]:
+    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
+    return [pl.col(name) + later for name in times]

@@ -28,7 +28,7 @@ from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile, profile_of
 from loosh_pipeline.services import environment
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
-from loosh_pipeline.store.score_tables import SCORES, ScoreTables
+from loosh_pipeline.store.score_tables import SCORES, TRIED_SCORES, ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables, file_stem
 
 PLAIN = ("miner_responses", "embeddings", "narratives")
@@ -36,7 +36,7 @@ PLAIN = ("miner_responses", "embeddings", "narratives")
 SUBMISSIONS, HEATMAPS = "submissions", "heatmaps"
 SHADOW = "shadow_scores"
 OTHERS = (SHADOW, RESCORED)
-"""Assets whose rows lie with the scores that pay, under versions of other profiles or parameters."""
+"""Assets that score under other profiles or parameters than those that pay."""
 ASKED, PROMPT_CHARS = "challenges", 500
 ASSETS = (ASKED, *PLAIN, SCORES, *OTHERS, SUBMISSIONS, HEATMAPS)
 AT_ONCE = 100
@@ -153,9 +153,9 @@ class Restorer:
 
     def _of_others(self, challenge_id: ChallengeId, key: TableKey) -> Iterator[AssetMaterialization]:
         """Scores beside those that count; a page names all their versions, and speaks of the table of one."""
-        for asset, versions in self._scores.others_of(key).items():
+        for (asset, table), versions in self._scores.others_of(key).items():
             names = {"versions": MetadataValue.text(", ".join(versions))}
-            yield from self._of_table(challenge_id, asset, TableKey(key.day, key.name, versions[-1]), names, SCORES)
+            yield from self._of_table(challenge_id, asset, TableKey(key.day, key.name, versions[-1]), names, table)
 
     def _of_table(
         self,
@@ -198,19 +198,27 @@ class ScoresOfDays:
 
         Rows of 1.3.0 are of versions that were described nowhere.
         """
-        return self._chosen(frozenset(self._versions(key.day).get(key.name, ())))
+        return self._chosen(frozenset(self._versions_of(SCORES, key)))
 
-    def others_of(self, key: TableKey) -> Mapping[str, Sequence[str]]:
-        """The other versions, by the asset that makes such: of profiles that do not pay, and what was scored again."""
-        counts, found = self.version_of(key), dict[str, list[str]]()
-        for version in sorted(self._versions(key.day).get(key.name, ())):
+    def others_of(self, key: TableKey) -> Mapping[tuple[str, str], Sequence[str]]:
+        """The other versions, by the asset that makes such and the table they lie in.
+
+        Those of profiles that do not pay, and what was scored again: by what paid otherwise once, or for a trial. A
+        page speaks of one of them: of what counts before what was tried.
+        """
+        counts, found = self.version_of(key), dict[tuple[str, str], list[str]]()
+        for version in self._versions_of(SCORES, key):
             if version != counts:
-                found.setdefault(self._asset_of(version), []).append(version)
+                found.setdefault((self._asset_of(version), SCORES), []).append(version)
+        if (RESCORED, SCORES) not in found and (tried := self._versions_of(TRIED_SCORES, key)):
+            found[RESCORED, TRIED_SCORES] = list(tried)
         return found
 
     def _asset_of(self, version: str) -> str:
-        in_use = self._scores.counting([version])  # else somebody tried it
-        return SHADOW if in_use and self._scores.profile_of(version) != self._paying.name else RESCORED
+        return RESCORED if self._scores.counting([version], self._paying) else SHADOW
+
+    def _versions_of(self, table: str, key: TableKey) -> Sequence[str]:
+        return sorted(self._versions(table, key.day).get(key.name, ()))
 
     def _choose(self, versions: frozenset[str]) -> str | None:
         others = (profile_of(name) for name in PROFILES if name != self._paying.name)
@@ -219,9 +227,9 @@ class ScoresOfDays:
                 return counting[0]
         return min(versions, default=None)
 
-    def _of_day(self, day: date) -> Mapping[str, Collection[str]]:
+    def _of_day(self, table: str, day: date) -> Mapping[str, Collection[str]]:
         found: dict[str, set[str]] = {}
-        for file in self._tables.files(SCORES, day):
+        for file in self._tables.files(table, day):
             key = TableKey.named(day, file.name)
             found.setdefault(key.name, set()).add(key.version)
         return found

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from benchmarks import history_runs
-from benchmarks.growth import PAGES, sizes_of
-from benchmarks.history import Past, Template, fill_inbox, generate
+from benchmarks.growth import PAGES, Plan, planned, sizes_of
+from benchmarks.history import Past, Template, draw_pictures, fill_inbox, generate, settled
 from benchmarks.history_runs import Kept
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB
@@ -100,12 +102,39 @@ def test_tables_of_every_round_are_read_as_the_products_own(home: Path, template
         was = real.read("miner_responses", TableKey.of(old, template.received_at[old]))
         rows = tables.read("miner_responses", key)
         assert set(rows["challenge_id"]) == {PAST.id(number)}
-        assert rows["text"].equals(was["text"])
+        assert rows["text"].str.len_chars().equals(was["text"].str.len_chars())
+        assert not rows["text"].equals(was["text"])
         assert rows.schema == was.schema
     assert tables.open_days("metagraph")[0] > tables.days("metagraph")[0]
     newest = tables.latest("metagraph")
     assert newest is not None
     assert newest["taken_at"][0] > NOW - timedelta(seconds=get_settings().metagraph_refresh_s * 2)
+
+
+def test_windows_are_settled_with_all_rounds_of_the_lookback() -> None:
+    rows = [("a", "x", 0.25, 1.0), ("a", "y", 0.75, 1.0), ("b", "x", 0.125, 1.0)]
+    frame = pl.DataFrame(rows, ["challenge_id", "hotkey", "score", "trust"], orient="row")
+    found = settled(frame, PAST, NOW - timedelta(days=1))
+    assert sorted(set(found["challenge_id"])) == [PAST.id(number) for number in range(20, 30)]
+    assert found.filter(pl.col("challenge_id") == PAST.id(20))["hotkey"].to_list() == ["x", "y"]
+    assert found["score"].n_unique() == found.height == 15
+    assert set(found["trust"]) == {1.0}
+    assert settled(frame, PAST, PAST.began).is_empty()
+
+
+def test_the_bound_that_retention_allows_is_among_the_homes(tmp_path: Path) -> None:
+    plan = Plan((1000, 100_000), True, 274.0, 1, 1, 1, 1, 1, 1.0, 1.0, quick=False)
+    few, many, live = planned(plan, tmp_path, NOW)
+    assert (few.live, many.live, live.live) == (1000, 14 * 274, get_settings().retain_challenges)
+    assert live.changes["retain_days"] >= live.live / 274.0
+    dense = planned(replace(plan, per_day=24_000.0), tmp_path, NOW)
+    assert [each.live for each in dense] == [1000, get_settings().retain_challenges]
+
+
+def test_what_dagster_shows_has_a_picture(template: Template, tmp_path: Path) -> None:
+    draw_pictures(template, tmp_path, PAST, 25)
+    shown = {path.name for path in (tmp_path / "heatmaps").iterdir()}
+    assert shown == {f"{PAST.id(number)}.{kind}" for number in range(25, 40) for kind in ("png", "json")}
 
 
 def test_dagster_shows_what_retention_keeps(home: Path) -> None:
