@@ -25,6 +25,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.status import status_facts, status_tables
 from loosh_pipeline.store.hosts import Hosts
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
+from tests.machines.conftest import executing
 from tests.postgres import new_database
 
 DAGSTER = ("code-server", "dagster-webserver", "dagster-daemon")
@@ -68,7 +69,7 @@ def test_the_embedders_machine_knows_nothing_of_challenges(embedder: Settings, o
 
 def test_a_machine_of_workers_says_which_machines_there_are(shared: dict[str, object], hosts: Hosts) -> None:
     settings = Settings(loosh_services=("worker", "upkeep"), **shared)
-    hosts.beat("a", EVALUATIONS, 5, {"r-1"}, ())
+    executing(hosts, "a", "r-1")
     found = status_facts(settings)
     assert found["taking_challenges"] is None
     assert found["not_taking_because"] is None
