@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,13 @@ from loosh_pipeline.doctor import stores
 from loosh_pipeline.doctor.diagnosing import around, checks
 from loosh_pipeline.doctor.disks import places
 from loosh_pipeline.doctor.ports import listened
-from loosh_pipeline.errors import ServiceError
+from loosh_pipeline.errors import NotTheWriter, ServiceError
 from loosh_pipeline.services import write_instance
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.status import status_facts, status_tables
 from loosh_pipeline.store.hosts import Hosts
+from loosh_pipeline.store.leases import Leases
+from loosh_pipeline.weight_setting import lease_length
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
 from tests.machines.conftest import executing
 from tests.postgres import new_database
@@ -134,6 +136,26 @@ def test_dagsters_records_on_a_server_are_brought_along_once(shared: dict[str, o
         running._renew_history(Settings(loosh_services=DAGSTER, **away), said.append)
 
 
-def test_a_clock_that_was_set_back_concerns_the_machines_own_part(shared: dict[str, object], engine: Engine) -> None:
+def test_a_clock_that_is_wrong_on_one_machine_changes_nothing_of_the_others(
+    shared: dict[str, object], engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = Settings(loosh_services=("worker", "upkeep"), **shared)
-    assert clock_set_back.put_right(settings, None, datetime.now(UTC)) == 0
+    now = datetime.now(UTC)
+    leases, hour = Leases(engine), timedelta(hours=1)
+    for wrong in (-hour, hour):
+        length = lease_length(settings)
+        lease = leases.take("weights", "a", now + wrong, length)
+        assert abs(lease.expires_at - now - length) < timedelta(minutes=1), "by the database's clock"
+        assert clock_set_back.put_right(settings, None, now - hour) == 0
+        assert "3600 s behind the database's" in caplog.text
+        with pytest.raises(NotTheWriter):
+            leases.take("weights", "b", now + 2 * hour, length)
+        leases.release(lease, now + wrong)
+    assert leases.take("weights", "b", now - hour, length).holder == "b"
+
+
+def test_a_clock_that_was_set_back_to_the_time_of_all_is_put_right(shared: dict[str, object], engine: Engine) -> None:
+    settings, now = Settings(loosh_services=("worker", "upkeep"), **shared), datetime.now(UTC)
+    Leases(engine).take("weights", "a", now, timedelta(days=1))
+    assert clock_set_back.put_right(settings, None, now) == 1
+    assert clock_set_back.put_right(settings, None, now) == 0
