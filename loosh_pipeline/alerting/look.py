@@ -24,8 +24,10 @@ from loosh_pipeline.orchestrator import DagsterApi, FailedRun
 from loosh_pipeline.run_state import processes
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.settings.roles import INGRESS
+from loosh_pipeline.store.hosts import Hosts
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox, OutboxState
+from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +105,8 @@ class Watch:
         inbox = self._opened()
         outbox, parked = Outbox(inbox.engine), inbox.parked()
         refused = outbox.refused(1)
+        hosts = Hosts(inbox.engine).known() if self.settings.spread else ()
+        heard = {each.queue for each in hosts if each.is_heard}
         return replace(
             seen,
             parked_challenges=parked.count,
@@ -113,6 +117,8 @@ class Watch:
                 if state is OutboxState.PARKED
             },
             refusal=refused[0].detail if refused else "",
+            silent={each.host: each.silent_s for each in hosts if not each.is_heard},
+            unworked=[queue for queue in (EVALUATIONS, UPKEEP) if queue not in heard] if self.settings.spread else (),
         )
 
     def _chain(self, seen: Seen) -> Seen:

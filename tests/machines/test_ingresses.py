@@ -126,6 +126,15 @@ def test_sessions_end_and_of_too_many_the_oldest_give_way(engine: Engine) -> Non
         assert connection.execute(select(func.count()).select_from(sessions)).scalar_one() == 4
 
 
+def test_keys_of_sessions_that_are_over_do_not_stay(engine: Engine) -> None:
+    shared = PushSessions(engine, 3)
+    shared.put("5Hotkey", "u-1", PushSession(b"k", True, NOW + timedelta(minutes=1)), NOW)
+    shared.put("5Hotkey", "u-2", PushSession(b"k", True, NOW + timedelta(minutes=9)), NOW)
+    Nonces(engine).forget(NOW + timedelta(minutes=5))
+    with reading(engine) as connection:
+        assert list(connection.execute(select(sessions.c.uuid)).scalars()) == ["u-2"]
+
+
 def test_users_of_a_file_are_taken_along_once(tmp_path: Path, database_url: str) -> None:
     file = tmp_path / "users.db"
     before = Users(open_database(f"sqlite:///{file}", "users"))

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from loosh_pipeline import clock_set_back, running
-from loosh_pipeline.alerting.conditions import Source
+from loosh_pipeline.alerting.conditions import Source, standing_alerts
 from loosh_pipeline.alerting.look import Watch
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.cli.running import _pages, _require_wallet
@@ -27,7 +27,8 @@ from loosh_pipeline.store.hosts import Hosts
 from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.weight_setting import lease_length
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
-from tests.machines.conftest import executing
+from loosh_pipeline.workers.heart import host_name, incarnation_file
+from tests.machines.conftest import executing, silence
 from tests.postgres import new_database
 
 DAGSTER = ("code-server", "dagster-webserver", "dagster-daemon")
@@ -116,6 +117,38 @@ def test_alerts_ask_no_ingress_that_is_elsewhere(watch: Watch) -> None:
     assert Source.INGRESS not in seen.blind
     assert Source.STORES not in seen.blind
     assert Source.DAGSTER in seen.blind, "which is asked at DAGSTER_URL"
+
+
+def test_alerts_tell_of_machines_that_went_without_a_word(watch: Watch, hosts: Hosts, engine: Engine) -> None:
+    seen = watch.look(datetime.now(UTC))
+    assert (list(seen.unworked), seen.silent) == ([EVALUATIONS, UPKEEP], {})
+    executing(hosts, "a")
+    executing(hosts, "b", queue=UPKEEP)
+    silence(engine, "b", 600)
+    seen = watch.look(datetime.now(UTC))
+    assert (list(seen.unworked), list(seen.silent)) == ([UPKEEP], ["b"])
+    told = {alert.key: alert.text for alert in standing_alerts(seen)}
+    assert "last heard of 10 minutes ago" in told["silent:b"]
+    assert "no machine with workers of the queue upkeep" in told["unworked:upkeep"]
+
+
+@pytest.mark.parametrize(
+    ("host", "verdict"), [("0.0.0.0", "look"), ("::", "look"), ("203.0.113.9", "ok"), ("9.9.9.9", "wrong")]
+)
+def test_what_asks_nobody_who_they_are_is_bound_to_no_public_address(own_home: Path, host: str, verdict: str) -> None:
+    settings = Settings(loosh_services=("embedder",), embedder_host=host)
+    said = [each.verdict for each in stores.machines(settings) if "EMBEDDER_HOST" in each.said]
+    assert said == ([] if verdict == "ok" else [verdict])
+
+
+def test_a_copied_data_directory_is_told(shared: dict[str, object], hosts: Hosts) -> None:
+    settings = Settings(loosh_services=("worker", "upkeep"), **shared)
+    executing(hosts, host_name(settings))
+    file = incarnation_file(settings, EVALUATIONS)
+    file.write_text(f"{host_name(settings)}-1")
+    assert not any("was copied" in each.said for each in stores.machines(settings))
+    file.write_text("another")
+    assert [each.verdict for each in stores.machines(settings) if "was copied" in each.said] == ["wrong"]
 
 
 def test_what_a_server_keeps_is_backed_up_there(shared: dict[str, object]) -> None:
