@@ -19,6 +19,7 @@ from loosh_pipeline.settings.roles import EMBEDDER, EMBEDS, INGRESS, KEEPS, RUNS
 from loosh_pipeline.store.database import LOOK_WITHIN_S, stands_at, with_driver
 from loosh_pipeline.store.foreign import Schema
 from loosh_pipeline.store.hosts import HEARD_WITHIN_S, Hosts, impatient_engine
+from loosh_pipeline.store.shared_places import name_file
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
 from loosh_pipeline.workers.heart import copied, host_name, incarnation_file
@@ -150,6 +151,8 @@ def _asks_nobody(name: str, setting: str, host: str) -> Iterator[Finding]:
 
 def _two_of_one_name(settings: Settings, hosts: Hosts) -> Iterator[Finding]:
     """Whether another machine speaks under the name of this one's workers."""
+    if not name_file(settings).exists():  # it never ran here, and nothing is written
+        return
     host = host_name(settings)
     for queue in (EVALUATIONS, UPKEEP):
         file = incarnation_file(settings, queue)

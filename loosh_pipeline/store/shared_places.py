@@ -29,23 +29,25 @@ from loosh_pipeline.store.hosts import anybody_heard
 from loosh_pipeline.store.schema import flags
 
 MARK = ".loosh-shared"
-NAME_FILE = "host"
 LOCK_ID = 7_802_027
 """Key of the advisory lock under which one process looks, so that there is one first."""
 
 
+def name_file(settings: Settings) -> Path:
+    """Where a data directory has its name; deleted, it gets another."""
+    return settings.home / "celery" / "host"
+
+
 def own_name(settings: Settings) -> str:
     """The name that a data directory was given once."""
-    path = settings.home / "celery" / NAME_FILE
+    path = name_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # nearly always
-        own = path.with_name(f".{NAME_FILE}-{uuid.uuid4().hex}")
-        if not path.exists():
-            own.write_text(uuid.uuid4().hex[:8])
-            try:
-                path.hardlink_to(own)  # another process of this machine may be first
-            finally:
-                own.unlink()
+    if not path.exists():
+        own = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+        own.write_text(uuid.uuid4().hex[:8])
+        with suppress(FileExistsError):  # another process of this machine was first
+            path.hardlink_to(own)
+        own.unlink()
     return path.read_text().strip()[:16]
 
 

@@ -33,7 +33,7 @@ from loosh_pipeline.store.hosts import (
     WasSilent,
     impatient_engine,
 )
-from loosh_pipeline.store.shared_places import NAME_FILE, mark_in, own_name
+from loosh_pipeline.store.shared_places import mark_in, name_file, own_name
 from loosh_pipeline.workers.config import children, folder, marks
 from loosh_pipeline.workers.holding import holder
 
@@ -63,14 +63,14 @@ def shared_hosts(settings: Settings, *, forks: bool = True) -> Hosts | None:
 
 def incarnation_file(settings: Settings, queue: str) -> Path:
     """Where the process that speaks for this data directory says which one it is."""
-    return folder(settings) / f"{NAME_FILE}-{queue}"
+    return name_file(settings).with_name(f"host-{queue}")
 
 
 def copied(settings: Settings, host: str) -> str:
     """What is wrong where another process speaks under a host's name."""
     return (
         f"another machine speaks as {host}: this data directory was copied while its workers' name stood in it. On one "
-        f"of the two, stop `loosh up`, delete {folder(settings) / NAME_FILE}, and start it again"
+        f"of the two, stop `loosh up`, delete {name_file(settings)}, and start it again"
     )
 
 
@@ -167,7 +167,11 @@ class Heart:
     def end_if_elsewhere(self) -> bool:
         """The same when a directory that all machines share is there no longer."""
         for directory, mark in self._places:
-            if mark_in(directory) != mark:
+            try:
+                found = mark_in(directory)
+            except OSError as error:
+                found = f"error {error.errno}"
+            if found != mark:
                 why = f"{directory} is not the directory of the other machines any more; is it mounted?"
                 self._kill(self.held(), why)
                 self._end(why)
