@@ -20,7 +20,7 @@ from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.supervisor import supervised
 from loosh_pipeline.wire.pushing import FiberSender
 from tests.e2e.processes import of_nobody
-from tests.machines.fleet import READY_WITHIN_S, SETTINGS, _healthy, _up
+from tests.machines.fleet import MINERS, READY_WITHIN_S, SETTINGS, _healthy, _up
 from tests.postgres import new_database, running_postgres
 
 pytestmark = [pytest.mark.e2e, pytest.mark.scale]
@@ -33,7 +33,9 @@ def test_both_ingresses_take_challenges_that_the_one_machine_evaluates(tmp_path:
     with ExitStack() as stack:
         stack.enter_context(of_nobody(tmp_path))
         database = new_database(stack.enter_context(running_postgres()), "loosh")
-        devnet, _ = stack.enter_context(devnet_process(tmp_path, print, miners=2, options=("--behaviour", "steady")))
+        devnet, _ = stack.enter_context(
+            devnet_process(tmp_path, print, miners=MINERS, options=("--behaviour", "steady"))
+        )
         common = {**SETTINGS, "database_url": database, "intake_hotkeys": (PUSHER.ss58_address,)}
         for name in ("all", "ingress"):
             (tmp_path / name).mkdir()
