@@ -8,7 +8,7 @@ import dagster as dg
 from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.history import Summary, compact_history, forget_history
+from loosh_pipeline.store.history import Forgotten, Summary, compact_history, forget_history
 from loosh_pipeline.store.leases import Leases
 from resources.store import Store
 
@@ -35,20 +35,24 @@ def compacted_tables(context: dg.AssetExecutionContext, store: dg.ResourceParam[
     settings, ends_s = get_settings(), monotonic() + SLICE_S
     try:
         with Leases(store.inbox.engine).held(LEASE, context.run.run_id, LEASE_LENGTH, _now):
-            forgotten = forget_history(store.tables, settings.retain_tables_days, _now())
+            half_s = (monotonic() + ends_s) / 2
+            forgotten = forget_history(store.tables, settings.retain_tables_days, _now(), lambda: monotonic() >= half_s)
             found = compact_history(store.tables, settings.compact_after_days, _now, lambda: monotonic() >= ends_s)
     except NotTheWriter as error:
-        return dg.MaterializeResult(data_version=READ_ONCE, metadata={"waits": str(error)})
-    for said in (*found.done.problems, *(f"deleted, as RETAIN_TABLES_DAYS is set: {each}" for each in forgotten)):
-        context.log.warning(said)
-    return dg.MaterializeResult(data_version=READ_ONCE, metadata={**_said(found), "forgotten": len(forgotten)})
+        return dg.MaterializeResult(data_version=READ_ONCE, metadata={"waits": str(error), "finished": False})
+    for each in forgotten.deleted:
+        context.log.warning(f"deleted, as RETAIN_TABLES_DAYS is set: {each}")
+    for problem in (*forgotten.problems, *found.done.problems):
+        context.log.warning(problem)
+    return dg.MaterializeResult(data_version=READ_ONCE, metadata=_said(found, forgotten))
 
 
-def _said(found: Summary) -> dict[str, str | int | bool]:
+def _said(found: Summary, forgotten: Forgotten) -> dict[str, str | int | bool]:
     """For the page of the asset."""
     done = found.done
+    problems = [*forgotten.problems, *done.problems]
     return {
-        "finished": found.finished,
+        "finished": found.finished and forgotten.finished,
         "up_to": f"{found.until}",
         "days": found.days,
         "packed": done.packed,
@@ -60,7 +64,9 @@ def _said(found: Summary) -> dict[str, str | int | bool]:
         "days_left": found.days_left,
         "files_left": done.left,
         "files_stuck": done.stuck,
-        "problems": "; ".join(done.problems[:MOST_PROBLEMS]) or "none",
+        "parts_replaced": done.replaced,
+        "forgotten": len(forgotten.deleted),
+        "problems": "; ".join(problems[:MOST_PROBLEMS]) or "none",
     }
 
 

@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date
 
 import dagster as dg
 
 from assets.challenges import OWNERS
 from assets.rescored_scores import GROUP, RescoreConfig, about, rescored_scores, rescoring, shown, warn
-from loosh_pipeline.orchestrator import CHALLENGES
+from loosh_pipeline.orchestrator import CHALLENGES, FIRST_RESCORED_DAY
 from loosh_pipeline.rescoring.bulk import Rescored
 from loosh_pipeline.rescoring.rounds import of_day
 from loosh_pipeline.rescoring.summary import Summary
 from resources.store import Store
 
-FIRST_DAY = "2026-01-01"
 LISTED_CHARS = 20_000
+WARNINGS = 100
+"""Of challenges by name; the others are counted and listed."""
 
 
 @dg.asset(
@@ -23,7 +25,7 @@ LISTED_CHARS = 20_000
         "All stored challenges of a UTC day scored again: a summary, and a materialization of rescored_scores for each "
         "whose partition Dagster still has. Those that were pruned from it are scored alike."
     ),
-    partitions_def=dg.DailyPartitionsDefinition(FIRST_DAY, end_offset=1),
+    partitions_def=dg.DailyPartitionsDefinition(FIRST_RESCORED_DAY, end_offset=1),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
@@ -33,15 +35,19 @@ def rescored_days(
     context: dg.AssetExecutionContext, config: RescoreConfig, store: dg.ResourceParam[Store]
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]:
     profile, summary, started_s = config.wanted(), Summary(), time.monotonic()
-    by = about(profile)
+    scorer = rescoring(profile, replace=config.replace)
+    by = about(scorer)
     known = frozenset(context.instance.get_dynamic_partitions(CHALLENGES))
     told = 0
-    for each in rescoring(profile).run(of_day(store.tables, store.inbox, date.fromisoformat(context.partition_key))):
-        summary.add(each)
-        warn(context, each)
-        if isinstance(each, Rescored) and each.id in known:
-            told += 1
-            yield dg.AssetMaterialization(rescored_scores.key, partition=each.id, metadata=by | shown(each))
+    stored = of_day(store.tables, store.inbox, date.fromisoformat(context.partition_key))
+    with closing(stored), closing(scorer.run(stored)) as found:
+        for each in found:
+            summary.add(each)
+            if summary.warned < WARNINGS:
+                warn(context, each)
+            if isinstance(each, Rescored) and each.id in known:
+                told += 1
+                yield dg.AssetMaterialization(rescored_scores.key, partition=each.id, metadata=by | shown(each))
     lines = "\n".join(f"{each.name}: {each.reason}" for each in summary.unscorable)[:LISTED_CHARS]
     figures = {name: "none" if value is None else value for name, value in summary.figures().items()}
     seconds = round(time.monotonic() - started_s, 1)

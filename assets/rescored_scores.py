@@ -1,5 +1,6 @@
 """Stored challenges scored again, one by one."""
 
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
@@ -12,7 +13,7 @@ from assets.scoring_context import scoring_context
 from loosh_pipeline.rescoring.bulk import Rescored, Rescoring
 from loosh_pipeline.rescoring.rounds import AT_ONCE, Unscorable, of_challenges
 from loosh_pipeline.rescoring.summary import Summary
-from loosh_pipeline.rescoring.wanted import is_tried, wanted_profile
+from loosh_pipeline.rescoring.wanted import wanted_profile
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.settings import get_settings
@@ -28,6 +29,9 @@ class RescoreConfig(dg.Config):
     parameters: dict[str, Any] = Field(
         {}, description="parameters of the profile to try, by name; without any, today's. What is tried never pays."
     )
+    replace: bool = Field(
+        False, description="write over stored rows of the same scorer version that say otherwise, be they what paid"
+    )
 
     def wanted(self) -> ScoringProfile:
         """Raises ConfigError for a profile or a parameter that does not exist, or a value that cannot be."""
@@ -37,8 +41,8 @@ class RescoreConfig(dg.Config):
 @dg.asset(
     description=(
         "A stored challenge scored again under today's parameters or others, and what that changes beside what paid. "
-        "No miner is asked and nothing is embedded. Rows go to consensus_scores under their own scorer version; what "
-        "is tried with other parameters than today's never pays."
+        "No miner is asked and nothing is embedded. Rows that are missing go to consensus_scores, those that are there "
+        "stay; what is tried, with other parameters or by a profile that does not run here, goes to tried_scores."
     ),
     deps=[miner_responses, embeddings, scoring_context],
     partitions_def=challenge_partitions,
@@ -50,41 +54,56 @@ class RescoreConfig(dg.Config):
 def rescored_scores(
     context: dg.AssetExecutionContext, config: RescoreConfig, store: dg.ResourceParam[Store]
 ) -> dg.MaterializeResult[None]:
-    profile, summary = config.wanted(), Summary()
+    summary = Summary()
     ids = context.partition_keys if context.has_partition_key_range else [context.partition_key]
-    for each in rescoring(profile, len(ids)).run(of_challenges(store.tables, store.inbox, ids)):
-        summary.add(each)
-        warn(context, each)
-        name = each.name if isinstance(each, Unscorable) else each.id
-        context.add_asset_metadata(shown(each), partition_key=name if len(ids) > 1 else None)
-    return dg.MaterializeResult(metadata=about(profile) | ({} if len(ids) == 1 else {"all": summary.figures()}))
+    scorer = rescoring(config.wanted(), len(ids), replace=config.replace)
+    stored = of_challenges(store.tables, store.inbox, ids)
+    with closing(stored), closing(scorer.run(stored)) as found:
+        for each in found:
+            summary.add(each)
+            warn(context, each)
+            name = each.name if isinstance(each, Unscorable) else each.id
+            context.add_asset_metadata(shown(each), partition_key=name if len(ids) > 1 else None)
+    return dg.MaterializeResult(metadata=about(scorer) | ({} if len(ids) == 1 else {"all": summary.figures()}))
 
 
 # A range is one run. Given to the decorator, Dagster would warn at each start that this is a beta feature.
 rescored_scores = rescored_scores.with_attributes(backfill_policy=dg.BackfillPolicy.single_run())
 
 
-def rescoring(profile: ScoringProfile, count: int | None = None) -> Rescoring:
+def rescoring(profile: ScoringProfile, count: int | None = None, *, replace: bool = False) -> Rescoring:
     """With processes of its own unless few are to be scored."""
     settings = get_settings()
     processes = 0 if count is not None and count <= AT_ONCE else None
-    return Rescoring(settings.tables_root, profile, paying_profile(settings), processes)
+    paying = paying_profile(settings)
+    return Rescoring(settings.tables_root, profile, paying, processes, settings.scoring_profiles, replace)
 
 
 def warn(context: dg.AssetExecutionContext, each: Rescored | Unscorable) -> None:
+    """Of what an operator should look at."""
     if isinstance(each, Unscorable):
         context.log.warning("%s cannot be scored: %s", each.name, each.reason)
+        return
+    if each.remark:
+        context.log.warning("%s is compared with nothing that cannot be read: %s", each.id, each.remark)
+    if each.differs:
+        done = "written over, as replace is set" if each.written else "kept; set replace to write over them"
+        context.log.warning(
+            "%s: stored rows of version %s differ in %s: %s",
+            each.id, each.scorer_version, ", ".join(each.differs), done,
+        )  # fmt: skip
 
 
-def about(profile: ScoringProfile) -> dict[str, Any]:
+def about(scorer: Rescoring) -> dict[str, Any]:
     """By what was scored, for the page of an asset."""
+    profile = scorer.profile
     default = type(profile)()
     names = profile.__dataclass_fields__
     changed = {name: value for name in names if (value := getattr(profile, name)) != getattr(default, name)}
     return {
         "profile": profile.name,
         "parameters": ", ".join(f"{name}={value:g}" for name, value in changed.items()) or "today's",
-        "counts_for_pay": "never: it is tried" if is_tried(profile) else "as a scoring by today's parameters does",
+        "counts_for_pay": "never: it is tried" if scorer.tried else "as a scoring by today's parameters does",
     }
 
 
@@ -98,11 +117,23 @@ def shown(each: Rescored | Unscorable) -> dict[str, Any]:
         "asked": each.asked,
         "scored": each.scored,
         "paid": each.paid,
-        "written": "yes" if each.changed else "no: these rows were there",
+        "written": _written(each),
         "against": each.against or "nothing that paid",
     }
+    if each.differs:
+        found["differs"] = ", ".join(each.differs)
+    if each.remark:
+        found["unreadable_scores"] = each.remark
     if each.move is not None:
         ranks = each.move.rank_correlation
-        found |= {"moved": each.move.moved, "payout_move_mean": each.move.mean_move}
+        found |= {"round_pay_moved": each.move.moved, "round_payout_move_mean": each.move.mean_move}
         found["rank_correlation"] = "all alike" if ranks is None else ranks
     return found
+
+
+def _written(each: Rescored) -> str:
+    if each.written:
+        return "yes: stored rows that differed were written over" if each.differs else "yes"
+    if each.differs:
+        return "no: the stored rows of this version differ, and stay"
+    return "no: what is stored cannot be read" if each.remark else "no: these rows were there"

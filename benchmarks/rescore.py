@@ -3,7 +3,7 @@
 Ten thousand stored challenges of seven answers of some 200 words are made of 48 that were embedded by the built-in
 model (see `stored_rounds`), as compacted tables of a few days. They are scored twice:
 
-    scoring_per_min    by as many processes as there are processors, without Dagster: read, scored under a parameter
+    scoring_per_min    by as many processes as there is room for, without Dagster: read, scored under a parameter
                        that is tried, compared with what paid, and written. Scoring them first by what pays, which gives
                        them something to be compared with, is `first_scoring_per_min`. `scoring_cpu_ms` is the processor
                        time of a challenge: processors that do nothing else score 60,000 a minute through it, each.
@@ -40,7 +40,7 @@ from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.errors import LooshError
 from loosh_pipeline.orchestrator import CHALLENGES, PARTITION_TAG, RESCORE_DAY_JOB, RESCORED_DAYS, DagsterApi
 from loosh_pipeline.rescoring.bulk import Rescored, Rescoring
-from loosh_pipeline.rescoring.processes import cores
+from loosh_pipeline.rescoring.room import most_processes
 from loosh_pipeline.rescoring.rounds import of_day
 from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
 from loosh_pipeline.settings import get_settings
@@ -200,8 +200,14 @@ def main() -> int:
     except LooshError as error:
         say(f"not measured: {error}")
         return 1
-    about = {"quick": chosen.quick, "miners": ASKED, "samples": sizes[1], "processes": cores(), "cpus": os.cpu_count()}
-    show(figures | about, chosen.json)
+    about = {
+        "quick": chosen.quick,
+        "miners": ASKED,
+        "samples": sizes[1],
+        "processes": most_processes(),
+        "cpus": os.cpu_count(),
+    }
+    show(figures | about | {"cpus": os.cpu_count()}, chosen.json)
     return 0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
@@ -22,7 +23,7 @@ def challenge_facts(settings: Settings, inbox: Inbox, challenge_id: ChallengeId)
     row = inbox.get(challenge_id)
     told = Outbox(inbox.engine).result_of(challenge_id)
     key = TableKey.of(row.id, row.received_at)
-    scores = ScoreTables(Tables(settings.tables_root)).newest_rows(key, settings.pay_profile)
+    scores = ScoreTables(Tables(settings.tables_root)).newest_rows(key, paying_profile(settings))
     return {
         "id": row.id,
         "state": row.state.value,

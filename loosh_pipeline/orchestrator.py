@@ -27,7 +27,8 @@ PRESENT_JOB = "present_challenges"
 RETENTION_JOB = "retention"
 RESCORE_JOB, RESCORE_DAY_JOB = "rescore_challenge", "rescore_day"
 RESCORED, RESCORED_DAYS = "rescored_scores", "rescored_days"
-"""Assets of challenges, and of days, that are scored again."""
+"""Assets of challenges, and of days from the first on, that are scored again."""
+FIRST_RESCORED_DAY = "2026-01-01"
 PARTITION_TAG = "dagster/partition"
 ATTEMPT_TAG = "loosh/attempt"
 BACKFILL_TAG = "dagster/backfill"
@@ -52,7 +53,6 @@ _LOCATION = """
 query { locationStatusesOrError { __typename
   ... on WorkspaceLocationStatusEntries { entries { name loadStatus } } } }"""
 
-
 _EVENTS = """
 query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor) { __typename
   ... on EventConnection { cursor hasMore events { __typename
@@ -62,9 +62,11 @@ query ($id: ID!, $cursor: String) { logsForRun(runId: $id, afterCursor: $cursor)
     ... on MaterializationEvent { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } }
   } } ... on PythonError { message } } }"""
 
-_RUNS = """
-query ($filter: RunsFilter!) { runsOrError(filter: $filter, limit: 200) { __typename
-  ... on Runs { results { runId jobName endTime tags { key value } } } ... on PythonError { message } } }"""
+RUNS_AT_ONCE = 200
+_RUNS = f"""
+query ($filter: RunsFilter!) {{ runsOrError(filter: $filter, limit: {RUNS_AT_ONCE}) {{ __typename
+  ... on PythonError {{ message }}
+  ... on Runs {{ results {{ runId jobName status endTime tags {{ key value }} }} }} }} }}"""
 
 _MATERIALIZED = """
 query ($key: AssetKeyInput!, $partition: String!) { assetOrError(assetKey: $key) { __typename
@@ -198,6 +200,11 @@ class DagsterApi:
         if answer["__typename"] != "Run":
             raise OrchestratorError(f"Dagster knows no run {run_id}: {answer}")
         return str(answer["status"])
+
+    def run_statuses(self, run_ids: Sequence[str]) -> Mapping[str, str]:
+        """The same of many runs, asked at once; those that Dagster does not know are missing."""
+        parts = (list(run_ids[at : at + RUNS_AT_ONCE]) for at in range(0, len(run_ids), RUNS_AT_ONCE))
+        return {run["runId"]: run["status"] for part in parts for run in self._runs({"runIds": part})}
 
     def outcome(self, run_id: str) -> RunOutcome:
         """What a run said of itself: its failed checks, its errors, and what it skipped."""

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from loosh_pipeline.backup.swapping import put_where_nothing_is, sync_folder
 from loosh_pipeline.chain.wallet import hotkey_of
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.closed import CLOSED
+from loosh_pipeline.store.closed import CLOSED, TRIES
+from loosh_pipeline.store.tables import DAY, TableKey, Tables
 from loosh_pipeline.store.window_cache import CACHE
 
 NAME = "loosh-{version}-{whose}-{at:%Y%m%dT%H%M%SZ}.tar"
@@ -50,12 +51,15 @@ class NothingYet(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A backup that was taken. `skipped`: files that could not be taken, and why."""
+    """A backup that was taken. `skipped`: files that could not be taken, and why; `missing`: tables that were there
+    when it began, and are nowhere now.
+    """
 
     path: Path
     size_bytes: int
     manifest: Manifest
     skipped: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 def require_data(places: Places) -> None:
@@ -122,7 +126,7 @@ def take_backup(places: Places, target: Path, now: datetime, *, with_history: bo
         raise StoreError(f"a database could not be copied: {error}; nothing was written to {target}") from error
     except OSError as error:
         raise StoreError(f"{target} could not be written: {error.strerror} ({error.filename or target})") from error
-    return Taken(target, size_bytes, manifest, tuple(taking.skipped))
+    return Taken(target, size_bytes, manifest, tuple(taking.skipped), tuple(taking.missing))
 
 
 def _taken_name(target: Path) -> str:
@@ -148,6 +152,7 @@ class _Taking:
         self._revisions: dict[str, str | None] = {}
         self._rows: dict[str, int] = {}
         self.skipped: list[str] = []
+        self.missing: list[str] = []
 
     def fill(self, archive: ArchiveWriter, now: datetime) -> Manifest:
         for name, path in ((INBOX, self._places.inbox), (USERS, self._places.users)):
@@ -190,14 +195,44 @@ class _Taking:
         root = self._places.tables
         if root is None:
             return
-        for path in _parquet_files(root):
-            name = path.relative_to(root).as_posix()
-            if not SAFE.fullmatch(f"{TABLES}/{name}"):
-                self.skipped.append(f"{path}: no table has such a name")
-                continue
-            with suppress(FileNotFoundError), path.open("rb") as file:  # some are removed and made again
-                archive.add(f"{TABLES}/{name}", file)
-                yield name.partition("/")[0]
+        for asset in _assets(root):
+            gone = []
+            for path in _apart(asset):
+                if self._table(archive, root, path):
+                    yield asset.name
+                else:
+                    gone.append(path)
+            # Parts come last, as they are now: what moved into one meanwhile is in it.
+            for day in _closed_days(asset):
+                for _ in range(self._parts(archive, root, day)):
+                    yield asset.name
+            self.missing += [f"{path}: it was removed meanwhile" for path in gone if not _is_there(root, path)]
+
+    def _table(self, archive: ArchiveWriter, root: Path, path: Path) -> bool:
+        """Whether a file was still there. One that is none of ours is passed over."""
+        name = f"{TABLES}/{path.relative_to(root).as_posix()}"
+        if not SAFE.fullmatch(name):
+            self.skipped.append(f"{path}: no table has such a name")
+            return True
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return False
+        with file:
+            archive.add(name, file)
+        return True
+
+    def _parts(self, archive: ArchiveWriter, root: Path, day: Path) -> int:
+        """How many parts of a day were taken. Where one is gone, a later one holds what it held: we look again."""
+        taken = set[Path]()
+        for _ in range(TRIES):
+            there = {path for path in _tables_in(day) if path not in taken}
+            found = {path for path in sorted(there) if self._table(archive, root, path)}
+            taken |= found
+            if found == there:
+                return len(taken)
+        self.missing.append(f"{day}: its parts were replaced at each of {TRIES} looks")
+        return len(taken)
 
     def _run_history(self, archive: ArchiveWriter, path: Path) -> None:
         copy = self._scratch / "copy.db"
@@ -248,16 +283,34 @@ def _revision(connection: sqlite3.Connection, present: Sequence[str]) -> str | N
     return None if row is None else str(row[0])
 
 
-def _parquet_files(root: Path) -> Iterator[Path]:
-    """Tables, but those that are made again when they are missing, and files that are just being written.
+def _assets(root: Path) -> list[Path]:
+    """Where tables lie, but those that are made again when they are missing."""
+    return sorted(each for each in root.iterdir() if each.is_dir() and each.name != CACHE) if root.is_dir() else []
 
-    Parts of an asset's days come last: what moves into one meanwhile is found in it.
-    """
-    for folder, folders, files in os.walk(root, followlinks=True):
-        if Path(folder) == root:
-            folders[:] = [name for name in folders if name != CACHE]
-        folders.sort(key=lambda name: (CLOSED.fullmatch(name) is not None, name))
+
+def _apart(asset: Path) -> Iterator[Path]:
+    """An asset's tables that lie as they were written, but files that are just being written."""
+    for folder, folders, files in os.walk(asset, followlinks=True):
+        folders[:] = sorted(name for name in folders if not CLOSED.fullmatch(name))
         yield from (Path(folder, name) for name in sorted(files) if _is_table(name))
+
+
+def _closed_days(asset: Path) -> list[Path]:
+    """Where an asset's parts lie."""
+    return sorted(each for each in asset.iterdir() if CLOSED.fullmatch(each.name))
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError):  # a day that was just deleted
+        return [each for each in folder.iterdir() if _is_table(each.name)]
+    return []
+
+
+def _is_there(root: Path, path: Path) -> bool:
+    """Whether a table of which the file is gone is in a part, or was written again."""
+    day = DAY.fullmatch(path.parent.name)
+    key = day and TableKey.named(date.fromisoformat(day[1]), path.name)
+    return key is not None and Tables(str(root)).exists(path.parent.parent.name, key)
 
 
 def _is_table(name: str) -> bool:
@@ -272,7 +325,10 @@ def _require_room(places: Places, folder: Path, with_history: bool) -> None:
     """Databases are copied once before they are put into the archive."""
     databases = [path for path in (places.inbox, places.users) if path is not None]
     history = sum(map(_size, _databases(places.history))) if with_history else 0
-    tables = sum(map(_size, _parquet_files(places.tables))) if places.tables is not None else 0
+    tables = 0
+    for asset in _assets(places.tables) if places.tables is not None else ():
+        tables += sum(map(_size, _apart(asset)))
+        tables += sum(_size(path) for day in _closed_days(asset) for path in _tables_in(day))
     needed = 2 * sum(map(_size, databases)) + history + tables
     free = shutil.disk_usage(folder).free
     if needed > free:

@@ -57,18 +57,21 @@ def backup(
         say(str(error))
         raise typer.Exit(NOT_YET) from error
     with _told_in_a_line(f"{taken.path} was written, but older ones could not be deleted: "):
-        deleted = [] if keep is None else keep_newest(taken.path, keep, whose)
-    for what in (*taken.manifest.elsewhere, *taken.skipped):
+        deleted = [] if keep is None or taken.missing else keep_newest(taken.path, keep, whose)
+    for what in (*taken.manifest.elsewhere, *taken.skipped, *taken.missing):
         say(f"not in it: {what}")
     if as_json:
         tell_json(
             {"path": str(taken.path), "size_bytes": taken.size_bytes, "deleted": [str(each) for each in deleted]}
-            | {"skipped": list(taken.skipped), "manifest": taken.manifest.model_dump(mode="json")}
+            | {"skipped": [*taken.skipped, *taken.missing], "manifest": taken.manifest.model_dump(mode="json")}
         )
-        return
-    out.print(f"{taken.path}: {told_of(taken.manifest)}", highlight=False, soft_wrap=True, markup=False)
-    for each in deleted:
-        say(f"deleted {each}")
+    else:
+        out.print(f"{taken.path}: {told_of(taken.manifest)}", highlight=False, soft_wrap=True, markup=False)
+        for each in deleted:
+            say(f"deleted {each}")
+    if taken.missing:
+        say("tables that were there when it began are missing, so no older backup was deleted; take another one")
+        raise typer.Exit(1)
 
 
 def told_of(manifest: Manifest) -> str:

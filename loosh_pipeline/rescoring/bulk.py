@@ -6,7 +6,7 @@ What is held at once is bounded, whatever number there is: some batches on their
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,28 +15,35 @@ from itertools import accumulate
 import polars as pl
 
 from loosh_pipeline.domain import ChallengeId, ScorerVersion
-from loosh_pipeline.rescoring.comparing import Move, compared
-from loosh_pipeline.rescoring.processes import ScoringProcesses, cores
+from loosh_pipeline.errors import StoreError
+from loosh_pipeline.rescoring.comparing import Move, compared, differing
+from loosh_pipeline.rescoring.processes import ScoringProcesses
 from loosh_pipeline.rescoring.rounds import Found, StoredRound, Unscorable
 from loosh_pipeline.rescoring.scoring import Placed, ScoredBatch, score_batch
 from loosh_pipeline.rescoring.wanted import is_tried
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.store.contexts import Contexts
-from loosh_pipeline.store.score_tables import RoundTables, ScoreTables
+from loosh_pipeline.store.score_tables import IN_USE, TRIED, RoundTables, ScoreTables
 from loosh_pipeline.store.tables import Tables
 
 AHEAD = 2
 """Batches that wait for each process, so that none waits for its next one."""
 KEPT_AT_ONCE = 2_000
 """Rounds that are written together: some 3 MB of rows, and a second of scoring to be done again after a kill."""
+TOLD_AT_ONCE = 200
+"""Of these, how many come out with each further batch: whoever tells Dagster of them holds others up no longer."""
 
 Batch = Sequence[Found | Unscorable]
 
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """One challenge that was scored again. `against`: the version that counts for pay, to which `move` compares."""
+    """One challenge that was scored again. `against`: the version that counts for pay, to which `move` compares.
+
+    `written`: whether rows were; the same version may have said the same before. `differs`: columns in which stored
+    rows of the same version say otherwise; those stay unless they are to be replaced. `remark`: what could not be read.
+    """
 
     id: ChallengeId
     scorer_version: ScorerVersion
@@ -46,32 +53,49 @@ class Rescored:
     paid: int
     against: ScorerVersion | None
     move: Move | None
-    changed: bool
-    """Whether rows were written: the same version may have said the same before."""
+    written: bool
+    differs: tuple[str, ...] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rescoring:
     """Where the tables are, what to score by, and beside what: the profile that pays.
 
-    `processes`: as many as there are processors where it is not said; 0 for none beside this one.
+    `used`: names of the profiles that run here (SCORING_PROFILES), beside the one that pays. `processes`: as many as
+    there is room for where it is not said; 0 for none beside this one. `replace`: whether rows of the same version that
+    say otherwise are written over, be they those that paid.
     """
 
     tables_root: str
     profile: ScoringProfile
     paying: ScoringProfile
     processes: int | None = None
+    used: Collection[str] = ()
+    replace: bool = False
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[Rescored | Unscorable]:
-        """Score what was found. What comes out is kept; it comes in batches, in their order."""
+    @property
+    def tried(self) -> bool:
+        """Whether this only tries something: then what it writes lies apart."""
+        return is_tried(self.profile, {self.paying.name, *self.used})
+
+    def run(self, batches: Iterator[Batch]) -> Generator[Rescored | Unscorable]:
+        """Score what was found. What comes out is kept; it comes in batches, in their order.
+
+        Close it where it is not used up: then what was scored is written, and the processes end.
+        """
         tables = Tables(self.tables_root)
-        keeper = _Keeper(self, ScoreTables(tables))
-        with ExitStack() as stack:
-            for batch, scored in _scored(self, Contexts(tables), iter(batches), stack):
-                yield from (each for each in batch if isinstance(each, Unscorable))
-                yield from scored.unscorable
-                yield from keeper.take(batch, scored)
-        yield from keeper.flush()
+        keeper = _Keeper(self, tables)
+        try:
+            with ExitStack() as stack:
+                for batch, scored in _scored(self, Contexts(tables), batches, stack):
+                    yield from (each for each in batch if isinstance(each, Unscorable))
+                    yield from scored.unscorable
+                    keeper.take(batch, scored)
+                    yield from keeper.told(TOLD_AT_ONCE)
+        finally:
+            keeper.write()
+        yield from keeper.told()
 
 
 def _scored(
@@ -82,17 +106,18 @@ def _scored(
     if first is None:
         return
     yield first, score_batch(_rounds(first), here.at, rescoring.profile)
-    count = cores() if rescoring.processes is None else rescoring.processes
     waiting: deque[tuple[Batch, Future[ScoredBatch]]] = deque()
     submit: Callable[[Sequence[StoredRound]], Future[ScoredBatch]] | None = None
+    ahead = 0
     for batch in batches:
-        if not count:
+        if rescoring.processes == 0:
             yield batch, score_batch(_rounds(batch), here.at, rescoring.profile)
             continue
         if submit is None:
-            submit = stack.enter_context(ScoringProcesses(rescoring.tables_root, rescoring.profile, count)).submit
+            pool = ScoringProcesses(rescoring.tables_root, rescoring.profile, rescoring.processes)
+            submit, ahead = stack.enter_context(pool).submit, AHEAD * pool.count
         waiting.append((batch, submit(_rounds(batch))))
-        if len(waiting) > AHEAD * count:
+        if len(waiting) > ahead:
             done, future = waiting.popleft()
             yield done, future.result()
     while waiting:
@@ -105,17 +130,20 @@ def _rounds(batch: Batch) -> list[StoredRound]:
 
 
 class _Keeper:
-    """Compares rounds with what they were paid, and writes those that are new or different."""
+    """Compares rounds with what they were paid, and writes those that are new."""
 
-    def __init__(self, rescoring: Rescoring, stored: ScoreTables) -> None:
-        self._stored, self._by = stored, rescoring
-        self._versions: dict[frozenset[str], ScorerVersion | None] = {}
+    def __init__(self, rescoring: Rescoring, tables: Tables) -> None:
+        self._by, self._tried = rescoring, rescoring.tried
+        self._paid = ScoreTables(tables)
+        self._kept = ScoreTables(tables, TRIED if self._tried else IN_USE)
+        self._versions: dict[frozenset[ScorerVersion], ScorerVersion | None] = {}
         self._noted: set[str] = set()
         self._new: list[RoundTables] = []
         self._done: list[Rescored] = []
+        self._telling: deque[Rescored] = deque()
 
-    def take(self, batch: Batch, scored: ScoredBatch) -> Iterator[Rescored]:
-        """Those that can be told of by now."""
+    def take(self, batch: Batch, scored: ScoredBatch) -> None:
+        """Compare what was scored, and write when there is much."""
         found = {each.round.id: each for each in batch if isinstance(each, Found)}
         ends = accumulate(each.rows for each in scored.rounds), accumulate(each.pairs for each in scored.rounds)
         for placed, row, pair in zip(scored.rounds, *ends, strict=True):
@@ -123,43 +151,75 @@ class _Keeper:
             pairs = scored.pairs.slice(pair - placed.pairs, placed.pairs)
             self._take(found[placed.id], placed, scores, pairs)
         if len(self._new) >= KEPT_AT_ONCE:
-            yield from self.flush()
+            self.write()
 
     def _take(self, found: Found, placed: Placed, scores: pl.DataFrame, pairs: pl.DataFrame) -> None:
         version = self._version(placed.model_digest)
         tables = RoundTables.of(placed.id, placed.received_at, version, scores, pairs)
         had = {each["scorer_version"][0]: each for each in found.scores}
-        changed = not (version in had and had[version].equals(scores) and self._stored.has_pairs(tables))
-        if changed and version in had:
-            self._stored.replace(tables)
-        elif changed:
-            self._new.append(tables)
+        written, differs = self._keep(tables, had.get(version), found.unreadable)
         against = self._counting(had)
         move = None if against is None else compared(_payouts(had[against]), _payouts(scores))
         counts = placed.rows, int(scores["scored"].sum()), int((scores["payout"] > 0).sum())
         digest = str(scores["context_digest"][0]) if placed.rows else ""
-        self._done.append(Rescored(placed.id, version, digest, *counts, against, move, changed))
+        self._done.append(
+            Rescored(placed.id, version, digest, *counts, against, move, written, differs, found.unreadable)
+        )
 
-    def flush(self) -> Iterator[Rescored]:
+    def _keep(self, tables: RoundTables, paid: pl.DataFrame | None, unreadable: str) -> tuple[bool, tuple[str, ...]]:
+        """Whether a round's rows are written, and in which columns stored ones of its version differ."""
+        stored = self._stored(tables) if self._tried else paid
+        if stored is None:
+            # What cannot be read may be of this version, and what paid: a backup may bring it back.
+            if unreadable and not self._tried and not self._by.replace:
+                return False, ()
+            self._new.append(tables)
+            return True, ()
+        pairs = self._kept.pairs_of(tables.key)
+        differs = differing(stored, tables.scores)
+        if pairs is not None:
+            differs += tuple(f"{PAIR} {name}" for name in differing(pairs, tables.pairs))
+        write = self._by.replace if differs else pairs is None
+        if write:
+            self._kept.replace(tables)
+        return write, differs
+
+    def _stored(self, tables: RoundTables) -> pl.DataFrame | None:
+        """What an earlier trial said; None too where that cannot be read."""
+        try:
+            return self._kept.scores_of(tables.key)
+        except StoreError:
+            return None
+
+    def write(self) -> None:
         """Write what is new; then it can be told of."""
-        self._stored.write_many(self._new)
-        done, self._new, self._done = self._done, [], []
-        yield from done
+        new, self._new = self._new, []
+        self._kept.write_many(new)
+        self._telling.extend(self._done)
+        self._done = []
+
+    def told(self, most: int | None = None) -> Iterator[Rescored]:
+        """What is written, so many at most, each once."""
+        for _ in range(len(self._telling) if most is None else min(most, len(self._telling))):
+            yield self._telling.popleft()
 
     def _version(self, model_digest: str) -> ScorerVersion:
         """The version of the scorer on a model, described before the first row says it."""
         if model_digest not in self._noted:
-            self._stored.note_scorer(self._by.profile, model_digest, tried=is_tried(self._by.profile))
+            self._kept.note_scorer(self._by.profile, model_digest)
             self._noted.add(model_digest)
         return scorer_version(self._by.profile, model_digest)
 
-    def _counting(self, had: dict[ScorerVersion, pl.DataFrame]) -> ScorerVersion | None:
-        """Which of the versions that a round has counts for pay; None while none of the paying profile does."""
-        name = self._by.paying.name
-        versions = frozenset(version for version, scores in had.items() if scores["profile"][0] == name)
+    def _counting(self, had: Collection[ScorerVersion]) -> ScorerVersion | None:
+        """Which of the versions that a round has counts for pay; None while none does."""
+        versions = frozenset(had)
         if versions not in self._versions:
-            self._versions[versions] = next(iter(self._stored.counting(versions, self._by.paying)), None)
+            self._versions[versions] = next(iter(self._paid.counting(versions, self._by.paying)), None)
         return self._versions[versions]
+
+
+PAIR = "pair"
+"""Before the names of columns of pairs."""
 
 
 def _payouts(scores: pl.DataFrame) -> dict[str, float]:

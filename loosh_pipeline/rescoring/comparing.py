@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """How a round's pay changes. Payouts are taken as parts of the round's whole pay, so that profiles compare.
+    """How a round's payouts change, of the round by itself: what is paid is settled over a window of rounds.
+
+    Payouts are taken as parts of the round's whole pay, so that profiles compare.
 
     `moved` in [0, 1]: the part of the pay that goes to other miners. `mean_move`: the mean change of a miner's part.
     `rank_correlation` in [-1, 1] (Spearman, ties share a rank); None where either pays all miners alike.
@@ -31,6 +34,15 @@ def compared(before: Mapping[str, float], after: Mapping[str, float]) -> Move:
     # Where one of them pays nobody, all that the other pays has moved.
     moved = max(float(np.maximum(new - old, 0).sum()), float(np.maximum(old - new, 0).sum()))
     return Move(min(1.0, moved), float(change.mean()) if len(change) else 0.0, rank_correlation(old, new))
+
+
+def differing(stored: pl.DataFrame, now: pl.DataFrame) -> tuple[str, ...]:
+    """Columns in which two tables of the same rows differ, to the bit; all where they have other rows."""
+    if stored.height != now.height:
+        return tuple(now.columns)
+    names = dict.fromkeys([*now.columns, *stored.columns])
+    there = set(now.columns) & set(stored.columns)
+    return tuple(name for name in names if name not in there or not stored[name].equals(now[name], check_dtypes=True))
 
 
 def _parts(payouts: Sequence[float]) -> NDArray[np.float64]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from heapq import merge
 from itertools import groupby
 from typing import NamedTuple
 
 import polars as pl
 
-from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.score_tables import SCORES
@@ -19,7 +19,8 @@ from loosh_pipeline.store.tables import TableKey, Tables
 
 RESPONSES = "miner_responses"
 VECTORS = "embeddings"
-READ_FROM = (RESPONSES, VECTORS, SCORES)
+INPUTS = (RESPONSES, VECTORS)
+READ_FROM = (*INPUTS, SCORES)
 AT_ONCE = 32
 """Rounds that are looked up in the inbox, handed to a process and kept together: some 3 MB."""
 
@@ -41,21 +42,31 @@ class StoredRound:
 
 @dataclass(frozen=True, slots=True)
 class Unscorable:
-    """A challenge that cannot be scored again, and why. `name`: its id, or its tables' name where nobody knows that."""
+    """A challenge that cannot be scored again, and why. `name`: its id, or its tables' name where nobody knows that.
+
+    `kind`: the reason without what is of this challenge alone, by which many are counted; empty where that is all.
+    """
 
     name: str
     reason: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A challenge to be scored, with the scores that it has: one table for each scorer version."""
+    """A challenge to be scored, with the scores that it has: one table for each scorer version.
+
+    `unreadable`: why nobody can tell all of them; empty where they are all there are.
+    """
 
     round: StoredRound
     scores: tuple[pl.DataFrame, ...]
+    unreadable: str = ""
 
 
 UNKNOWN = "no such challenge was accepted"
+UNREADABLE, LOST = "a table that cannot be read", "a part of tables that cannot be read"
+GONE, FAILED, WAITING = "its tables are gone", "it failed, and was never scored", "it is not scored yet"
 
 
 class _Read(NamedTuple):
@@ -69,30 +80,97 @@ class _Read(NamedTuple):
 
 Reads = Mapping[str, Sequence[_Read]]
 """The tables of a challenge by asset."""
+Broken = Mapping[str, list[StoreError]]
+"""By asset, why parts of the day cannot be opened: what lies in them is missing from what is read."""
 
 
-def of_day(tables: Tables, inbox: Inbox, day: date) -> Iterator[list[Found | Unscorable]]:
-    """Everything that is stored of a day's challenges, some at once."""
-    streams = [_tables(tables, asset, day) for asset in READ_FROM]
+def of_day(tables: Tables, inbox: Inbox, day: date) -> Generator[list[Found | Unscorable]]:
+    """Everything that is stored of a day's challenges, some at once; then those that came then and have no tables."""
+    broken: Broken = {asset: [] for asset in READ_FROM}
+    streams = [_tables(tables, asset, day, broken[asset]) for asset in READ_FROM]
+    seen: set[str] = set()
     batch: list[Reads] = []
-    for _, reads in groupby(merge(*streams, key=_order_of), key=_order_of):
+    for order, reads in groupby(merge(*streams, key=_order_of), key=_order_of):
+        seen.add(order)
         batch.append(_by_asset(reads))
         if len(batch) == AT_ONCE:
-            yield _named(inbox, batch)
+            yield _named(inbox, batch, broken)
             batch = []
     if batch:
-        yield _named(inbox, batch)
+        yield _named(inbox, batch, broken)
+    yield from _without_tables(inbox, day, seen, broken)
 
 
-def of_challenges(tables: Tables, inbox: Inbox, ids: Sequence[str]) -> Iterator[list[Found | Unscorable]]:
+def _without_tables(inbox: Inbox, day: date, seen: Set[str], broken: Broken) -> Iterator[list[Found | Unscorable]]:
+    start = datetime.combine(day, time(), UTC)
+    came = inbox.received_between(start, start + timedelta(days=1))
+    missing = [each for each in came if _order(TableKey.of(each, start)) not in seen]
+    for at in range(0, len(missing), AT_ONCE):
+        states = inbox.states(missing[at : at + AT_ONCE])
+        yield [_absent(name, ChallengeState(state), broken) for name, state in states.items()]
+
+
+def _absent(name: str, state: ChallengeState, broken: Broken) -> Unscorable:
+    if state is ChallengeState.FAILED:
+        return Unscorable(name, FAILED)
+    if state not in (ChallengeState.SCORED, ChallengeState.SUBMITTED):
+        return Unscorable(name, WAITING)
+    return _missing(name, RESPONSES, broken) if broken[RESPONSES] else Unscorable(name, GONE)
+
+
+def _missing(name: str, asset: str, broken: Broken) -> Unscorable:
+    """Without a table of an asset, which may lie where nobody can read it."""
+    if not (parts := broken[asset]):
+        return Unscorable(name, f"no table {asset}")
+    return Unscorable(name, f"no table {asset} can be read: {parts[0]}", LOST)
+
+
+def of_challenges(tables: Tables, inbox: Inbox, ids: Sequence[str]) -> Generator[list[Found | Unscorable]]:
     """The same for single challenges."""
     for start in range(0, len(ids), AT_ONCE):
         wanted = ids[start : start + AT_ONCE]
         rows = {row.id: row for row in inbox.get_many(wanted)}
         keys = {row.id: TableKey.of(row.id, row.received_at) for row in rows.values()}
-        versions = _versions(tables, list(keys.values()))
-        known = [_found(name, _stored(tables, key, versions[key]), rows) for name, key in keys.items()]
+        versions = _Versions(tables)
+        known = [_one(tables, name, key, rows, versions) for name, key in keys.items()]
         yield [*known, *(Unscorable(name, UNKNOWN) for name in wanted if name not in rows)]
+
+
+def _one(
+    tables: Tables, name: str, key: TableKey, rows: Mapping[ChallengeId, InboxRow], versions: _Versions
+) -> Found | Unscorable:
+    try:
+        reads = {asset: [_read(tables, asset, key)] for asset in INPUTS if tables.exists(asset, key)}
+    except StoreError as error:
+        return Unscorable(name, str(error), LOST)
+    found, broken = versions.of(key)
+    scores = [_read(tables, SCORES, each) for each in found]
+    return _found(name, {**reads, SCORES: scores}, rows, {RESPONSES: [], VECTORS: [], SCORES: broken})
+
+
+class _Versions:
+    """The keys of the scores of some rounds; each day is listed once."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._days: dict[date, tuple[dict[str, list[TableKey]], list[StoreError]]] = {}
+
+    def of(self, key: TableKey) -> tuple[Sequence[TableKey], list[StoreError]]:
+        """Of a round, and why nobody can tell all of them."""
+        if key.day not in self._days:
+            self._days[key.day] = self._listed(key.day)
+        found, broken = self._days[key.day]
+        return found.get(key.name, ()), broken
+
+    def _listed(self, day: date) -> tuple[dict[str, list[TableKey]], list[StoreError]]:
+        found: dict[str, list[TableKey]] = {}
+        try:
+            for file in self._tables.files(SCORES, day):
+                key = TableKey.named(day, file.name)
+                found.setdefault(key.name, []).append(key)
+        except StoreError as error:
+            return {}, [error]
+        return found, []
 
 
 def _order_of(read: _Read) -> str:
@@ -106,33 +184,10 @@ def _by_asset(reads: Iterable[_Read]) -> Reads:
     return found
 
 
-def _versions(tables: Tables, keys: Sequence[TableKey]) -> Mapping[TableKey, Sequence[TableKey]]:
-    """The keys of the scores of some rounds; each day is listed once."""
-    found: dict[TableKey, list[TableKey]] = {key: [] for key in keys}
-    for day in {key.day for key in keys}:
-        for file in tables.files(SCORES, day):
-            of = TableKey.named(day, file.name)
-            if (versions := found.get(TableKey(day, of.name))) is not None:
-                versions.append(of)
-    return found
-
-
-def _stored(tables: Tables, key: TableKey, versions: Sequence[TableKey]) -> Reads:
-    reads = {asset: [_read(tables, asset, key)] for asset in (RESPONSES, VECTORS) if tables.exists(asset, key)}
-    return {**reads, SCORES: [_read(tables, SCORES, each) for each in versions]}
-
-
-def _tables(tables: Tables, asset: str, day: date) -> Iterator[_Read]:
-    """The tables of a day in order. One that cannot be read ends the quick way; the others are read one by one."""
-    last = ""
-    try:
-        for key, frame in tables.each(asset, day):
-            yield _Read(_order(key), asset, key, frame)
-            last = key.file
-    except StoreError:
-        left = (file.name for file in tables.files(asset, day) if file.name > last)
-        for name in sorted(left):
-            yield _read(tables, asset, TableKey.named(day, name))
+def _tables(tables: Tables, asset: str, day: date, broken: list[StoreError]) -> Iterator[_Read]:
+    """The tables of a day in order."""
+    for key, content in tables.each_or_why(asset, day, broken):
+        yield _Read(_order(key), asset, key, content)
 
 
 def _order(key: TableKey) -> str:
@@ -147,30 +202,32 @@ def _read(tables: Tables, asset: str, key: TableKey) -> _Read:
         return _Read(_order(key), asset, key, error)
 
 
-def _named(inbox: Inbox, batch: Sequence[Reads]) -> list[Found | Unscorable]:
+def _named(inbox: Inbox, batch: Sequence[Reads], broken: Broken) -> list[Found | Unscorable]:
     """With their requests. A table whose challenge nobody can tell goes by its name, which may be it."""
     names = [_challenge_id(each) for each in batch]
     rows = {row.id: row for row in inbox.get_many(names)}
-    return [_found(name, each, rows) for name, each in zip(names, batch, strict=True)]
+    return [_found(name, each, rows, broken) for name, each in zip(names, batch, strict=True)]
 
 
-def _found(name: str, reads: Reads, rows: Mapping[ChallengeId, InboxRow]) -> Found | Unscorable:
+def _found(name: str, reads: Reads, rows: Mapping[ChallengeId, InboxRow], broken: Broken) -> Found | Unscorable:
     frames: dict[str, pl.DataFrame] = {}
-    for asset in (RESPONSES, VECTORS):
+    for asset in INPUTS:
         if not (of := reads.get(asset)):
-            return Unscorable(name, f"no table {asset}")
+            return _missing(name, asset, broken)
         if isinstance(content := of[0].content, StoreError):
-            return Unscorable(name, str(content))
+            return Unscorable(name, str(content), UNREADABLE)
         frames[asset] = content
     if (row := rows.get(ChallengeId(name))) is None:
         return Unscorable(name, UNKNOWN)
     try:
         prompt = row.challenge().prompt
     except ValueError as error:
-        return Unscorable(name, f"its request cannot be read: {error}")
+        return Unscorable(name, f"its request cannot be read: {error}", "its request cannot be read")
     stored = StoredRound(row.id, row.received_at, prompt, frames[RESPONSES], frames[VECTORS])
-    scores = (each.content for each in reads.get(SCORES, ()))
-    return Found(stored, tuple(each for each in scores if isinstance(each, pl.DataFrame) and not each.is_empty()))
+    contents = [each.content for each in reads.get(SCORES, ())]
+    scores = (each for each in contents if isinstance(each, pl.DataFrame) and not each.is_empty())
+    wrong = [*(each for each in contents if isinstance(each, StoreError)), *broken[SCORES]]
+    return Found(stored, tuple(scores), str(wrong[0]) if wrong else "")
 
 
 def _challenge_id(reads: Reads) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from loosh_pipeline.store.frames import responses_of
 from loosh_pipeline.store.score_frames import Scored, pairs_frames, scores_frames
 
 REASON_CHARS = 300
-
+NOT_FINITE = "its payouts are no finite numbers"
 
 ContextAt = Callable[[datetime, str, int], ScoringContext]
 """Says what rounds of a moment are compared with beyond themselves: by time, embedding model and width."""
@@ -74,12 +75,36 @@ def score_batch(rounds: Sequence[StoredRound], context_at: ContextAt, profile: S
         try:
             result = score_stored(each, context_at, profile)
         except Exception as error:  # tables of any age and make come along here
-            unscorable.append(Unscorable(each.id, reason_of(error)))
+            unscorable.append(Unscorable(each.id, reason_of(error), f"scoring ended with {type(error).__name__}"))
+            continue
+        if (strange := _not_finite(result.scores)) is not None:
+            unscorable.append(Unscorable(each.id, strange, NOT_FINITE))
             continue
         scored.append((result.scores, each.received_at))
         sizes = len(result.scores.scores), len(result.scores.pairs)
         placed.append(Placed(each.id, each.received_at, result.model_digest, *sizes))
     return ScoredBatch(tuple(placed), scores_frames(scored), pairs_frames(scored), tuple(unscorable))
+
+
+def _not_finite(scores: RoundScores) -> str | None:
+    """What is wrong with payouts that are no finite numbers: such a round must not be kept."""
+    wrong = [each for each in scores.scores if not math.isfinite(each.payout)]
+    return f"{NOT_FINITE}: {wrong[0].payout} for {wrong[0].hotkey}" if wrong else None
+
+
+def joined(batches: Sequence[ScoredBatch]) -> ScoredBatch:
+    """Some batches as one, in their order; at least one."""
+    return ScoredBatch(
+        tuple(each for batch in batches for each in batch.rounds),
+        pl.concat([batch.scores for batch in batches]),
+        pl.concat([batch.pairs for batch in batches]),
+        tuple(each for batch in batches for each in batch.unscorable),
+    )
+
+
+def not_scored(why: Unscorable) -> ScoredBatch:
+    """Of one round, which cannot be scored."""
+    return ScoredBatch((), scores_frames([]), pairs_frames([]), (why,))
 
 
 def reason_of(error: Exception) -> str:

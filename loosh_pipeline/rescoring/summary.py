@@ -21,7 +21,12 @@ class Summary:
     """Counts, and sums that means are made of."""
 
     rescored: int = 0
-    changed: int = 0
+    written: int = 0
+    replaced: int = 0
+    differs: int = 0
+    differing: list[str] = field(default_factory=list)
+    columns: Counter[str] = field(default_factory=Counter)
+    not_compared: Counter[str] = field(default_factory=Counter)
     compared: int = 0
     versions: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -32,15 +37,21 @@ class Summary:
     _correlation: float = 0.0
     _ranked: int = 0
 
+    @property
+    def warned(self) -> int:
+        """Of how many somebody should be told."""
+        return sum(self.reasons.values()) + self.differs + self.replaced + sum(self.not_compared.values())
+
     def add(self, each: Rescored | Unscorable) -> None:
         if isinstance(each, Unscorable):
-            self.reasons[each.reason] += 1
+            self.reasons[each.kind or each.reason] += 1
             if len(self.unscorable) < LISTED:
                 self.unscorable.append(each)
             return
         self.rescored += 1
-        self.changed += each.changed
+        self.written += each.written
         self.versions[each.scorer_version] += 1
+        self._compare_rows(each)
         if (move := each.move) is None:
             return
         self.compared += 1
@@ -52,19 +63,35 @@ class Summary:
         if move.moved > 0:
             self.most_changed = nlargest(SHOWN, [*self.most_changed, (move.moved, each.id)])
 
+    def _compare_rows(self, each: Rescored) -> None:
+        if each.remark:
+            self.not_compared[each.remark] += 1
+        if not each.differs:
+            return
+        self.replaced += each.written
+        self.differs += not each.written
+        self.columns.update(each.differs)
+        if len(self.differing) < SHOWN:
+            self.differing.append(each.id)
+
     def figures(self) -> dict[str, Any]:
-        """Plain values. Means are over the rounds that have what is averaged; None where none has."""
+        """Plain values, of rounds by themselves. Means are over those that have a figure; None where none has."""
         return {
             "rescored": self.rescored,
-            "written": self.changed,
+            "written": self.written,
+            "replaced": self.replaced,
+            "differs": self.differs,
+            "differing_columns": dict(self.columns.most_common(SHOWN)),
+            "differing": self.differing,
             "unscorable": sum(self.reasons.values()),
             "reasons": dict(self.reasons.most_common(SHOWN)),
             "scorer_versions": dict(self.versions),
             "compared": self.compared,
-            "moved_mean": _mean(self._moved, self.compared),
-            "payout_move_mean": _mean(self._mean_move, self.compared),
+            "unreadable_scores": [reason for reason, _ in self.not_compared.most_common(SHOWN)],
+            "round_pay_moved_mean": _mean(self._moved, self.compared),
+            "round_payout_move_mean": _mean(self._mean_move, self.compared),
             "rank_correlation_mean": _mean(self._correlation, self._ranked),
-            "most_changed": {name: round(moved, 4) for moved, name in self.most_changed},
+            "most_changed_rounds": {name: round(moved, 4) for moved, name in self.most_changed},
         }
 
 

@@ -20,7 +20,7 @@ from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.retention.ages import FINISHED
 from loosh_pipeline.retention.history import History, chunks
 from loosh_pipeline.scorers import paying_profile
-from loosh_pipeline.scoring.profiles import ScoringProfile
+from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile, profile_of
 from loosh_pipeline.services import environment
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
@@ -156,13 +156,18 @@ class ScoresOfDays:
         self._chosen = cache(self._choose)
 
     def version_of(self, key: TableKey) -> str | None:
-        """The version that counts, of the profile that pays before any other; None without one that may."""
+        """The version that counts of the profile that pays, or else of one that may have paid; None without scores.
+
+        Rows of 1.3.0 are of versions that were described nowhere.
+        """
         return self._chosen(frozenset(self._versions(key.day).get(key.name, ())))
 
     def _choose(self, versions: frozenset[str]) -> str | None:
-        counting = self._scores.counting(versions, self._paying)
-        paying = (each for each in counting if self._scores.profile_of(each) == self._paying.name)
-        return next(paying, next(iter(counting), None))
+        others = (profile_of(name) for name in PROFILES if name != self._paying.name)
+        for profile in (self._paying, *others):
+            if counting := self._scores.counting(versions, profile):
+                return counting[0]
+        return min(versions, default=None)
 
     def _of_day(self, day: date) -> Mapping[str, Collection[str]]:
         found: dict[str, set[str]] = {}

@@ -23,6 +23,29 @@ _RAMPS = (
     ("restated_low", "restated_high"),
 )
 
+MOST = 1e6
+"""What a parameter is at most that has no limit of its own; beyond, arithmetic ends in infinities."""
+_AT_MOST = {
+    "track_passes": 100,
+    "speed": 1,
+    "relevance_gate": 1,
+    "power": 1000,
+    "vote_power": 1000,
+    "track_power": 1000,
+}
+
+
+def number_said(name: str, value: object, at_most: float = MOST) -> str:
+    """What is wrong with the value of a parameter; nothing where it is a number from 0 to so much."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"profile parameter {name} is {value!r}; give a finite number"
+    except OverflowError:
+        return f"profile parameter {name} has {len(str(value))} digits; give a number up to {at_most:g}"
+    if value < 0:
+        return f"profile parameter {name} is {value}; it cannot be negative"
+    return f"profile parameter {name} is {value}; it is at most {at_most:g}" if value > at_most else ""
+
 
 @dataclass(frozen=True, slots=True)
 class RobustProfile:
@@ -115,10 +138,8 @@ class RobustProfile:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError(f"profile parameter {name} is {value!r}; give a finite number")
-            if value < 0:
-                raise ValueError(f"profile parameter {name} is {value}; it cannot be negative")
+            if said := number_said(name, value, _AT_MOST.get(name, MOST)):
+                raise ValueError(said)
         for low, high in _RAMPS:
             if not getattr(self, low) < getattr(self, high):
                 raise ValueError(f"{low} ({getattr(self, low)}) must be below {high} ({getattr(self, high)})")

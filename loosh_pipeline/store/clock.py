@@ -47,9 +47,12 @@ def remove_later_looks(tables: Tables, now: datetime) -> int:
 
 
 def _later(tables: Tables, asset: str, now: datetime) -> list[TableKey]:
-    keys = []
+    """Names that earlier versions gave (`~` and a hash) do not sort by time, and are passed over."""
+    moment, keys = f"{now.astimezone(UTC):%Y%m%dT%H%M%S%f}", []
     for key in tables.newest_first(asset):
-        if datetime.strptime(key.name.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC) <= now:
+        if key.name.startswith("~"):
+            continue
+        if key.name.partition("-")[0] <= moment:
             break
         keys.append(key)
     return keys

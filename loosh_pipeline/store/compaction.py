@@ -4,7 +4,9 @@
     2. `clear`   an hour later, reads both again, and removes what a part holds to the byte.
 
 Each step may be the last: see `compaction_plan`. Two compactions at once take the same number for a part, which one of
-them gets; the other begins anew with the day. Memory: a part as compressed, and a few tables.
+them gets; the other takes the next one, or begins anew with the day when the first took the same tables. A file is
+removed only as it was compared, see `day_locks`. Memory: the parts being written, as compressed (`OPEN_BYTES` at most,
+and once more when one is finished), a group of rows of each part that is read, and the footers of the day.
 """
 
 from __future__ import annotations
@@ -13,14 +15,14 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import polars as pl
 
 from loosh_pipeline.errors import PartTaken, StoreError
-from loosh_pipeline.store.closed import Reading, newest
+from loosh_pipeline.store import day_locks
+from loosh_pipeline.store.closed import Readings, newest
 from loosh_pipeline.store.compaction_plan import KEPT, Day, Limits
 from loosh_pipeline.store.objects import SECONDS_PER_H, TableFile, local_stamp
 from loosh_pipeline.store.parts import Held, Part, PartWriter, Whole, holds, schema_id
@@ -28,8 +30,6 @@ from loosh_pipeline.store.tables import TableKey, Tables, parquet_bytes, table_r
 
 log = logging.getLogger(__name__)
 
-GONE = ".removed"
-"""Ends the hidden name that a file has between the last look at it and its removal."""
 UNFINISHED = ".tmp"
 OPEN_BYTES = 128 * 1024 * 1024
 """How much all parts together hold that are being written, of days with tables of several schemas."""
@@ -48,11 +48,23 @@ class Done:
     left: int = 0
     """Files of their own that are still there: most of them have just been packed."""
     stuck: int = 0
-    """Those of them with which nothing can be done before somebody sees to them."""
+    """Those of them with which nothing can be done before somebody sees to them; `problems` names them."""
+    replaced: int = 0
+    """Parts that later ones replace, and that are still there: readers may have listed them."""
     problems: list[str] = field(default_factory=list)
 
     def add(self, more: Done) -> None:
-        for name in ("packed", "parts", "removed", "dropped", "bytes_before", "bytes_after", "left", "stuck"):
+        for name in (
+            "packed",
+            "parts",
+            "removed",
+            "dropped",
+            "bytes_before",
+            "bytes_after",
+            "left",
+            "stuck",
+            "replaced",
+        ):
             setattr(self, name, getattr(self, name) + getattr(more, name))
         self.problems += more.problems
 
@@ -72,6 +84,8 @@ class DayCompaction:
         self._tables, self._objects, self._closed = tables, tables.objects, tables.closed
         self._asset, self._day = asset, day
         self._clock, self._over, self._limits = clock, over, limits
+        self._alone: set[str] = set()
+        """Files that the next parts are made of."""
         self.done = Done()
 
     def run(self, drop: Iterable[str] = ()) -> Done:
@@ -82,14 +96,32 @@ class DayCompaction:
             self._objects.remove(self._path(name))
             self.done.dropped += 1
         day = self._look()
-        if day.ripe(self._clock()):
+        if day.ripe(self._clock()) and self._written_before(day):
             self._clear(day)
         if not self._over():
             self._pack(self._look())
-        self.done.left = len(self._tables.originals(self._asset, self._day))
+        day = self._look()
+        self.done.left, self.done.replaced = len(day.originals), len(day.superseded())
         if not self.done.left:
             self._objects.remove_if_empty(self._tables.directory(self._asset, self._day))
         return self.done
+
+    def _written_before(self, day: Day) -> bool:
+        """Whether parts that say they were made in the future, as the clock was ahead, are old by their files' times.
+
+        On a disk those may be wrong too: such a file is dated now, which is when it was first seen.
+        """
+        directory, now = self._closed.directory(self._asset, self._day), self._clock()
+        ahead = {os.path.basename(part.path) for part in day.parts if part.made_at > now}
+        if not ahead:
+            return True
+        this_hour, before = int(now.timestamp()) // SECONDS_PER_H, True
+        for each in self._objects.listed(directory):
+            if each.name in ahead:
+                before &= 0 < each.hour < this_hour - KEPT.total_seconds() / SECONDS_PER_H
+                if self._objects.local and each.hour > this_hour:
+                    os.utime(f"{directory}/{each.name}", (now.timestamp(), now.timestamp()))
+        return before
 
     def _look(self) -> Day:
         originals = {each.name: each for each in self._tables.originals(self._asset, self._day)}
@@ -99,31 +131,28 @@ class DayCompaction:
         return f"{self._tables.directory(self._asset, self._day)}/{name}"
 
     def _tidy(self) -> None:
-        """See to what a killed process left: a file on its way out comes back unless a part holds it."""
+        """Remove what a killed process had not finished."""
         directory = self._tables.directory(self._asset, self._day)
         this_hour = int(self._clock().timestamp()) // SECONDS_PER_H
         for where in (directory, self._closed.directory(self._asset, self._day)):
             for each in self._objects.listed(where, UNFINISHED):
                 if this_hour - each.hour > KEPT.total_seconds() / SECONDS_PER_H:
                     self._objects.remove(f"{where}/{each.name}")
-        for each in self._objects.listed(directory, GONE):
-            _put_back(f"{directory}/{each.name}", self._path(each.name[1 : -len(GONE)]))
 
     def _clear(self, day: Day) -> None:
         for part in day.superseded():
             self._objects.remove(part.path)
-        readings: dict[int, Reading] = {}
+        readings = Readings(self._objects)
         for count, (name, (part, held)) in enumerate(day.to_remove().items(), 1):
-            reading = readings.setdefault(part.number, Reading(self._objects, part))
             try:
-                if self._holds(reading, name, held):
+                if self._holds(readings, name, part, held):
                     self._remove(name, day.originals[name].stamp)
             except StoreError as error:
                 self._say(f"{name} of {self._asset}: {error}")
             if count % self._limits.tables == 0 and self._over():
                 return
 
-    def _holds(self, reading: Reading, name: str, held: Held) -> bool:
+    def _holds(self, readings: Readings, name: str, part: Part, held: Held) -> bool:
         """Whether the part says what the file says, by both as they are on the disk now."""
         try:
             content = self._objects.content(self._path(name))
@@ -131,23 +160,21 @@ class DayCompaction:
             return False
         if hashlib.sha256(content).hexdigest() != held.sha256:
             return False
-        original, kept = table_rows(self._path(name), content), reading.rows(held)
+        original, kept = table_rows(self._path(name), content), readings.rows(name, part, held)
         if original.schema != kept.schema or not original.equals(kept):
-            raise StoreError(f"{reading.part.path} holds other rows than its file, which stays; delete that part")
+            raise StoreError(f"{part.path} holds other rows than its file, which stays; delete that part")
         return True
 
     def _remove(self, name: str, stamp: str) -> None:
-        """Remove a file, unless it was written again since it was listed."""
+        """Remove a file, unless it was written again since it was listed, or is just being written."""
         path = self._path(name)
         if self._objects.local:
-            gone = os.path.join(os.path.dirname(path), f".{name}{GONE}")
             try:
-                os.rename(path, gone)
-                if local_stamp(os.stat(gone)) != stamp:
-                    _put_back(gone, path)
-                    return
-                os.unlink(gone)
-            except FileNotFoundError:  # another compaction removed it, or put it back
+                with day_locks.removing(self._closed.directory(self._asset, self._day)):
+                    if local_stamp(os.stat(path)) != stamp:
+                        return
+                    os.unlink(path)
+            except (BlockingIOError, FileNotFoundError):  # it is written, or another compaction removed it
                 return
         else:
             self._objects.remove(path)
@@ -166,16 +193,16 @@ class DayCompaction:
     def _sources(self, day: Day, merged: Sequence[Part]) -> Iterator[Whole]:
         """What goes into parts, in order of names: files that lie alone, and what parts hold that are merged."""
         counting = newest(day.parts)
-        alone = set(day.to_pack())
+        alone = self._alone = set(day.to_pack())
         numbers = {part.number for part in merged}
         places = {name: each for name, each in counting.items() if each[0].number in numbers and name not in alone}
-        readings = {part.number: Reading(self._objects, part) for part in merged}
+        readings = Readings(self._objects)
         for name in sorted(alone | places.keys()):
             if name in alone:
                 table = self._original(name, day.originals[name], counting)
             else:
                 part, held = places[name]
-                table = Whole(name, readings[part.number].rows(held), *held[2:])
+                table = Whole(name, readings.rows(name, part, held), *held[2:])
             if table is not None:
                 yield table
 
@@ -194,20 +221,28 @@ class DayCompaction:
             self._say(str(error))
             return None
         if not holds(frame.schema):
-            self.done.stuck += 1
+            self._say(f"{self._path(name)} has columns that no part can hold; it stays as it is: {frame.schema}")
             return None
         return Whole(name, frame, len(content), digest, listed.stamp, listed.hour)
 
-    def keep(self, number: int, writer: PartWriter) -> None:
-        """Write a part under a number that must be free. Raises PartTaken."""
+    def keep(self, number: int, writer: PartWriter) -> int:
+        """Write a part under the first number that is free; returns that. Raises PartTaken when what it was made of
+        was taken by another, or removed.
+        """
         content = writer.finish(self._clock())
-        path = self._closed.path(self._asset, self._day, number)
-        if not self._objects.put(path, content, replace=False):
-            raise PartTaken(f"{path} was written by another compaction; this one begins anew with the day")
+        there = {each.name for each in self._tables.originals(self._asset, self._day)}
+        if gone := sorted((self._alone & writer.files) - there):
+            raise PartTaken(f"{self._path(gone[0])} was removed meanwhile; this day is begun anew")
+        while not self._objects.put(self._closed.path(self._asset, self._day, number), content, replace=False):
+            for part in self._closed.parts(self._asset, self._day):
+                if part.number >= number and not writer.files.isdisjoint(part.tables.keys() | part.removed):
+                    raise PartTaken(f"{part.path} was written meanwhile, of the same tables; this day is begun anew")
+            number += 1
         self.done.packed += len(writer)
         self.done.parts += 1
         self.done.bytes_before += writer.bytes_before
         self.done.bytes_after += len(content)
+        return number
 
     @property
     def limits(self) -> Limits:
@@ -230,7 +265,9 @@ class _Writing:
 
     def add(self, table: Whole) -> None:
         schema = schema_id(table.frame.schema)
-        writer = self._open.setdefault(schema, PartWriter(table.frame.schema))
+        if schema not in self._open:
+            self._open[schema] = PartWriter(table.frame.schema)
+        writer = self._open[schema]
         writer.add(table)
         limits = self._day.limits
         if len(writer) >= limits.tables or writer.size_bytes >= limits.size_bytes:
@@ -243,17 +280,8 @@ class _Writing:
             self._keep(schema)
 
     def _keep(self, schema: str) -> None:
-        self._day.keep(self._number, self._open.pop(schema))
-        self._number += 1
+        self._number = self._day.keep(self._number, self._open.pop(schema)) + 1
         self.parts += 1
-
-
-def _put_back(gone: str, path: str) -> None:
-    """A file that was about to be removed lies where it was, unless a newer one does, or nobody has it any more."""
-    with suppress(FileExistsError, FileNotFoundError):
-        os.link(gone, path)
-    with suppress(FileNotFoundError):
-        os.unlink(gone)
 
 
 def whole(key: TableKey, frame: pl.DataFrame) -> Whole:

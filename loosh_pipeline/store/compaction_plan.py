@@ -6,11 +6,10 @@ something that stays says as well, and a killed compaction leaves tables in two 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 
 from loosh_pipeline.store.closed import newest
 from loosh_pipeline.store.objects import TableFile
@@ -48,12 +47,13 @@ class Day:
         return sorted(name for name, each in self.originals.items() if not _same(each, counting.get(name)))
 
     def ripe(self, now: datetime) -> bool:
-        """Whether anything may be removed: nothing before the newest part has been there for long enough.
+        """Whether anything may be removed: nothing before the newest part has been there for long enough. Parts that
+        say they were made in the future tell nothing.
 
-        So what it was made of goes in one pass, and files that lie alone go last: by them a day is known that is
-        not done.
+        So what it was made of goes in one pass.
         """
-        return bool(self.parts) and now - max(part.made_at for part in self.parts) >= KEPT
+        made_at = [part.made_at for part in self.parts if part.made_at <= now]
+        return bool(self.parts) and (not made_at or now - max(made_at) >= KEPT)
 
     def to_remove(self) -> dict[str, tuple[Part, Held]]:
         """Files of whose names a part holds rows, in order of their names, with where; to be removed if it is them."""
@@ -63,19 +63,17 @@ class Day:
     def superseded(self) -> list[Part]:
         """Parts of which later ones say all that they say."""
         found = []
-        for at, part in enumerate(self.parts[:-1]):
-            masked = set[str]().union(*(each.tables.keys() | each.removed for each in self.parts[at + 1 :]))
-            earlier = set[str]().union(*(each.tables.keys() for each in self.parts[:at]))
-            if part.tables.keys() <= masked and not part.removed & earlier:
+        masked = set[str]()
+        for at in reversed(range(len(self.parts))):
+            part = self.parts[at]
+            removed_before = (part.removed & each.tables.keys() for each in self.parts[:at])
+            if at + 1 < len(self.parts) and part.tables.keys() <= masked and not any(removed_before):
                 found.append(part)
-        return found
+            masked |= part.tables.keys() | part.removed
+        return found[::-1]
 
     def to_merge(self, limits: Limits) -> list[Part]:
-        """Small parts that become one, as there are too many of them of one schema. None where no file lies alone, by
-        which the day would be known to be visited again.
-        """
-        if not self.originals:
-            return []
+        """Small parts that become one, as there are too many of them of one schema."""
         counting = newest(self.parts)
         small: dict[str, list[Part]] = {}
         for part in self.parts:
@@ -95,11 +93,17 @@ def last_closed(now: datetime, after_days: float) -> date:
     return (now.astimezone(UTC) - timedelta(days=after_days + 1)).date()
 
 
-def unused(settled: Collection[str], submitted: Iterable[str]) -> set[str]:
-    """Of names that sort by time: those of settled windows that no weights were submitted after, before the next one.
+def unused(settled: Collection[str], proposed: Collection[str], submitted: Iterable[str]) -> set[str]:
+    """Of names that sort by time: settled windows by which no weights were submitted.
 
-    The last may yet be used.
+    Weights were made by the newest proposal that was there, and that by the newest window. The last of either may yet
+    be used.
     """
-    after = sorted(submitted)
-    before = {name: bisect_left(after, name) for name in settled}
-    return {name for name, following in pairwise(sorted(before)) if before[name] == before[following]}
+    windows, proposals = sorted(settled), sorted(proposed)
+    used = {_newest_at(proposals, name) for name in submitted} | set(proposals[-1:])
+    return set(windows[:-1]) - {_newest_at(windows, name) for name in used if name is not None}
+
+
+def _newest_at(names: Sequence[str], moment: str) -> str | None:
+    before = bisect_right(names, moment)
+    return names[before - 1] if before else None

@@ -25,6 +25,7 @@ PROBE_BYTES = 256 * 1024
 """Somewhat more than all tables of a round: there is room for another one."""
 VERSION_FIELDS = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
 """By which fsspec's file systems tell one version of an object from the next."""
+READ_BACK_BYTES = 64 * 1024
 TRIES = 3
 """Attempts to write into a directory that somebody removes, as it is empty, meanwhile."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -110,6 +111,13 @@ class Objects:
         except FileNotFoundError:
             return []
 
+    def below(self, directory: str) -> Iterator[tuple[str, TableFile]]:
+        """All files of an object store below a directory, with their paths, in as few requests as it can."""
+        with suppress(FileNotFoundError):
+            for path, info in self.fs.find(directory, detail=True).items():
+                if path.endswith(PARQUET):
+                    yield path, remote_file({**info, "name": path})
+
     def exists(self, path: str) -> bool:
         return bool(self.fs.exists(path))
 
@@ -158,8 +166,11 @@ class Objects:
         return _written(path, content, replace)
 
     def _put_remote(self, path: str, content: bytes, replace: bool) -> bool:
-        """Object stores put whole objects. One that cannot be asked to put only what is new leaves a race between
-        two first writers at the same instant.
+        """Object stores put whole objects.
+
+        Of two that put the same new object at once, one is told so: by the store, where its client has it take only
+        what is new (fsspec's mode `create`, if the client passes it on: S3 and Google's do); else by what is found
+        there afterwards, which cannot tell when the other comes later still.
         """
         self.fs.makedirs(os.path.dirname(path), exist_ok=True)
         if not replace and self.fs.exists(path):
@@ -168,7 +179,15 @@ class Objects:
             self.fs.pipe_file(path, content, mode="overwrite" if replace else "create")
         except FileExistsError:
             return False
-        return True
+        return replace or self._is_ours(path, content)
+
+    def _is_ours(self, path: str, content: bytes) -> bool:
+        """Whether a file that was just put ends as we wrote it: a part ends with what tells it from any other."""
+        end = content[-READ_BACK_BYTES:]
+        try:
+            return bool(self.fs.cat_file(path, start=-len(end)) == end)
+        except FileNotFoundError:  # somebody removed it since
+            return True
 
 
 def _written(path: str, content: bytes, replace: bool) -> bool:

@@ -16,7 +16,7 @@ import io
 import json
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -90,6 +90,10 @@ class Part:
         """The group of rows in which a table lies."""
         return bisect_right(self.starts, held.at) - 1
 
+    def cut(self, group: pl.DataFrame, held: Held) -> pl.DataFrame:
+        """The rows of a table, of those of its group."""
+        return group.slice(held.at - self.starts[self.group(held)], held.rows)
+
 
 def holds(schema: pl.Schema) -> bool:
     """Whether tables of a schema can lie in parts."""
@@ -138,6 +142,11 @@ class PartWriter:
 
     def __len__(self) -> int:
         return len(self._tables)
+
+    @property
+    def files(self) -> KeysView[str]:
+        """Names of its tables so far."""
+        return self._tables.keys()
 
     @property
     def size_bytes(self) -> int:

@@ -4,13 +4,14 @@ consensus_scores/day=…/CHALLENGE.VERSION.parquet   one row for every miner ask
 pair_evidence/day=…/CHALLENGE.VERSION.parquet      one row for every two answers compared
 window_cache/day=…/ASSET.HOUR.parquet              a copy of what settling reads of these two, see `window_cache`
 scorers/day=…/VERSION.parquet                      what the hash of a version stands for, since when
-tried_scorers/day=…/VERSION.parquet                the same of versions that somebody tried, which never pay
+tried_scores, tried_pairs, tried_scorers           the same of scorers that somebody tried: nothing reads them for pay
 scoring_context/day=…/TIME-RUN.MODEL.parquet       document frequencies and background, append-only
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of,
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import UTC_MS
-from loosh_pipeline.store.objects import SECONDS_PER_H
+from loosh_pipeline.store.objects import PARQUET, SECONDS_PER_H
 from loosh_pipeline.store.parts import Whole
 from loosh_pipeline.store.score_frames import (
     PAIRED_FROM,
@@ -44,12 +45,14 @@ from loosh_pipeline.store.window_cache import WindowCache
 SCORES = "consensus_scores"
 PAIRS = "pair_evidence"
 SCORERS = "scorers"
-TRIED = "tried_scorers"
+TRIED_SCORES, TRIED_PAIRS, TRIED_SCORERS = "tried_scores", "tried_pairs", "tried_scorers"
 PART_FROM = 20
 """Rounds of a day from which a part of their own is worth it; fewer are written as the first scoring writes them."""
 TRIES = 10
 """Looks for a free number of a part, while a compaction writes others."""
 CONTEXTS = "scoring_context"
+
+log = logging.getLogger(__name__)
 
 TIME = "%Y%m%dT%H%M%S%f"
 SCORER_SCHEMA: Mapping[str, Any] = {
@@ -69,17 +72,18 @@ QUALIFY row_number() OVER (PARTITION BY challenge_id ORDER BY place) = 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
-    """What decides whether a scorer version counts before another. `since`: None where nobody noted it."""
+class Shelf:
+    """Tables that belong together: scores, the pairs of their rounds, and what their versions stand for."""
 
-    version: ScorerVersion
-    todays: bool
-    tried: bool
-    since: datetime | None
+    scores: str
+    pairs: str
+    scorers: str
 
-    @property
-    def order(self) -> tuple[bool, bool, float, str]:
-        return not self.todays, self.tried, -(self.since.timestamp() if self.since else 0.0), self.version
+
+IN_USE = Shelf(SCORES, PAIRS, SCORERS)
+"""What evaluation, the shadow profiles and rescoring by today's parameters wrote: planning weights reads it."""
+TRIED = Shelf(TRIED_SCORES, TRIED_PAIRS, TRIED_SCORERS)
+"""What somebody tried, of other parameters or of a profile that does not run here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,13 @@ class RoundTables:
 
 
 class ScoreTables:
-    """Reads and writes scores. Nothing is overwritten but by the same rows."""
+    """Reads and writes scores. Nothing is overwritten but by the same rows, unless `replace` is asked for.
 
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
+    `shelf`: where what is written goes. What pays is chosen from `IN_USE` alone.
+    """
+
+    def __init__(self, tables: Tables, shelf: Shelf = IN_USE) -> None:
+        self._tables, self._shelf = tables, shelf
 
     def write(
         self, key: TableKey, result: RoundScores, profile: Profile, model_digest: str, received_at: datetime
@@ -123,14 +130,14 @@ class ScoreTables:
         self.note_scorer(profile, model_digest)
         return self.replace(RoundTables(at, scores_frame(result, received_at), pairs_frame(result, received_at)))
 
-    def note_scorer(self, profile: Profile, model_digest: str, *, tried: bool = False) -> None:
-        """Say what the hash of a version stands for, before any row has it. `tried`: by somebody who wants to know."""
-        self._tables.write_once(TRIED if tried else SCORERS, *_scorer(profile, model_digest))
+    def note_scorer(self, profile: Profile, model_digest: str) -> None:
+        """Say what the hash of a version stands for, before any row has it."""
+        self._tables.write_once(self._shelf.scorers, *_scorer(profile, model_digest))
 
     def replace(self, round_: RoundTables) -> WrittenTable:
         """Keep the rows of a scored round in place of what is there of its version; the pairs first."""
-        self._tables.write(PAIRS, round_.key, round_.pairs)
-        return self._tables.write(SCORES, round_.key, round_.scores)
+        self._tables.write(self._shelf.pairs, round_.key, round_.pairs)
+        return self._tables.write(self._shelf.scores, round_.key, round_.scores)
 
     def write_many(self, rounds: Sequence[RoundTables]) -> None:
         """Keep rounds of which nothing is there of their version: many of a day go right into parts, pairs first.
@@ -141,13 +148,27 @@ class ScoreTables:
         for each in rounds:
             by_day.setdefault(each.key.day, []).append(each)
         for day, of_day in by_day.items():
-            if len(of_day) < PART_FROM:
-                for each in of_day:
+            alone = self._alone(day)  # what is broken there would count before a part
+            together = sorted((each for each in of_day if each.key.file not in alone), key=lambda each: each.key.file)
+            done = len(together) >= PART_FROM and self._written_as_parts(day, together)
+            for each in of_day:
+                if not done or each.key.file in alone:
                     self.replace(each)
-                continue
-            ordered = sorted(of_day, key=lambda each: each.key.file)
-            self._write_part(PAIRS, day, [(each.key, each.pairs) for each in ordered])
-            self._write_part(SCORES, day, [(each.key, each.scores) for each in ordered])
+
+    def _alone(self, day: date) -> set[str]:
+        """Names of tables of a day that lie in files of their own."""
+        assets = self._shelf.scores, self._shelf.pairs
+        return {each.name for asset in assets for each in self._tables.originals(asset, day)}
+
+    def _written_as_parts(self, day: date, rounds: Sequence[RoundTables]) -> bool:
+        """Whether it could be done: not while a part there cannot be read, or others are written without end."""
+        try:
+            self._write_part(self._shelf.pairs, day, [(each.key, each.pairs) for each in rounds])
+            self._write_part(self._shelf.scores, day, [(each.key, each.scores) for each in rounds])
+        except StoreError as error:
+            log.warning("%d rounds of %s are written as files of their own: %s", len(rounds), day, error)
+            return False
+        return True
 
     def _write_part(self, asset: str, day: date, tables: Sequence[tuple[TableKey, pl.DataFrame]]) -> None:
         now = datetime.now(UTC)
@@ -156,67 +177,54 @@ class ScoreTables:
             with suppress(PartTaken):
                 write_part(self._tables, asset, day, history, now)
                 return
-        raise StoreError(f"parts of {asset} of {day} were written at each of {TRIES} tries; score that day again")
+        raise StoreError(f"parts of {asset} of {day} were written at each of {TRIES} tries")
 
-    def has_pairs(self, round_: RoundTables) -> bool:
-        """Whether the pairs of a round are stored as given."""
+    def scores_of(self, key: TableKey) -> pl.DataFrame | None:
+        """The scores of a round and version as they lie here; None for none. Raises StoreError for unreadable ones."""
+        return self._tables.read(self._shelf.scores, key) if self._tables.exists(self._shelf.scores, key) else None
+
+    def pairs_of(self, key: TableKey) -> pl.DataFrame | None:
+        """The same for pairs; None for unreadable ones too, which are to be written anew."""
         try:
-            return self._tables.read(PAIRS, round_.key).equals(round_.pairs)
-        except StoreError:  # missing or broken: to be written anew
-            return False
+            return self._tables.read(self._shelf.pairs, key)
+        except StoreError:
+            return None
 
     def read(self, key: TableKey, version: ScorerVersion) -> RoundScores:
         """The scores of a round. Raises StoreError that names the missing table."""
         at = TableKey(key.day, key.name, version)
         return scores_of(self._tables.read(SCORES, at), self._tables.read(PAIRS, at))
 
-    def newest_rows(self, key: TableKey, profile: str) -> pl.DataFrame | None:
-        """The score rows of a round by a profile, in the version that came into use last; None while it has none.
-
-        What was only tried is none.
-        """
+    def newest_rows(self, key: TableKey, profile: Profile) -> pl.DataFrame | None:
+        """The score rows of a round in the version that counts under a profile; None while it has none."""
         # By the versions, which are few, and not by the tables of its day, which may be tens of thousands.
-        for version in self.counting(self._versions_of(profile)):
+        for version in self.counting(self._versions(), profile):
             at = TableKey(key.day, key.name, version)
             if self._tables.exists(SCORES, at):
                 return self._tables.read(SCORES, at)
         return None
 
-    def _versions_of(self, profile: str) -> list[str]:
-        """The scorer versions of a profile that ever were in use."""
-        stored = ((day, each) for day in self._tables.days(SCORERS) for each in self._tables.files(SCORERS, day))
-        rows = (self._tables.read(SCORERS, TableKey.named(day, each.name)).row(0, named=True) for day, each in stored)
-        return [row["scorer_version"] for row in rows if row["profile"] == profile]
+    def _versions(self) -> list[str]:
+        """The scorer versions that ever were in use."""
+        return [file.name.removesuffix(PARQUET) for file in self._tables.files(SCORERS, _EPOCH.date())]
 
-    def profile_of(self, version: str) -> str | None:
-        """The profile of a scorer version, tried or in use; None of one that nobody described."""
-        about = self._described(SCORERS, version) or self._described(TRIED, version)
-        return None if about is None else str(about["profile"])
+    def counting(self, versions: Iterable[str], profile: Profile) -> list[ScorerVersion]:
+        """Those of some scorer versions that count under a profile; of a round's, the first is the one that does.
 
-    def counting(self, versions: Iterable[str], profile: Profile | None = None) -> list[ScorerVersion]:
-        """Those of the scorer versions of a round that may count for pay, the one that does first.
-
-        That is the version of a profile's parameters and today's code where it is among them; else the one that came
-        into use last. What somebody tried never counts, until its parameters and code are today's, or it came into
-        use itself; and even then after what was in use and never tried.
+        That is the version of the profile's parameters and today's code, then the others of the profile, from the one
+        that came into use last. One that nobody described counts for nothing.
         """
-        found = [each for version in versions if (each := self._standing(version, profile)) is not None]
-        return [each.version for each in sorted(found, key=lambda each: each.order)]
+        todays = _parameters(profile), CODE_VERSION
+        described = [each for version in versions if (each := self._described(version)) is not None]
+        found = [each for each in described if each["profile"] == profile.name]
+        found.sort(key=lambda each: each["scorer_version"])
+        found.sort(key=lambda each: each["first_used_at"], reverse=True)
+        found.sort(key=lambda each: (each["parameters"], each["code_version"]) != todays)
+        return [ScorerVersion(each["scorer_version"]) for each in found]
 
-    def _standing(self, version: str, profile: Profile | None) -> _Standing | None:
-        used, tried = self._described(SCORERS, version), self._described(TRIED, version)
-        about = used or tried or {}
-        todays = profile is not None and (about.get("parameters"), about.get("code_version")) == (
-            _parameters(profile),
-            CODE_VERSION,
-        )
-        if tried and not used and not todays:
-            return None
-        return _Standing(ScorerVersion(version), todays, tried is not None, used["first_used_at"] if used else None)
-
-    def _described(self, asset: str, version: str) -> dict[str, Any] | None:
+    def _described(self, version: str) -> dict[str, Any] | None:
         key = TableKey(_EPOCH.date(), version)
-        return self._tables.read(asset, key).row(0, named=True) if self._tables.exists(asset, key) else None
+        return self._tables.read(SCORERS, key).row(0, named=True) if self._tables.exists(SCORERS, key) else None
 
     def model_digest(self, key: TableKey) -> str:
         """The embedding model of a round's stored vectors. Raises StoreError when there are none."""

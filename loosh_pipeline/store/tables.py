@@ -22,9 +22,10 @@ from typing import Any, NoReturn
 import polars as pl
 
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store.closed import CLOSED, Closed, Reading, as_listed, newest
+from loosh_pipeline.store import day_locks
+from loosh_pipeline.store.closed import CLOSED, TRIES, Closed, Readings, as_listed, newest
 from loosh_pipeline.store.objects import PARQUET, Objects, TableFile
-from loosh_pipeline.store.parts import FILE, Held, Part
+from loosh_pipeline.store.parts import FILE, Part, Whole, holds
 from loosh_pipeline.store.views import SqlConnection, Views
 
 SAFE_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}|[0-9]{8}T[0-9]{12}-[A-Za-z0-9_-]{1,80}")
@@ -33,8 +34,6 @@ by time."""
 DAY = re.compile(r"day=([0-9]{4}-[0-9]{2}-[0-9]{2})")
 OBJECTS_AT_ONCE = 256
 """How many files of an object store are held in memory at once, with all their columns."""
-TRIES = 3
-"""Looks at files that move into parts meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +107,22 @@ class Tables:
         return f"{self.directory(asset, key.day)}/{key.file}"
 
     def write(self, asset: str, key: TableKey, frame: pl.DataFrame) -> WrittenTable:
-        """Write a table, replacing what an earlier attempt left."""
+        """Write a table, replacing what an earlier attempt left.
+
+        On a disk, its file is not removed meanwhile for what it was before. An object store removes whatever has the
+        name: there, into a day that has parts, a table is written as a part, which nobody replaces.
+        """
         path, content = self.path(asset, key), parquet_bytes(frame)
-        self.objects.put(path, content, replace=True)
-        return _written(path, content, frame.height)
+        written = _written(path, content, frame.height)
+        if self.objects.local:
+            with day_locks.writing(self.closed.directory(asset, key.day)):
+                self.objects.put(path, content, replace=True)
+        elif self.closed.parts(asset, key.day) and holds(frame.schema):
+            self.closed.add(asset, key.day, Whole(key.file, frame, len(content), written.sha256), datetime.now(UTC))
+            self.objects.remove(path)
+        else:
+            self.objects.put(path, content, replace=True)
+        return written
 
     def write_once(self, asset: str, key: TableKey, frame: pl.DataFrame) -> WrittenTable:
         """Write a table unless it exists; then keep what is there and say so (`existed`)."""
@@ -263,8 +274,25 @@ class Tables:
         One that is deleted meanwhile is left out. Raises StoreError that names a file which cannot be read.
         """
         apart = {each.name for each in self.originals(asset, day)}
-        places = newest(self.closed.parts(asset, day))
-        readings: dict[int, Reading] = {}
+        for key, found in self._each(asset, day, apart, self.closed.parts(asset, day)):
+            if isinstance(found, StoreError):
+                raise found
+            yield key, found
+
+    def each_or_why(
+        self, asset: str, day: date, broken: list[StoreError]
+    ) -> Iterator[tuple[TableKey, pl.DataFrame | StoreError]]:
+        """The same, with why in place of what cannot be read. `broken` takes the parts that cannot be opened: nobody
+        can say what lies in them.
+        """
+        apart = {each.name for each in self.originals(asset, day)}
+        yield from self._each(asset, day, apart, self.closed.readable(asset, day, broken))
+
+    def _each(
+        self, asset: str, day: date, apart: set[str], parts: Sequence[Part]
+    ) -> Iterator[tuple[TableKey, pl.DataFrame | StoreError]]:
+        places = newest(parts)
+        readings = Readings(self.objects)
         for name in sorted(apart | places.keys()):
             key = TableKey.named(day, name)
             try:
@@ -272,18 +300,21 @@ class Tables:
                     path = self.path(asset, key)
                     found = table_rows(path, self.objects.content(path))
                 else:
-                    found = self._next(name, *places[name], readings)
+                    found = readings.rows(name, *places[name])
             except FileNotFoundError:  # it moved into a part, or to another one, since they were listed; or is no more
-                if not self.exists(asset, key):
-                    continue
-                found = self.read(asset, key)
+                if (moved := self._moved(asset, key)) is not None:
+                    yield key, moved
+                continue
+            except StoreError as error:
+                yield key, error
+                continue
             yield key, found
 
-    def _next(self, name: str, part: Part, held: Held, readings: dict[int, Reading]) -> pl.DataFrame:
-        """A table of a part. The rows around it are kept until the last of its tables was read."""
-        for number in [each for each, reading in readings.items() if reading.part.last < name]:
-            del readings[number]
-        return readings.setdefault(part.number, Reading(self.objects, part)).rows(held)
+    def _moved(self, asset: str, key: TableKey) -> pl.DataFrame | StoreError | None:
+        try:
+            return self.read(asset, key) if self.exists(asset, key) else None
+        except StoreError as error:
+            return error
 
     def remove(self, asset: str, key: TableKey) -> None:
         """Delete a table that can be made again; one that is not there is no error."""

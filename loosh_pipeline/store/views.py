@@ -1,7 +1,8 @@
 """Tables as views of a DuckDB connection: every table once, whether it lies in a file of its own or in a part.
 
 What a view reads is chosen when it is made: the tables that are there then, each from where it lies for at least
-`compaction_plan.KEPT` more. So query it within that time, or make it anew.
+`compaction_plan.KEPT` more. So query it within that time, or make it anew: later it raises DuckDB's IOException, once
+its files have moved, and shows nothing that came since.
 """
 
 from __future__ import annotations

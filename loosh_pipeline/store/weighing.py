@@ -85,14 +85,14 @@ def proposal_behind(tables: Tables, submitted: TableKey) -> TableKey | None:
     return None
 
 
-def last_set(tables: Tables) -> tuple[TableKey, pl.DataFrame] | None:
-    """The newest `weights` table that says that the chain took them, and where it lies."""
-    return next(_taken(tables), None)
+def last_set(tables: Tables, most: int | None = MOST_ATTEMPTS) -> tuple[TableKey, pl.DataFrame] | None:
+    """The newest `weights` table that says that the chain took them, and where it lies; looks through `most`."""
+    return next(_taken(tables, most), None)
 
 
-def _taken(tables: Tables) -> Iterator[tuple[TableKey, pl.DataFrame]]:
+def _taken(tables: Tables, most: int | None = MOST_ATTEMPTS) -> Iterator[tuple[TableKey, pl.DataFrame]]:
     """All of those, the newest first."""
-    for key in islice(tables.newest_first("weights"), MOST_ATTEMPTS):
+    for key in islice(tables.newest_first("weights"), most):
         rows = tables.read("weights", key)
         if not rows.is_empty() and rows["success"][0] and not _failed_later(rows):
             yield key, rows

@@ -53,7 +53,7 @@ def test_scores_are_the_same_when_their_day_is_compacted(world: World, monkeypat
     assert_window_is(window, world)
     world.store.tables.remove_day(CACHE, day)
     assert_window_is(window, world)
-    newest = world.store.score_tables.newest_rows(key, profile.name)
+    newest = world.store.score_tables.newest_rows(key, profile)
     assert newest is not None
     assert newest["challenge_id"].unique().to_list() == ["c-1"]
 
@@ -74,7 +74,9 @@ def assert_window_is(expected: WindowRows, world: World) -> None:
 
 def test_another_one_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with Leases(world.store.inbox.engine).held(LEASE, "other", LEASE_LENGTH, lambda: datetime.now(UTC)):
-        assert materialized(world, 0, monkeypatch)["waits"].startswith(f"other writes {LEASE} until ")
+        said = materialized(world, 0, monkeypatch)
+    assert said["waits"].startswith(f"other writes {LEASE} until ")
+    assert said["finished"] is False, "so it is tried again soon"
 
 
 def test_tables_that_are_deleted_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

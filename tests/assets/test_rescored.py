@@ -16,12 +16,13 @@ from loosh_pipeline.definitions import defs
 from loosh_pipeline.domain import ChallengeId, Mode
 from loosh_pipeline.following import challenge_facts
 from loosh_pipeline.orchestrator import CHALLENGES, RESCORE_DAY_JOB, RESCORE_JOB, RESCORED
-from loosh_pipeline.scoring import profile as profile_module
+from loosh_pipeline.rescoring import wanted
+from loosh_pipeline.retention.restoring import ScoresOfDays
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store import score_tables as score_tables_module
-from loosh_pipeline.store.score_tables import PAIRS, SCORERS, SCORES, TRIED
+from loosh_pipeline.store.score_tables import PAIRS, SCORERS, SCORES, TRIED_SCORERS, TRIED_SCORES
+from loosh_pipeline.store.tables import TableKey
 from resources.duckdb import tables_duckdb
 from tests.world import MODEL_DIGEST, World, failure_of, metadata_of
 
@@ -57,6 +58,10 @@ def stored(world: World, challenge_id: ChallengeId, profile: ScoringProfile) -> 
     return world.store.tables.read(SCORES, world.scores_key(challenge_id, profile))
 
 
+def tried(world: World, challenge_id: ChallengeId, profile: ScoringProfile) -> pl.DataFrame:
+    return world.store.tables.read(TRIED_SCORES, world.scores_key(challenge_id, profile))
+
+
 def paid(world: World) -> pl.DataFrame:
     """What emissions are made of."""
     with tables_duckdb().get_connection() as connection:
@@ -72,11 +77,11 @@ def test_a_challenge_is_scored_again_by_what_pays_and_nothing_is_written_twice(w
     said = metadata_of(rescore(world, challenge_id), RESCORED)
     assert (said["profile"], said["parameters"]) == ("robust", "today's")
     assert said["scorer_version"] == said["against"] == scorer_version(TODAYS, MODEL_DIGEST)
-    assert (said["moved"], said["rank_correlation"], said["paid"]) == (0.0, pytest.approx(1.0), 3)
+    assert (said["round_pay_moved"], said["rank_correlation"], said["paid"]) == (0.0, pytest.approx(1.0), 3)
     assert said["written"].startswith("no")
     assert path.stat().st_mtime_ns == before
     assert world.miners.asked == asked, "nobody is asked"
-    assert not world.store.tables.days(TRIED)
+    assert not world.store.tables.days(TRIED_SCORERS)
 
 
 def test_pairs_that_went_missing_come_back(world: World) -> None:
@@ -94,8 +99,8 @@ def test_other_parameters_are_tried_and_never_pay(world: World) -> None:
     said = metadata_of(rescore(world, challenge_id, config={"parameters": TRIED_GATE}), RESCORED)
     assert said["counts_for_pay"].startswith("never")
     assert said["parameters"] == "relevance_gate=0.9"
-    assert said["moved"] > 0
-    assert stored(world, challenge_id, RobustProfile(relevance_gate=0.9))["payout"].sum() == 0
+    assert said["round_pay_moved"] > 0
+    assert tried(world, challenge_id, RobustProfile(relevance_gate=0.9))["payout"].sum() == 0
     assert paid(world).equals(before)
     assert challenge_facts(get_settings(), world.store.inbox, challenge_id) == facts
     assert [key.version for key in world.store.tables.newest_first(SCORERS)] == [""]
@@ -115,7 +120,7 @@ def test_what_was_tried_does_not_pay_where_it_is_all_there_is_of_today(
     world.store.tables.write(SCORES, world.scores_key(challenge_id, older), result)
     rescore(world, challenge_id, config={"parameters": TRIED_GATE})
     assert set(paid(world)["scorer_version"]) == {scorer_version(older, MODEL_DIGEST)}
-    newest = world.store.score_tables.newest_rows(world.partition(challenge_id).key, "robust")
+    newest = world.store.score_tables.newest_rows(world.partition(challenge_id).key, TODAYS)
     assert newest is not None
     assert newest.equals(result)
 
@@ -131,7 +136,7 @@ def test_what_was_only_tried_pays_nobody(world: World) -> None:
     said = metadata_of(rescore(world, challenge_id, config={"parameters": TRIED_GATE}), RESCORED)
     assert said["against"] == "nothing that paid"
     assert paid(world).is_empty()
-    assert world.store.score_tables.newest_rows(world.partition(challenge_id).key, "robust") is None
+    assert world.store.score_tables.newest_rows(world.partition(challenge_id).key, TODAYS) is None
     with tables_duckdb().get_connection() as connection:
         payouts, emissions = _emissions(world, connection)
     assert not payouts.rounds
@@ -143,41 +148,74 @@ def _emissions(world: World, _: object) -> Any:
     return paid_over(world.store, tables_duckdb(), TODAYS, settings, datetime.now(UTC), 12.0, Mode.NORMAL)
 
 
-def test_what_was_tried_counts_once_its_parameters_are_what_pays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    (challenge_id,) = evaluated(world, "c-1")
-    rescore(world, challenge_id, config={"parameters": TRIED_GATE})
-    tomorrow = RobustProfile(**TRIED_GATE)
-    since = datetime.now(UTC) - timedelta(hours=12)
-    with tables_duckdb().get_connection() as connection:
-        rows = world.store.score_tables.window_rows(connection, tomorrow, since).scores
-    assert set(rows["scorer_version"]) == {scorer_version(tomorrow, MODEL_DIGEST)}
-    assert rows["payout"].sum() == 0
-    # After a later change they are again what was tried, and not what paid.
-    with tables_duckdb().get_connection() as connection:
-        rows = world.store.score_tables.window_rows(connection, RobustProfile(power=4.0), since).scores
-    assert set(rows["scorer_version"]) == {scorer_version(TODAYS, MODEL_DIGEST)}
-
-
-def test_a_version_that_paid_once_and_is_tried_again_comes_after_what_was_never_tried(world: World) -> None:
-    (challenge_id,) = evaluated(world, "c-1")
-    once, tables = RobustProfile(power=5.0), world.store.score_tables
-    tables.note_scorer(once, MODEL_DIGEST)  # it came into use after what pays the round
-    rescore(world, challenge_id, config={"parameters": {"power": 5}})
-    versions = [scorer_version(each, MODEL_DIGEST) for each in (once, TODAYS)]
-    assert tables.counting(versions, RobustProfile(power=4.0)) == versions[::-1]
-    assert tables.counting(versions) == versions[::-1]
-
-
-def test_code_that_was_changed_since_makes_a_version_that_was_tried(
+def test_what_was_tried_counts_once_it_is_scored_again_by_what_pays_then(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (challenge_id,) = evaluated(world, "c-1")
     rescore(world, challenge_id, config={"parameters": TRIED_GATE})
-    for module in (profile_module, score_tables_module):
-        monkeypatch.setattr(module, "CODE_VERSION", 99)
-    tables = world.store.score_tables
-    (tried,) = (key.name for key in world.store.tables.newest_first(TRIED))
-    assert tables.counting([tried], RobustProfile(**TRIED_GATE)) == []
+    tomorrow = RobustProfile(**TRIED_GATE)
+    since = datetime.now(UTC) - timedelta(hours=12)
+    window, key = world.store.score_tables.window_rows, world.partition(challenge_id).key
+    with tables_duckdb().get_connection() as connection:
+        assert set(window(connection, tomorrow, since).scores["scorer_version"]) == {version_of(TODAYS)}
+    rows = tried(world, challenge_id, tomorrow)
+    with monkeypatch.context() as patch:  # as a release does whose defaults these are
+        patch.setattr(wanted, "profile_of", lambda name, given=None: tomorrow)
+        rescore(world, challenge_id)
+    assert stored(world, challenge_id, tomorrow).equals(rows)
+    with tables_duckdb().get_connection() as connection:
+        assert set(window(connection, tomorrow, since).scores["scorer_version"]) == {version_of(tomorrow)}
+    newest = world.store.score_tables.newest_rows(key, tomorrow)
+    assert newest is not None
+    assert newest.equals(rows)
+
+
+def version_of(profile: ScoringProfile) -> str:
+    return scorer_version(profile, MODEL_DIGEST)
+
+
+def test_planning_pages_and_restoring_choose_the_same_version(world: World) -> None:
+    (challenge_id,) = evaluated(world, "c-1")
+    key, scores = world.partition(challenge_id).key, world.store.score_tables
+    rows, later, other = stored(world, challenge_id, TODAYS), RobustProfile(power=5.0), profile_of("network")
+    for profile in (later, other):
+        scores.note_scorer(profile, MODEL_DIGEST)
+        world.store.tables.write(SCORES, world.scores_key(challenge_id, profile), _as(rows, version_of(profile)))
+    world.store.tables.write(SCORES, TableKey(key.day, key.name, "f" * 12), _as(rows, "f" * 12))  # nobody knows of it
+    since = datetime.now(UTC) - timedelta(hours=12)
+    for profile, counts in ((TODAYS, TODAYS), (later, later), (RobustProfile(power=4.0), later)):
+        with tables_duckdb().get_connection() as connection:
+            window = scores.window_rows(connection, profile, since).scores
+        newest = scores.newest_rows(key, profile)
+        assert newest is not None
+        chosen = {*window["scorer_version"], *newest["scorer_version"]}
+        assert chosen == {version_of(counts)}
+        assert ScoresOfDays(world.store.tables, profile).version_of(key) == version_of(counts)
+
+
+def test_a_profile_that_does_not_run_here_is_tried(world: World) -> None:
+    (challenge_id,) = evaluated(world, "c-1")
+    said = metadata_of(rescore(world, challenge_id, config={"profile": "network"}), RESCORED)
+    assert said["counts_for_pay"].startswith("never")
+    network = profile_of("network")
+    assert tried(world, challenge_id, network).height == 4
+    assert not world.store.tables.exists(SCORES, world.scores_key(challenge_id, network))
+
+
+def test_rows_that_differ_are_told_of_and_stay(world: World) -> None:
+    (challenge_id,) = evaluated(world, "c-1")
+    rows = stored(world, challenge_id, TODAYS)
+    twice = rows.with_columns(payout=rows["payout"] * 2)
+    world.store.tables.write(SCORES, world.scores_key(challenge_id), twice)
+    said = metadata_of(rescore(world, challenge_id), RESCORED)
+    assert (said["differs"], said["written"]) == ("payout", "no: the stored rows of this version differ, and stay")
+    day = world.partition(challenge_id).key.day.isoformat()
+    figures = metadata_of(run(world, RESCORE_DAY_JOB, {}, partition_key=day), "rescored_days")
+    assert (figures["differs"], figures["written"], figures["replaced"]) == (1, 0, 0)
+    assert stored(world, challenge_id, TODAYS).equals(twice)
+    figures = metadata_of(run(world, RESCORE_DAY_JOB, {"replace": True}, partition_key=day), "rescored_days")
+    assert (figures["differs"], figures["written"], figures["replaced"]) == (0, 1, 1)
+    assert stored(world, challenge_id, TODAYS).equals(rows)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +226,11 @@ def test_code_that_was_changed_since_makes_a_version_that_was_tried(
         ({"parameters": {"power": "six"}}, "profile parameter power is 'six'; give a finite number"),
         ({"parameters": {"power": -1}}, "power is -1; it cannot be negative"),
         ({"parameters": {"power": True}}, "profile parameter power is True; give a finite number"),
-        ({"parameters": {"alike_low": 0.9}}, "alike_low (0.9) must be below alike_high (0.85)"),
+        ({"parameters": {"blatant_low": 0.98}}, "blatant_low (0.98) must be below blatant_high (0.97)"),
+        ({"parameters": {"track_passes": 3}}, "track_passes of profile 'robust' acts on a window of rounds"),
+        ({"parameters": {"power": 10**400}}, "power has 401 digits; give a number up to 1000"),
+        ({"parameters": {"power": 1001}}, "power is 1001; it is at most 1000"),
+        ({"profile": "network", "parameters": {"sigmoid_steepness": 1e5}}, "it is at most 500"),
         ({"profile": "network", "parameters": {"outlier_neighbours": 1.5}}, "give a whole number"),
     ],
 )
@@ -224,7 +266,7 @@ def test_a_range_is_one_run_with_figures_for_each(world: World) -> None:
     result = rescore(world, ids[0], ids[-1], config={"parameters": TRIED_GATE})
     events = {each.partition: each.materialization.metadata for each in result.get_asset_materialization_events()}
     assert set(events) == set(ids)
-    assert all(metadata["moved"].value > 0 for metadata in events.values())
+    assert all(metadata["round_pay_moved"].value > 0 for metadata in events.values())
     assert {metadata["all"].value["rescored"] for metadata in events.values()} == {3}
 
 
@@ -240,7 +282,7 @@ def test_what_cannot_be_scored_says_why_and_stops_nobody(world: World) -> None:
     assert "is no readable table" in said["c-2"]
     assert said["c-4"] == "no table miner_responses"
     assert said["c-5"] == "no such challenge was accepted"
-    assert "moved" in events["c-3"]
+    assert "round_pay_moved" in events["c-3"]
 
 
 def test_a_day_tells_of_the_challenges_that_dagster_still_shows(world: World) -> None:
@@ -257,9 +299,9 @@ def test_a_day_tells_of_the_challenges_that_dagster_still_shows(world: World) ->
     assert (said["rescored"], said["written"], said["unscorable"], said["shown_by_dagster"]) == (2, 2, 1, 1)
     assert said["reasons"] == {"no table embeddings": 1}
     assert said["unscorable_list"] == "c-3: no table embeddings"
-    assert set(said["most_changed"]) == {ids[0], ids[1]}
-    assert said["moved_mean"] > 0
-    assert stored(world, ids[1], RobustProfile(**TRIED_GATE)).height == 4, "what was pruned is scored alike"
+    assert set(said["most_changed_rounds"]) == {ids[0], ids[1]}
+    assert said["round_pay_moved_mean"] > 0
+    assert tried(world, ids[1], RobustProfile(**TRIED_GATE)).height == 4, "what was pruned is scored alike"
 
 
 def test_the_evaluation_does_not_score_again(world: World) -> None:

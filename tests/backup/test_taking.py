@@ -11,21 +11,27 @@ import stat
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
-from loosh_pipeline.backup import swapping, taking
+from loosh_pipeline.backup import salvaging, swapping, taking
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.taking import NothingYet, file_named, keep_newest, short_id, take_backup
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.compaction import whole, write_part
+from loosh_pipeline.store.compaction_plan import Limits
 from loosh_pipeline.store.inbox import Inbox
-from tests.backup.conftest import KEY, NOW, accept
+from loosh_pipeline.store.tables import TableKey, Tables
+from tests.backup.conftest import KEY, NOW, accept, texts_in
+from tests.store.compacted import DAY, LATER, SCORES, compact, compact_wholly, put_scores, scores
 
 
 def names(path: Path) -> list[str]:
@@ -76,16 +82,14 @@ def test_a_challenge_that_comes_between_database_and_tables_loses_nothing(
     places: Places, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its table is in the backup before its row is: it is accepted again, and keeps the answers it got."""
-    files = taking._parquet_files
+    files = taking._apart
 
-    def later(root: Path) -> object:
-        if not (root / "miner_responses/day=2026-03-04/c-3.parquet").exists() and (settings.home / "begun").exists():
-            accept(settings, "c-3")
-        return files(root)
+    def later(asset: Path) -> object:
+        accept(settings, "c-3")
+        return files(asset)
 
-    (settings.home / "begun").touch()
     monkeypatch.setattr(taking, "_require_room", lambda *_: None)
-    monkeypatch.setattr(taking, "_parquet_files", later)
+    monkeypatch.setattr(taking, "_apart", later)
     manifest = take_backup(places, settings.home / "b.tar", NOW).manifest
     assert (manifest.rows["challenges"], manifest.tables["miner_responses"]) == (2, 3)
 
@@ -98,8 +102,8 @@ def test_a_table_that_is_removed_meanwhile_and_names_that_are_not_ours_stop_noth
     for name in (".half.parquet", "mine .parquet", "notes.txt"):
         shutil.copy(day / "c-1.parquet", day / name)
     shutil.copytree(places.tables / "miner_responses", places.tables / "window_cache")
-    files = taking._parquet_files
-    monkeypatch.setattr(taking, "_parquet_files", lambda root: [*files(root), day / "gone.parquet"])
+    files = taking._apart
+    monkeypatch.setattr(taking, "_apart", lambda asset: [*files(asset), day / "gone.parquet"])
     monkeypatch.setattr(taking, "_require_room", lambda *_: None)
     taken = take_backup(places, tmp_path / "b.tar", NOW)
     assert [name for name in names(taken.path) if name.startswith("tables")] == [
@@ -107,6 +111,58 @@ def test_a_table_that_is_removed_meanwhile_and_names_that_are_not_ours_stop_noth
         "tables/miner_responses/day=2026-03-04/c-2.parquet",
     ]
     assert taken.skipped == (f"{day / 'mine .parquet'}: no table has such a name",)
+    assert taken.missing == (f"{day / 'gone.parquet'}: it was removed meanwhile",)
+
+
+@pytest.mark.parametrize("merged", [False, True], ids=["packed", "packed and merged"])
+def test_days_that_are_compacted_meanwhile_are_all_in_it(
+    places: Places, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merged: bool
+) -> None:
+    tables, files, listed = Tables(settings.tables_root), taking._apart, taking._tables_in
+
+    def moving(asset: Path) -> Iterator[Path]:
+        for path in files(asset):
+            if tables.open_days(asset.name):
+                compact_wholly(tables, day=NOW.date(), asset=asset.name)
+            yield path
+
+    def replaced(folder: Path) -> list[Path]:
+        found = listed(folder)
+        if not any(part.number > 1 for part in tables.closed.parts("miner_responses", NOW.date())):
+            for number in range(3):
+                table = whole(TableKey(NOW.date(), f"d-{number}"), pl.DataFrame({"text": ["d"]}))
+                write_part(tables, "miner_responses", NOW.date(), [table], NOW)
+            for turn in range(2):
+                at = LATER + timedelta(days=90, hours=turn)
+                compact(tables, at, NOW.date(), Limits(100, 1 << 20, 3), "miner_responses")
+        return found
+
+    monkeypatch.setattr(taking, "_require_room", lambda *_: None)
+    monkeypatch.setattr(taking, "_apart", moving)
+    if merged:
+        monkeypatch.setattr(taking, "_tables_in", replaced)
+    taken = take_backup(places, tmp_path / "b.tar", NOW)
+    assert (taken.skipped, taken.missing) == ((), ())
+    with tarfile.open(taken.path) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    assert texts_in(tmp_path / "unpacked") == {"c-1", "c-2", *(["d"] if merged else [])}
+
+
+def test_tables_of_a_directory_that_was_moved_aside_are_had_back_though_parts_have_the_same_names(
+    tmp_path: Path,
+) -> None:
+    old, new = Tables(str(tmp_path / "old")), Tables(str(tmp_path / "new"))
+    put_scores(old, 9)
+    put_scores(new, 4)
+    for each in (old, new):
+        compact_wholly(each)
+    expected = {key: str(frame.rows()) for key, frame in old.each(SCORES, DAY)}
+    changed = TableKey(DAY, "c-000", "v1")
+    new.write(SCORES, changed, scores("c-000", 9.0))
+    salvaging.main([old.objects.root, new.objects.root])
+    found = {key: str(frame.rows()) for key, frame in new.each(SCORES, DAY)}
+    assert found == expected | {changed: str(scores("c-000", 9.0).rows())}
+    assert salvaging.copy_missing(old, new) == 0
 
 
 def test_run_history_goes_along_when_it_is_asked_for_but_for_files_that_are_none(

@@ -12,8 +12,7 @@ from loosh_pipeline.devnet.stored_rounds import ASKED, samples
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import profile_of
-from loosh_pipeline.store.score_tables import PAIRS, SCORERS, SCORES
-from loosh_pipeline.store.score_tables import TRIED as TRIED_SCORERS
+from loosh_pipeline.store.score_tables import PAIRS, SCORERS, SCORES, TRIED_PAIRS, TRIED_SCORERS, TRIED_SCORES
 from loosh_pipeline.store.tables import Tables
 
 
@@ -29,10 +28,11 @@ def test_challenges_are_scored_twice_and_both_are_kept(tmp_path: Path) -> None:
     assert min(figures["scoring_per_min"], figures["first_scoring_per_min"], figures["scoring_cpu_ms"]) > 0
     tables = Tables(str(tmp_path / "tables"))
     digest = HashingEmbedder().digest
-    for asset in (SCORES, PAIRS):
+    tried = profile_of(PAYING, TRIED)
+    shelves = {SCORES: profile_of(PAYING), PAIRS: profile_of(PAYING), TRIED_SCORES: tried, TRIED_PAIRS: tried}
+    for asset, profile in shelves.items():
         kept = [key.version for day in tables.days(asset) for key, _ in tables.each(asset, day)]
-        for profile in (profile_of(PAYING), profile_of(PAYING, TRIED)):
-            assert kept.count(scorer_version(profile, digest)) == 70
+        assert kept == [scorer_version(profile, digest)] * 70
         assert not [day for day in tables.days(asset) if tables.originals(asset, day)], "many are one part"
     assert len(list(tables.newest_first(SCORERS))) == len(list(tables.newest_first(TRIED_SCORERS))) == 1
 

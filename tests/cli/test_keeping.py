@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from loosh_pipeline.backup import taking
 from loosh_pipeline.backup.taking import short_id
 from loosh_pipeline.cli import app
 from loosh_pipeline.domain import ChallengeId
@@ -60,6 +61,21 @@ def test_old_ones_are_deleted_in_a_folder_only(filled: Settings, tmp_path: Path)
     assert json.loads(loosh("backup", tmp_path, "--keep", 1, "--json").stdout)["deleted"] == [str(old)]
     refused = loosh("backup", tmp_path / "x.tar", "--keep", 1)
     assert (refused.exit_code, "is a file" in refused.stderr) == (2, True)
+
+
+def test_a_backup_in_which_tables_are_missing_says_so_and_replaces_none(
+    filled: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / f"loosh-1.0.0-{short_id(filled)}-20200101T000000Z.tar"
+    old.touch()
+    gone = filled.home / "tables" / "weights" / "day=2026-03-04" / "gone.parquet"
+    gone.parent.mkdir(parents=True)
+    monkeypatch.setattr(taking, "_apart", lambda _: iter([gone]))
+    taken = loosh("backup", tmp_path, "--keep", 1, "--json")
+    assert taken.exit_code == 1
+    assert json.loads(taken.stdout)["skipped"] == [f"{gone}: it was removed meanwhile"]
+    assert "so no older backup was deleted; take another one" in taken.stderr
+    assert old.exists()
 
 
 def test_nothing_to_back_up_is_an_end_of_its_own() -> None:

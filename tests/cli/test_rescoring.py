@@ -31,7 +31,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphQlServer]:
 
 
 def ends(server: GraphQlServer, status: str, figures: dict[str, Any]) -> None:
-    server.answers["runOrError"] = {"__typename": "Run", "status": status}
+    server.answers["runsOrError"] = {"__typename": "Runs", "results": [{"runId": "run-1", "status": status}]}
     entries = [_entry(label, value) for label, value in figures.items()]
     made = [{"runId": "run-1", "metadataEntries": entries}, {"runId": "run-0", "metadataEntries": []}]
     server.answers["assetOrError"] = {"__typename": "Asset", "assetMaterializations": made}
@@ -50,7 +50,13 @@ def loosh(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["rescore", *arguments], env={"COLUMNS": "200"})
 
 
-DAY = {"rescored": 12, "unscorable": 1, "moved_mean": 0.25, "rank_correlation_mean": 0.5, "most_changed": {"c-7": 0.75}}
+DAY = {
+    "rescored": 12,
+    "unscorable": 1,
+    "round_pay_moved_mean": 0.25,
+    "rank_correlation_mean": 0.5,
+    "most_changed_rounds": {"c-7": 0.75},
+}
 
 
 def test_days_are_launched_one_by_one_with_what_is_tried(server: GraphQlServer) -> None:
@@ -68,11 +74,11 @@ def test_days_are_launched_one_by_one_with_what_is_tried(server: GraphQlServer) 
     assert "25.0%" in found.output
     assert "0.500" in found.output
     assert "1 cannot be scored" in found.output
-    assert "c-7: 75.0% of its pay would move" in found.output
+    assert "c-7: 75.0% of the round's pay would move" in found.output
 
 
 def test_challenges_have_a_run_each_and_nothing_twice(server: GraphQlServer) -> None:
-    ends(server, "SUCCESS", {"scorer_version": "ab", "moved": 0.125, "rank_correlation": "all alike"})
+    ends(server, "SUCCESS", {"scorer_version": "ab", "round_pay_moved": 0.125, "rank_correlation": "all alike"})
     found = loosh("c-1", "c-2", "c-1", "--json")
     assert found.exit_code == 0
     params = [asked["params"] for operation, asked in server.asked if operation == "launchRun"]
@@ -80,7 +86,7 @@ def test_challenges_have_a_run_each_and_nothing_twice(server: GraphQlServer) -> 
     assert {each["selector"]["jobName"] for each in params} == {"rescore_challenge"}
     said = json.loads(found.stdout)
     assert said["profile"] == "robust"
-    assert [run["figures"]["moved"] for run in said["runs"]] == [0.125, 0.125]
+    assert [run["figures"]["round_pay_moved"] for run in said["runs"]] == [0.125, 0.125]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +115,53 @@ def test_a_run_that_failed_says_why(server: GraphQlServer) -> None:
     assert "FAILURE; rescored_days failed: no room" in found.output
 
 
+def test_stored_rows_that_differ_end_it_with_1_and_say_what_to_do(server: GraphQlServer) -> None:
+    differ = {"differs": 2, "differing_columns": {"payout": 2}, "differing": ["c-1", "c-2"]}
+    ends(server, "SUCCESS", DAY | {"unscorable": 0, "replaced": 0} | differ)
+    found = loosh("--since", str(TODAY))
+    assert found.exit_code == 1
+    said = " ".join(found.output.replace("│", " ").split())
+    assert "stored rows of 2 differ and stay (payout; c-1, c-2); --replace writes them over" in said
+    one = {"scorer_version": "ab", "round_pay_moved": 0.0, "rank_correlation": 1.0, "differs": "payout, score"}
+    ends(server, "SUCCESS", one | {"written": "no: the stored rows of this version differ, and stay"})
+    assert loosh("c-1").exit_code == 1
+    ends(server, "SUCCESS", one | {"written": "yes: stored rows that differed were written over"})
+    assert loosh("c-1", "--replace").exit_code == 0
+    *_, params = [asked["params"] for operation, asked in server.asked if operation == "launchRun"]
+    assert params["runConfigData"]["ops"]["rescored_scores"]["config"]["replace"] is True
+
+
+def test_one_question_is_about_all_runs_and_patience_begins_anew_with_each_that_ends(
+    server: GraphQlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = iter(["run-1", "run-2", "run-3"])
+    server.answers["launchRun"] = lambda: {"__typename": "LaunchRunSuccess", "run": {"runId": next(names)}}
+    ended: list[str] = []
+    now = [1000.0]
+
+    def runs() -> dict[str, Any]:
+        now[0] += 50.0  # beyond what is waited for, all in all
+        ended.append(f"run-{len(ended) + 1}")
+        kinds = {name: "SUCCESS" if name in ended else "STARTED" for name in ("run-1", "run-2", "run-3")}
+        return {"__typename": "Runs", "results": [{"runId": run, "status": kind} for run, kind in kinds.items()]}
+
+    ends(server, "SUCCESS", {"scorer_version": "ab"})
+    server.answers["runsOrError"] = runs
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    assert loosh("c-1", "c-2", "c-3", "--within-s", "80").exit_code == 0
+    asked = [variables["filter"]["runIds"] for operation, variables in server.asked if operation == "runsOrError"]
+    assert asked == [["run-1", "run-2", "run-3"], ["run-2", "run-3"], ["run-3"]]
+
+
+def test_a_run_that_is_no_more_is_not_waited_for(server: GraphQlServer) -> None:
+    server.answers["runsOrError"] = {"__typename": "Runs", "results": []}
+    found = loosh("c-1")
+    assert found.exit_code == 1
+    assert "UNKNOWN" in found.output
+
+
 def test_patience_ends(server: GraphQlServer) -> None:
+    ends(server, "STARTED", {})
     found = loosh("c-1", "--within-s", "0")
     assert found.exit_code == 1
     assert "STARTED" in found.output
@@ -122,6 +174,7 @@ def test_patience_ends(server: GraphQlServer) -> None:
         (("c-1", "--since", "2026-01-02"), "give ids of challenges, or days"),
         (("c-1", "--until", "2026-01-02"), "--until is for days"),
         (("--since", "yesterday"), "--since yesterday is no day"),
+        (("--since", "2025-12-31"), "--since 2025-12-31 is before 2026-01-01, the first day"),
         (("--since", "2026-01-02", "--until", "2026-01-01"), "are none of the past"),
         (("--since", str(TODAY + timedelta(days=1))), "are none of the past"),
         (("c-1", "--profile", "best"), "there is no scoring profile 'best'"),

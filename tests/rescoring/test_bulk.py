@@ -2,79 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import threading
 from collections.abc import Iterator
-from datetime import date, timedelta
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from loosh_pipeline.devnet.stored_rounds import Sample, StoredChallenge, insert_rows, samples
+from loosh_pipeline.devnet.stored_rounds import Sample
 from loosh_pipeline.domain import ChallengeId
-from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.errors import ServiceError
-from loosh_pipeline.rescoring import bulk
+from loosh_pipeline.rescoring import bulk, scoring
 from loosh_pipeline.rescoring.bulk import Rescored, Rescoring
 from loosh_pipeline.rescoring.comparing import compared, rank_correlation
-from loosh_pipeline.rescoring.processes import ScoringProcesses
 from loosh_pipeline.rescoring.rounds import AT_ONCE, Found, StoredRound, Unscorable, of_challenges, of_day
 from loosh_pipeline.rescoring.scoring import score_batch
 from loosh_pipeline.rescoring.summary import Summary
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import scorer_version
-from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
+from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.contexts import Contexts
 from loosh_pipeline.store.inbox import Inbox
-from loosh_pipeline.store.score_tables import PAIRS, SCORES, ScoreTables
+from loosh_pipeline.store.schema import challenges
+from loosh_pipeline.store.score_tables import PAIRS, SCORES, TRIED_PAIRS, TRIED_SCORES, ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables
 from tests.builders import NOON
-
-DIGEST = HashingEmbedder().digest
-ROBUST, TRIED = profile_of("robust"), profile_of("robust", {"power": 5.0})
-DAY: date = NOON.date()
-
-
-@pytest.fixture(autouse=True)
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
-@pytest.fixture(scope="module")
-def drawn() -> list[Sample]:
-    return samples(HashingEmbedder(), 2, asked=3)
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> Tables:
-    return Tables(str(tmp_path / "tables"))
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[Inbox]:
-    inbox = Inbox.open(f"sqlite:///{tmp_path}/inbox.db")
-    yield inbox
-    inbox.engine.dispose()
-
-
-def keep(tables: Tables, inbox: Inbox, drawn: list[Sample], names: list[str]) -> list[StoredChallenge]:
-    """As files of their own, in the order given."""
-    rounds = [
-        StoredChallenge(n, ChallengeId(name), NOON + timedelta(seconds=n), drawn[n % len(drawn)])
-        for n, name in enumerate(names)
-    ]
-    insert_rows(inbox.engine, rounds)
-    for each in rounds:
-        tables.write("miner_responses", each.key, each.responses())
-        tables.write("embeddings", each.key, each.vectors())
-    return rounds
-
-
-def rescored(tmp_path: Path, tables: Tables, inbox: Inbox, profile: ScoringProfile, processes: int) -> list[Rescored]:
-    found = list(Rescoring(str(tmp_path / "tables"), profile, ROBUST, processes).run(of_day(tables, inbox, DAY)))
-    assert all(isinstance(each, Rescored) for each in found), found
-    return [each for each in found if isinstance(each, Rescored)]
+from tests.rescoring.kept import DAY, DIGEST, ROBUST, TRIED, keep, rescored
 
 
 def test_processes_say_what_one_does(
@@ -86,27 +43,158 @@ def test_processes_say_what_one_does(
     alone = rescored(tmp_path, tables, inbox, ROBUST, 0)
     kept = {key.file: frame for key, frame in tables.each(SCORES, DAY)}
     assert [each.id for each in alone] == names, "all, in the order of their names"
-    assert all(each.changed for each in alone)
+    assert all(each.written for each in alone)
     again = rescored(tmp_path, tables, inbox, ROBUST, 2)
-    assert not any(each.changed for each in again), "to the last bit what was there"
+    assert not any(each.written for each in again), "to the last bit what was there"
     tried = rescored(tmp_path, tables, inbox, TRIED, 2)
     assert {each.against for each in tried} == {scorer_version(ROBUST, DIGEST)}
-    assert len(list(tables.each(SCORES, DAY))) == len(list(tables.each(PAIRS, DAY))) == 2 * len(names)
+    for asset in (SCORES, PAIRS, TRIED_SCORES, TRIED_PAIRS):
+        assert len(list(tables.each(asset, DAY))) == len(names)
     for file, frame in kept.items():
         assert tables.read(SCORES, TableKey.named(DAY, file)).equals(frame)
 
 
-def test_rows_that_differ_are_written_over_by_files_of_their_own(
+def test_rows_that_differ_stay_and_are_told_of_until_they_are_to_be_replaced(
     tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample]
 ) -> None:
     keep(tables, inbox, drawn, [f"c-{n:03}" for n in range(25)])
     rescored(tmp_path, tables, inbox, ROBUST, 0)
     key = TableKey(DAY, "c-003", scorer_version(ROBUST, DIGEST))
     right = tables.read(SCORES, key)
-    tables.write(SCORES, key, right.with_columns(payout=right["payout"] * 2))
+    paid = right.with_columns(payout=right["payout"] * 2)
+    tables.write(SCORES, key, paid)
     again = rescored(tmp_path, tables, inbox, ROBUST, 0)
-    assert [each.id for each in again if each.changed] == ["c-003"]
+    assert {each.id: each.differs for each in again if each.differs} == {"c-003": ("payout",)}
+    assert not any(each.written for each in again)
+    assert tables.read(SCORES, key).equals(paid), "what paid stays"
+    summary = Summary()
+    for each in again:
+        summary.add(each)
+    told = summary.figures()
+    assert (told["differs"], told["differing"], told["differing_columns"]) == (1, ["c-003"], {"payout": 1})
+
+    scorer = Rescoring(str(tmp_path / "tables"), ROBUST, ROBUST, 0, replace=True)
+    (replaced,) = [
+        each for each in scorer.run(of_day(tables, inbox, DAY)) if isinstance(each, Rescored) and each.differs
+    ]
+    assert replaced.written
     assert tables.read(SCORES, key).equals(right)
+
+
+def test_rows_and_pairs_that_are_missing_or_broken_come_back(
+    tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample]
+) -> None:
+    keep(tables, inbox, drawn, [f"c-{n:03}" for n in range(25)])
+    rescored(tmp_path, tables, inbox, ROBUST, 0)
+    version = scorer_version(ROBUST, DIGEST)
+    pairs, scores = TableKey(DAY, "c-003", version), TableKey(DAY, "c-004", version)
+    before = tables.read(PAIRS, pairs), tables.read(SCORES, scores)
+    tables.remove(PAIRS, pairs)
+    tables.remove(SCORES, scores)
+    again = rescored(tmp_path, tables, inbox, ROBUST, 0)
+    assert [each.id for each in again if each.written] == ["c-003", "c-004"]
+    tables.write(PAIRS, pairs, before[0])
+    Path(tables.path(PAIRS, pairs)).write_bytes(b"nonsense")
+    assert [each.id for each in rescored(tmp_path, tables, inbox, ROBUST, 0) if each.written] == ["c-003"]
+    assert tables.read(PAIRS, pairs).equals(before[0])
+    assert tables.read(SCORES, scores).equals(before[1])
+
+
+def test_scores_that_cannot_be_read_are_compared_with_nothing_and_stay(
+    tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample]
+) -> None:
+    keep(tables, inbox, drawn, [f"c-{n:03}" for n in range(25)])
+    rescored(tmp_path, tables, inbox, ROBUST, 0)
+    part = tables.closed.parts(SCORES, DAY)[0].path
+    whole = Path(part).read_bytes()
+    Path(part).write_bytes(b"no part at all")
+    for profile, written in ((ROBUST, False), (TRIED, True)):
+        found = rescored(tmp_path, tables, inbox, profile, 0)
+        assert {each.against for each in found} == {None}
+        assert all(part in each.remark for each in found)
+        assert {each.written for each in found} == {written}
+    Path(part).write_bytes(whole)  # as from a backup
+    assert not any(each.written or each.remark for each in rescored(tmp_path, tables, inbox, ROBUST, 0))
+
+
+def test_a_part_that_cannot_be_opened_costs_what_lies_in_it(
+    tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample]
+) -> None:
+    rounds = keep(tables, inbox, drawn, ["a", "b", "c", "d"])
+    for pair in (rounds[:2], rounds[2:]):
+        write_part(tables, "embeddings", DAY, [whole(each.key, each.vectors()) for each in pair], NOON)
+    for each in rounds:
+        Path(tables.path("embeddings", each.key)).unlink()
+    part = tables.closed.parts("embeddings", DAY)[0].path
+    Path(part).write_bytes(b"nonsense")
+    summary = Summary()
+    for found in Rescoring(str(tmp_path / "tables"), ROBUST, ROBUST, 0).run(of_day(tables, inbox, DAY)):
+        summary.add(found)
+    assert summary.rescored == 2
+    assert {each.name for each in summary.unscorable} == {"a", "b"}
+    assert all(part in each.reason for each in summary.unscorable)
+    assert summary.reasons == {"a part of tables that cannot be read": 2}, "by kind, without paths"
+
+
+def test_challenges_of_the_day_without_tables_are_told_of(
+    tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample]
+) -> None:
+    rounds = keep(tables, inbox, drawn, ["a", "Ä gone", "of the day after"])
+    for asset in ("miner_responses", "embeddings"):
+        tables.remove(asset, rounds[1].key)
+        tables.remove(asset, rounds[2].key)
+    inbox.accept(ChallengeId("waits"), rounds[0].request, NOON)
+    with inbox.engine.begin() as connection:
+        after = challenges.update().where(challenges.c.id == rounds[2].id)
+        connection.execute(after.values(received_at=NOON + timedelta(days=1)))
+    found = list(Rescoring(str(tmp_path / "tables"), ROBUST, ROBUST, 0).run(of_day(tables, inbox, DAY)))
+    told = {each.name: each.reason for each in found if isinstance(each, Unscorable)}
+    assert told == {"Ä gone": "its tables are gone", "waits": "it is not scored yet"}
+
+
+def test_payouts_that_are_no_numbers_are_never_kept(
+    tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(tables, inbox, drawn, ["a", "b"])
+    scored = scoring.score_stored
+
+    def strange(stored: StoredRound, *how: Any) -> Any:
+        result = scored(stored, *how)
+        wrong = replace(result.scores.scores[0], payout=float("inf"))
+        scores = replace(result.scores, scores=(wrong, *result.scores.scores[1:]))
+        return replace(result, scores=scores) if stored.id == "a" else result
+
+    monkeypatch.setattr(scoring, "score_stored", strange)
+    found = list(Rescoring(str(tmp_path / "tables"), ROBUST, ROBUST, 0).run(of_day(tables, inbox, DAY)))
+    (wrong,) = [each for each in found if isinstance(each, Unscorable)]
+    assert (wrong.name, wrong.kind) == ("a", "its payouts are no finite numbers")
+    assert [key.name for key, _ in tables.each(SCORES, DAY)] == ["b"]
+
+
+def test_what_was_scored_is_kept_when_nobody_wants_more(
+    tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample]
+) -> None:
+    keep(tables, inbox, drawn, [f"c-{n:03}" for n in range(3 * AT_ONCE)])
+    inbox.accept(ChallengeId("waits"), {"id": "waits"}, NOON)
+    before = threading.active_count()
+    with closing(Rescoring(str(tmp_path / "tables"), ROBUST, ROBUST, 1).run(_first_missing(tables, inbox))) as found:
+        assert isinstance(next(found), Unscorable)
+    assert len(list(tables.each(SCORES, DAY))) == len(list(tables.each(PAIRS, DAY))) == 0
+    batches = of_day(tables, inbox, DAY)
+    with pytest.raises(RuntimeError, match="cancelled"), closing(batches):
+        list(Rescoring(str(tmp_path / "tables"), ROBUST, ROBUST, 1).run(_cancelled(batches, 2)))
+    assert len(list(tables.each(SCORES, DAY))) == len(list(tables.each(PAIRS, DAY))) >= AT_ONCE
+    assert threading.active_count() == before
+
+
+def _first_missing(tables: Tables, inbox: Inbox) -> Iterator[list[Found | Unscorable]]:
+    yield [Unscorable("nobody", "no such challenge was accepted")]
+    yield from of_day(tables, inbox, DAY)
+
+
+def _cancelled(batches: Iterator[list[Found | Unscorable]], after: int) -> Iterator[list[Found | Unscorable]]:
+    yield from islice(batches, after)
+    raise RuntimeError("cancelled")
 
 
 def test_names_that_sort_otherwise_than_their_files_are_not_mixed_up(
@@ -151,24 +239,6 @@ def test_single_challenges_are_found_with_their_scores(
         each = by_name[name]
         assert isinstance(each, Found)
         assert [scores["challenge_id"][0] for scores in each.scores] == [name]
-
-
-def test_a_process_that_dies_says_so(tmp_path: Path, tables: Tables, inbox: Inbox, drawn: list[Sample]) -> None:
-    keep(tables, inbox, drawn, ["a"])
-    rounds = [each.round for batch in of_day(tables, inbox, DAY) for each in batch if isinstance(each, Found)]
-    with ScoringProcesses(str(tmp_path / "tables"), ROBUST, 1) as processes:
-        assert len(processes.submit(rounds).result().rounds) == 1
-        (process,) = processes._started
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        with pytest.raises(ServiceError, match="ended with -9 over 1 rounds from a on"):
-            processes.submit(rounds).result()
-
-
-def test_processes_end_with_whoever_asks(tmp_path: Path, tables: Tables) -> None:
-    with ScoringProcesses(str(tmp_path / "tables"), ROBUST, 2) as processes:
-        started = list(processes._started)
-    assert [process.returncode for process in started] == [0, 0]
 
 
 def test_contexts_are_those_of_the_moment(tables: Tables) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -16,7 +16,8 @@ from tests.builders import NOON
 
 SCORES = "scores"
 DAY = NOON.date()
-LATER = NOON + timedelta(days=5)
+LATER = datetime.now(UTC) + timedelta(hours=1)
+"""After all that object stores have written into parts, which is dated by the clock."""
 FEW = Limits(tables=5, size_bytes=1 << 20, merge_at=3)
 """Parts that are full with five tables."""
 READ: dict[str, Any] = {"challenge_id": pl.String, "payout": pl.Float64, "remark": pl.String}

@@ -99,5 +99,8 @@ def test_looks_at_the_world_that_are_dated_ahead_are_removed(tmp_path: Path) -> 
     for at in (NOON - timedelta(hours=1), AHEAD, AHEAD + timedelta(days=400)):
         key = TableKey.of(f"{at:%Y%m%dT%H%M%S%f}-7", at)
         tables.write("metagraph", key, metagraph_frame(metagraph()))
+    nameless = TableKey(NOON.date(), "~" + "a" * 64)
+    tables.write("metagraph", nameless, metagraph_frame(metagraph()))
     assert remove_later_looks(tables, NOON) == 2
+    tables.remove("metagraph", nameless)
     assert [key.name for key in tables.newest_first("metagraph")] == [f"{NOON - timedelta(hours=1):%Y%m%dT%H%M%S%f}-7"]

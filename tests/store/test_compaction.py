@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import threading
-from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
@@ -17,18 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from loosh_pipeline.errors import PartTaken, StoreError
+from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store import parts as parts_module
-from loosh_pipeline.store.closed import Footers
-from loosh_pipeline.store.compaction import DayCompaction, whole, write_part
+from loosh_pipeline.store.closed import Decoded, Footers
+from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.compaction_plan import KEPT, Limits, last_closed, unused
-from loosh_pipeline.store.objects import Objects
 from loosh_pipeline.store.parts import PartWriter, Whole
 from loosh_pipeline.store.tables import TableKey, Tables, file_stem
 from tests.builders import NOON
 from tests.store.compacted import (
     DAY,
-    FEW,
     LATER,
     SCORES,
     compact,
@@ -72,12 +68,14 @@ def test_parts_are_files_that_duckdb_reads_alone(tables: Tables) -> None:
 
 def test_a_table_that_is_written_again_counts_at_once_and_is_packed_apart(tables: Tables) -> None:
     put_scores(tables, 8)
-    at = compact_wholly(tables)
+    compact_wholly(tables)
     again = scores("c-000", 9.0)
-    tables.write(SCORES, KEY, again)
+    told = tables.write(SCORES, KEY, again)
     assert tables.read(SCORES, KEY).equals(again)
+    assert tables.describe(SCORES, KEY).sha256 == told.sha256
     before, rows = everything(tables), in_sql(tables)
-    assert compact(tables, at).packed == 1
+    at = datetime.now(UTC) + 3 * KEPT
+    assert compact(tables, at).packed == int(tables.objects.local), "an object store has it in a part at once"
     assert (everything(tables), in_sql(tables)) == (before, rows)
     compact_wholly(tables, at + KEPT)
     assert (everything(tables), in_sql(tables)) == (before, rows)
@@ -89,26 +87,10 @@ def test_one_that_is_written_again_after_it_was_packed_is_not_removed(tables: Ta
     compact(tables)
     again = scores("c-000", 9.0)
     tables.write(SCORES, KEY, again)
-    done = compact(tables, LATER + KEPT)
-    assert (done.removed, done.packed, done.left) == (2, 1, 1)
     assert tables.read(SCORES, KEY).equals(again)
-
-
-def test_one_that_is_written_again_while_it_is_removed_comes_back(
-    local: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_scores(local, 3)
-    compact(local)
-    again, rename = scores("c-000", 9.0), os.rename
-
-    def late(old: Any, new: Any) -> None:
-        monkeypatch.setattr(os, "rename", rename)
-        local.write(SCORES, KEY, again)
-        rename(old, new)
-
-    monkeypatch.setattr(os, "rename", late)
-    assert compact(local, LATER + KEPT).removed == 2
-    assert local.read(SCORES, KEY).equals(again)
+    compact(tables, datetime.now(UTC) + 3 * KEPT)
+    assert tables.read(SCORES, KEY).equals(again)
+    assert len(list(tables.newest_first(SCORES))) == 3
 
 
 def test_what_strangers_told_is_kept_as_first_recorded_in_a_part_too(tables: Tables) -> None:
@@ -182,8 +164,9 @@ def test_what_cannot_be_read_or_be_put_into_a_part_stays_and_is_told(tables: Tab
     compact(tables)
     done = compact(tables, LATER + KEPT)
     assert (done.removed, done.left) == (3, 2)
-    assert len(done.problems) == 1
+    assert len(done.problems) == 2
     assert "broken.parquet is no readable table" in done.problems[0]
+    assert "odd.parquet has columns that no part can hold" in done.problems[1]
     assert tables.read(SCORES, TableKey(DAY, "odd")).equals(odd)
 
 
@@ -233,11 +216,25 @@ def test_one_table_is_read_without_the_others(local: Tables, monkeypatch: pytest
         return read(part, file, wanted, *more, **how)
 
     monkeypatch.setattr(parts_module, "read_groups", counted)
-    assert local.read(SCORES, TableKey(DAY, "c-123"))["challenge_id"][0] == "c-123"
-    assert groups == [12]
+    for number in (123, 124, 129, 121):
+        assert local.read(SCORES, TableKey(DAY, f"c-{number}"))["challenge_id"][0] == f"c-{number}"
+    assert groups == [12], "once, for all that lie together"
     groups.clear()
     assert len(list(local.each(SCORES, DAY))) == 200
     assert groups == list(range(20)), "each group once"
+
+
+def test_what_was_decoded_is_kept_within_bounds(local: Tables) -> None:
+    put_scores(local, 20)
+    compact_wholly(local)
+    (part, *_), rows = local.closed.parts(SCORES, DAY), pl.DataFrame({"a": [1] * 100})
+    kept = Decoded(most_bytes=3 * int(rows.estimated_size()))
+    for group in range(4):
+        kept.keep(part, group, rows)
+        kept.get(part, 0)
+    assert [kept.get(part, group) is not None for group in range(4)] == [True, False, True, True]
+    kept.keep(part, 9, pl.DataFrame({"a": [1] * 1000}))
+    assert kept.get(part, 9) is None, "too large to be kept"
 
 
 def test_footers_are_remembered_within_bounds(local: Tables) -> None:
@@ -247,26 +244,13 @@ def test_footers_are_remembered_within_bounds(local: Tables) -> None:
     footers = Footers(most_tables=12)
     for part in found:
         footers.keep(part, "stamp")
-    assert footers.get(found[-1].path, "stamp") is found[-1]
+    assert all(footers.get(part.path, "stamp") is part for part in found), "of one day, however large it is"
+    other = replace(found[-1], path="elsewhere/closed=2026-01-01/000001.parquet")
+    footers.keep(other, "stamp")
+    assert footers.get(other.path, "stamp") is other
     assert footers.get(found[0].path, "stamp") is None
     footers.keep(found[0], "")
     assert footers.get(found[0].path, "") is None
-
-
-def test_reading_goes_on_when_parts_are_replaced_meanwhile(tables: Tables) -> None:
-    put_scores(tables, 23)
-    at, before = compact_wholly(tables), everything(tables)
-    files = sorted(each.name for each in tables.files(SCORES, DAY))
-    reading = tables.each(SCORES, DAY)
-    found = [next(reading) for _ in range(3)]
-    larger = Limits(tables=200, size_bytes=1 << 20, merge_at=2)
-    tables.write(SCORES, TableKey(DAY, "d-1"), scores("d-1", 1.0))
-    for turn in range(2):
-        compact(tables, at + turn * KEPT, limits=larger)
-    assert len(parts(tables)) == 2, "one of each schema"
-    found += reading
-    assert [key.file for key, _ in found] == files
-    assert all(str(frame.rows()) == before[f"{DAY} {key.file}"][1] for key, frame in found)
 
 
 def test_a_table_that_is_nowhere_is_named_though_its_day_is_compacted(tables: Tables) -> None:
@@ -290,59 +274,6 @@ def test_history_can_be_written_right_into_parts(tables: Tables) -> None:
         write_part(tables, SCORES, DAY, [], NOON)
     with pytest.raises(StoreError, match=r"c-000\.parquet comes too late"):
         write_part(tables, SCORES, DAY, made[:1] * 2, NOON)
-
-
-def test_two_compactions_at_once_take_no_number_twice(tables: Tables) -> None:
-    put_scores(tables, 12)
-    before = everything(tables)
-    first = DayCompaction(tables, SCORES, DAY, lambda: LATER, limits=FEW)
-    put = Objects.put
-
-    def other_first(self: Objects, path: str, content: bytes, *, replace: bool) -> bool:
-        if path.endswith("000001.parquet") and not parts(tables):
-            Objects.put = put  # type: ignore[method-assign]
-            compact(tables)
-        return put(self, path, content, replace=replace)
-
-    Objects.put = other_first  # type: ignore[method-assign]
-    try:
-        with pytest.raises(PartTaken, match="this one begins anew"):
-            first.run()
-    finally:
-        Objects.put = put  # type: ignore[method-assign]
-    assert everything(tables) == before
-
-
-def test_compactions_and_readers_at_once(local: Tables) -> None:
-    put_scores(local, 30)
-    before, rows = everything(local), in_sql(local)
-    done, wrong = threading.Event(), list[object]()
-
-    def compacts() -> None:
-        at = LATER
-        while local.originals(SCORES, DAY):
-            with suppress(PartTaken):
-                compact(local, at)
-                at += KEPT
-
-    def reads() -> None:
-        try:
-            while not done.is_set():
-                if (found := (everything(local), in_sql(local))) != (before, rows):
-                    wrong.append(found)
-        except Exception as error:
-            wrong.append(error)
-
-    compacting, reading = ([threading.Thread(target=each) for _ in range(2)] for each in (compacts, reads))
-    for thread in (*reading, *compacting):
-        thread.start()
-    for thread in compacting:
-        thread.join()
-    done.set()
-    for thread in reading:
-        thread.join()
-    assert wrong == []
-    assert (everything(local), in_sql(local)) == (before, rows)
 
 
 INTEGERS = st.integers(-(2**31), 2**31 - 1)
@@ -430,10 +361,12 @@ def test_days_are_closed_when_they_ended_long_enough_ago() -> None:
 
 
 def test_windows_are_unused_when_no_weights_followed_before_the_next() -> None:
-    assert unused(["a1", "a3", "a5", "a7"], ["a2", "a5-1"]) == {"a3"}
-    assert unused(["a1", "a3"], []) == {"a1"}
-    assert unused(["a1"], []) == set(), "the last may yet be used"
-    assert unused([], ["a1"]) == set()
+    assert unused(["a1", "a3", "a5", "a7"], ["a2", "a4", "a6", "a8"], ["a2-1", "a6-1"]) == {"a3"}
+    assert unused(["a1", "a3"], [], []) == {"a1"}
+    assert unused(["a1"], [], []) == set(), "the last may yet be used"
+    assert unused([], ["a1"], ["a1"]) == set()
+    assert unused(["a1", "a3", "a5"], ["a2"], ["a4"]) == {"a3"}, "of a proposal that was made before the next window"
+    assert unused(["a1", "a3", "a5"], ["a2", "a4"], []) == {"a1"}, "the last proposal may yet be submitted"
 
 
 def test_a_hash_of_what_was_written_is_told_for_good(tables: Tables) -> None:

@@ -44,6 +44,22 @@ def test_killed_anywhere_nothing_is_lost_or_there_twice(tmp_path: Path) -> None:
     assert max(len(each["parts"]) for each in told) <= 6
 
 
+def test_a_writer_that_hangs_or_is_killed_holds_nobody_up_and_loses_nothing(tmp_path: Path) -> None:
+    tables = Tables(str(tmp_path / "tables"))
+    put_scores(tables, 3)
+    compact(tables)
+    holds = "import sys, time\nfrom loosh_pipeline.store.day_locks import writing\n"
+    holds += "with writing(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)"
+    command = [sys.executable, "-c", holds, tables.closed.directory(SCORES, DAY)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "held\n"
+        done = compact(tables, LATER + KEPT)
+        assert (done.removed, done.left) == (0, 3)
+        writer.kill()
+    assert compact(tables, LATER + KEPT).removed == 3
+
+
 class Killed(BaseException):
     """Ends a process, for as much as an object store can tell."""
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from loosh_pipeline.store.compaction_plan import KEPT
 from loosh_pipeline.store.tables import TableKey, Tables
@@ -48,3 +49,23 @@ def test_the_macro_counts_every_table_once(local: Tables) -> None:
     compact_wholly(local, at)
     assert asked(local) == known(local)
     assert len(in_sql(local)) == 19
+
+
+def test_the_view_is_exact_where_the_macro_sees_rows_alone(local: Tables) -> None:
+    put_scores(local, 6)
+    compact_wholly(local)
+    local.remove(SCORES, TableKey(DAY, "c-000", "v1"))
+    local.write(SCORES, TableKey(DAY, "c-002", "v1"), scores("c-002"))
+    assert len(in_sql(local)) == sum(frame.height for _, frame in local.each(SCORES, DAY))
+    assert asked(local) != known(local), "or say in docs/operating.md that it is exact"
+
+
+def test_a_view_is_made_anew_once_its_day_was_compacted(local: Tables) -> None:
+    put_scores(local, 3)
+    connection = duckdb.connect()
+    local.register_views(connection, [SCORES])
+    compact_wholly(local)
+    with pytest.raises(duckdb.IOException, match="No files found"):
+        connection.execute(f"SELECT count(*) FROM {SCORES}")
+    local.register_views(connection, [SCORES])
+    assert connection.execute(f"SELECT count(*) FROM {SCORES}").fetchone() == (9,)

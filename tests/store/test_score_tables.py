@@ -347,16 +347,16 @@ def test_the_newest_rows_of_a_round_are_found_without_a_look_at_others(
 ) -> None:
     tables = Tables(str(tmp_path))
     stored, key = ScoreTables(tables), TableKey.of("ours", NOON)
-    for profile in (TODAY, OLDER):  # what came into use last counts, be it older
+    for profile in (OLDER, TODAY, OLDEST):  # today's parameters count, whatever came into use last
         stored.write(key, _scored("ours", profile), profile, MODEL, NOON)
     listed: list[str] = []
     files = tables.files
     monkeypatch.setattr(tables, "files", lambda asset, day: listed.append(asset) or files(asset, day))
-    rows = stored.newest_rows(key, TODAY.name)
+    rows = stored.newest_rows(key, TODAY)
     assert rows is not None
-    assert rows["scorer_version"][0] == scorer_version(OLDER, MODEL)
-    assert stored.newest_rows(key, "network") is None
-    assert stored.newest_rows(TableKey.of("another", NOON), TODAY.name) is None
+    assert rows["scorer_version"][0] == scorer_version(TODAY, MODEL)
+    assert stored.newest_rows(key, NetworkProfile()) is None
+    assert stored.newest_rows(TableKey.of("another", NOON), TODAY) is None
     assert set(listed) == {SCORERS}
 
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
+
+from loosh_pipeline.scoring.profile import MOST, number_said
+
+_SIGNALS = ("relevance", "coherence", "coverage", "complexity", "density", "specificity")
+AT_MOST: Mapping[str, float] = {
+    **{f"{name}_midpoint": 1.0 for name in _SIGNALS},
+    "sigmoid_steepness": 500.0,  # exp of it must be a number
+    "complexity_target_steps": 1000,
+    "trajectory_clusters": 1000,
+    "trajectory_starts": 1000,
+    "trajectory_seed": 2**32 - 1,
+}
+"""Where it is not `MOST`."""
 
 
 def _known(cls: type[Any], name: str, parameters: Mapping[str, float]) -> dict[str, Any]:
@@ -15,14 +27,12 @@ def _known(cls: type[Any], name: str, parameters: Mapping[str, float]) -> dict[s
     return dict(parameters)
 
 
-def _check_numbers(profile: Any) -> None:
-    """Every field is a finite number of at least 0, and a whole one where its default is."""
+def _check_numbers(profile: Any, at_most: Mapping[str, float]) -> None:
+    """Every field is a number from 0 to what it is at most, and a whole one where its default is."""
     for field in fields(profile):
         value = getattr(profile, field.name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"profile parameter {field.name} is {value!r}; give a finite number")
-        if value < 0:
-            raise ValueError(f"profile parameter {field.name} is {value}; it cannot be negative")
+        if said := number_said(field.name, value, at_most.get(field.name, MOST)):
+            raise ValueError(said)
         if isinstance(field.default, int) and value != int(value):
             raise ValueError(f"profile parameter {field.name} is {value}; it counts something, give a whole number")
 
@@ -166,7 +176,7 @@ class NetworkProfile:
         return cls(**_known(cls, cls.name, parameters))
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        _check_numbers(self, AT_MOST)
         _check_above_zero(self, "complexity_scale", "diversity_quality", "trajectory_clusters", "trajectory_starts")
         _check_above_zero(self, "outlier_neighbours", "sybil_min_group", "entity_min_group", "cluster_distance")
         _check_above_zero(self, "complexity_distance")
@@ -218,7 +228,7 @@ class NetworkPay:
         return cls(**_known(cls, cls.name, parameters))
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        _check_numbers(self, {})
         shares = ("ema_alpha", "penalty_max", "penalty_soft_fraction", "penalty_retention")
         for name in (*shares, "degraded_at", "emergency_at"):
             if getattr(self, name) > 1:

@@ -91,7 +91,7 @@ def marker_count(text: str) -> int:
 def density(text: str) -> float:
     """Share of words of more than three characters that are not in `STOP_WORDS`; 0 without words."""
     words = text.lower().split()
-    return sum(len(word) > 3 and word not in STOP_WORDS for word in words) / len(words) if words else 0.0
+    return len([1 for word in words if len(word) > 3 and word not in STOP_WORDS]) / len(words) if words else 0.0
 
 
 def specificity(text: str) -> float:
@@ -102,7 +102,7 @@ def specificity(text: str) -> float:
     pieces: list[str] = _TERMINATORS.split(text)
     upper = (True for piece in pieces for word in piece.split()[1:] if word[0].isupper())
     names = sum(islice(upper, NAMES_COUNTED))
-    long = sum(length > 8 for length in map(len, words)) / len(words)
+    long = len([1 for word in words if len(word) > 8]) / len(words)
     digit = 0.3 if any(map(str.isdigit, text)) else 0.0
     mark = 0.2 if ":" in text or ";" in text else 0.0
     return min(1.0, digit + min(0.3, 0.1 * names) + min(0.2, 2 * long) + mark)
