@@ -25,6 +25,7 @@ def main() -> None:
     sys.setswitchinterval(THREADS_SWITCH_S)
     gc.collect()
     gc.freeze()  # what was imported stays: looking through it again would stop every request for a tenth of a second
+    BoundedProtocol.proxies = settings.trusted_proxies
     uvicorn.run(
         app,
         host=settings.api_host,

@@ -38,14 +38,16 @@ class Caller:
     media_type: str = ""
 
 
-def caller_of(scope: Scope, port: int | None = None) -> Caller:
+def caller_of(scope: Scope, port: int | None = None, proxies: tuple[str, ...] = ()) -> Caller:
     """The caller of an ASGI request to the server on `port`, or on the one that the request came to.
 
-    A header can take the trust in loopback away, and nothing can give it. Of what a proxy on this machine forwards,
-    the address that it saw is what is counted by: the last of X-Forwarded-For.
+    A header can take the trust in loopback away, and nothing can give it. Of what a proxy on this machine or one of
+    `proxies` forwards, the address that it saw is what is counted by: the last of X-Forwarded-For. What
+    comes through one of `proxies` is not `forwarded`: that one writes down whom it saw.
     """
     client, server = scope.get("client"), scope.get("server")
-    address, loopback = peer_of(str(client[0])[:MAX_CHARS]) if client else (UNKNOWN, False)
+    host = str(client[0])[:MAX_CHARS] if client else UNKNOWN
+    address, loopback = peer_of(host)
     foreign = scope.get("http_version") == "1.0"  # which nginx speaks to what it passes requests on to, by default
     hosts, seen, media_type = 0, b"", b""
     forwarded = presents = False
@@ -63,9 +65,20 @@ def caller_of(scope: Scope, port: int | None = None) -> Caller:
         elif name == b"origin":
             foreign = foreign or not _is_of_this_machine(value[:MAX_CHARS].decode("latin-1"))
     local = loopback and not forwarded and not foreign and hosts == 1
-    if loopback and seen:
+    if seen and (loopback or is_of(host, proxies)):
         address = _last_of(seen.decode("latin-1")) or address
-    return Caller(address, local, forwarded, presents, _media_type(media_type))
+    return Caller(address, local, forwarded and not is_of(host, proxies), presents, _media_type(media_type))
+
+
+@lru_cache(maxsize=4096)
+def is_of(host: str, networks: tuple[str, ...]) -> bool:
+    """Whether a peer is in one of these networks."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 @lru_cache(maxsize=4096)

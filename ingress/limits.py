@@ -35,7 +35,8 @@ class Gate:
     """ASGI middleware in front of everything: 429, 413 and 503 before a route does any work.
 
     It puts the `Caller` into the scope. The body counts by what is stated as well as by what arrives. `claim` names
-    who that may push a request says it is from; such a one is counted apart. `port` is the one served on.
+    who that may push a request says it is from; such a one is counted apart. `port` is the one served on, and
+    `proxies` are the networks of this validator's own.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Gate:
         rates: Rates,
         max_body_bytes: int,
         port: int | None = None,
+        proxies: tuple[str, ...] = (),
         claim: Claim | None = None,
     ) -> None:
         self._app = app
         self._rates = rates
         self._max_body_bytes = max_body_bytes
         self._port = port
+        self._proxies = proxies
         self._claim = claim
         self._held = Counter[str]()
         self._held_bytes = 0
@@ -59,7 +62,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        caller = scope[CALLER] = caller_of(scope, self._port)
+        caller = scope[CALLER] = caller_of(scope, self._port, self._proxies)
         most = self._max_body_bytes if scope["path"] in LARGE else min(SMALL_BYTES, self._max_body_bytes)
         if wait_s := self._wait_s(scope, caller):
             await answer(too_many(wait_s), scope, receive, send)

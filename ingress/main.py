@@ -53,7 +53,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Express)
     app.add_middleware(
-        Gate, rates=rates, max_body_bytes=settings.intake_max_body_bytes, port=settings.api_port, claim=door.claim
+        Gate,
+        rates=rates,
+        max_body_bytes=settings.intake_max_body_bytes,
+        port=settings.api_port,
+        proxies=settings.trusted_proxies,
+        claim=door.claim,
     )
     app.add_middleware(Counting, counts=counts)
     for kind, answer in REFUSALS.items():

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ingress.callers import UNKNOWN, peer_of
+from ingress.callers import UNKNOWN, is_of, peer_of
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_CONNECTIONS = 800
@@ -24,12 +24,15 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which by itself waits for ever for a request, and keeps a head of any length.
 
     One timer a connection looks now and then, as one a request would cost more than the rest of this. Connections are
-    counted by address; those of this machine are not. Where there are too many in all, one of the address that has most
-    gives way, the one that has been waiting longest, rather than the one that just came.
+    counted by address; those of this machine and of `proxies` are not. Where there are too many in all, one of the
+    address that has most gives way, the one that has been waiting longest, rather than the one that just came.
     """
 
+    proxies: tuple[str, ...] = ()
+    """Networks of this validator's own."""
     address = UNKNOWN
-    loopback = False
+    own = False
+    """Of this machine, or of a proxy of ours, which has one connection for each request that it passes on."""
     since_s = 0.0
     """Since when it waits for a request, receives one, or answers one."""
     answering = False
@@ -41,7 +44,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.address, self.loopback = peer_of(self.client[0]) if self.client else (UNKNOWN, False)
+        host = self.client[0] if self.client else UNKNOWN
+        self.address, loopback = peer_of(host)
+        self.own = loopback or is_of(host, self.proxies)
         self.since_s = self.loop.time()
         self._look = self.loop.call_later(LOOK_EVERY_S, self._look_at_it)
         self._make_room()
@@ -86,11 +91,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _make_room(self) -> None:
         """Close this connection if its address has too many, else another if all together are too many."""
         mine = [each for each in self._open() if each.address == self.address]
-        if not self.loopback and len(mine) > MAX_OF_ONE_ADDRESS:
+        if not self.own and len(mine) > MAX_OF_ONE_ADDRESS:
             self.give_up()
         elif len(self.connections) > MAX_CONNECTIONS:
             others = self._open()
-            count = Counter(each.address for each in others if not each.loopback)
+            count = Counter(each.address for each in others if not each.own)
             max(others, key=lambda each: (count[each.address], not each.answering, -each.since_s)).give_up()
 
     def _open(self) -> list[BoundedProtocol]:

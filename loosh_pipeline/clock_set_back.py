@@ -10,20 +10,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dagster import DagsterInstance
 from dagster._core.scheduler.instigation import InstigatorState, ScheduleInstigatorData, SensorInstigatorData
+from sqlalchemy import Engine, func, select
 
 from loosh_pipeline.logs import configure
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.clock import pull_back, remove_later_looks
+from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.weight_setting import lease_length
 
 logger = logging.getLogger(__name__)
+
+CLOCKS_AGREE_WITHIN = timedelta(seconds=10)
 
 TIMES: Mapping[type, tuple[str, ...]] = {
     SensorInstigatorData: (
@@ -43,12 +47,31 @@ def put_right(settings: Settings, instance: DagsterInstance | None, now: datetim
     `instance`: None where Dagster runs on another machine, by that one's clock.
     """
     inbox = Inbox.open(settings.inbox_url)
-    changed = pull_back(inbox.engine, now, lease_length(settings))
-    inbox.engine.dispose()
-    changed += remove_later_looks(Tables(settings.tables_root), now)
+    try:
+        changed = _put_shared_right(settings, inbox.engine, now)
+    finally:
+        inbox.engine.dispose()
     if instance is None:
         return changed
     return changed + sum(_pull_back(instance, state, now.timestamp()) for state in instance.all_instigator_state())
+
+
+def _put_shared_right(settings: Settings, engine: Engine, now: datetime) -> int:
+    """What other machines use too is put right only where their database has the same time: else it is this clock
+    that is wrong.
+    """
+    if settings.spread:
+        with reading(engine) as connection:
+            theirs: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        if (behind := theirs - now) > CLOCKS_AGREE_WITHIN:
+            logger.error(
+                "this machine's clock is %.0f s behind the database's; what all machines share is left alone. Set the "
+                "clock right (`timedatectl`)",
+                behind.total_seconds(),
+            )
+            return 0
+        now = theirs
+    return pull_back(engine, now, lease_length(settings)) + remove_later_looks(Tables(settings.tables_root), now)
 
 
 def _pull_back(instance: DagsterInstance, state: InstigatorState, now_s: float) -> int:

@@ -21,6 +21,7 @@ from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.settings.roles import KEEPS
 from loosh_pipeline.store.foreign import check_ours
+from loosh_pipeline.store.shared_places import see_what_is_shared
 from loosh_pipeline.supervisor import supervised
 
 PUT_RIGHT_WITHIN_S = 60.0
@@ -37,6 +38,8 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
     `started` is called when every process is ready.
     """
     check_databases(settings)
+    if settings.runs_here(DAEMON):
+        see_what_is_shared(settings)
     logs, form = settings.home / "logs", log_form(settings)
     if form.together is not None:
         check_log_file(form.together)

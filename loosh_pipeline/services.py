@@ -35,7 +35,9 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 """Many worker processes share few cores; threads of their own would only get in each other's way."""
 MONITORED_EVERY_S = 3
 START_WITHIN_S = 90
-"""No more runs are launched than workers are free for, so one that has not started by then never will."""
+"""Hardly more runs are launched than workers are free for, so one that has not started by then never will: its message
+was lost, or lies with a machine that is gone. Several launchers may see the same free workers; what waits too long by
+that gets another run."""
 BACKFILLS_AT_ONCE = 4
 RESCORINGS_AT_ONCE = 1
 """Each uses all processors there are; one that is no backfill comes on top of these."""

@@ -97,6 +97,10 @@ class Seen:
     failed_checks: Sequence[FailedCheck] = ()
     unwell: Sequence[str] = ()
     deaths: Mapping[str, Sequence[Death]] = field(default_factory=dict)
+    silent: Mapping[str, float] = field(default_factory=dict)
+    """Machines of workers that went without a word, and for how many seconds."""
+    unworked: Sequence[str] = ()
+    """Queues of which no worker is heard of on any machine."""
     blind: Mapping[Source, str] = field(default_factory=dict)
     overdue: Overdue | None = None
 
@@ -107,6 +111,7 @@ def standing_alerts(seen: Seen) -> list[Alert]:
         *_of_the_chain(seen),
         *_of_health(seen),
         *_of_processes(seen),
+        *_of_machines(seen),
         *_of_checks(seen),
         *_of_runs(seen),
         *_of_what_is_parked(seen),
@@ -154,6 +159,27 @@ def _of_processes(seen: Seen) -> Iterator[Alert]:
                 f"its last words are in LOOSH_HOME/logs/{name}.log",
                 began_at=lately[0].at,
             )
+
+
+def _of_machines(seen: Seen) -> Iterator[Alert]:
+    for queue in seen.unworked:
+        yield Alert(
+            f"unworked:{queue}",
+            Source.STORES,
+            Severity.CRITICAL,
+            f"no machine with workers of the queue {queue} is heard of; what is handed out there waits",
+            "start `loosh up` on a machine of workers; docs/many-machines.md",
+            after_s=UNWELL_FOR_S,
+        )
+    for host, silent_s in sorted(seen.silent.items()):
+        yield Alert(
+            f"silent:{host}",
+            Source.STORES,
+            Severity.WARNING,
+            f"the machine {host} was last heard of {silent_s / 60:.0f} minutes ago, and did not say that it ends",
+            "see what became of it, and start it again; one that is gone for good is forgotten after a day",
+            after_s=UNWELL_FOR_S,
+        )
 
 
 def _of_checks(seen: Seen) -> Iterator[Alert]:

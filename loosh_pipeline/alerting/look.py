@@ -25,8 +25,10 @@ from loosh_pipeline.retention.overdue import Overdue, overdue_of
 from loosh_pipeline.run_state import processes
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.settings.roles import INGRESS
+from loosh_pipeline.store.hosts import Hosts
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox, OutboxState
+from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,8 @@ class Watch:
         inbox = self._opened()
         outbox, parked = Outbox(inbox.engine), inbox.parked()
         refused = outbox.refused(1)
+        hosts = Hosts(inbox.engine).known() if self.settings.spread else ()
+        heard = {each.queue for each in hosts if each.is_heard}
         return replace(
             seen,
             parked_challenges=parked.count,
@@ -115,6 +119,8 @@ class Watch:
             },
             refusal=refused[0].detail if refused else "",
             overdue=self._every(HISTORY_EVERY_S, "history", seen.now, lambda: self._overdue(inbox, seen.now)),
+            silent={each.host: each.silent_s for each in hosts if not each.is_heard},
+            unworked=[queue for queue in (EVALUATIONS, UPKEEP) if queue not in heard] if self.settings.spread else (),
         )
 
     def _overdue(self, inbox: Inbox, now: datetime) -> Overdue | None:

@@ -40,6 +40,7 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(told(command))
 app.command("import-validator")(told(moving.import_validator))
+app.command("move-database")(told(moving.move_database))
 
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "config": (

@@ -1,4 +1,4 @@
-"""`loosh import-validator`: what an existing validator knows, taken over."""
+"""`loosh import-validator` and `loosh move-database`: what was known elsewhere, taken over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from loosh_pipeline.cli.telling import err, out
+from loosh_pipeline.cli.telling import AsJson, err, out, tell_json
 from loosh_pipeline.settings import get_settings
 
 NOTHING = 3
@@ -50,3 +50,25 @@ def import_validator(
         out.print(escape(means), highlight=False, soft_wrap=True)
     if not report.usable and not report.users_read:
         raise typer.Exit(NOTHING)
+
+
+def move_database(as_json: AsJson = False) -> None:
+    """Move challenges, results, weights and users from the files of LOOSH_HOME into the empty DATABASE_URL.
+
+    All of it or nothing; the files stay as they are. The validator must not run: it is held meanwhile.
+    """
+    from loosh_pipeline.errors import ConfigError
+    from loosh_pipeline.lock import validator_lock
+    from loosh_pipeline.moving.database import move_database
+
+    settings = get_settings()
+    if settings.database_url is None:
+        raise ConfigError("DATABASE_URL says where to: name an empty Postgres database")
+    file = (settings.db_path or settings.home / "validator.db").expanduser()
+    with validator_lock(settings.home):
+        moved = move_database(file, settings.users_path, settings.database_url)
+    if as_json:
+        tell_json(moved)
+        return
+    said = ", ".join(f"{count:,} {name}" for name, count in moved.items()) or "nothing: there was nothing in it"
+    out.print(f"moved from {file}: {said}", highlight=False, soft_wrap=True, markup=False)

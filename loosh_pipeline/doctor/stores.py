@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -14,12 +15,14 @@ from loosh_pipeline.errors import ServiceError, StoreError
 from loosh_pipeline.own_health import unwell
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.settings.model import is_loopback
-from loosh_pipeline.settings.roles import EMBEDDER, EMBEDS, INGRESS, KEEPS, RUNS
+from loosh_pipeline.settings.roles import EMBEDDER, EMBEDS, INGRESS, KEEPS, RUNS, WORKERS
 from loosh_pipeline.store.database import LOOK_WITHIN_S, stands_at, with_driver
 from loosh_pipeline.store.foreign import Schema
-from loosh_pipeline.store.hosts import Hosts, impatient_engine
+from loosh_pipeline.store.hosts import HEARD_WITHIN_S, Hosts, impatient_engine
+from loosh_pipeline.store.shared_places import name_file
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
+from loosh_pipeline.workers.heart import copied, host_name, incarnation_file
 from loosh_pipeline.workers.reach import broker_problem, broker_shown
 
 HEALTH_WITHIN_S = 5.0
@@ -104,6 +107,8 @@ def machines(settings: Settings) -> Iterator[Finding]:
     }
     users = {"dagster-webserver": {INGRESS}, EMBEDDER: EMBEDS}
     for name, (setting, host) in served.items():
+        if settings.runs_here(name):
+            yield from _asks_nobody(name, setting, host)
         alone = name in settings.loosh_services and not users[name] <= set(settings.loosh_services)
         if alone and is_loopback(host):
             said = f"the {name} listens on this machine alone ({setting}={host})"
@@ -117,6 +122,8 @@ def machines(settings: Settings) -> Iterator[Finding]:
     engine = impatient_engine(str(settings.database_url))
     try:
         heard = [each for each in Hosts(engine).known() if each.is_heard]
+        if settings.runs_here(*WORKERS):
+            yield from _two_of_one_name(settings, Hosts(engine))
     except SQLAlchemyError:
         return  # no such table yet, or no server: the line of the database says so
     for queue in (EVALUATIONS, UPKEEP):
@@ -126,6 +133,32 @@ def machines(settings: Settings) -> Iterator[Finding]:
         else:
             todo = "start `loosh up` on a machine with the service worker, and with upkeep; challenges wait meanwhile"
             yield look("machines", f"no machine with workers of {queue} is heard of", todo)
+
+
+def _asks_nobody(name: str, setting: str, host: str) -> Iterator[Finding]:
+    """Whether strangers may reach what asks nobody who they are."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    todo = f"set {setting} to an address in a network of your own machines"
+    if address.is_unspecified:
+        said = f"the {name} listens on every address of this machine and asks nobody who they are ({setting}={host})"
+        yield look("machines", said, f"{todo}, unless a firewall or a container's network keeps all others out")
+    elif address.is_global:
+        yield wrong("machines", f"the {name} listens on a public address, and obeys anybody ({setting}={host})", todo)
+
+
+def _two_of_one_name(settings: Settings, hosts: Hosts) -> Iterator[Finding]:
+    """Whether another machine speaks under the name of this one's workers."""
+    if not name_file(settings).exists():  # it never ran here, and nothing is written
+        return
+    host = host_name(settings)
+    for queue in (EVALUATIONS, UPKEEP):
+        file = incarnation_file(settings, queue)
+        spoke = hosts.spoke(host, queue)
+        if file.exists() and spoke and spoke.silent_s < HEARD_WITHIN_S and spoke.incarnation != file.read_text():
+            yield wrong("machines", *copied(settings, host).split(". ", 1))
 
 
 def running(settings: Settings, runs: bool) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from loosh_pipeline.settings.types import (
     HttpAddress,
     IntakeHotkeys,
     LogLevel,
+    Networks,
     Port,
     ReportedVersion,
     Services,
@@ -143,6 +144,12 @@ class Intake(Section):
         description="A request from this machine needs no signature, unless this says so. Set it to true wherever a "
         "proxy or a tunnel on this machine passes requests on (nginx, Caddy, ssh -R, socat): what it passes on can "
         "look like a request from this machine.",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Addresses or networks, separated by commas, of your own proxies on other machines: callers behind "
+        "them are counted by the last address of X-Forwarded-For. Nobody else may reach API_PORT from there, and "
+        "nobody becomes a program of this machine by it.",
     )
     intake_require_binding: bool = Field(
         False,

@@ -128,9 +128,8 @@ class Settings(
 
     @property
     def spread(self) -> bool:
-        """Whether workers may be on other machines, so that each tells in the database what it executes."""
-        elsewhere = not self.runs_here("worker") or not self.runs_here("upkeep")
-        return self.database_url is not None and (elsewhere or not self.hands_out_files)
+        """Whether there may be other machines: whoever shares a database tells in it what is executed here."""
+        return self.database_url is not None
 
     @property
     def home(self) -> Path:

@@ -5,6 +5,7 @@ Each type names the variable and says what to do where its text is wrong; what m
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from typing import Annotated, TypeVar
@@ -106,6 +107,15 @@ def _no_service_link(port: object) -> object:
     return port
 
 
+def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(name)) for name in names)
+    except ValueError as error:
+        raise ValueError(
+            f"TRUSTED_PROXIES: {error}; name addresses or networks, such as 10.0.0.9 or 10.0.0.0/24"
+        ) from error
+
+
 def _known_services(names: tuple[str, ...]) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in SERVICES]:
         raise ValueError(f"LOOSH_SERVICES: there is no {unknown[0]!r}; name some of {', '.join(SERVICES)}")
@@ -135,6 +145,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 ChainEndpoint = Annotated[str, AfterValidator(_websocket)]
 ChainEndpoints = Annotated[Names, AfterValidator(_websockets)]
 IntakeHotkeys = Annotated[Names, AfterValidator(_hotkeys_that_push)]
+Networks = Annotated[Names, AfterValidator(_networks)]
 Services = Annotated[Names, AfterValidator(_known_services)]
 BurnHotkey = Annotated[str, AfterValidator(_hotkey_that_burns)]
 ReportedVersion = Annotated[str, AfterValidator(_new_enough)]

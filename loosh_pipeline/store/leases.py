@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,32 +30,36 @@ class Lease:
 
 
 class Leases:
-    """Every method is one short transaction."""
+    """Every method is one short transaction. Of several machines, the database's clock says when one has expired."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def take(self, name: str, holder: str, now: datetime, length: timedelta) -> Lease:
         """Raises `NotTheWriter` while somebody else holds it."""
-        until = now + length
-        new = {"name": name, "holder": holder, "fence": 0, "expires_at": now}
+        at, until = self._at(now), self._at(now) + length
+        new = {"name": name, "holder": holder, "fence": 0, "expires_at": at}
         insert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         free = (
             update(leases)
-            .where(leases.c.name == name, (leases.c.expires_at <= now) | (leases.c.holder == holder))
+            .where(leases.c.name == name, (leases.c.expires_at <= at) | (leases.c.holder == holder))
             .values(holder=holder, fence=leases.c.fence + 1, expires_at=until)
-            .returning(leases.c.fence)
+            .returning(leases.c.fence, leases.c.expires_at)
         )
         with self._engine.begin() as connection:
             connection.execute(insert(leases).values(new).on_conflict_do_nothing())
-            fence = connection.execute(free).scalar_one_or_none()
-            if fence is None:
+            taken = connection.execute(free).one_or_none()
+            if taken is None:
                 held = connection.execute(select(leases).where(leases.c.name == name)).one()
                 raise NotTheWriter(
                     f"{held.holder} writes {name} until {held.expires_at:%H:%M:%S} UTC, or until it is done; "
                     "if it was killed, the next one takes over then"
                 )
-        return Lease(name, holder, int(fence), until)
+        return Lease(name, holder, int(taken.fence), taken.expires_at)
+
+    def _at(self, now: datetime) -> Any:
+        """A file has one machine, whose clock it is; a server's machines need not agree."""
+        return now if self._engine.dialect.name == "sqlite" else func.now()
 
     @contextmanager
     def held(self, name: str, holder: str, length: timedelta, clock: Callable[[], datetime]) -> Iterator[Lease]:
@@ -75,7 +80,7 @@ class Leases:
         """Give it back; nothing when somebody has taken it over."""
         ours = leases.c.name == lease.name, leases.c.fence == lease.fence
         with self._engine.begin() as connection:
-            connection.execute(update(leases).where(*ours).values(expires_at=now))
+            connection.execute(update(leases).where(*ours).values(expires_at=self._at(now)))
 
 
 def still_ours(connection: Connection, lease: Lease) -> None:

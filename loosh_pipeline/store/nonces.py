@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import NonceUsed
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.schema import nonces
+from loosh_pipeline.store.schema import nonces, sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,9 @@ class Nonces:
                 raise NonceUsed(used_before(nonce))
 
     def forget(self, now: datetime) -> int:
-        """Drop what can no longer be replayed; returns how many are left."""
+        """Drop what can no longer be replayed, and keys of sessions that are over; returns how many are left."""
         with self._engine.begin() as connection:
+            connection.execute(delete(sessions).where(sessions.c.expires_at < now))
             connection.execute(delete(nonces).where(nonces.c.alive_until < now))
         return self.count()
 

@@ -124,6 +124,8 @@ hosts = Table(
     inbox_metadata,
     Column("host", String(128), primary_key=True),
     Column("queue", String(32), primary_key=True),
+    # Of the process that speaks: two under one name are a copied data directory.
+    Column("incarnation", String(32), nullable=False),
     Column("children", Integer, nullable=False),
     Column("busy", Integer, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),

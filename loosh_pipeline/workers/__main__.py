@@ -16,7 +16,6 @@ import threading
 import time
 import warnings
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import billiard
@@ -27,8 +26,7 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from loosh_pipeline.logged import leave_logging_alone
 from loosh_pipeline.logs import configure
 from loosh_pipeline.settings import Settings, get_settings
-from loosh_pipeline.store.database import open_database
-from loosh_pipeline.store.shared_places import check_shared
+from loosh_pipeline.store.shared_places import marked_places, see_what_is_shared
 from loosh_pipeline.workers.app import worker_app
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP, children, folder, marks
 from loosh_pipeline.workers.heart import Heart, host_name, shared_hosts
@@ -71,23 +69,25 @@ def main() -> None:
     os._exit(status)  # on a usual end, libraries would list in the log whatever they still hold
 
 
-def see_what_is_shared(settings: Settings) -> None:
-    """Raises StoreError where this machine would write tables and pictures to where no other looks."""
-    if settings.spread:
-        engine = open_database(settings.inbox_url, "inbox")
-        check_shared(settings, engine, datetime.now(UTC))
-        engine.dispose()
-
-
 def heart_of(settings: Settings, queue: str) -> Heart | None:
     """What tells the other machines of this one's workers, where there may be others. It begins when Celery is ready:
     who is told of here is to have processes.
+
+    Raises StoreError when another machine has this one's name, and SQLAlchemyError when the database is away.
     """
     hosts = shared_hosts(settings)
     if hosts is None:
         return None
-    heart = Heart(hosts, host_name(settings), queue, settings)
-    worker_ready.connect(lambda **_: heart.start(), weak=False)
+    heart = Heart(hosts, host_name(settings), queue, settings, _end, marked_places(settings))
+    heart.adopt()
+
+    def begin(**_: object) -> None:
+        try:
+            heart.start()
+        except Exception as error:  # Celery would only log it, and take messages
+            _end(f"the database does not answer: {error}")
+
+    worker_ready.connect(begin, weak=False)
     return heart
 
 
@@ -99,17 +99,23 @@ def end_within(limit_s: float, heart: Heart | None = None) -> None:
     """
 
     def begin_to_count(**_: object) -> None:
-        timer = threading.Timer(limit_s, _end, [heart])
+        timer = threading.Timer(limit_s, _leave, [heart])
         timer.daemon = True
         timer.start()
 
     worker_shutting_down.connect(begin_to_count, weak=False)
 
 
-def _end(heart: Heart | None) -> None:
-    """End with all processes, now; the other machines are told first that what is executed here dies."""
+def _leave(heart: Heart | None) -> None:
+    """End now; the other machines are told first that what is executed here dies."""
     if heart is not None:
         heart.leave()
+    _end("runs are still executed, and end with these workers")
+
+
+def _end(why: str) -> None:
+    """End with all processes, now."""
+    logger.error(why)
     if os.getpgrp() == os.getpid():  # as `loosh up` starts us; else the group is somebody else's too
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task
+from celery.exceptions import Reject
 from celery.signals import task_postrun, worker_process_shutdown
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._cli.api import _execute_run_command_body
@@ -20,6 +22,7 @@ from dagster._serdes import unpack_value
 from dagster._utils.interrupts import capture_interrupts
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.make_app import make_app
+from sqlalchemy.exc import SQLAlchemyError
 
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.log_lines import process_is_about
@@ -28,11 +31,13 @@ from loosh_pipeline.settings import NO_RESULTS, Settings
 from loosh_pipeline.store.hosts import Hosts, StillHeld
 from loosh_pipeline.workers.config import FOLDER_SETTING, configuration, marks
 from loosh_pipeline.workers.heart import host_name, shared_hosts
-from loosh_pipeline.workers.holding import Taken, holding
+from loosh_pipeline.workers.holding import Taken, holding, unmark
 from loosh_pipeline.workers.postgres import WarmPostgresEventLogStorage
 from loosh_pipeline.workers.storage import WarmEventLogStorage
 
 logger = logging.getLogger(__name__)
+
+GIVEN_BACK_AFTER_S = 3.0
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -47,11 +52,18 @@ def worker_app(settings: Settings) -> Celery:
     @app.task(bind=True, name=TASK_EXECUTE_JOB_NAME, shared=False)  # type: ignore[untyped-decorator]
     def execute_job(task: Task, execute_job_args_packed: Any) -> int:
         args, queue = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs), _queue_of(task)
-        with holding(marks(Path(task.app.conf[FOLDER_SETTING]), queue), args.run_id) as taken, _interruptible():
-            if hosts is not None and taken is not Taken.ANOTHERS:
-                with among_all(hosts, host, queue, args.run_id, taken) as taken:
-                    return 0 if taken is Taken.ANOTHERS else _execute(args.run_id, taken)
-            return 0 if taken is Taken.ANOTHERS else _execute(args.run_id, taken)
+        folder = marks(Path(task.app.conf[FOLDER_SETTING]), queue)
+        with holding(folder, args.run_id) as here, _interruptible():
+            taken = here
+            if hosts is not None and here is not Taken.ANOTHERS:
+                with _or_again(folder, args.run_id, here):
+                    taken = among_all(hosts, host, queue, args.run_id, here)
+            if taken is Taken.ANOTHERS:
+                return 0
+            status = _execute(args.run_id, taken)
+            if hosts is not None:
+                _let_go(hosts, args.run_id, host)
+            return status
 
     return app
 
@@ -60,17 +72,38 @@ def _queue_of(task: Task) -> str:
     return str(task.request.delivery_info["routing_key"])
 
 
-@contextmanager
-def among_all(hosts: Hosts, host: str, queue: str, run_id: str, taken: Taken) -> Iterator[Taken]:
-    """Hold a run, which this process holds on this machine, among all machines."""
+def among_all(hosts: Hosts, host: str, queue: str, run_id: str, here: Taken) -> Taken:
+    """Take a run, which this process holds on this machine, among all machines."""
     try:
         before = hosts.take(run_id, host, queue)
     except StillHeld as held:
         logger.info("%s; its message came again", held)
-        yield Taken.ANOTHERS
-        return
-    yield Taken.OURS_AFTER_DEATH if before is not None else taken
-    hosts.release(run_id, host)
+        return Taken.ANOTHERS
+    return here if before is None else Taken.OURS_AFTER_DEATH
+
+
+@contextmanager
+def _or_again(folder: Path, run_id: str, here: Taken) -> Iterator[None]:
+    """Give a message back that came while the database did not answer: nobody knows yet who executes its run.
+
+    Some seconds later, so that a machine that is cut off hardly touches the queue until its workers end.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        logger.warning("run %s could not be taken, and its message is given back: %s", run_id, error)
+        time.sleep(GIVEN_BACK_AFTER_S)
+        if here is Taken.OURS:
+            unmark(folder, run_id)
+        raise Reject("the database does not answer", requeue=True) from error
+
+
+def _let_go(hosts: Hosts, run_id: str, host: str) -> None:
+    """A run is over; where that cannot be said now, the next beat does."""
+    try:
+        hosts.release(run_id, host)
+    except SQLAlchemyError as error:
+        logger.warning("the other machines could not be told that run %s is over: %s", run_id, error)
 
 
 def _execute(run_id: str, taken: Taken) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
@@ -29,12 +33,18 @@ from loosh_pipeline.workers.config import (
 from loosh_pipeline.workers.heart import shared_hosts
 from loosh_pipeline.workers.holding import Held, held, holder, mark, unmark
 
+ONE_PASS_S = 1.0
+"""Within that long of each other, runs are looked after together."""
+
 
 class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
     """`CeleryRunLauncher` whose task has the run's id, and whose health check looks for the run's process.
 
     Its own tags and events for each launch would cost a tenth of a run. Needs `run_monitoring` without resuming.
     """
+
+    _asked_s = -math.inf
+    _holders: Mapping[str, Host] = MappingProxyType({})
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Hand a run to the workers. Raises what the broker raises, after which Dagster fails the run."""
@@ -76,7 +86,7 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
                 return CheckRunHealthResult(WorkerStatus.RUNNING, "not executed by workers, or over")
         if self._hosts is None:
             return CheckRunHealthResult(WorkerStatus.FAILED, "no process of this machine executes it")
-        return _health(self._hosts.holder(run.run_id))
+        return _health(self._holder(run.run_id))
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
         if self._hosts is not None and (host := self._hosts.holder(run.run_id)) is not None:
@@ -113,7 +123,16 @@ class WorkerRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
     @cached_property
     def _hosts(self) -> Hosts | None:
         """Where workers of other machines tell what they execute; None where there are none."""
-        return shared_hosts(get_settings()) if self.config_source.get(SPREAD_SETTING) else None
+        return shared_hosts(get_settings(), forks=False) if self.config_source.get(SPREAD_SETTING) else None
+
+    def _holder(self, run_id: str) -> Host | None:
+        """The machine that executes a run; monitoring asks for one run after another, which is one question."""
+        assert self._hosts is not None
+        if time.monotonic() - self._asked_s > ONE_PASS_S:
+            self._asked_s, self._holders = time.monotonic(), self._hosts.holders()
+        found = self._holders.get(run_id)
+        # What bodes ill may have changed since: the run was taken just now, or its machine has spoken.
+        return found if found is not None and found.is_heard else self._hosts.holder(run_id)
 
     def _queue(self, run: DagsterRun) -> str:
         return run.tags.get(QUEUE_TAG, EVALUATIONS)

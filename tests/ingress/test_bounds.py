@@ -295,6 +295,66 @@ def test_what_a_proxy_here_saw_is_counted_and_never_trusted(peer: str, forwarded
     assert (caller.address, caller.local) == (address, False)
 
 
+PROXIES = ("10.0.0.9/32", "2001:db8:1::/48")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("10.0.0.9", "198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("::ffff:10.0.0.9", "203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1::7", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.9", "127.0.0.1", "10.0.0.9"),
+        ("10.0.0.8", "203.0.113.9", "10.0.0.8"),
+    ],
+)
+def test_our_own_proxy_elsewhere_says_whom_it_saw(peer: str, forwarded: str, address: str) -> None:
+    caller = caller_of(scope(peer, x_forwarded_for=forwarded), None, PROXIES)
+    assert (caller.address, caller.local) == (address, False)
+
+
+def test_behind_our_own_proxy_a_stranger_takes_nothing_from_others() -> None:
+    rates = Rates(Settings(intake_rate_per_address=1.0), clock=Clock())
+
+    def pushed_by(address: str) -> Caller:
+        return caller_of(scope("10.0.0.9", x_forwarded_for=address), None, PROXIES)
+
+    waits = [rates.wait_s(pushed_by("203.0.113.9")) for _ in range(500)]
+    assert waits[-1] > 0
+    assert [rates.wait_s(pushed_by(f"198.51.100.{n}")) for n in range(200)] == [0.0] * 200
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    gate = Gate(reading, rates=Rates(Settings(intake_rate_per_address=1e6)), max_body_bytes=400_000, proxies=PROXIES)
+    held = asyncio.Event()
+
+    async def push(address: str, bodies: list[bytes]) -> None:
+        given = iter(bodies)
+
+        async def receive() -> dict[str, Any]:
+            if (body := next(given, None)) is None:
+                await held.wait()
+                return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": True}
+
+        request = {**scope("10.0.0.9", x_forwarded_for=address), "type": "http", "method": "POST"}
+        await gate({**request, "path": "/fiber/challenge"}, receive, None)  # type: ignore[arg-type]
+
+    async def together() -> None:
+        hoarding = [asyncio.create_task(push("203.0.113.9", [b"x" * 400_000])) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(HTTPException, match="too many large requests"):
+            await push("203.0.113.9", [b"x" * 900])
+        honest = asyncio.create_task(push("198.51.100.1", [b"x" * 900]))
+        await asyncio.sleep(0.05)
+        held.set()
+        await asyncio.gather(honest, *hoarding)
+
+    asyncio.run(together())
+
+
 def test_unsigned_sessions_do_not_count_for_the_hotkey_they_claim(serve: Serve) -> None:
     known = {"intake_auth": "signature-optional", "intake_hotkeys": KNOWN, "intake_rate_per_hotkey": 0.4}
     client = serve(**known, intake_rate_per_address=2.0)

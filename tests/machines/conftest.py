@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, text
 
-from loosh_pipeline.store.hosts import Hosts
+from loosh_pipeline.store.hosts import Hosts, Speaker
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.workers.config import EVALUATIONS
 from tests.postgres import new_database, running_postgres
 from tests.workers.conftest import new_run
 
@@ -44,3 +45,15 @@ def silence(engine: Engine, host: str, seconds: float) -> None:
             text("UPDATE hosts SET seen_at = now() - make_interval(secs => :s) WHERE host = :h"),
             {"s": seconds, "h": host},
         )
+
+
+def speaker(host: str, queue: str = EVALUATIONS) -> Speaker:
+    return Speaker(host, queue, f"{host}-1")
+
+
+def executing(hosts: Hosts, host: str, *run_ids: str, children: int = 5, queue: str = EVALUATIONS) -> None:
+    """A host that lives, and whose processes have taken runs."""
+    hosts.beat(speaker(host, queue), children, ())
+    for run_id in run_ids:
+        hosts.take(run_id, host, queue)
+    hosts.beat(speaker(host, queue), children, run_ids)

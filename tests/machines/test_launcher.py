@@ -24,7 +24,7 @@ from loosh_pipeline.workers.app import _close, worker_app
 from loosh_pipeline.workers.config import EVALUATIONS, folder, marks
 from loosh_pipeline.workers.launcher import WorkerRunLauncher
 from loosh_pipeline.workers.postgres import WarmPostgresEventLogStorage
-from tests.machines.conftest import silence
+from tests.machines.conftest import executing, silence, speaker
 from tests.postgres import new_database
 from tests.workers.conftest import NewRun
 
@@ -92,7 +92,7 @@ def test_a_run_is_as_alive_as_its_machine_says(
 ) -> None:
     run = started(instance, new_run(SCORE_JOB), STARTING, STARTED)
     assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED, "nobody says that it executes it"
-    hosts.beat("a", EVALUATIONS, 3, {run.run_id}, ())
+    executing(hosts, "a", run.run_id)
     assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
     silence(engine, "a", HEARD_WITHIN_S + 1)
     found = launcher.check_run_worker_health(run)
@@ -108,9 +108,9 @@ def test_ending_a_run_asks_its_machine(
 ) -> None:
     run = started(instance, new_run(SCORE_JOB), STARTING, STARTED)
     assert not launcher.terminate(run.run_id), "no machine has it"
-    hosts.beat("a", EVALUATIONS, 3, {run.run_id}, ())
+    executing(hosts, "a", run.run_id)
     assert launcher.terminate(run.run_id)
-    assert hosts.beat("a", EVALUATIONS, 3, {run.run_id}, ()) == [run.run_id]
+    assert hosts.beat(speaker("a"), 3, {run.run_id}).wanted == {run.run_id}
     found = instance.get_run_by_id(run.run_id)
     assert found is not None
     assert found.status is dg.DagsterRunStatus.CANCELING
@@ -139,7 +139,7 @@ def test_a_message_that_comes_again_elsewhere_is_executed_once(
     engine: Engine,
 ) -> None:
     run = started(instance, new_run(SCORE_JOB), STARTING, STARTED)
-    hosts.beat("a", EVALUATIONS, 3, {run.run_id}, ())
+    executing(hosts, "a", run.run_id)
     assert execute(settings, run) == 0
     found = instance.get_run_by_id(run.run_id)
     assert found is not None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from loosh_pipeline import clock_set_back, running
-from loosh_pipeline.alerting.conditions import Source
+from loosh_pipeline.alerting.conditions import Source, standing_alerts
 from loosh_pipeline.alerting.look import Watch
 from loosh_pipeline.backup.places import Places
 from loosh_pipeline.cli.running import _pages, _require_wallet
@@ -19,12 +19,16 @@ from loosh_pipeline.doctor import stores
 from loosh_pipeline.doctor.diagnosing import around, checks
 from loosh_pipeline.doctor.disks import places
 from loosh_pipeline.doctor.ports import listened
-from loosh_pipeline.errors import ServiceError
+from loosh_pipeline.errors import NotTheWriter, ServiceError
 from loosh_pipeline.services import write_instance
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.status import status_facts, status_tables
 from loosh_pipeline.store.hosts import Hosts
+from loosh_pipeline.store.leases import Leases
+from loosh_pipeline.weight_setting import lease_length
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
+from loosh_pipeline.workers.heart import host_name, incarnation_file
+from tests.machines.conftest import executing, silence
 from tests.postgres import new_database
 
 DAGSTER = ("code-server", "dagster-webserver", "dagster-daemon")
@@ -68,7 +72,7 @@ def test_the_embedders_machine_knows_nothing_of_challenges(embedder: Settings, o
 
 def test_a_machine_of_workers_says_which_machines_there_are(shared: dict[str, object], hosts: Hosts) -> None:
     settings = Settings(loosh_services=("worker", "upkeep"), **shared)
-    hosts.beat("a", EVALUATIONS, 5, {"r-1"}, ())
+    executing(hosts, "a", "r-1")
     found = status_facts(settings)
     assert found["taking_challenges"] is None
     assert found["not_taking_because"] is None
@@ -115,6 +119,38 @@ def test_alerts_ask_no_ingress_that_is_elsewhere(watch: Watch) -> None:
     assert Source.DAGSTER in seen.blind, "which is asked at DAGSTER_URL"
 
 
+def test_alerts_tell_of_machines_that_went_without_a_word(watch: Watch, hosts: Hosts, engine: Engine) -> None:
+    seen = watch.look(datetime.now(UTC))
+    assert (list(seen.unworked), seen.silent) == ([EVALUATIONS, UPKEEP], {})
+    executing(hosts, "a")
+    executing(hosts, "b", queue=UPKEEP)
+    silence(engine, "b", 600)
+    seen = watch.look(datetime.now(UTC))
+    assert (list(seen.unworked), list(seen.silent)) == ([UPKEEP], ["b"])
+    told = {alert.key: alert.text for alert in standing_alerts(seen)}
+    assert "last heard of 10 minutes ago" in told["silent:b"]
+    assert "no machine with workers of the queue upkeep" in told["unworked:upkeep"]
+
+
+@pytest.mark.parametrize(
+    ("host", "verdict"), [("0.0.0.0", "look"), ("::", "look"), ("203.0.113.9", "ok"), ("9.9.9.9", "wrong")]
+)
+def test_what_asks_nobody_who_they_are_is_bound_to_no_public_address(own_home: Path, host: str, verdict: str) -> None:
+    settings = Settings(loosh_services=("embedder",), embedder_host=host)
+    said = [each.verdict for each in stores.machines(settings) if "EMBEDDER_HOST" in each.said]
+    assert said == ([] if verdict == "ok" else [verdict])
+
+
+def test_a_copied_data_directory_is_told(shared: dict[str, object], hosts: Hosts) -> None:
+    settings = Settings(loosh_services=("worker", "upkeep"), **shared)
+    executing(hosts, host_name(settings))
+    file = incarnation_file(settings, EVALUATIONS)
+    file.write_text(f"{host_name(settings)}-1")
+    assert not any("was copied" in each.said for each in stores.machines(settings))
+    file.write_text("another")
+    assert [each.verdict for each in stores.machines(settings) if "was copied" in each.said] == ["wrong"]
+
+
 def test_what_a_server_keeps_is_backed_up_there(shared: dict[str, object]) -> None:
     found = Places.of(Settings(**shared))
     assert (found.inbox, found.users) == (None, None)
@@ -133,6 +169,26 @@ def test_dagsters_records_on_a_server_are_brought_along_once(shared: dict[str, o
         running._renew_history(Settings(loosh_services=DAGSTER, **away), said.append)
 
 
-def test_a_clock_that_was_set_back_concerns_the_machines_own_part(shared: dict[str, object], engine: Engine) -> None:
+def test_a_clock_that_is_wrong_on_one_machine_changes_nothing_of_the_others(
+    shared: dict[str, object], engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = Settings(loosh_services=("worker", "upkeep"), **shared)
-    assert clock_set_back.put_right(settings, None, datetime.now(UTC)) == 0
+    now = datetime.now(UTC)
+    leases, hour = Leases(engine), timedelta(hours=1)
+    for wrong in (-hour, hour):
+        length = lease_length(settings)
+        lease = leases.take("weights", "a", now + wrong, length)
+        assert abs(lease.expires_at - now - length) < timedelta(minutes=1), "by the database's clock"
+        assert clock_set_back.put_right(settings, None, now - hour) == 0
+        assert "3600 s behind the database's" in caplog.text
+        with pytest.raises(NotTheWriter):
+            leases.take("weights", "b", now + 2 * hour, length)
+        leases.release(lease, now + wrong)
+    assert leases.take("weights", "b", now - hour, length).holder == "b"
+
+
+def test_a_clock_that_was_set_back_to_the_time_of_all_is_put_right(shared: dict[str, object], engine: Engine) -> None:
+    settings, now = Settings(loosh_services=("worker", "upkeep"), **shared), datetime.now(UTC)
+    Leases(engine).take("weights", "a", now, timedelta(days=1))
+    assert clock_set_back.put_right(settings, None, now) == 1
+    assert clock_set_back.put_right(settings, None, now) == 0

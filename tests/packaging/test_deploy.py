@@ -10,6 +10,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
+from ingress.routers.availability import Availability
 from loosh_pipeline.services import embeds_here, planned
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.settings.types import SERVICES
@@ -66,6 +67,14 @@ def test_the_proxy_knows_every_ingress() -> None:
     assert len(ingresses) == 2
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
     assert all(f"{name}:8000" in text for name in ingresses)
+
+
+def test_the_proxy_asks_what_an_ingress_that_takes_nothing_answers_otherwise() -> None:
+    text = (DEPLOY / "Caddyfile").read_text("utf-8")
+    (wanted,) = re.findall(r'health_body "(.*)"', text)
+    expected = re.compile(wanted.replace('\\"', '"'))
+    said = {answer: Availability(available=answer).model_dump_json() for answer in (True, False)}
+    assert [bool(expected.search(said[answer])) for answer in (True, False)] == [True, False]
 
 
 def test_whatever_is_mounted_is_there() -> None:

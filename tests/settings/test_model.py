@@ -36,6 +36,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "intake_hotkeys": (f"{ALICE}, {BOB},{ALICE}", (ALICE, BOB)),
     "challenge_push_api_key": ("key four", "key four"),
     "intake_local_auth": ("true", True),
+    "trusted_proxies": ("10.0.0.9, 10.1.0.0/16", ("10.0.0.9/32", "10.1.0.0/16")),
     "intake_require_binding": ("true", True),
     "pages_public": ("true", True),
     "intake_window_s": ("30", 30.0),

@@ -84,7 +84,7 @@ def test_processes_are_told_of_those_elsewhere(own_home: Path) -> None:
     ("changes", "spread"),
     [
         ({}, False),
-        ({"database_url": SHARED["database_url"]}, False),
+        ({"database_url": SHARED["database_url"]}, True),
         ({"celery_broker_url": "redis://h/0"}, False),
         ({"database_url": SHARED["database_url"], "celery_broker_url": "redis://h/0"}, True),
         ({**SHARED, "loosh_services": ("ingress",), "celery_broker_url": "loosh-files://"}, True),

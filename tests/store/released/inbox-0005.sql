@@ -45,12 +45,13 @@ INSERT INTO "held_runs" VALUES('run-9','worker-1/ab12','dagster','2026-01-02 03:
 CREATE TABLE hosts (
 	host VARCHAR(128) NOT NULL, 
 	queue VARCHAR(32) NOT NULL, 
+	incarnation VARCHAR(32) NOT NULL, 
 	children INTEGER NOT NULL, 
 	busy INTEGER NOT NULL, 
 	seen_at DATETIME NOT NULL, 
 	PRIMARY KEY (host, queue)
 );
-INSERT INTO "hosts" VALUES('worker-1/ab12','dagster',22,1,'2026-01-02 03:04:05.678901');
+INSERT INTO "hosts" VALUES('worker-1/ab12','dagster','0a1b2c3d',22,1,'2026-01-02 03:04:05.678901');
 CREATE TABLE ingress_keys (
 	name VARCHAR(32) NOT NULL, 
 	private_pem BLOB NOT NULL, 

@@ -38,6 +38,7 @@ def upgrade() -> None:
         "hosts",
         sa.Column("host", sa.String(128), primary_key=True),
         sa.Column("queue", sa.String(32), primary_key=True),
+        sa.Column("incarnation", sa.String(32), nullable=False),
         sa.Column("children", sa.Integer, nullable=False),
         sa.Column("busy", sa.Integer, nullable=False),
         sa.Column("seen_at", TIME, nullable=False),
