@@ -11,8 +11,8 @@ from loosh_pipeline.retention.ages import Ages
 from loosh_pipeline.retention.clock import trusted_now
 from loosh_pipeline.retention.pruning import BUDGET_S, Pruned, Pruner
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.inbox import Kept
 from loosh_pipeline.store.leases import Leases
+from loosh_pipeline.store.retention_notes import Kept, RetentionNotes
 from resources.store import Store
 
 LEASE = "pruning"
@@ -51,8 +51,9 @@ def _pruned(context: dg.AssetExecutionContext, store: Store) -> Pruned:
             "the clock is far ahead of %s, when history was last looked at: ages are counted from then for a day", at
         )
     pruned = Pruner(context.instance, store.inbox, settings.heatmaps_root, Ages.of(settings)).slice(at)
+    notes = RetentionNotes(store.inbox.engine)
     if not pruned.left:
-        store.inbox.note_kept(Kept(pruned.kept_challenges, pruned.held_by), now())
+        notes.note_kept(Kept(pruned.kept_challenges, pruned.held_by), now())
     if pruned.finished:
-        store.inbox.note_pruned(now())
+        notes.note_pruned(now())
     return pruned

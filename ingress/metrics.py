@@ -28,6 +28,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.figures import WITHOUT_SCORES
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.retention_notes import RetentionNotes
 from loosh_pipeline.store.runs import Runs
 from loosh_pipeline.store.tables import Tables
 
@@ -170,7 +171,7 @@ class Metrics:
             ("miners_answered", "Answers of miners, of all challenges.", stats.answered),
         ):
             yield CounterMetricFamily(f"loosh_{name}", about, value=value)
-        pruned_at = self._inbox.pruned_at()
+        pruned_at = RetentionNotes(self._inbox.engine).pruned_at()
         yield GaugeMetricFamily(
             "loosh_pruned_time_seconds",
             "When Dagster's history was last pruned to the end; 0 before the first time.",

@@ -10,7 +10,7 @@ from loosh_pipeline.errors import StoreError
 from loosh_pipeline.retention.overdue import TOO_MANY, overdue
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.database import looking, stands_at
-from loosh_pipeline.store.inbox import kept_challenges, pruned_at
+from loosh_pipeline.store.retention_notes import kept_challenges, pruned_at
 
 MB_PER_CHALLENGE = 0.26
 """What Dagster keeps of one on SQLite: a file of 204 KB, 47 KB of events in the index, 2 KB of the record."""

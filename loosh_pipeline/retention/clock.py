@@ -10,8 +10,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.retention_notes import RetentionNotes
 
-FLAG = "retention_clock"
 A_JUMP = timedelta(days=2)
 """Longer than there is between two looks of a validator that runs."""
 BELIEVED_AFTER, FORGOTTEN_AFTER = timedelta(hours=20), timedelta(days=3)
@@ -24,12 +24,13 @@ def trusted_now(inbox: Inbox, clock: datetime) -> datetime:
     Whoever deletes by age asks here. Notes in the inbox what it was asked; before the first time, the newest challenge
     stands for it.
     """
-    noted = inbox.moment(FLAG)
-    believed = noted[0] if noted else inbox.newest_received() or clock
-    since = datetime.fromisoformat(noted[1]) if noted and noted[1] else None
+    notes = RetentionNotes(inbox.engine)
+    noted = notes.clock()
+    believed = noted.at if noted else inbox.newest_received() or clock
+    since = datetime.fromisoformat(noted.value) if noted and noted.value else None
     if clock - believed <= A_JUMP or (since and BELIEVED_AFTER <= clock - since <= FORGOTTEN_AFTER):
-        inbox.note_moment(FLAG, clock, "")
+        notes.note_clock(clock, None)
         return clock
     if since is None or not timedelta(0) <= clock - since <= FORGOTTEN_AFTER:
-        inbox.note_moment(FLAG, believed, clock.isoformat())
+        notes.note_clock(believed, clock)
     return believed

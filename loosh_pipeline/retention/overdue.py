@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from loosh_pipeline.store.inbox import Inbox, Kept
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.retention_notes import Kept, RetentionNotes
 
 TOO_MANY = 1.1
 """How many times RETAIN_CHALLENGES Dagster may show before a day is over; more is told."""
@@ -22,7 +23,8 @@ class Overdue:
 
 def overdue_of(inbox: Inbox, most: int, now: datetime) -> Overdue | None:
     """What is wrong with retention, from what it noted; None while nothing is. `most`: RETAIN_CHALLENGES."""
-    return overdue(inbox.pruned_at(), inbox.kept_challenges(), inbox.oldest_received(), most, now)
+    notes = RetentionNotes(inbox.engine)
+    return overdue(notes.pruned_at(), notes.kept_challenges(), inbox.oldest_received(), most, now)
 
 
 def overdue(

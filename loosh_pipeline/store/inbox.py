@@ -20,12 +20,11 @@ from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
 from loosh_pipeline.store.database import open_database, reading, schema_version
 from loosh_pipeline.store.figures import WITHOUT_SCORES, InboxStats, figures, fold
+from loosh_pipeline.store.flags import flag, set_flag
 from loosh_pipeline.store.moments import IDS_AT_ONCE
-from loosh_pipeline.store.schema import UtcDateTime, challenges, flags, miners, outbox
+from loosh_pipeline.store.schema import UtcDateTime, challenges, miners, outbox
 
 RUNNING = "running"
-PRUNED, KEPT = "pruned", "kept_challenges"
-MOST_OF_A_FLAG = 64
 UNFINISHED = (ChallengeState.DISPATCHED, ChallengeState.COLLECTED, ChallengeState.SCORED)
 WAITING = (ChallengeState.RECEIVED, *UNFINISHED)
 GIVEN_UP = challenges.c.state == literal_column(f"'{ChallengeState.FAILED}'")
@@ -54,14 +53,6 @@ class InboxRow:
 
     def challenge(self) -> Challenge:
         return resolve_challenge(self.request, self.received_at)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """How many challenges Dagster shows after what was due was pruned, and what held those that stayed."""
-
-    count: int
-    held_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,32 +284,8 @@ class Inbox:
     def is_running(self) -> bool:
         """Whether new challenges are accepted; true until an operator says otherwise."""
         with reading(self.engine) as connection:
-            value = connection.execute(select(flags.c.value).where(flags.c.name == RUNNING)).scalar_one_or_none()
-        return value != "false"
-
-    def pruned_at(self) -> datetime | None:
-        with reading(self.engine) as connection:
-            return pruned_at(connection)
-
-    def kept_challenges(self) -> Kept | None:
-        with reading(self.engine) as connection:
-            return kept_challenges(connection)
-
-    def note_kept(self, kept: Kept, now: datetime) -> None:
-        """Note what a look at all challenges that were due left."""
-        with self.engine.begin() as connection:
-            set_flag(connection, KEPT, f"{kept.count} {kept.held_by}"[:MOST_OF_A_FLAG], now)
-
-    def moment(self, name: str) -> tuple[datetime, str] | None:
-        """A moment that was noted under a name, and what with it."""
-        query = select(flags.c.changed_at, flags.c.value).where(flags.c.name == name)
-        with reading(self.engine) as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else (row.changed_at, str(row.value))
-
-    def note_moment(self, name: str, at: datetime, value: str) -> None:
-        with self.engine.begin() as connection:
-            set_flag(connection, name, value, at)
+            noted = flag(connection, RUNNING)
+        return noted is None or noted.value != "false"
 
     def newest_received(self) -> datetime | None:
         """When the newest challenge came."""
@@ -329,10 +296,6 @@ class Inbox:
         """When the first challenge came."""
         with reading(self.engine) as connection:
             return connection.execute(select(func.min(challenges.c.received_at))).scalar_one_or_none()
-
-    def note_pruned(self, now: datetime) -> None:
-        with self.engine.begin() as connection:
-            set_flag(connection, PRUNED, "true", now)
 
     def set_running(self, running: bool, now: datetime) -> None:
         with self.engine.begin() as connection:
@@ -378,26 +341,6 @@ def inbox_row(row: Row[Any]) -> InboxRow:
 
 def _insert(connection: Connection, table: Any) -> Any:
     return (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(table)
-
-
-def pruned_at(connection: Connection) -> datetime | None:
-    """When Dagster's history was last pruned to the end; None when it never was."""
-    return connection.execute(select(flags.c.changed_at).where(flags.c.name == PRUNED)).scalar_one_or_none()
-
-
-def kept_challenges(connection: Connection) -> Kept | None:
-    """What retention left when it last looked at all that was due; None before it did."""
-    value = connection.execute(select(flags.c.value).where(flags.c.name == KEPT)).scalar_one_or_none()
-    if value is None:
-        return None
-    count, _, held_by = str(value).partition(" ")
-    return Kept(int(count), held_by)
-
-
-def set_flag(connection: Connection, name: str, value: str, now: datetime) -> None:
-    change = {"value": value, "changed_at": now}
-    statement = _insert(connection, flags).values(name=name, **change)
-    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=change))
 
 
 def advance(

@@ -24,7 +24,8 @@ from sqlalchemy.exc import IntegrityError
 from loosh_pipeline.domain import RESULTS, ChallengeId, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.inbox import advance_to_scored, advance_to_submitted, pause_s, set_flag
+from loosh_pipeline.store.flags import set_flag
+from loosh_pipeline.store.inbox import advance_to_scored, advance_to_submitted, pause_s
 from loosh_pipeline.store.schema import flags, outbox
 
 LEASE_S = 300.0

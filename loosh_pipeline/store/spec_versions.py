@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from loosh_pipeline.chain.records import SPEC_CHANGE_SHOWN, SpecChange
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.inbox import set_flag
+from loosh_pipeline.store.flags import set_flag
 from loosh_pipeline.store.schema import flags
 
 CURRENT = "spec_version"

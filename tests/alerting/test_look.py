@@ -20,8 +20,9 @@ from loosh_pipeline.retention.overdue import Overdue
 from loosh_pipeline.run_state import FILE, RunState
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import metagraph_frame
-from loosh_pipeline.store.inbox import Inbox, Kept
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.retention_notes import Kept, RetentionNotes
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.supervisor import Death, Supervisor, free_ports
 from tests.builders import metagraph
@@ -249,11 +250,11 @@ def test_a_death_at_a_time_without_a_zone_is_none(settings: Settings) -> None:
 
 def test_history_that_is_not_pruned_is_told(settings: Settings) -> None:
     inbox = Inbox.open(settings.inbox_url)
-    inbox.note_pruned(NOW - timedelta(hours=71))
+    RetentionNotes(inbox.engine).note_pruned(NOW - timedelta(hours=71))
     assert look(settings).overdue is None
-    inbox.note_kept(Kept(30_000, "backfill abc: 9,000"), NOW)
+    RetentionNotes(inbox.engine).note_kept(Kept(30_000, "backfill abc: 9,000"), NOW)
     assert "held by: backfill abc: 9,000" in (look(settings).overdue or Overdue("")).text
-    inbox.note_kept(Kept(20_000, "nothing"), NOW)
-    inbox.note_pruned(NOW - timedelta(days=4))
+    RetentionNotes(inbox.engine).note_kept(Kept(20_000, "nothing"), NOW)
+    RetentionNotes(inbox.engine).note_pruned(NOW - timedelta(days=4))
     assert look(settings).overdue == Overdue("Dagster's history has not been pruned to the end for 4 days")
     inbox.engine.dispose()

@@ -11,8 +11,8 @@ from assets.pruned_history import LEASE, LEASE_LENGTH
 from loosh_pipeline.orchestrator import CHALLENGES
 from loosh_pipeline.retention import pruning
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.store.inbox import Kept
 from loosh_pipeline.store.leases import Leases
+from loosh_pipeline.store.retention_notes import Kept, RetentionNotes
 from tests.world import World, metadata_of
 
 pruned_history = sys.modules["assets.pruned_history"]
@@ -29,11 +29,11 @@ def test_what_it_did_and_what_is_left_is_on_its_page(world: World, monkeypatch: 
     monkeypatch.setattr(pruning._Slice, "runs", lambda _: False)
     said = metadata_of(world.keep_small(), "pruned_history")
     assert (said["challenges"], said["runs"], said["kept_challenges"], said["finished"]) == (1, 1, 101, False)
-    assert world.store.inbox.pruned_at() is None
+    assert RetentionNotes(world.store.inbox.engine).pruned_at() is None
     monkeypatch.undo()
     said = metadata_of(world.keep_small(), "pruned_history")
     assert (said["challenges"], said["left"], said["finished"]) == (0, 0, True)
-    assert world.store.inbox.pruned_at() is not None
+    assert RetentionNotes(world.store.inbox.engine).pruned_at() is not None
 
 
 def test_two_do_not_prune_at_once(world: World) -> None:
@@ -65,4 +65,4 @@ def test_a_clock_that_jumped_ahead_deletes_nothing(world: World, monkeypatch: py
 
 def test_what_stays_and_what_holds_it_is_noted(world: World) -> None:
     world.keep_small()
-    assert world.store.inbox.kept_challenges() == Kept(0, "nothing")
+    assert RetentionNotes(world.store.inbox.engine).kept_challenges() == Kept(0, "nothing")

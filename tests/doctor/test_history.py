@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from loosh_pipeline.doctor.finding import Finding
 from loosh_pipeline.doctor.history import history, takes_about
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.inbox import Inbox, Kept
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.retention_notes import Kept, RetentionNotes
 
 TAKES = "history and pictures take about 8.9 GB (RETAIN_CHALLENGES=20000)"
 
@@ -36,7 +37,7 @@ def test_before_anything_is_there(settings: Settings) -> None:
 def test_how_long_ago_is_told_and_too_long_is_to_be_looked_at(settings: Settings, hours: int, verdict: str) -> None:
     inbox = Inbox.open(settings.inbox_url)
     assert found(settings, runs=True) == Finding("history", "ok", f"not pruned yet; {TAKES}")
-    inbox.note_pruned(datetime.now(UTC) - timedelta(hours=hours))
+    RetentionNotes(inbox.engine).note_pruned(datetime.now(UTC) - timedelta(hours=hours))
     inbox.engine.dispose()
     before = files(settings.home)
     finding = found(settings, runs=True)
@@ -61,7 +62,7 @@ def test_figures_are_by_kinds_of_runs_and_none_is_made_up_for_postgres(settings:
 
 def test_a_clock_behind_the_last_pruning_is_to_be_looked_at(settings: Settings) -> None:
     inbox = Inbox.open(settings.inbox_url)
-    inbox.note_pruned(datetime.now(UTC) + timedelta(hours=5, minutes=30))
+    RetentionNotes(inbox.engine).note_pruned(datetime.now(UTC) + timedelta(hours=5, minutes=30))
     inbox.engine.dispose()
     finding = found(settings, runs=True)
     assert (finding.verdict, finding.said.split(";")[0]) == (
@@ -72,8 +73,8 @@ def test_a_clock_behind_the_last_pruning_is_to_be_looked_at(settings: Settings) 
 
 def test_what_holds_too_many_is_named(settings: Settings) -> None:
     inbox = Inbox.open(settings.inbox_url)
-    inbox.note_pruned(datetime.now(UTC))
-    inbox.note_kept(Kept(22_001, "backfill abcdefgh: 2,001"), datetime.now(UTC))
+    RetentionNotes(inbox.engine).note_pruned(datetime.now(UTC))
+    RetentionNotes(inbox.engine).note_kept(Kept(22_001, "backfill abcdefgh: 2,001"), datetime.now(UTC))
     inbox.engine.dispose()
     finding = found(settings, runs=True)
     assert (finding.verdict, "held by: backfill abcdefgh: 2,001" in finding.said) == ("look", True)
