@@ -29,14 +29,14 @@ from loosh_pipeline.errors import ChainTimeout
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.proposing import gathered
 from loosh_pipeline.scoring.network.profile import NetworkProfile
-from loosh_pipeline.scoring.profile import RobustProfile
+from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.tables import TableKey
 from loosh_pipeline.store.weighing import answered_at, last_vector
 from resources.duckdb import tables_duckdb
 from resources.store import Store
 from tests.builders import neuron, neutral_round, response
-from tests.world import World, failure_of, metadata_of
+from tests.world import MODEL_DIGEST, World, failure_of, metadata_of
 
 CUTOFF = 5000
 
@@ -166,8 +166,9 @@ def test_the_networks_method_looks_at_its_own_day(world: World, monkeypatch: pyt
     profile, now = NetworkProfile(), datetime.now(UTC)
     for hours in (20, 25):
         came, name = now - timedelta(hours=hours), ChallengeId(f"c-{hours}")
-        made = neutral_round({"hotkey-1": True}, challenge_id=name, profile=profile.name)
-        world.store.score_tables.write(TableKey.of(name, came), made, profile, "", came)
+        version = scorer_version(profile, MODEL_DIGEST)
+        made = neutral_round({"hotkey-1": True}, challenge_id=name, profile=profile.name, scorer_version=version)
+        world.store.score_tables.write(TableKey.of(name, came), made, profile, MODEL_DIGEST, came)
     payouts, paid = paid_over(world.store, tables_duckdb(), profile, get_settings(), now, 12.0, Mode.NORMAL)
     assert sum(payouts.rounds.values()) == 1
     assert [each.asked for each in paid] == [1]
