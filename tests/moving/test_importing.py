@@ -232,16 +232,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 import loosh_pipeline.moving.importing as importing
 import loosh_pipeline.moving.reading as reading
-from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.store.objects import Objects
 reading.AT_ONCE = 10
 database, root, users, writes = sys.argv[1:]
-put, left = Tables._put_local, [int(writes)]
+put, left = Objects._put_local, [int(writes)]
 def dying(self, path, content, replace):
     left[0] -= 1
     if left[0] < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return put(self, path, content, replace)
-Tables._put_local = dying
+Objects._put_local = dying
 importing.import_validator(Path(database), None, importing.Places(root, users), datetime(2026, 1, 3, 12, tzinfo=UTC))
 """
 
