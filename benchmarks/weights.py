@@ -121,9 +121,9 @@ def write_rounds(root: str, hotkeys: Sequence[Hotkey], start: datetime, apart: t
             os.utime(path, times=(at.timestamp() + 60, at.timestamp() + 60))
 
 
-def write_looks(tables: Tables, hotkeys: Sequence[Hotkey], start: datetime) -> None:
+def write_looks(root: str, hotkeys: Sequence[Hotkey], start: datetime) -> None:
     """Looks at all miners every two minutes, each of which misses a few."""
-    rng = np.random.default_rng(0)
+    tables, rng = Tables(root), np.random.default_rng(0)
     for number in range(SPAN // LOOK_EVERY):
         at, there = start + number * LOOK_EVERY, rng.random(MINERS) < 0.99
         rows = [
@@ -140,7 +140,7 @@ def generate(root: str, hotkeys: Sequence[Hotkey], rounds: int) -> None:
     parts = [range(first, min(first + 250, rounds)) for first in range(0, rounds, 250)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
-        looks = pool.submit(write_looks, Tables(root), hotkeys, start)
+        looks = pool.submit(write_looks, root, hotkeys, start)
         for number, _ in enumerate(pool.map(partial(write_rounds, root, hotkeys, start, apart), parts), start=1):
             tell(f"{parts[number - 1].stop} of {rounds} rounds are written")
         looks.result()
