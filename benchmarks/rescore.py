@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ AGO = timedelta(days=10)
 PAYING = "robust"
 TRIED, TRIED_LATER = {"power": 5.0}, {"power": 4.0}
 PARTITIONS_AT_ONCE = 1_000
+LOOKED_AT_EVERY = 500
 WITHIN_S = 3_600.0
 SHOWN_SQL = """
 SELECT count(DISTINCT partition) FROM event_logs
@@ -91,12 +93,12 @@ def speed_of(root: Path, days: Iterable[date], profile: ScoringProfile, load: Lo
     inbox, tables = Inbox.open(f"sqlite:///{root}/validator.db"), Tables(str(root / "tables"))
     rescoring = Rescoring(str(root / "tables"), profile, profile_of(PAYING))
     started_s, cpu_s, count = time.perf_counter(), _cpu_s(), 0
-    for day in days:
-        for each in rescoring.run(of_day(tables, inbox, day)):
-            if not isinstance(each, Rescored):
-                raise NotMeasured(f"{each.name} was not scored: {each.reason}")
-            count += 1
-        load.note()
+    for each in rescoring.run(chain.from_iterable(of_day(tables, inbox, day) for day in days)):
+        if not isinstance(each, Rescored):
+            raise NotMeasured(f"{each.name} was not scored: {each.reason}")
+        count += 1
+        if count % LOOKED_AT_EVERY == 0:
+            load.note()
     inbox.engine.dispose()
     per_min = count / (time.perf_counter() - started_s) * 60
     return Speed(per_min, count, (_cpu_s() - cpu_s) / count * 1000)

@@ -118,7 +118,7 @@ def _restore_challenges(
     if as_json:
         tell_json(asdict(done))
     else:
-        text = f"{done.challenges:,} challenges are shown again, {done.materializations:,} of their assets were noted"
+        text = f"shown again: {done.challenges:,} (challenges); noted: {done.materializations:,} (of their assets)"
         out.print(text, highlight=False, soft_wrap=True, markup=False)
 
 

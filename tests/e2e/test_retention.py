@@ -122,7 +122,7 @@ def test_pruned_shown_again_and_scored_again_while_it_runs(validator: Validator)
 def scored_again(validator: Validator, key: str) -> None:
     (scores,) = (validator.settings.home / "tables" / "consensus_scores").rglob(f"{key}.*.parquet")
     before = scores.read_bytes()
-    assert loosh(validator, "restore", key).startswith("1 challenges are shown again")
+    assert loosh(validator, "restore", key).startswith("shown again: 1 ")
     assert key in page(validator)["partitionKeyConnection"]["results"]
     scores.unlink()
     assert asked(validator, BACKFILL, key=key)["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess"

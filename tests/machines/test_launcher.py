@@ -9,9 +9,6 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import pack_value
-from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_postgres import PostgresRunStorage
 from sqlalchemy import Engine
 from sqlalchemy.pool import QueuePool
@@ -20,13 +17,14 @@ from loosh_pipeline.orchestrator import CODE_LOCATION, REPOSITORY, SCORE_JOB
 from loosh_pipeline.services import environment, write_instance
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.hosts import HEARD_WITHIN_S, Hosts
-from loosh_pipeline.workers.app import _close, worker_app
+from loosh_pipeline.workers.app import _close
 from loosh_pipeline.workers.config import EVALUATIONS, folder, marks
 from loosh_pipeline.workers.launcher import WorkerRunLauncher
 from loosh_pipeline.workers.postgres import WarmPostgresEventLogStorage
 from tests.machines.conftest import executing, silence, speaker
 from tests.postgres import new_database
 from tests.workers.conftest import NewRun
+from tests.workers.launched import execute, stored
 
 STARTING, STARTED = dg.DagsterEventType.PIPELINE_STARTING, dg.DagsterEventType.PIPELINE_START
 
@@ -64,23 +62,7 @@ def launcher(instance: dg.DagsterInstance) -> WorkerRunLauncher:
 def started(instance: dg.DagsterInstance, run: dg.DagsterRun, *events: dg.DagsterEventType) -> dg.DagsterRun:
     """A launched run, to which things have happened."""
     location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(CODE_LOCATION), REPOSITORY)
-    run = run._replace(remote_job_origin=location.get_job_origin(SCORE_JOB))
-    instance.run_storage.delete_run(run.run_id)
-    instance.run_storage.add_run(run)
-    for event in events:
-        instance.report_dagster_event(dg.DagsterEvent(event.value, job_name=run.job_name), run_id=run.run_id)
-    found = instance.get_run_by_id(run.run_id)
-    assert found is not None
-    return found
-
-
-def execute(settings: Settings, run: dg.DagsterRun) -> int:
-    """What a worker makes of the message of a run."""
-    assert run.job_code_origin is not None
-    args = ExecuteRunArgs(run.job_code_origin, run.run_id, None, set_exit_code_on_failure=True)
-    task = worker_app(settings).tasks[TASK_EXECUTE_JOB_NAME]
-    found: int = task.apply([pack_value(args)], routing_key=EVALUATIONS).get()
-    return found
+    return stored(instance, run._replace(remote_job_origin=location.get_job_origin(SCORE_JOB)), *events)
 
 
 def test_a_run_is_as_alive_as_its_machine_says(

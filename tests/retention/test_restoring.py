@@ -97,7 +97,7 @@ def test_days_are_those_of_utc_and_both_are_meant(world: World) -> None:
     pruned(world, 15)
     ended = loosh("restore", "--since", "2026-01-02", "--until", "2026-01-03")
     assert ended.exit_code == 0, ended.output
-    assert ended.stdout == "2 challenges are shown again, 12 of their assets were noted\n"
+    assert ended.stdout == "shown again: 2 (challenges); noted: 12 (of their assets)\n"
     assert shown(world) == {"newest", "of-0", "of-1"}
     assert loosh("restore", "--until", "2025-01-01").exit_code == 3
     assert loosh("restore", "--until", "2026-01-01").exit_code == 0

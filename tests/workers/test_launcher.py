@@ -14,9 +14,6 @@ import pytest
 from celery.signals import worker_process_shutdown
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
-from dagster._grpc.types import ExecuteRunArgs
-from dagster._serdes import pack_value
-from dagster_celery.config import TASK_EXECUTE_JOB_NAME
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -31,6 +28,7 @@ from loosh_pipeline.workers.holding import holding, mark
 from loosh_pipeline.workers.launcher import WorkerRunLauncher
 from loosh_pipeline.workers.storage import WarmEventLogStorage
 from tests.workers.conftest import NewRun
+from tests.workers.launched import execute, stored
 
 STARTING, STARTED = dg.DagsterEventType.PIPELINE_STARTING, dg.DagsterEventType.PIPELINE_START
 
@@ -61,26 +59,6 @@ def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSta
     found = instance.get_run_by_id(run.run_id)
     assert found is not None
     return found.status
-
-
-def stored(instance: dg.DagsterInstance, run: dg.DagsterRun, *events: dg.DagsterEventType) -> dg.DagsterRun:
-    """A run with the code's origin, as Dagster's own launching stores it, to which things have happened."""
-    instance.run_storage.delete_run(run.run_id)
-    instance.run_storage.add_run(run)
-    for event in events:
-        instance.report_dagster_event(dg.DagsterEvent(event.value, job_name=run.job_name), run_id=run.run_id)
-    found = instance.get_run_by_id(run.run_id)
-    assert found is not None
-    return found
-
-
-def execute(settings: Settings, run: dg.DagsterRun) -> int:
-    """What a worker makes of the message of a run."""
-    assert run.job_code_origin is not None
-    args = ExecuteRunArgs(run.job_code_origin, run.run_id, None, set_exit_code_on_failure=True)
-    task = worker_app(settings).tasks[TASK_EXECUTE_JOB_NAME]
-    found: int = task.apply([pack_value(args)], routing_key=EVALUATIONS).get()
-    return found
 
 
 def said(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
