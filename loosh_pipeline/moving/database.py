@@ -42,7 +42,8 @@ def move_database(file: Path, users_file: Path, url: str) -> Mapping[str, int]:
     finally:
         source.dispose()
         target.dispose()
-    moved["users"] = Users.open(url).take_along(users_file)
+    with closing(Users.open(url)) as users:
+        moved["users"] = users.take_along(users_file)
     return {name: count for name, count in moved.items() if count}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -185,7 +185,8 @@ def _take_users(source: Source, places: Places, now: datetime, report: Report) -
             for _ in counted():
                 continue
         else:
-            report.users_new, report.users_full = Users.open(places.users_url).take_over(counted())
+            with closing(Users.open(places.users_url)) as kept:
+                report.users_new, report.users_full = kept.take_over(counted())
     except sqlite3.Error as error:
         raise StoreError(
             f"{source.path} is damaged: {error}; {report.users_read} users were read before that"

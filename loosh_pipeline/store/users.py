@@ -33,6 +33,10 @@ class Users:
     def open(cls, url: str) -> Users:
         return cls(open_database(url, "users"))
 
+    def close(self) -> None:
+        """Give the connections back, which on SQLite takes the log of writes away with the last of them."""
+        self._engine.dispose()
+
     def take_along(self, file: Path) -> int:
         """Keep the users of a file of this project's, which a server has taken the place of; returns how many were
         new. The file stays as it is.
