@@ -18,6 +18,7 @@ from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.proposing import gathered
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import policy_acts_frame, proposal_frame
+from loosh_pipeline.store.weigh_records import write_inputs
 from resources.store import Store, preview, run_key, written
 
 READABLE_CHARS = 160
@@ -52,8 +53,10 @@ def weight_proposal(
     subnet, own = chain.snapshot(settings.netuid), chain.identity()
     store.save_metagraph(subnet)
     now = datetime.now(UTC)
-    proposal = propose(gathered(settings, store.tables, store.inbox.engine, subnet, own, now, waived))
-    table = store.save_proposal(proposal, run_key(now, context.run.run_id))
+    inputs = gathered(settings, store.tables, store.inbox.engine, subnet, own, now, waived)
+    proposal, key = propose(inputs), run_key(now, context.run.run_id)
+    write_inputs(store.tables, key, inputs)
+    table = store.save_proposal(proposal, key)
     return dg.MaterializeResult(metadata={**_shown(proposal, subnet), **written(table)})
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.paid import Paid
 from loosh_pipeline.scoring.columns import WindowColumns
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.pairs import Pair, PairColumns, PairHistory
@@ -30,6 +31,28 @@ PAID: Mapping[str, Any] = {
     "payout": pl.Float64,
 }
 """A row for every miner asked in every round. `measured`: the scorer scored it. A failed ask has a payout of 0."""
+COUNTED: Mapping[str, Any] = {
+    "challenge_id": pl.String,
+    "scorer_version": pl.String,
+    "received_at": UTC_MS,
+    "left_out": pl.Boolean,
+}
+"""A row for every round of a lookback, by challenge. `left_out`: it lacks pairs, and is paid nothing."""
+
+
+def paid_of(table: pl.DataFrame) -> Paid:
+    """A `PAID` table as arrays."""
+    challenges, hotkeys = (table[name].unique().sort() for name in ("challenge_id", "hotkey"))
+    return Paid(
+        challenges=tuple(map(ChallengeId, challenges)),
+        hotkeys=tuple(map(Hotkey, hotkeys)),
+        round=_places(table["challenge_id"], challenges),
+        miner=_places(table["hotkey"], hotkeys),
+        at_ms=table["received_at"].dt.epoch("ms").to_numpy(),
+        answered=table["answered"].to_numpy(),
+        measured=table["measured"].to_numpy(),
+        payout=table["payout"].to_numpy(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +61,8 @@ class Payouts:
 
     `paid`: a `PAID` table, by challenge and hotkey. `settled`: the table of `settled_scores`, and `sources`, the pairs
     taken for one source to any degree; of a profile that settles nothing None and empty. `rounds`: how many each scorer
-    version scored. `left_out`: the rounds that `paired_rows` left out, sorted; they are in nothing else.
+    version scored. `left_out`: the rounds that `paired_rows` left out, sorted; they are in nothing else but `counted`,
+    the table of `counted_rounds`.
     """
 
     paid: pl.DataFrame
@@ -46,6 +70,7 @@ class Payouts:
     sources: Mapping[Pair, PairHistory]
     rounds: Mapping[ScorerVersion, int]
     left_out: tuple[ChallengeId, ...] = ()
+    counted: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COUNTED))
 
 
 NOTHING_PAID = Payouts(pl.DataFrame(schema=PAID), None, {}, {})
@@ -63,14 +88,22 @@ def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
     """
     if isinstance(profile, NetworkProfile):
         scores = rows.scores.sort("challenge_id", "hotkey")
-        return Payouts(_paid(scores, scores["payout"].to_numpy()), None, {}, _rounds(scores))
+        paid = _paid(scores, scores["payout"].to_numpy())
+        return Payouts(paid, None, {}, _rounds(scores), counted=_counted(scores, ()))
     paired = paired_rows(rows)
     scores, columns = paired.scores, paired.columns
     settled = settle_columns(columns, profile)
     payout = np.zeros(scores.height)
     payout[settled.rows] = settled.payout
     frame, sources = settled_frame(columns, settled), settled.histories.sources()
-    return Payouts(_paid(scores, payout), frame, sources, _rounds(scores), paired.left_out)
+    counted = _counted(rows.scores, paired.left_out)
+    return Payouts(_paid(scores, payout), frame, sources, _rounds(scores), paired.left_out, counted)
+
+
+def _counted(scores: pl.DataFrame, left_out: Sequence[ChallengeId]) -> pl.DataFrame:
+    """Which version of which rounds a window has, by challenge."""
+    rounds = scores.select("challenge_id", "scorer_version", "received_at").unique("challenge_id").sort("challenge_id")
+    return rounds.with_columns(left_out=pl.col("challenge_id").is_in(list(left_out))).select(*COUNTED)
 
 
 def _rounds(scores: pl.DataFrame) -> dict[ScorerVersion, int]:

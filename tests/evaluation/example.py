@@ -27,7 +27,7 @@ from loosh_pipeline.chain.weights import plan_weights, quantize
 from loosh_pipeline.domain import Emission, Hotkey, Metagraph, Proposal
 from loosh_pipeline.embedding.round_vectors import from_frame, unpack
 from loosh_pipeline.emissions import DEFAULT_RULE, aggregate
-from loosh_pipeline.payouts import Payouts, payouts_of
+from loosh_pipeline.payouts import Payouts, paid_of, payouts_of
 from loosh_pipeline.policy.inputs import Earned, Inputs
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.scoring.context import ScoringContext
@@ -132,7 +132,7 @@ class Example:
 
     @cached_property
     def emissions(self) -> tuple[Emission, ...]:
-        return aggregate(self.window.paid, {}, DEFAULT_RULE)
+        return aggregate(paid_of(self.window.paid), {}, DEFAULT_RULE)
 
     @cached_property
     def proposal(self) -> Proposal:
