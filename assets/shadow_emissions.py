@@ -35,10 +35,10 @@ def shadow_emissions(
 ) -> dg.MaterializeResult[None]:
     settings, now = get_settings(), datetime.now(UTC)
     profile, paid, rule = paying_profile(settings), _weights(newest_emissions(store)), rule_of(settings)
-    frames, costs = [], []
+    frames, costs, lookback_h = [], [], settings.emissions_lookback_h
     for shadow in shadow_profiles(settings):
         with duckdb.get_connection() as connection:
-            unpaid = earned_over(store.tables, connection, shadow, rule, now, settings.emissions_lookback_h)
+            unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h, canaries=store.canaries.since)
         frames.append(emissions_frame(unpaid.emissions, shadow.name, unpaid.terms.rounds))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:

@@ -56,6 +56,7 @@ GROUPS = {
         "weight_proposal",
         "shadow_emissions",
         "accusations",
+        "canary_accuracy",
         "weights",
         "weight_receipts",
         "penalties",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -22,7 +22,7 @@ from typing import Any
 import polars as pl
 from duckdb import DuckDBPyConnection
 
-from loosh_pipeline.domain import ScorerVersion
+from loosh_pipeline.domain import ChallengeId, ScorerVersion
 from loosh_pipeline.errors import PartTaken, StoreError
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of, scorer_version
@@ -96,6 +96,13 @@ class WindowRows:
 
     scores: pl.DataFrame
     pairs: pl.DataFrame
+
+    def without(self, rounds: Collection[ChallengeId]) -> WindowRows:
+        """As if these rounds had not been."""
+        if not rounds:
+            return self
+        others = ~pl.col("challenge_id").is_in(list(rounds))
+        return WindowRows(self.scores.filter(others), self.pairs.filter(others))
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +263,7 @@ class ScoreTables:
         """Every round scored under a profile whose challenge came since then, from a copy that holds many a file.
 
         A round scored more than once is read in the version that `counting` has first. `pairs`: whether those of the
-        rounds are read too.
+        rounds are read too. Canaries are among them: whoever pays, or tells others, leaves them out (`without`).
         """
         # Scores before pairs, which are written first: a round that has scores has its pairs.
         scores = WindowCache(self._tables, SCORES, SETTLED_FROM).rows(since.date())
