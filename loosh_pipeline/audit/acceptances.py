@@ -1,0 +1,96 @@
+"""The chain of accepted challenges, checked: each link holds the digest of the one before, so none can be left out,
+added, changed or moved unseen. Standard library alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from loosh_pipeline.audit.canonical import FIRST_LINK, link_digest
+
+if TYPE_CHECKING:
+    from loosh_pipeline.audit.content import Acceptance
+
+FIRST_SEQ = 1
+DIGEST_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The end of the chain at some time: `seq` challenges were accepted, and `digest` stands for all of them."""
+
+    seq: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.digest}"
+
+    @classmethod
+    def read(cls, text: str) -> Link:
+        """As the header of a 201 says it. Raises ValueError for anything else."""
+        seq, _, digest = text.partition(":")
+        if not (seq.isascii() and seq.isdigit() and len(digest) == DIGEST_CHARS and set(digest) <= set("0123456789abcdef")):
+            raise ValueError(f"{text[:100]!r} is no link; it is written SEQ:DIGEST, with 64 hexadecimal digits")
+        return cls(int(seq), digest)
+
+
+BEFORE_ALL = Link(FIRST_SEQ - 1, FIRST_LINK)
+"""What the first challenge goes on from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Where a chain breaks first, and how."""
+
+    seq: int
+    challenge_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"link {self.seq} (challenge {self.challenge_id}): {self.reason}"
+
+
+def next_link(before: Link, challenge_id: str, received_at: datetime, request_sha256: str) -> Link:
+    """The link of a challenge that is accepted after another."""
+    seq = before.seq + 1
+    return Link(seq, link_digest(before.digest, seq, challenge_id, received_at, request_sha256))
+
+
+def first_broken(acceptances: Iterable[Acceptance], before: Link | None = None) -> Broken | None:
+    """Where a range of the chain breaks first; None where every link follows from the one before it.
+
+    `before`: the link that the range goes on from. Without it the first acceptance is taken as it stands, unless it is
+    the first of all: what it says of itself is then proved by nothing but the links after it.
+    """
+    last = before
+    for each in acceptances:
+        if last is None and each.seq == FIRST_SEQ:
+            last = BEFORE_ALL
+        if last is not None and (reason := _wrong(last, each)):
+            return Broken(each.seq, each.challenge_id, reason)
+        last = Link(each.seq, each.digest)
+    return None
+
+
+def _wrong(before: Link, each: Acceptance) -> str:
+    if each.seq != before.seq + 1:
+        return f"it follows link {before.seq}; {_missing(before.seq + 1, each.seq)}"
+    if next_link(before, each.challenge_id, each.received_at, each.request_sha256).digest != each.digest:
+        return "its digest is not that of its own fields and the link before it: one of them was changed"
+    return ""
+
+
+def _missing(expected: int, found: int) -> str:
+    if found < expected:
+        return "it stands there twice, or out of order"
+    return f"link {expected} is missing" if found == expected + 1 else f"links {expected} to {found - 1} are missing"
+
+
+def ends(acceptances: Sequence[Acceptance]) -> tuple[Link, Link] | None:
+    """The first and the last link of a range; None for none."""
+    if not acceptances:
+        return None
+    return tuple(Link(each.seq, each.digest) for each in (acceptances[0], acceptances[-1]))  # type: ignore[return-value]
