@@ -11,7 +11,8 @@ from duckdb import DuckDBPyConnection
 from loosh_pipeline.domain import Emission, Hotkey, Mode
 from loosh_pipeline.emissions import DEFAULT_PAY, EmissionRule, Terms, emissions_from
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.payouts import NOTHING_PAID, Payouts, paid_of, payouts_of, settles
+from loosh_pipeline.paid import settles
+from loosh_pipeline.payouts import NOTHING_PAID, Payouts, paid_of, payouts_of
 from loosh_pipeline.policy.bases import unsound
 from loosh_pipeline.presence import coverage_of
 from loosh_pipeline.scoring.network.profile import NetworkProfile

@@ -10,13 +10,14 @@ from datetime import datetime
 import polars as pl
 
 from loosh_pipeline.domain import ChallengeId
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.embedding.round_vectors import unpack
 from loosh_pipeline.rescoring.rounds import StoredRound, Unscorable
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.store.frames import responses_of
 from loosh_pipeline.store.score_frames import Scored, pairs_frames, scores_frames
+from loosh_pipeline.store.vector_frames import from_frame
 
 REASON_CHARS = 300
 NOT_FINITE = "its payouts are no finite numbers"

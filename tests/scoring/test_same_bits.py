@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from loosh_pipeline.devnet.answers import AnswerBook
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.embedding.round_vectors import embed_round, from_frame, text_sha256, to_frame, unpack
+from loosh_pipeline.embedding.round_vectors import embed_round, text_sha256, unpack
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.measure import _is_unit
 from loosh_pipeline.scoring.network import consensus, text
@@ -42,6 +42,7 @@ from loosh_pipeline.store.score_frames import (
     scores_frame,
     scores_frames,
 )
+from loosh_pipeline.store.vector_frames import from_frame, to_frame
 from tests.builders import NOON, response
 
 WORDS = ("Aa", "Bé", "²", "7", "the", "Zurich,", "extraordinarily.", "no:", "End?", "ß")
