@@ -11,6 +11,7 @@ from ingress.health import Health
 from ingress.launcher import Launcher
 from ingress.rates import retry_after
 from ingress.writer import StoreUnavailable, Writer
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed
 from loosh_pipeline.requests import ChallengeRequest, Limits
@@ -67,12 +68,12 @@ class Intake:
         if (waiting := self._health.waiting()) >= self._max_backlog:
             raise unavailable(f"{waiting} challenges wait already, which is as many as are kept waiting", FULL_S)
 
-    async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> str:
-        """Keep a challenge and have it evaluated; returns its id. Raises 401, 409 or 503."""
+    async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> Link:
+        """Keep a challenge and have it evaluated; returns its link. Raises 401, 409 or 503."""
         now = datetime.now(UTC)
         arrival = Arrival(ChallengeId(request.id), request.stored(now), now, nonce)
         try:
-            await self._writer.keep(arrival)
+            link = await self._writer.keep(arrival)
         except DuplicateChallenge as error:
             raise HTTPException(409, str(error)) from error
         except NonceUsed as error:
@@ -82,7 +83,7 @@ class Intake:
         self._health.took_one()
         self._accepted(arrival.id)
         self._launcher.wake()
-        return arrival.id
+        return link
 
 
 def unavailable(said: str, wait_s: float) -> HTTPException:

@@ -4,6 +4,7 @@ added, changed or moved unseen. Standard library alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from loosh_pipeline.audit.content import Acceptance
 
 FIRST_SEQ = 1
-DIGEST_CHARS = 64
+LINK = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Link:
     @classmethod
     def read(cls, text: str) -> Link:
         """As the header of a 201 says it. Raises ValueError for anything else."""
-        seq, _, digest = text.partition(":")
-        if not (seq.isascii() and seq.isdigit() and len(digest) == DIGEST_CHARS and set(digest) <= set("0123456789abcdef")):
+        if LINK.fullmatch(text) is None:
             raise ValueError(f"{text[:100]!r} is no link; it is written SEQ:DIGEST, with 64 hexadecimal digits")
+        seq, _, digest = text.partition(":")
         return cls(int(seq), digest)
 
 

@@ -22,9 +22,9 @@ from loosh_pipeline.domain import ChallengeId, ChallengeState, Coldkey, Hotkey, 
 from loosh_pipeline.embedding.port import Embedder
 from loosh_pipeline.embedding.round_vectors import embed_round
 from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.store.accepting import new_row
 from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import responses_frame
-from loosh_pipeline.store.inbox import new_row
 from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.vector_frames import to_frame

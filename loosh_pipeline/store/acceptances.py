@@ -1,140 +1,97 @@
-"""The chain of accepted challenges: written where they are accepted, read to be shown and checked.
-
-    link n = sha256 over [link n-1, n, id, time of receipt, sha256 of the request]
-
-Whoever accepts holds the one lock of those who do until it has committed: SQLite's own, or an advisory one of Postgres.
-So links have one order, and a transaction that dies leaves none. Links begin with the first challenge that is accepted
-after an upgrade; what came before has none.
-"""
+"""The chain of accepted challenges as a database has it, for a bundle and to be checked; `accepting` writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Engine, func, select, text
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, func, select
 
-from loosh_pipeline.audit.acceptances import BEFORE_ALL, Link, next_link
+from loosh_pipeline.audit.acceptances import BEFORE_ALL, Broken, Link, first_broken
 from loosh_pipeline.audit.canonical import request_digest
+from loosh_pipeline.audit.content import Acceptance
 from loosh_pipeline.domain import ChallengeId, ChallengeState
-from loosh_pipeline.store.schema import challenges
+from loosh_pipeline.store.database import reading
+from loosh_pipeline.store.schema import canaries, challenges
 
-ACCEPTING_LOCK_ID = 7_802_027
-"""Key of the advisory lock under which one transaction at a time accepts challenges in a Postgres database."""
-OF_ARRIVAL = {"id": "column1", "request": "column2", "seq": "column4", "request_sha256": "column5", "link": "column6"}
-TIMES = ("received_at", "state_changed_at", "next_run_at")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A challenge that is to be accepted, with the digest of its request: made before anybody waits for a lock."""
-
-    id: ChallengeId
-    request: Mapping[str, Any]
-    received_at: datetime
-    request_sha256: str
-
-    @classmethod
-    def of(cls, challenge_id: ChallengeId, request: Mapping[str, Any], received_at: datetime) -> Candidate:
-        """Raises TypeError or ValueError for a request that is no JSON."""
-        return cls(challenge_id, request, received_at, request_digest(request))
+SCORED, CANARY, WAITING, FAILED = "scored", "canary", "waiting", "failed: "
+"""What became of a challenge; the last with the reason."""
+AT_ONCE = 2000
+OF_ACCEPTANCE = tuple(challenges.c[name] for name in ("seq", "id", "received_at", "request_sha256", "link"))
 
 
-def accept(connection: Connection, candidates: Sequence[Candidate]) -> Mapping[ChallengeId, Link]:
-    """Accept, in a transaction that is open, those whose ids are new, in order; returns their links.
+def all_acceptances(connection: Connection) -> Iterator[Acceptance]:
+    """The whole chain, in order, some rows at a time."""
+    for row in _chained(connection, OF_ACCEPTANCE):
+        yield Acceptance(row.seq, ChallengeId(row.id), row.received_at, row.request_sha256, row.link)
 
-    Ids differ from each other. Nobody else accepts until the transaction ends.
+
+def _chained(connection: Connection, columns: Sequence[Column[Any]]) -> Iterator[Row[Any]]:
+    after = 0
+    query = select(*columns).order_by(challenges.c.seq).limit(AT_ONCE)
+    while rows := connection.execute(query.where(challenges.c.seq > after)).all():
+        yield from rows
+        after = rows[-1].seq
+
+
+def acceptances_between(engine: Engine, since: datetime, until: datetime) -> tuple[Acceptance, ...]:
+    """The shortest range of the chain that holds whatever came from `since` on and before `until`, and what became of
+    each; before it the link that it goes on from, if there is one. Empty where nothing of that time was chained.
+
+    Times of receipt need not be in the order of the chain, so that others may stand in it, too.
     """
-    if not candidates:
-        return {}
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ACCEPTING_LOCK_ID})
-    known = _known(connection, [each.id for each in candidates])
-    new = [each for each in candidates if each.id not in known]
-    if not new:
-        return {}
-    links = list(_links(_last(connection), new))
-    if connection.dialect.name == "sqlite":
-        values = tuple(_values(connection.dialect, new, links))
-        connection.exec_driver_sql(_insertion(len(new)), values)
-    else:
-        rows = [_row(each, link) for each, link in zip(new, links, strict=True)]
-        connection.execute(challenges.insert(), rows)
-    return {each.id: link for each, link in zip(new, links, strict=True)}
+    came = challenges.c.received_at >= since, challenges.c.received_at < until, challenges.c.seq.is_not(None)
+    ends = select(func.min(challenges.c.seq), func.max(challenges.c.seq)).where(*came)
+    is_canary = canaries.c.challenge_id.is_not(None).label("is_canary")
+    told: list[ColumnElement[Any]] = [*OF_ACCEPTANCE, challenges.c.state, challenges.c.failure, is_canary]
+    joined = challenges.outerjoin(canaries, canaries.c.challenge_id == challenges.c.id)
+    with reading(engine) as connection:
+        first, last = connection.execute(ends).one()
+        if first is None:
+            return ()
+        within = challenges.c.seq.between(first - 1, last)
+        query = select(*told).select_from(joined).where(within).order_by(challenges.c.seq)
+        return tuple(_acceptance(row) for row in connection.execute(query))
 
 
-def last_link(engine_connection: Connection) -> Link | None:
-    """The end of the chain; None while nothing was chained."""
-    link = _last(engine_connection)
-    return None if link is BEFORE_ALL else link
+def _acceptance(row: Row[Any]) -> Acceptance:
+    became = CANARY if row.is_canary else _became(ChallengeState(row.state), row.failure)
+    return Acceptance(row.seq, ChallengeId(row.id), row.received_at, row.request_sha256, row.link, became)
 
 
-def _last(connection: Connection) -> Link:
-    """In SQL as it is for both: composing it would cost more than the rest."""
-    said = "SELECT seq, link FROM challenges WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
-    row = connection.exec_driver_sql(said).one_or_none()
-    return BEFORE_ALL if row is None else Link(int(row[0]), row[1])
+def _became(state: ChallengeState, failure: str | None) -> str:
+    if state is ChallengeState.FAILED:
+        return f"{FAILED}{failure or 'nobody noted why'}"
+    return SCORED if state in (ChallengeState.SCORED, ChallengeState.SUBMITTED) else WAITING
 
 
-def _links(before: Link, new: Sequence[Candidate]) -> Iterator[Link]:
-    for each in new:
-        before = next_link(before, each.id, each.received_at, each.request_sha256)
-        yield before
+def first_broken_of(engine: Engine, *, requests: bool = False) -> tuple[int, Broken | None]:
+    """How many links a database has, and where its chain breaks first.
 
-
-def _known(connection: Connection, ids: Sequence[ChallengeId]) -> Collection[str]:
-    if connection.dialect.name != "sqlite":
-        return set(connection.execute(select(challenges.c.id).where(challenges.c.id.in_(ids))).scalars())
-    listed = ", ".join("?" * len(ids))
-    return set(connection.exec_driver_sql(f"SELECT id FROM challenges WHERE id IN ({listed})", tuple(ids)).scalars())
-
-
-def _row(candidate: Candidate, link: Link) -> dict[str, Any]:
-    """The row of a challenge that was just received."""
-    return {
-        "id": candidate.id,
-        "request": candidate.request,
-        "state": ChallengeState.RECEIVED,
-        "received_at": candidate.received_at,
-        "state_changed_at": candidate.received_at,
-        "next_run_at": candidate.received_at,
-        "attempts": 0,
-        "asked": 0,
-        "answered": 0,
-        "elapsed_ms_sum": 0.0,
-        "seq": link.seq,
-        "request_sha256": candidate.request_sha256,
-        "link": link.digest,
-    }
-
-
-@lru_cache(maxsize=256)
-def _insertion(rows: int) -> str:
-    """Inserts what `_row` says, of which only a few differ from row to row, for SQLite: in one statement, as after each
-    the thread waits for Python's lock, which the event loop keeps busy.
+    `requests`: whether each request is read, too, and is the one that was accepted; else only its digest is looked at.
     """
-    template = _row(Candidate(ChallengeId(""), {}, datetime.now(UTC), ""), BEFORE_ALL)
-    given = OF_ARRIVAL | dict.fromkeys(TIMES, "column3")
-    values = (
-        given.get(name) or (f"'{value}'" if isinstance(value, str) else str(value)) for name, value in template.items()
-    )
-    lines = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
-    return f"INSERT INTO challenges ({', '.join(template)}) SELECT {', '.join(values)} FROM (VALUES {lines})"
+    with reading(engine) as connection:
+        return _followed(connection) if not requests else _followed_with_requests(connection)
 
 
-def _values(dialect: Dialect, new: Sequence[Candidate], links: Sequence[Link]) -> Iterator[Any]:
-    """Of each what differs, as the columns hand it to the driver."""
-    request = challenges.c.request.type.dialect_impl(dialect).bind_processor(dialect)
-    time = challenges.c.received_at.type.dialect_impl(dialect).bind_processor(dialect)
-    assert request is not None
-    assert time is not None
-    for each, link in zip(new, links, strict=True):
-        yield each.id
-        yield request(each.request)
-        yield time(each.received_at)
-        yield link.seq
-        yield each.request_sha256
-        yield link.digest
+def _followed(connection: Connection) -> tuple[int, Broken | None]:
+    links = 0
+    before = BEFORE_ALL
+    for each in all_acceptances(connection):
+        if (broken := first_broken((each,), before)) is not None:
+            return links, broken
+        before = Link(each.seq, each.digest)
+        links += 1
+    return links, None
+
+
+def _followed_with_requests(connection: Connection) -> tuple[int, Broken | None]:
+    links, broken = _followed(connection)
+    last = links if broken is None else broken.seq - 1
+    for row in _chained(connection, (*OF_ACCEPTANCE, challenges.c.request)):
+        if row.seq > last:
+            break
+        if request_digest(row.request) != row.request_sha256:
+            return row.seq - 1, Broken(row.seq, row.id, "its request is not the one that was accepted: it was changed")
+    return links, broken

@@ -77,7 +77,7 @@ challenges = Table(
     # Since when it stands in `totals` and not for itself in the figures; null while it may still change.
     Column("folded_at", UtcDateTime),
     # Its place in the chain of all that were accepted, the digest of its request, and that of its link, which holds the
-    # one before; null of what was accepted before there was a chain. See store/acceptances.py.
+    # one before; null of what was accepted before there was a chain. See store/accepting.py.
     Column("seq", BigInteger),
     Column("request_sha256", String(64)),
     Column("link", String(64)),

@@ -1,0 +1,136 @@
+"""Accepting challenges, each as the next link of one chain; `acceptances` reads it.
+
+    link n = sha256 over [link n-1, n, id, time of receipt, sha256 of the request]
+
+Whoever accepts holds the one lock of those who do until it has committed: SQLite's own, or an advisory one of Postgres.
+So links have one order, and a transaction that dies leaves none. Links begin with the first challenge that is accepted
+after an upgrade; what came before has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, select, text
+
+from loosh_pipeline.audit.acceptances import BEFORE_ALL, Link, next_link
+from loosh_pipeline.audit.canonical import request_digest
+from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.store.schema import challenges
+
+ACCEPTING_LOCK_ID = 7_802_027
+"""Key of the advisory lock under which one transaction at a time accepts challenges in a Postgres database."""
+OF_ARRIVAL = {"id": "column1", "request": "column2", "seq": "column4", "request_sha256": "column5", "link": "column6"}
+TIMES = ("received_at", "state_changed_at", "next_run_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A challenge that is to be accepted, with the digest of its request: made before anybody waits for a lock."""
+
+    id: ChallengeId
+    request: Mapping[str, Any]
+    received_at: datetime
+    request_sha256: str
+
+    @classmethod
+    def of(cls, challenge_id: ChallengeId, request: Mapping[str, Any], received_at: datetime) -> Candidate:
+        """Raises TypeError or ValueError for a request that is no JSON."""
+        return cls(challenge_id, request, received_at, request_digest(request))
+
+
+def accept(connection: Connection, candidates: Sequence[Candidate]) -> Mapping[ChallengeId, Link]:
+    """Accept, in a transaction that is open, those whose ids are new, in order; returns their links.
+
+    Ids differ from each other. Nobody else accepts until the transaction ends.
+    """
+    if not candidates:
+        return {}
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ACCEPTING_LOCK_ID})
+    known = _known(connection, [each.id for each in candidates])
+    new = [each for each in candidates if each.id not in known]
+    if not new:
+        return {}
+    links = list(_links(_last(connection), new))
+    if connection.dialect.name == "sqlite":
+        values = tuple(_values(connection.dialect, new, links))
+        connection.exec_driver_sql(_insertion(len(new)), values)
+    else:
+        rows = [_row(each, link) for each, link in zip(new, links, strict=True)]
+        connection.execute(challenges.insert(), rows)
+    return {each.id: link for each, link in zip(new, links, strict=True)}
+
+
+def _last(connection: Connection) -> Link:
+    """In SQL as it is for both: composing it would cost more than the rest."""
+    said = "SELECT seq, link FROM challenges WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
+    row = connection.exec_driver_sql(said).one_or_none()
+    return BEFORE_ALL if row is None else Link(int(row[0]), row[1])
+
+
+def _links(before: Link, new: Sequence[Candidate]) -> Iterator[Link]:
+    for each in new:
+        before = next_link(before, each.id, each.received_at, each.request_sha256)
+        yield before
+
+
+def _known(connection: Connection, ids: Sequence[ChallengeId]) -> Collection[str]:
+    if connection.dialect.name != "sqlite":
+        return set(connection.execute(select(challenges.c.id).where(challenges.c.id.in_(ids))).scalars())
+    listed = ", ".join("?" * len(ids))
+    return set(connection.exec_driver_sql(f"SELECT id FROM challenges WHERE id IN ({listed})", tuple(ids)).scalars())
+
+
+def new_row(challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The row of a challenge that was just received, without its link."""
+    return {
+        "id": challenge_id,
+        "request": request,
+        "state": ChallengeState.RECEIVED,
+        "received_at": now,
+        "state_changed_at": now,
+        "next_run_at": now,
+        "attempts": 0,
+        "asked": 0,
+        "answered": 0,
+        "elapsed_ms_sum": 0.0,
+    }
+
+
+def _row(candidate: Candidate, link: Link) -> dict[str, Any]:
+    of_chain = {"seq": link.seq, "request_sha256": candidate.request_sha256, "link": link.digest}
+    return new_row(candidate.id, candidate.request, candidate.received_at) | of_chain
+
+
+@lru_cache(maxsize=256)
+def _insertion(rows: int) -> str:
+    """Inserts what `_row` says, of which only a few differ from row to row, for SQLite: in one statement, as after each
+    the thread waits for Python's lock, which the event loop keeps busy.
+    """
+    template = _row(Candidate(ChallengeId(""), {}, datetime.now(UTC), ""), BEFORE_ALL)
+    given = OF_ARRIVAL | dict.fromkeys(TIMES, "column3")
+    values = (
+        given.get(name) or (f"'{value}'" if isinstance(value, str) else str(value)) for name, value in template.items()
+    )
+    lines = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
+    return f"INSERT INTO challenges ({', '.join(template)}) SELECT {', '.join(values)} FROM (VALUES {lines})"
+
+
+def _values(dialect: Dialect, new: Sequence[Candidate], links: Sequence[Link]) -> Iterator[Any]:
+    """Of each what differs, as the columns hand it to the driver."""
+    request = challenges.c.request.type.dialect_impl(dialect).bind_processor(dialect)
+    time = challenges.c.received_at.type.dialect_impl(dialect).bind_processor(dialect)
+    assert request is not None
+    assert time is not None
+    for each, link in zip(new, links, strict=True):
+        yield each.id
+        yield request(each.request)
+        yield time(each.received_at)
+        yield link.seq
+        yield each.request_sha256
+        yield link.digest

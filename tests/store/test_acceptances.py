@@ -1,0 +1,217 @@
+"""The chain of accepted challenges in both databases: without gap or fork, whoever writes and whoever is killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from loosh_pipeline.audit.acceptances import BEFORE_ALL, Link, first_broken
+from loosh_pipeline.backup.places import Places
+from loosh_pipeline.backup.restoring import restore_backup
+from loosh_pipeline.backup.taking import take_backup
+from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.moving.database import move_database
+from loosh_pipeline.store.acceptances import acceptances_between, all_acceptances, first_broken_of
+from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
+from loosh_pipeline.store.database import reading
+from loosh_pipeline.store.inbox import Inbox, advance
+from loosh_pipeline.store.schema import canaries, challenges
+from tests.postgres import new_database
+from tests.store.test_released import laid_down
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+STRANGE = {
+    "prompt": "é \U0001f308 \u2028",
+    "temperature": 0.1 + 0.2,
+    "metadata": {"z": [1e22, -0.0, None], "a": 10**30},
+}
+
+
+def arrival(name: str, at: datetime = NOW, **request: Any) -> Arrival:
+    return Arrival(ChallengeId(name), {"id": name, "prompt": "hi"} | request, at)
+
+
+def whole(engine: Engine) -> int:
+    """How many links there are; none is broken, and every request is the one that was accepted."""
+    links, broken = first_broken_of(engine, requests=True)
+    assert broken is None, str(broken)
+    return links
+
+
+def test_each_acceptance_is_the_next_link(inbox: Inbox) -> None:
+    verdicts = commit_arrivals(inbox.engine, [arrival("a", **STRANGE), arrival("b"), arrival("a"), arrival("c")])
+    last = inbox.accept(ChallengeId("d"), {"id": "d"}, NOW)
+    links = [each for each in (*verdicts, last) if isinstance(each, Link)]
+    assert [link.seq for link in links] == [1, 2, 3, 4], "a duplicate takes no place"
+    with reading(inbox.engine) as connection:
+        found = list(all_acceptances(connection))
+    assert [Link(each.seq, each.digest) for each in found] == links
+    assert whole(inbox.engine) == 4
+    assert inbox.get(ChallengeId("b")).link == links[1]
+
+
+def test_nothing_breaks_a_chain_that_is_empty(inbox: Inbox) -> None:
+    assert whole(inbox.engine) == 0
+    assert acceptances_between(inbox.engine, NOW, NOW + timedelta(days=1)) == ()
+
+
+def test_many_writers_make_one_chain(inbox: Inbox) -> None:
+    """Each thread has a connection of its own, as each ingress has; every other one writes what others write, too."""
+    groups = [[arrival(f"{g if g % 2 else 'same'}-{n}-{k}") for k in range(3)] for g in range(8) for n in range(6)]
+    with ThreadPoolExecutor(8) as pool:
+        verdicts = [each for group in pool.map(lambda g: commit_arrivals(inbox.engine, g), groups) for each in group]
+    links = [each for each in verdicts if isinstance(each, Link)]
+    assert sorted(link.seq for link in links) == list(range(1, len(links) + 1))
+    assert whole(inbox.engine) == len(links) == (4 + 1) * 6 * 3
+
+
+WRITE_FOR_EVER = """
+import sys
+from datetime import UTC, datetime
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
+from loosh_pipeline.store.inbox import Inbox
+engine, number = Inbox.open(sys.argv[1]).engine, 0
+while True:
+    group = [Arrival(ChallengeId(f"{sys.argv[2]}-{number}-{k}"), {"id": "x"}, datetime.now(UTC)) for k in range(4)]
+    for link in commit_arrivals(engine, group):
+        print(link, flush=True)
+    number += 1
+"""
+
+
+@pytest.mark.slow
+def test_writers_that_are_killed_leave_no_gap_and_no_fork(inbox_url: str) -> None:
+    """Three processes write, and are killed one by one in the middle; what they said stands as they said it."""
+    inbox, said = Inbox.open(inbox_url), list[str]()
+    for turn in range(3):
+        command = [sys.executable, "-c", WRITE_FOR_EVER, inbox_url]
+        writers = [subprocess.Popen([*command, f"{turn}-{n}"], stdout=subprocess.PIPE, text=True) for n in range(3)]
+        for number, writer in enumerate(writers):
+            assert writer.stdout is not None
+            said += [writer.stdout.readline().strip() for _ in range(8 + number)]
+            writer.send_signal(signal.SIGKILL)
+            said += [line.strip() for line in writer.stdout if line.endswith("\n")]
+            writer.wait(10)
+            writer.stdout.close()
+        assert whole(inbox.engine) >= len(said)
+    with reading(inbox.engine) as connection:
+        kept = {f"{each.seq}:{each.digest}" for each in all_acceptances(connection)}
+    assert set(said) <= kept
+    assert len(set(said)) == len(said)
+    inbox.engine.dispose()
+
+
+def test_a_fork_is_refused_by_the_database_itself(inbox: Inbox) -> None:
+    inbox.accept(ChallengeId("a"), {"id": "a"}, NOW)
+    inbox.accept(ChallengeId("b"), {"id": "b"}, NOW)
+    with pytest.raises(IntegrityError), inbox.engine.begin() as connection:
+        connection.execute(update(challenges).where(challenges.c.id == "b").values(seq=1))
+
+
+@pytest.fixture
+def five(inbox: Inbox) -> Inbox:
+    for number in range(5):
+        at = NOW + timedelta(minutes=number)
+        commit_arrivals(inbox.engine, [arrival(f"c-{number}", at)])
+    return inbox
+
+
+TAMPERED = [
+    ("DELETE FROM challenges WHERE id = 'c-2'", 4, "link 3 is missing"),
+    ("UPDATE challenges SET id = 'c-9' WHERE id = 'c-2'", 3, "was changed"),
+    ("UPDATE challenges SET request_sha256 = link WHERE id = 'c-2'", 3, "was changed"),
+    ("UPDATE challenges SET link = request_sha256 WHERE id = 'c-2'", 3, "was changed"),
+    ("UPDATE challenges SET received_at = '2026-01-02 00:00:00' WHERE id = 'c-0'", 1, "was changed"),
+    ("UPDATE challenges SET seq = NULL, link = NULL WHERE id = 'c-0'", 2, "link 1 is missing"),
+    ("UPDATE challenges SET request = '{}' WHERE id = 'c-2'", 3, "was changed"),
+]
+
+
+@pytest.mark.parametrize(("change", "seq", "said"), TAMPERED)
+def test_it_is_told_which_link_breaks(five: Inbox, change: str, seq: int, said: str) -> None:
+    with five.engine.begin() as connection:
+        connection.execute(text(change))
+    _, broken = first_broken_of(five.engine, requests=True)
+    assert broken is not None
+    assert broken.seq == seq
+    assert said in broken.reason
+
+
+def test_what_came_before_there_was_a_chain_is_no_part_of_it(tmp_path: Path) -> None:
+    inbox = Inbox.open(f"sqlite:///{laid_down(tmp_path / 'x.db', 'inbox', '0005')}")
+    assert (whole(inbox.engine), inbox.get(ChallengeId("c-scored")).link) == (0, None)
+    assert inbox.accept(ChallengeId("c-new"), {"id": "c-new"}, NOW).seq == 1
+    inbox.engine.dispose()
+
+
+def test_a_range_says_what_became_of_each(five: Inbox) -> None:
+    with five.engine.begin() as connection:
+        advance(connection, ChallengeId("c-1"), ChallengeState.SCORED, NOW)
+        failed = {"state": ChallengeState.FAILED, "failure": "no miner answered"}
+        connection.execute(update(challenges).where(challenges.c.id == "c-2").values(failed))
+        row = {"challenge_id": "c-3", "accepted": [{"exact": "4"}], "question": "a" * 64, "created_at": NOW}
+        connection.execute(canaries.insert().values(row))
+    found = acceptances_between(five.engine, NOW + timedelta(minutes=2), NOW + timedelta(minutes=4))
+    assert [(each.seq, each.became) for each in found] == [
+        (2, "scored"),  # the link that the range goes on from
+        (3, "failed: no miner answered"),
+        (4, "canary"),
+    ]
+    assert first_broken(found) is None
+    everything = acceptances_between(five.engine, NOW, NOW + timedelta(hours=1))
+    assert [each.became for each in everything] == [
+        "waiting",
+        "scored",
+        "failed: no miner answered",
+        "canary",
+        "waiting",
+    ]
+    assert first_broken(everything, BEFORE_ALL) is None
+
+
+def test_a_range_has_no_gap_where_times_are_not_in_order(inbox: Inbox) -> None:
+    """The third came with a time of long before: it stands between two of the hour, and is told with them."""
+    times = (0, 1, -600, 2)
+    commit_arrivals(inbox.engine, [arrival(f"c-{n}", NOW + timedelta(minutes=m)) for n, m in enumerate(times)])
+    found = acceptances_between(inbox.engine, NOW, NOW + timedelta(hours=1))
+    assert [each.seq for each in found] == [1, 2, 3, 4]
+
+
+def test_a_backup_has_the_chain_and_what_is_restored_goes_on_from_it(tmp_path: Path) -> None:
+    old, new = Places.usual(tmp_path), Places.usual(tmp_path / "new")
+    inbox = Inbox.open(f"sqlite:///{old.inbox}")
+    commit_arrivals(inbox.engine, [arrival("a", **STRANGE), arrival("b")])
+    inbox.engine.dispose()
+    restore_backup(take_backup(old, tmp_path / "b.tar", NOW).path, new, NOW, force=False, say=lambda _: None)
+    restored = Inbox.open(f"sqlite:///{new.inbox}")
+    assert restored.accept(ChallengeId("c"), {"id": "c"}, NOW).seq == 3
+    assert whole(restored.engine) == 3
+    restored.engine.dispose()
+
+
+def test_a_database_that_moves_keeps_its_chain(tmp_path: Path, postgres_server: str) -> None:
+    file = laid_down(tmp_path / "validator.db", "inbox", "0006")
+    before = Inbox.open(f"sqlite:///{file}")
+    commit_arrivals(before.engine, [arrival("strange", **STRANGE)])
+    with reading(before.engine) as connection:
+        expected = list(all_acceptances(connection))
+    before.engine.dispose()
+    url = new_database(postgres_server, "moved")
+    assert move_database(file, tmp_path / "users.db", url)["canaries"] == 1
+    after = Inbox.open(url)
+    with reading(after.engine) as connection:
+        assert list(all_acceptances(connection)) == expected
+        assert connection.execute(select(canaries.c.accepted)).scalar_one() == [{"exact": "42"}]
+    assert after.accept(ChallengeId("c-new"), {"id": "c-new"}, NOW).seq == len(expected) + 1
+    assert whole(after.engine) == len(expected) + 1
+    after.engine.dispose()
