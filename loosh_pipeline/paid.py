@@ -16,6 +16,9 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.signals import Flags, Floats, Ints
 from loosh_pipeline.scoring.window import SettledColumns, settle_columns
 
+MAX_LEFT_OUT = 0.05
+"""Part of the rounds of a lookback that may be left out; by more, somebody could choose who is paid."""
+
 
 @dataclass(frozen=True, eq=False)
 class Paid:

@@ -131,7 +131,7 @@ def _below(numbers: Iterator[int], limit: int) -> int:
 def found_with(rounds: int, shown: int, part: float = 0.05) -> float:
     """The chance that a sample holds at least one of the rounds altered, when a part of all is, at least one."""
     altered = max(1, math.ceil(part * rounds))
-    if rounds - altered < shown:
+    if rounds - altered < shown:  # and so with no round
         return 1.0
     missed = math.fsum(math.log1p(-altered / (rounds - i)) for i in range(shown))
     return 1.0 - math.exp(missed)
