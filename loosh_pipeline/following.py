@@ -27,6 +27,7 @@ def challenge_facts(settings: Settings, inbox: Inbox, challenge_id: ChallengeId)
     return {
         "id": row.id,
         "state": row.state.value,
+        "link": None if row.link is None else {"seq": row.link.seq, "digest": row.link.digest},
         "received_at": row.received_at.isoformat(),
         "state_changed_at": row.state_changed_at.isoformat(),
         "scored_at": None if row.scored_at is None else row.scored_at.isoformat(),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from loosh_pipeline.cli import (
+    acceptances,
     alerts,
     chain,
     challenges,
@@ -52,6 +53,7 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "Challenges: pushing some, and what became of one.",
         {"send": challenges.send, "show": challenges.show},
     ),
+    "audit": ("Showing that it was all done rightly.", {"chain": acceptances.chain}),
     "weights": ("Weights, by hand.", {"set": weights.set_}),
     "chain": (
         "This validator on the chain.",

@@ -190,10 +190,11 @@ def show(
 
 
 def _print_facts(facts: Mapping[str, Any]) -> None:
-    told = facts["told"]
+    told, link = facts["told"], facts["link"]
     rows = {
         "state": f"{facts['state']} since {facts['state_changed_at']}",
         "received": facts["received_at"],
+        "link": "none: it was accepted before there was a chain" if link is None else f"{link['seq']}:{link['digest']}",
         "attempts": str(facts["attempts"]),
         "run": facts["run_id"] or "none yet",
         "miners": f"{facts['asked']} asked, {facts['answered']} answered",

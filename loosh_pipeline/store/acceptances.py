@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,14 +18,18 @@ from loosh_pipeline.store.schema import canaries, challenges
 
 SCORED, CANARY, WAITING, FAILED = "scored", "canary", "waiting", "failed: "
 """What became of a challenge; the last with the reason."""
+CHANGED = "its request is not the one that was accepted: it was changed"
 AT_ONCE = 2000
 OF_ACCEPTANCE = tuple(challenges.c[name] for name in ("seq", "id", "received_at", "request_sha256", "link"))
 
 
 def all_acceptances(connection: Connection) -> Iterator[Acceptance]:
     """The whole chain, in order, some rows at a time."""
-    for row in _chained(connection, OF_ACCEPTANCE):
-        yield Acceptance(row.seq, ChallengeId(row.id), row.received_at, row.request_sha256, row.link)
+    return map(_bare, _chained(connection, OF_ACCEPTANCE))
+
+
+def _bare(row: Row[Any]) -> Acceptance:
+    return Acceptance(row.seq, ChallengeId(row.id), row.received_at, row.request_sha256, row.link)
 
 
 def _chained(connection: Connection, columns: Sequence[Column[Any]]) -> Iterator[Row[Any]]:
@@ -66,32 +71,42 @@ def _became(state: ChallengeState, failure: str | None) -> str:
     return SCORED if state in (ChallengeState.SCORED, ChallengeState.SUBMITTED) else WAITING
 
 
-def first_broken_of(engine: Engine, *, requests: bool = False) -> tuple[int, Broken | None]:
-    """How many links a database has, and where its chain breaks first.
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A chain as far as it holds: how many links, the last of them, and where it breaks, if it does.
+
+    `unchained`: challenges that were accepted before there was a chain.
+    """
+
+    links: int
+    last: Link | None
+    broken: Broken | None
+    unchained: int
+
+
+def first_broken_of(engine: Engine, *, requests: bool = False) -> Followed:
+    """Follow the chain of a database from its first link.
 
     `requests`: whether each request is read, too, and is the one that was accepted; else only its digest is looked at.
     """
+    columns = (*OF_ACCEPTANCE, challenges.c.request) if requests else OF_ACCEPTANCE
+    before, broken = BEFORE_ALL, None
     with reading(engine) as connection:
-        return _followed(connection) if not requests else _followed_with_requests(connection)
+        without = select(func.count()).select_from(challenges).where(challenges.c.seq.is_(None))
+        unchained = connection.execute(without).scalar_one()
+        for row in _chained(connection, columns):
+            each = _bare(row)
+            broken = first_broken((each,), before)
+            if broken is None and requests and request_digest(row.request) != each.request_sha256:
+                broken = Broken(each.seq, each.challenge_id, CHANGED)
+            if broken is not None:
+                break
+            before = Link(each.seq, each.digest)
+    return Followed(before.seq, None if before is BEFORE_ALL else before, broken, unchained)
 
 
-def _followed(connection: Connection) -> tuple[int, Broken | None]:
-    links = 0
-    before = BEFORE_ALL
-    for each in all_acceptances(connection):
-        if (broken := first_broken((each,), before)) is not None:
-            return links, broken
-        before = Link(each.seq, each.digest)
-        links += 1
-    return links, None
-
-
-def _followed_with_requests(connection: Connection) -> tuple[int, Broken | None]:
-    links, broken = _followed(connection)
-    last = links if broken is None else broken.seq - 1
-    for row in _chained(connection, (*OF_ACCEPTANCE, challenges.c.request)):
-        if row.seq > last:
-            break
-        if request_digest(row.request) != row.request_sha256:
-            return row.seq - 1, Broken(row.seq, row.id, "its request is not the one that was accepted: it was changed")
-    return links, broken
+def is_link(engine: Engine, link: Link) -> bool:
+    """Whether a chain, which is whole, has this link."""
+    query = select(challenges.c.link).where(challenges.c.seq == link.seq)
+    with reading(engine) as connection:
+        return connection.execute(query).scalar_one_or_none() == link.digest

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, select, text
+from sqlalchemy import Connection, Dialect, text
 
 from loosh_pipeline.audit.acceptances import BEFORE_ALL, Link, next_link
 from loosh_pipeline.audit.canonical import request_digest
@@ -52,11 +52,11 @@ def accept(connection: Connection, candidates: Sequence[Candidate]) -> Mapping[C
         return {}
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ACCEPTING_LOCK_ID})
-    known = _known(connection, [each.id for each in candidates])
+    known, last = _there(connection, [each.id for each in candidates])
     new = [each for each in candidates if each.id not in known]
     if not new:
         return {}
-    links = list(_links(_last(connection), new))
+    links = list(_links(last, new))
     if connection.dialect.name == "sqlite":
         values = tuple(_values(connection.dialect, new, links))
         connection.exec_driver_sql(_insertion(len(new)), values)
@@ -66,24 +66,29 @@ def accept(connection: Connection, candidates: Sequence[Candidate]) -> Mapping[C
     return {each.id: link for each, link in zip(new, links, strict=True)}
 
 
-def _last(connection: Connection) -> Link:
-    """In SQL as it is for both: composing it would cost more than the rest."""
-    said = "SELECT seq, link FROM challenges WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
-    row = connection.exec_driver_sql(said).one_or_none()
-    return BEFORE_ALL if row is None else Link(int(row[0]), row[1])
+def _there(connection: Connection, ids: Sequence[ChallengeId]) -> tuple[Collection[str], Link]:
+    """Those of the ids that are kept already, and the end of the chain."""
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    rows = connection.exec_driver_sql(_looking(len(ids), mark), tuple(ids)).all()
+    last = BEFORE_ALL
+    for _, seq, link in rows:
+        last = last if seq is None else Link(int(seq), link)
+    return {name for name, seq, _ in rows if seq is None}, last
+
+
+@lru_cache(maxsize=256)
+def _looking(ids: int, mark: str) -> str:
+    """One statement for both questions, as text: each statement costs more than what it looks up."""
+    none = "CAST(NULL AS BIGINT), CAST(NULL AS VARCHAR(64))"
+    last = "SELECT id, seq, link FROM challenges WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
+    listed = ", ".join([mark] * ids)
+    return f"SELECT id, {none} FROM challenges WHERE id IN ({listed}) UNION ALL SELECT * FROM ({last}) AS last_one"
 
 
 def _links(before: Link, new: Sequence[Candidate]) -> Iterator[Link]:
     for each in new:
         before = next_link(before, each.id, each.received_at, each.request_sha256)
         yield before
-
-
-def _known(connection: Connection, ids: Sequence[ChallengeId]) -> Collection[str]:
-    if connection.dialect.name != "sqlite":
-        return set(connection.execute(select(challenges.c.id).where(challenges.c.id.in_(ids))).scalars())
-    listed = ", ".join("?" * len(ids))
-    return set(connection.exec_driver_sql(f"SELECT id FROM challenges WHERE id IN ({listed})", tuple(ids)).scalars())
 
 
 def new_row(challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -42,9 +42,9 @@ def arrival(name: str, at: datetime = NOW, **request: Any) -> Arrival:
 
 def whole(engine: Engine) -> int:
     """How many links there are; none is broken, and every request is the one that was accepted."""
-    links, broken = first_broken_of(engine, requests=True)
-    assert broken is None, str(broken)
-    return links
+    followed = first_broken_of(engine, requests=True)
+    assert followed.broken is None, str(followed.broken)
+    return followed.links
 
 
 def test_each_acceptance_is_the_next_link(inbox: Inbox) -> None:
@@ -141,7 +141,7 @@ TAMPERED = [
 def test_it_is_told_which_link_breaks(five: Inbox, change: str, seq: int, said: str) -> None:
     with five.engine.begin() as connection:
         connection.execute(text(change))
-    _, broken = first_broken_of(five.engine, requests=True)
+    broken = first_broken_of(five.engine, requests=True).broken
     assert broken is not None
     assert broken.seq == seq
     assert said in broken.reason
@@ -150,6 +150,7 @@ def test_it_is_told_which_link_breaks(five: Inbox, change: str, seq: int, said: 
 def test_what_came_before_there_was_a_chain_is_no_part_of_it(tmp_path: Path) -> None:
     inbox = Inbox.open(f"sqlite:///{laid_down(tmp_path / 'x.db', 'inbox', '0005')}")
     assert (whole(inbox.engine), inbox.get(ChallengeId("c-scored")).link) == (0, None)
+    assert first_broken_of(inbox.engine).unchained == 5
     assert inbox.accept(ChallengeId("c-new"), {"id": "c-new"}, NOW).seq == 1
     inbox.engine.dispose()
 
