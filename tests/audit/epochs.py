@@ -68,7 +68,7 @@ def honest(size: Size = Size()) -> Content:
     window = _window(scored, rounds, version, lost={len(rounds) - 1} if settles(profile) else set(range(len(rounds))))
     window = replace(window, left_out=window.left_out & settles(profile))
     content = Content(
-        **_weighed(window, looks_at(size), profile, subnet_of(size)),
+        **weighed(window, looks_at(size), profile, subnet_of(size)),
         acceptances=(),
         scorers={version: Scorer(profile.name, parameters_of(profile), CODE_VERSION, embedder.digest)},
         contexts={context.digest: context},
@@ -152,7 +152,7 @@ def subnet_of(size: Size, **fields: Any) -> Metagraph:
     return metagraph((own, *miners), **({"block": 1000} | fields))
 
 
-def _weighed(window: Window, looks: Looks, profile: ScoringProfile, subnet: Metagraph) -> dict[str, Any]:
+def weighed(window: Window, looks: Looks, profile: ScoringProfile, subnet: Metagraph) -> dict[str, Any]:
     """From rows to weights, as production does."""
     payment = pay(window.columns, window.payout, profile)
     paid = payment.paid(window.at_ms[window.columns.round], window.answered, window.measured)
