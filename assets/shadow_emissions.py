@@ -11,6 +11,7 @@ from assets.challenges import OWNERS
 from assets.emissions import emissions, newest_emissions
 from assets.shadow_scores import shadow_scores
 from loosh_pipeline.domain import Emission, Hotkey
+from loosh_pipeline.emissions import since_of
 from loosh_pipeline.paying import earned_over
 from loosh_pipeline.proposing import rule_of
 from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles
@@ -35,10 +36,11 @@ def shadow_emissions(
 ) -> dg.MaterializeResult[None]:
     settings, now = get_settings(), datetime.now(UTC)
     profile, paid, rule = paying_profile(settings), _weights(newest_emissions(store)), rule_of(settings)
-    frames, costs = [], []
+    frames, costs, lookback_h = [], [], settings.emissions_lookback_h
     for shadow in shadow_profiles(settings):
         with duckdb.get_connection() as connection:
-            unpaid = earned_over(store.tables, connection, shadow, rule, now, settings.emissions_lookback_h)
+            canaries = store.canaries.since(since_of(shadow, now, lookback_h))
+            unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h, canaries=canaries)
         frames.append(emissions_frame(unpaid.emissions, shadow.name, unpaid.terms.rounds))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
 from loosh_pipeline.delivery import deliver_due, evaluation_of, result_of
+from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import Present, get_settings
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi
@@ -53,10 +54,16 @@ def submissions(
     tally = deliver_due(store.outbox, challenge_api, now, partition.row.id)
     return dg.MaterializeResult(
         metadata={
-            "kept": "now" if kept else "by an earlier run; the first result stands",
+            "kept": "now" if kept else _why_not(store, partition.row.id),
             "told_as": kind.value,
             "responses": len(body.get("responses", ("the fastest",))),
             "best_miner": evaluation.best_miner or "nobody was paid",
             **{f"delivery_{status.value}": count for status, count in tally.items()},
         }
     )
+
+
+def _why_not(store: Store, challenge_id: ChallengeId) -> str:
+    if challenge_id in store.canaries:
+        return "never: it is a canary, and nobody is told of it"
+    return "by an earlier run; the first result stands"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 
+from ingress.canaries import CanarySource
 from ingress.health import Health
 from ingress.launcher import Launcher
 from ingress.rates import retry_after
@@ -17,6 +18,7 @@ from loosh_pipeline.errors import DuplicateChallenge, NonceUsed
 from loosh_pipeline.requests import ChallengeRequest, Limits
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.arrivals import Arrival
+from loosh_pipeline.store.canaries import CanaryMark
 from loosh_pipeline.store.nonces import Nonce
 
 STOPPED = (
@@ -29,7 +31,7 @@ FULL_S = 60.0
 
 
 class Intake:
-    """The one way into the inbox. `accepted` hears of every challenge that is kept."""
+    """The one way into the inbox. `accepted` hears of every challenge that is kept, `canaries` of every one pushed."""
 
     def __init__(
         self,
@@ -38,7 +40,9 @@ class Intake:
         writer: Writer,
         launcher: Launcher,
         accepted: Callable[[str], object] = lambda _: None,
+        canaries: CanarySource | None = None,
     ) -> None:
+        self._canaries = canaries
         self._max_backlog = settings.intake_max_backlog
         self._health = health
         self._writer = writer
@@ -70,8 +74,21 @@ class Intake:
 
     async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> Link:
         """Keep a challenge and have it evaluated; returns its link. Raises 401, 409 or 503."""
+        link = await self._keep(request, nonce=nonce)
+        if self._canaries is not None:
+            self._canaries.pushed(self._take_canary)
+        return link
+
+    async def _take_canary(self, request: ChallengeRequest, canary: CanaryMark) -> None:
+        """Take one of our own as any other is taken. Raises 503 while none is."""
+        await self.require_open()
+        await self._keep(request, canary=canary)
+
+    async def _keep(
+        self, request: ChallengeRequest, nonce: Nonce | None = None, canary: CanaryMark | None = None
+    ) -> Link:
         now = datetime.now(UTC)
-        arrival = Arrival(ChallengeId(request.id), request.stored(now), now, nonce)
+        arrival = Arrival(ChallengeId(request.id), request.stored(now), now, nonce, canary)
         try:
             link = await self._writer.keep(arrival)
         except DuplicateChallenge as error:

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from ingress.auth import Door
+from ingress.canaries import CanarySource
 from ingress.counting import Counts
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
@@ -24,6 +25,7 @@ from ingress.rates import Rates
 from ingress.seals import Seals
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
@@ -53,6 +55,7 @@ class Parts:
     health: Health
     writer: Writer
     intake: Intake
+    canaries: CanarySource | None
     figures: Figures
     metrics: Metrics
     seals: Seals
@@ -68,7 +71,7 @@ class Parts:
         dagster_url = str(settings.dagster_url) if settings.dagster_url else None
         free = partial(free_children, settings, inbox.engine)
         launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, free, counts.dispatched.observe)
-        figures = Figures(inbox)
+        figures, canaries = Figures(inbox), CanarySource.of(settings, Canaries(inbox.engine))
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
         metrics = Metrics(
             settings,
@@ -90,7 +93,8 @@ class Parts:
             handshakes=Handshakes(settings, Nonces(inbox.engine), shared=_shared_sessions(settings, inbox)),
             health=health,
             writer=writer,
-            intake=Intake(settings, health, writer, launcher, metrics.progress.accepted),
+            intake=Intake(settings, health, writer, launcher, metrics.progress.accepted, canaries),
+            canaries=canaries,
             figures=figures,
             metrics=metrics,
             seals=Seals(tables, Submissions(inbox.engine)),
@@ -104,6 +108,8 @@ class Parts:
 
     async def stop(self) -> None:
         """Let what is under way come to its end; what was answered with 201 is on disk already."""
+        if self.canaries is not None:
+            self.canaries.stop()
         await self.writer.stop()
         self.launcher.stop()
         self.handshakes.close()

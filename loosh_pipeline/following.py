@@ -9,6 +9,7 @@ from typing import Any
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.score_tables import ScoreTables
@@ -28,6 +29,7 @@ def challenge_facts(settings: Settings, inbox: Inbox, challenge_id: ChallengeId)
         "id": row.id,
         "state": row.state.value,
         "link": None if row.link is None else {"seq": row.link.seq, "digest": row.link.digest},
+        "canary": challenge_id in Canaries(inbox.engine),
         "received_at": row.received_at.isoformat(),
         "state_changed_at": row.state_changed_at.isoformat(),
         "scored_at": None if row.scored_at is None else row.scored_at.isoformat(),

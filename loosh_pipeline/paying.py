@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 from duckdb import DuckDBPyConnection
 
-from loosh_pipeline.domain import Emission, Hotkey, Mode
+from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode
 from loosh_pipeline.emissions import EmissionRule, Terms, emissions_from, since_of
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.paid import settles
@@ -46,13 +47,17 @@ def earned_over(
     now: datetime,
     lookback_h: float,
     mode: Mode = Mode.NORMAL,
+    *,
+    canaries: Collection[ChallengeId],
 ) -> Earnings:
     """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile.
 
+    `canaries`: those of the lookback, which are never paid (`store.canaries.Canaries.since`); there is no default, as
+    whoever forgets them pays them.
     Raises ScoringError in an emergency for emissions that are no numbers: then a shorter lookback is to be tried.
     """
     since = since_of(profile, now, lookback_h)
-    rows = ScoreTables(tables).window_rows(connection, profile, since, pairs=settles(profile))
+    rows = ScoreTables(tables).window_rows(connection, profile, since, pairs=settles(profile), without=canaries)
     payouts = payouts_of(rows, profile)
     looks = look_rows(tables, since.date()).filter(pl.col("taken_at").is_between(since, now))
     coverage: dict[Hotkey, float] = coverage_of(looks_of(looks), rule.half_life_h)

@@ -31,6 +31,7 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.asking_frames import availability_frame, availability_of
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.frames import (
     metagraph_frame,
     metagraph_of,
@@ -81,6 +82,10 @@ class Store:
     @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.inbox.engine)
+
+    @cached_property
+    def canaries(self) -> Canaries:
+        return Canaries(self.inbox.engine)
 
     @cached_property
     def runs(self) -> Runs:

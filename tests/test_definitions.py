@@ -57,6 +57,7 @@ GROUPS = {
         "shadow_emissions",
         "accusations",
         "audit_seals",
+        "canary_accuracy",
         "weights",
         "weight_receipts",
         "penalties",

@@ -190,7 +190,7 @@ def show(
 
 
 def _print_facts(facts: Mapping[str, Any]) -> None:
-    told, link = facts["told"], facts["link"]
+    link = facts["link"]
     rows = {
         "state": f"{facts['state']} since {facts['state_changed_at']}",
         "received": facts["received_at"],
@@ -198,7 +198,7 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
         "attempts": str(facts["attempts"]),
         "run": facts["run_id"] or "none yet",
         "miners": f"{facts['asked']} asked, {facts['answered']} answered",
-        "network": "not told yet" if told is None else _delivery(told),
+        "network": _told(facts),
     } | ({"failure": facts["failure"]} if facts["failure"] else {})
     table = Table(show_header=False, title=escape(f"challenge {facts['id']}"))
     for name, value in rows.items():
@@ -213,6 +213,12 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
         paid.add_row(each["hotkey"], each["reason"] or each["outcome"], elapsed, f"{each['payout']:.4f}")
     if facts["payouts"]:
         out.print(paid)
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    if facts["canary"]:
+        return "never: it is a canary"
+    return "not told yet" if facts["told"] is None else _delivery(facts["told"])
 
 
 def _delivery(told: Mapping[str, Any]) -> str:

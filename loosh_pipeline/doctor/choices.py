@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 import polars as pl
 from pydantic import SecretStr
 
-from loosh_pipeline.doctor.finding import Finding, look, ok
+from loosh_pipeline.canaries.questions import read_questions
+from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.scorers import clipping_warning, model_warning
 from loosh_pipeline.scoring.network.profile import NetworkProfile
@@ -106,6 +108,20 @@ def keys(settings: Settings, devnet: bool = False) -> Finding:
     return ok("keys", "no API key is short")
 
 
+def canaries(settings: Settings, devnet: bool = False) -> Finding:
+    """Whether the file of canaries can be used, and is."""
+    subject, path, rate = "canaries", settings.canaries_path, settings.canary_rate
+    if path is None:
+        return ok(subject, "none are put in (CANARIES_FILE)")
+    try:
+        questions = read_questions(path)
+    except ConfigError as error:
+        return wrong(subject, *parts(error))
+    if not rate:
+        return look(subject, f"{path} has {len(questions)} questions, and CANARY_RATE is 0: none are put in")
+    return ok(subject, f"{len(questions)} questions of {path}, {rate:g} to each challenge that is pushed")
+
+
 CHOICES: Mapping[str, Callable[[Settings, bool], Finding]] = {
     "intake": intake,
     "proxy": proxy,
@@ -113,5 +129,6 @@ CHOICES: Mapping[str, Callable[[Settings, bool], Finding]] = {
     "keys": keys,
     "pay": pay,
     "embedding model": model,
+    "canaries": canaries,
 }
 """By subject, in the order in which they matter."""

@@ -127,6 +127,29 @@ class Scores(Section):
         return self
 
 
+class Canaries(Section):
+    """canaries: challenges with known answers; docs/operating.md says how to write them"""
+
+    canaries_file: Path | None = Field(
+        None, description="Questions with their right answers, JSON Lines; keep it secret, or miners learn it."
+    )
+    canary_rate: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="How many of them are put in to each challenge that is pushed, in the mean, such as 0.02. Never "
+        "paid, and nobody is told of them.",
+    )
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if self.canary_rate and self.canaries_file is None:
+            raise ValueError(
+                f"CANARY_RATE is {self.canary_rate:g} and CANARIES_FILE names no file; set both, or neither"
+            )
+        return self
+
+
 LONGEST_LOOKBACK_H = 24.0 * 365
 
 

@@ -16,18 +16,23 @@ from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed, StoreError
 from loosh_pipeline.store.accepting import Candidate, accept
+from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.nonces import Nonce, record_nonces, used_before
 from loosh_pipeline.store.schema import challenges
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A challenge that was checked and is to be kept; `nonce` is what its sender signed, if anything."""
+    """A challenge that was checked and is to be kept; `nonce` is what its sender signed, if anything.
+
+    `canary`: of one that the validator puts in itself.
+    """
 
     id: ChallengeId
     request: dict[str, Any]
     received_at: datetime
     nonce: Nonce | None = None
+    canary: CanaryMark | None = None
 
 
 Verdict = Link | StoreError
@@ -49,6 +54,9 @@ def commit_arrivals(engine: Engine, arrivals: Sequence[Arrival]) -> list[Verdict
                 fresh.setdefault(each.id, each)
         there = _there(connection, [each.id for each in arrivals if id(each) in replayed])
         kept = accept(connection, [candidates[id(each)] for each in fresh.values()])
+        for each in fresh.values():
+            if each.canary is not None and each.id in kept:
+                mark(connection, each.id, each.canary, each.received_at)
     return [_verdict(each, replayed, there, fresh, kept) for each in arrivals]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import chain, islice
 
@@ -17,12 +17,15 @@ from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.vector_frames import from_frame
 
 
-def recent_context(tables: Tables, until: datetime, limit: int) -> tuple[ScoringContext, str] | None:
+def recent_context(
+    tables: Tables, until: datetime, limit: int, without: Collection[TableKey] = ()
+) -> tuple[ScoringContext, str] | None:
     """The context of the newest `limit` rounds, by day, and the embedding model that their vectors are of.
 
-    The model is that of the newest round; rounds of another one are passed over. None when nothing is embedded.
+    `without`: rounds that say nothing of what others are asked. The model is that of the newest round; rounds of
+    another one are passed over. None when nothing is embedded.
     """
-    keys = tables.newest_first("embeddings", until.date())
+    keys = (key for key in tables.newest_first("embeddings", until.date()) if key not in without)
     embedded = ((key, from_frame(tables.read("embeddings", key))) for key in keys)
     newest = next(embedded, None)
     if newest is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from loosh_pipeline.errors import PartTaken, StoreError
+from loosh_pipeline.store.canary_accuracy import CANARY_ACCURACY
 from loosh_pipeline.store.compaction import DayCompaction, Done
 from loosh_pipeline.store.compaction_plan import last_closed, unused
 from loosh_pipeline.store.objects import SECONDS_PER_H
@@ -32,7 +33,7 @@ OF_WINDOWS = frozenset({SETTLED, COUNTED_ROUNDS})
 large."""
 OF_WEIGHTS = frozenset({
     WEIGHTS, "weights_dropped", "weight_receipts", PROPOSALS, "policy_acts", EMISSIONS, SETTLED, "sources",
-    "rounds_left_out", COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS, SEALS,
+    "rounds_left_out", COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS, SEALS, CANARY_ACCURACY,
 })  # fmt: skip
 CHANGED_WITHIN_H = 7 * 24
 """Days into which parts were put so long ago are looked at again: some may have been replaced, or be merged."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -22,7 +22,7 @@ from typing import Any
 import polars as pl
 from duckdb import DuckDBPyConnection
 
-from loosh_pipeline.domain import ScorerVersion
+from loosh_pipeline.domain import ChallengeId, ScorerVersion
 from loosh_pipeline.errors import PartTaken, StoreError
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import CODE_VERSION, Profile, parameters_of, scorer_version
@@ -259,16 +259,24 @@ class ScoreTables:
         return self._tables.latest(CONTEXTS)
 
     def window_rows(
-        self, connection: DuckDBPyConnection, profile: Profile, since: datetime, *, pairs: bool = True
+        self,
+        connection: DuckDBPyConnection,
+        profile: Profile,
+        since: datetime,
+        *,
+        pairs: bool = True,
+        without: Collection[ChallengeId] = (),
     ) -> WindowRows:
         """Every round scored under a profile whose challenge came since then, from a copy that holds many a file.
 
         A round scored more than once is read in the version that `counting` has first. `pairs`: whether those of the
-        rounds are read too.
+        rounds are read too. `without`: rounds that are as if they had not been, in whichever version.
         """
         # Scores before pairs, which are written first: a round that has scores has its pairs.
         scores = WindowCache(self._tables, SCORES, SETTLED_FROM).rows(since.date())
         scores = scores.filter(pl.col("profile") == profile.name, pl.col("received_at") >= since)
+        if without:
+            scores = scores.filter(~pl.col("challenge_id").is_in(list(without)))
         chosen = self._chosen(connection, scores, profile)
         compared = pl.DataFrame(schema=PAIRED_FROM)
         if pairs:

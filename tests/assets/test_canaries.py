@@ -1,0 +1,114 @@
+"""Canaries through the assets: scored, never paid, told to nobody, and judged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
+from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
+from loosh_pipeline.store.canaries import CanaryMark
+from loosh_pipeline.store.frames import emissions_of
+from tests.world import ANSWERS, PROMPT, World, metadata_of
+
+CANARY = ChallengeId("canary-1")
+
+
+def put_in(world: World, accepted: list[Any], challenge_id: ChallengeId = CANARY) -> ChallengeId:
+    """What the ingress does with one of its own."""
+    now = datetime.now(UTC)
+    request = ChallengeRequest(id=challenge_id, prompt=PROMPT).stored(now)
+    mark = CanaryMark(accepted, "a" * 64)
+    commit_arrivals(world.store.inbox.engine, [Arrival(challenge_id, request, now, canary=mark)])
+    return challenge_id
+
+
+def paid(world: World) -> dict[str, tuple[int, float]]:
+    found = world.store.tables.latest("emissions")
+    assert found is not None
+    return {each.hotkey: (each.asked, each.emission) for each in emissions_of(found)}
+
+
+def test_a_canary_is_scored_and_never_paid_nor_told(world: World) -> None:
+    for name in ("c-1", "c-2", "c-3"):
+        world.evaluate(world.accept(name))
+    world.set_weights("emissions")
+    before, told = paid(world), len(world.api.calls)
+    run = world.evaluate(put_in(world, ["sky"]))
+
+    assert world.state(CANARY) is ChallengeState.SUBMITTED
+    assert len(world.scores(CANARY).scores) == len(ANSWERS)
+    assert len(world.api.calls) == told
+    assert "canary" in metadata_of(run, "submissions")["kept"]
+    world.set_weights("emissions")
+    after = paid(world)
+    assert {hotkey: asked for hotkey, (asked, _) in after.items()} == {h: asked for h, (asked, _) in before.items()}
+    counted, settled = (world.store.tables.latest(name) for name in ("counted_rounds", "settled_scores"))
+    for table in (counted, settled):
+        assert table is not None
+        assert set(table["challenge_id"]) == {"c-1", "c-2", "c-3"}
+
+
+def test_a_canary_alone_pays_nobody(world: World) -> None:
+    world.evaluate(put_in(world, ["sky"]))
+    world.set_weights("emissions")
+    assert paid(world) == {}
+
+
+def test_no_shadow_pays_it_and_no_accusation_is_made_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loosh_pipeline.settings import get_settings
+
+    monkeypatch.setenv("SCORING_PROFILES", "robust,network")
+    get_settings.cache_clear()
+    world.evaluate(world.accept("c-1"))
+    world.evaluate(put_in(world, ["sky"]))
+    world.set_weights("emissions", "shadow_emissions", "accusations")
+    shadows = world.store.tables.latest("shadow_emissions")
+    assert shadows is not None
+    assert set(shadows["asked"]) <= {1}
+    run = world.set_weights("accusations")
+    assert metadata_of(run, "accusations")["rounds"] == 1
+
+
+def test_what_the_validator_asks_itself_is_no_part_of_the_context(world: World) -> None:
+    world.evaluate(put_in(world, ["sky"]))
+    assert metadata_of(world.refresh_context(), "scoring_context")["rounds"] == 0
+    world.evaluate(world.accept("c-1"))
+    assert metadata_of(world.refresh_context(), "scoring_context")["rounds"] == 1
+
+
+def test_accuracy_is_of_the_canaries_alone(world: World) -> None:
+    """Each answer is held against what one of them says: only that miner is right."""
+    hotkey, text = next((hotkey, text) for hotkey, text in ANSWERS.items() if isinstance(text, str))
+    world.evaluate(world.accept("c-1"))
+    world.evaluate(put_in(world, [{"exact": text}]))
+    world.evaluate(put_in(world, [{"exact": "something else"}], ChallengeId("canary-2")))
+    run = world.set_weights("canary_accuracy")
+    assert metadata_of(run, "canary_accuracy")["canaries"] == 2
+    table = world.store.tables.latest("canary_accuracy")
+    assert table is not None
+    rows = {row["hotkey"]: row for row in table.to_dicts()}
+    assert rows.keys() == ANSWERS.keys()
+    assert {row["asked"] for row in rows.values()} == {2}
+    failed = {h for h, answer in ANSWERS.items() if isinstance(answer, Outcome)}
+    assert {h for h, row in rows.items() if row["answered"] == 0} == failed
+    same = {h for h, answer in ANSWERS.items() if answer == text}
+    assert {h for h, row in rows.items() if row["right"] == 1} == same
+    assert (rows[hotkey]["right"], rows[hotkey]["accuracy"]) == (1, 0.5)
+    assert 0.09 < rows[hotkey]["low"] < 0.5 < rows[hotkey]["high"] < 0.91
+
+
+def test_without_canaries_the_table_is_empty(world: World) -> None:
+    world.evaluate(world.accept("c-1"))
+    run = world.set_weights("canary_accuracy")
+    assert metadata_of(run, "canary_accuracy")["miners"] == 0
+
+
+def test_one_whose_answers_were_forgotten_says_nothing(world: World) -> None:
+    put_in(world, ["sky"])
+    world.store.inbox.collected(CANARY, (), datetime.now(UTC) - timedelta(seconds=1))
+    run = world.set_weights("canary_accuracy")
+    assert metadata_of(run, "canary_accuracy")["miners"] == 0

@@ -1,0 +1,73 @@
+"""The file of canaries: read, or refused with the line and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loosh_pipeline.canaries import questions
+from loosh_pipeline.canaries.questions import read_questions
+from loosh_pipeline.errors import ConfigError
+
+GOOD = [
+    {"prompt": "What is 17 × 23? The number alone.", "accepted": [{"number": 391}]},
+    {"messages": [{"role": "user", "content": "Capital of France, one word?"}], "accepted": ["Paris"]},
+]
+
+
+def write(path: Path, *lines: Any) -> Path:
+    path.write_text("\n".join(each if isinstance(each, str) else json.dumps(each) for each in lines), "utf-8")
+    return path
+
+
+def test_questions_are_read_in_order(tmp_path: Path) -> None:
+    first, second = read_questions(write(tmp_path / "c.jsonl", GOOD[0], "", GOOD[1], ""))
+    assert (first.prompt, first.messages, first.accepted) == (GOOD[0]["prompt"], None, ({"number": 391},))
+    assert second.prompt is None
+    assert second.messages is not None
+    assert first.digest != second.digest
+
+
+def test_the_digest_is_of_the_question_and_not_of_the_answers(tmp_path: Path) -> None:
+    one, other = (read_questions(write(tmp_path / "c", GOOD[0] | {"accepted": [n]}))[0] for n in (391, 392))
+    assert one.digest == other.digest
+
+
+BAD: list[tuple[Any, str]] = [
+    ("{", "line 2: Expecting"),
+    ("[" * 100_000, "line 2: "),
+    ([], "line 2: a line is a JSON object"),
+    (GOOD[0], "line 2: this question stands there twice"),
+    ({"prompt": "a", "accepted": [1], "answer": 1}, "line 2: a question has no answer"),
+    ({"accepted": [1]}, "line 2: a question has either a prompt or messages"),
+    ({"prompt": "a", "messages": [], "accepted": [1]}, "line 2: a question has either a prompt or messages"),
+    ({"prompt": " ", "accepted": [1]}, "line 2: it cannot be asked: .*nothing to answer"),
+    ({"prompt": 3, "accepted": [1]}, "line 2: it cannot be asked"),
+    ({"messages": [{"role": "system", "content": "a"}], "accepted": [1]}, "line 2: it cannot be asked"),
+    ({"prompt": "a"}, "line 2: accepted is a list of 1 to 50"),
+    ({"prompt": "a", "accepted": []}, "line 2: accepted is a list of 1 to 50"),
+    ({"prompt": "a", "accepted": [{"regex": "("}]}, "line 2: .* is no pattern"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), BAD)
+def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, line: Any, said: str) -> None:
+    path = write(tmp_path / "c.jsonl", GOOD[0], line)
+    with pytest.raises(ConfigError, match=f"c.jsonl .CANARIES_FILE., {said}"):
+        read_questions(path)
+
+
+def test_a_file_that_is_missing_empty_not_text_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read_questions(tmp_path / "none")
+    with pytest.raises(ConfigError, match="has no question"):
+        read_questions(write(tmp_path / "empty", "", " "))
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        read_questions(tmp_path / "bytes")
+    monkeypatch.setattr(questions, "MOST_BYTES", 10)
+    with pytest.raises(ConfigError, match="more than 10 bytes"):
+        read_questions(write(tmp_path / "large", GOOD[0]))
