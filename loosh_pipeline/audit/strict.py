@@ -71,7 +71,7 @@ def read_array(name: str, data: bytes, kind: str, dims: int = 1) -> NDArray[Any]
     except Exception as error:  # numpy's reader raises what its parser of literals does
         raise Unreadable(f"{name} is no array: {str(error)[:_SAID]}") from error
     left = len(data) - file.tell()
-    sound = all(isinstance(each, int) and each >= 0 for each in shape)
+    sound = all(type(each) is int and each >= 0 for each in shape)
     if dtype != np.dtype(kind) or dtype.hasobject or fortran or len(shape) != dims or not sound:
         raise Unreadable(f"{name} is {dtype.str} {str(shape)[:40]}; expected {kind} of {dims} dimensions")
     if math.prod(shape) * dtype.itemsize != left:
