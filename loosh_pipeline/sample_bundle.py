@@ -10,10 +10,11 @@ import argparse
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -31,11 +32,13 @@ from loosh_pipeline.errors import DevnetError
 from loosh_pipeline.local import devnet_process, local_settings
 from loosh_pipeline.services import services
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.supervisor import supervised
 
 MINERS = 5
 CHALLENGES = 12
-DRAWN_WITHIN_S = 120.0
+WITHIN_S = 180.0
+T = TypeVar("T")
 ONCE_BLOCKS = 100_000
 """Weights are set once, when all rounds are there."""
 
@@ -49,6 +52,7 @@ def make_bundle(path: Path, challenges: int, out: Console) -> None:
         with devnet_process(home, say, miners=MINERS) as (info, _):
             settings = local_settings(info, home, weights_min_rounds=challenges, weights_interval_blocks=ONCE_BLOCKS)
             with supervised(services(settings), home / "logs", say) as supervisor:
+                _await("a look for the miners", lambda: Tables(settings.tables_root).days("miner_availability"))
                 demonstrate(plan, info, settings, supervisor, datetime.now(UTC), out)
                 _export(path, settings)
 
@@ -62,12 +66,18 @@ def _export(path: Path, settings: Settings) -> None:
 
 
 def _drawn(settings: Settings, seal: Seal) -> Sample:
-    chain, deadline_s = ProcessChain(settings), time.monotonic() + DRAWN_WITHIN_S
-    while (sample := sample_of(chain, seal, SAMPLE_ROUNDS)) is None:
+    chain = ProcessChain(settings)
+    return _await(f"a final block {seal.sample_block}", lambda: sample_of(chain, seal, SAMPLE_ROUNDS))
+
+
+def _await(what: str, found: Callable[[], T | None]) -> T:
+    """What is there in the end. Raises DevnetError where it never is."""
+    deadline_s = time.monotonic() + WITHIN_S
+    while not (value := found()):
         if time.monotonic() > deadline_s:
-            raise DevnetError(f"block {seal.sample_block} was not final within {DRAWN_WITHIN_S:g} s")
+            raise DevnetError(f"{what}: not within {WITHIN_S:g} s")
         time.sleep(1.0)
-    return sample
+    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
