@@ -32,6 +32,8 @@ from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile
 LATE = timedelta(minutes=5)
 """From a proposal's last check to when its weights are on record, at most."""
 
+_PRESSING = (Mode.NORMAL, Mode.DEGRADED, Mode.EMERGENCY)
+
 
 def verify_terms(content: Content, findings: Findings) -> ScoringProfile | None:
     """By what terms emissions were made, against all else that speaks of them; the profile, where there is one."""
@@ -64,6 +66,10 @@ def _verify_lookback(content: Content, profile: ScoringProfile, findings: Findin
     terms, policy = content.terms, content.inputs.policy
     if not same(since_of(profile, terms.made_at, terms.lookback_h), terms.since):
         findings.mismatch("terms", f"{terms.lookback_h} h before {terms.made_at} is not {terms.since}")
+    if _PRESSING.index(terms.mode) > _PRESSING.index(content.inputs.mode):
+        # It only gets more pressing until weights are set, and lets pass more.
+        said = f"emissions are of {terms.mode} mode, and the proposal's snapshot says {content.inputs.mode}"
+        findings.unverifiable("terms", said)
     allowed = lookbacks_h(terms.mode, policy.lookback_h, policy.emergency_lookback_h)
     if terms.lookback_h not in allowed:
         said = f"a lookback of {terms.lookback_h} h is none of {allowed}, which the policy allows in {terms.mode} mode"

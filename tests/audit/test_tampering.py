@@ -21,7 +21,7 @@ from loosh_pipeline.audit.sealing import Sample, SignedSeal, drawn, seal_bytes
 from loosh_pipeline.audit.verify import verify
 from loosh_pipeline.chain.records import plan_digest
 from loosh_pipeline.chain.weights import plan_weights
-from loosh_pipeline.domain import ChallengeId, Hotkey, NetworkView, Outcome
+from loosh_pipeline.domain import ChallengeId, Hotkey, Mode, NetworkView, Outcome
 from loosh_pipeline.embedding.round_vectors import texts_of
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.scoring.profile import RobustProfile, parameters_of, scorer_version
@@ -306,6 +306,7 @@ BY_THE_VALIDATOR: dict[str, tuple[Change, str]] = {
     ),
     "another version": (lambda c: of_window(c, version=("abc", *c.window.version[1:])), "scorers"),
     "a longer lookback": (lambda c: replace(c, terms=replace(c.terms, lookback_h=48.0)), "terms"),
+    "an emergency that is none": (lambda c: replace(c, terms=replace(c.terms, mode=Mode.EMERGENCY)), "terms"),
     "another half-life": (
         lambda c: replace(c, terms=replace(c.terms, rule=replace(c.terms.rule, half_life_h=1.0))),
         "emissions",
