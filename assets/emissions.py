@@ -12,7 +12,6 @@ from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
-from loosh_pipeline.emissions import since_of
 from loosh_pipeline.left_out import MAX_LEFT_OUT, left_out_frame, said_of, too_many
 from loosh_pipeline.paying import Earnings, earned_over, nothing_earned
 from loosh_pipeline.payouts import Payouts
@@ -92,8 +91,9 @@ def _worth_paying(
     for lookback_h in hours:
         try:
             with duckdb.get_connection() as connection:
-                unpaid = store.canaries.since(since_of(profile, now, lookback_h))
-                found = earned_over(store.tables, connection, profile, rule, now, lookback_h, mode, canaries=unpaid)
+                found = earned_over(
+                    store.tables, connection, profile, rule, now, lookback_h, mode, canaries=store.canaries.since
+                )
         except Exception as error:
             if mode is not Mode.EMERGENCY:
                 raise

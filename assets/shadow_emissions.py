@@ -11,7 +11,6 @@ from assets.challenges import OWNERS
 from assets.emissions import emissions, newest_emissions
 from assets.shadow_scores import shadow_scores
 from loosh_pipeline.domain import Emission, Hotkey
-from loosh_pipeline.emissions import since_of
 from loosh_pipeline.paying import earned_over
 from loosh_pipeline.proposing import rule_of
 from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles
@@ -39,8 +38,7 @@ def shadow_emissions(
     frames, costs, lookback_h = [], [], settings.emissions_lookback_h
     for shadow in shadow_profiles(settings):
         with duckdb.get_connection() as connection:
-            canaries = store.canaries.since(since_of(shadow, now, lookback_h))
-            unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h, canaries=canaries)
+            unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h, canaries=store.canaries.since)
         frames.append(emissions_frame(unpaid.emissions, shadow.name, unpaid.terms.rounds))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,16 +48,17 @@ def earned_over(
     lookback_h: float,
     mode: Mode = Mode.NORMAL,
     *,
-    canaries: Collection[ChallengeId],
+    canaries: Callable[[datetime], Collection[ChallengeId]],
 ) -> Earnings:
     """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile.
 
-    `canaries`: those of the lookback, which are never paid (`store.canaries.Canaries.since`); there is no default, as
-    whoever forgets them pays them.
+    `canaries`: those that came since a time, which are never paid (`store.canaries.Canaries.since`); there is no
+    default, as whoever forgets them pays them.
     Raises ScoringError in an emergency for emissions that are no numbers: then a shorter lookback is to be tried.
     """
     since = since_of(profile, now, lookback_h)
-    rows = ScoreTables(tables).window_rows(connection, profile, since, pairs=settles(profile), without=canaries)
+    rows = ScoreTables(tables).window_rows(connection, profile, since, pairs=settles(profile))
+    rows = rows.without(canaries(since))  # asked after the rows were read: each has its mark before it has scores
     payouts = payouts_of(rows, profile)
     looks = look_rows(tables, since.date()).filter(pl.col("taken_at").is_between(since, now))
     coverage: dict[Hotkey, float] = coverage_of(looks_of(looks), rule.half_life_h)

@@ -97,6 +97,13 @@ class WindowRows:
     scores: pl.DataFrame
     pairs: pl.DataFrame
 
+    def without(self, rounds: Collection[ChallengeId]) -> WindowRows:
+        """As if these rounds had not been."""
+        if not rounds:
+            return self
+        others = ~pl.col("challenge_id").is_in(list(rounds))
+        return WindowRows(self.scores.filter(others), self.pairs.filter(others))
+
 
 @dataclass(frozen=True, eq=False)
 class RoundTables:
@@ -259,24 +266,16 @@ class ScoreTables:
         return self._tables.latest(CONTEXTS)
 
     def window_rows(
-        self,
-        connection: DuckDBPyConnection,
-        profile: Profile,
-        since: datetime,
-        *,
-        pairs: bool = True,
-        without: Collection[ChallengeId] = (),
+        self, connection: DuckDBPyConnection, profile: Profile, since: datetime, *, pairs: bool = True
     ) -> WindowRows:
         """Every round scored under a profile whose challenge came since then, from a copy that holds many a file.
 
         A round scored more than once is read in the version that `counting` has first. `pairs`: whether those of the
-        rounds are read too. `without`: rounds that are as if they had not been, in whichever version.
+        rounds are read too. Canaries are among them: whoever pays, or tells others, leaves them out (`without`).
         """
         # Scores before pairs, which are written first: a round that has scores has its pairs.
         scores = WindowCache(self._tables, SCORES, SETTLED_FROM).rows(since.date())
         scores = scores.filter(pl.col("profile") == profile.name, pl.col("received_at") >= since)
-        if without:
-            scores = scores.filter(~pl.col("challenge_id").is_in(list(without)))
         chosen = self._chosen(connection, scores, profile)
         compared = pl.DataFrame(schema=PAIRED_FROM)
         if pairs:

@@ -140,7 +140,7 @@ def test_what_was_only_tried_pays_nobody(world: World) -> None:
     assert world.store.score_tables.newest_rows(world.partition(challenge_id).key, TODAYS) is None
     with tables_duckdb().get_connection() as connection:
         found = earned_over(
-            world.store.tables, connection, TODAYS, EmissionRule(), datetime.now(UTC), 12.0, canaries=()
+            world.store.tables, connection, TODAYS, EmissionRule(), datetime.now(UTC), 12.0, canaries=lambda _: ()
         )
     assert not found.payouts.rounds
     assert not found.emissions

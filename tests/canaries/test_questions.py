@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from loosh_pipeline.canaries import questions
 from loosh_pipeline.canaries.questions import read_questions
+from loosh_pipeline.canaries.rules import is_right
+from loosh_pipeline.cli import app
+from loosh_pipeline.doctor.choices import canaries
 from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.running import check_canaries
+from loosh_pipeline.settings import Settings
 
 GOOD = [
     {"prompt": "What is 17 × 23? The number alone.", "accepted": [{"number": 391}]},
@@ -71,3 +78,34 @@ def test_a_file_that_is_missing_empty_not_text_or_too_large(tmp_path: Path, monk
     monkeypatch.setattr(questions, "MOST_BYTES", 10)
     with pytest.raises(ConfigError, match="more than 10 bytes"):
         read_questions(write(tmp_path / "large", GOOD[0]))
+
+
+BOOK = Path(__file__).parents[2] / "docs/operating.md"
+
+
+def test_what_the_book_shows_can_be_used(tmp_path: Path) -> None:
+    lines = re.findall(r'^\{"(?:prompt|messages)": .*\}$', BOOK.read_text("utf-8"), re.MULTILINE)
+    first, second = read_questions(write(tmp_path / "c.jsonl", *lines))
+    assert is_right("17 × 23 = 391", first.rules)
+    assert is_right("Canberra", second.rules)
+    assert not is_right("Sydney, Melbourne, Canberra", second.rules)
+
+
+def test_a_file_that_cannot_be_used_is_told_by_doctor_and_before_a_start(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", GOOD[0], "{")
+    wanted = Settings(canaries_file=path, canary_rate=0.1)
+    assert (found := canaries(wanted)).verdict == "wrong"
+    assert "line 2" in found.said
+    with pytest.raises(ConfigError, match="line 2"):
+        check_canaries(wanted)
+    write(path, *GOOD)
+    check_canaries(wanted)
+    assert (canaries(wanted).verdict, canaries(Settings(canaries_file=path)).verdict) == ("ok", "look")
+    assert canaries(Settings()).verdict == "ok"
+
+
+def test_a_start_is_refused_in_a_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", "{")
+    env = {"LOOSH_HOME": str(tmp_path), "CANARIES_FILE": str(path), "CANARY_RATE": "0.1"}
+    refused = CliRunner().invoke(app, ["config", "check"], env=env, prog_name="loosh")
+    assert (refused.exit_code, "line 1" in refused.stderr) == (2, True)
