@@ -40,7 +40,7 @@ PREVIEW = ["uid", "reason", "relevance", "agreement", "share", "payout", "qualit
 def consensus_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
     result, metadata = evaluate_and_keep(store, partition, paying_profile(get_settings()))
-    frame = scores_frame(result, partition.row.received_at)
+    frame = scores_frame(result, partition.row.received_at)  # to be shown: the digest is told beside it
     shown = preview(_with_uids(frame, store.responses(partition)), PREVIEW)
     return dg.MaterializeResult(metadata={"scores": shown, **metadata})
 
@@ -52,18 +52,22 @@ def evaluate_and_keep(
     stored = StoredRound(
         id=partition.row.id,
         received_at=partition.row.received_at,
+        request=partition.row.request,
         prompt=partition.challenge.prompt,
         vectors=store.tables.read("embeddings", partition.key),
         responses=store.tables.read("miner_responses", partition.key),
     )
     found = score_stored(stored, store.score_tables.context_at, profile)
     result, past = found.scores, found.context
-    table = store.score_tables.write(partition.key, result, profile, found.model_digest, stored.received_at)
+    table = store.score_tables.write(
+        partition.key, result, profile, found.model_digest, stored.received_at, found.inputs_digest
+    )
     measure = result.measure
     return result, {
         "profile": dg.MetadataValue.text(result.profile),
         "scorer_version": dg.MetadataValue.text(result.scorer_version),
         "context_digest": dg.MetadataValue.text(result.context_digest),
+        "inputs_digest": dg.MetadataValue.text(found.inputs_digest),
         "context_rounds": dg.MetadataValue.int(past.rounds),
         "consensus_score": _figure(measure.consensus_score if measure else None),
         "consensus_mean": _figure(measure.consensus_mean if measure else None),

@@ -22,6 +22,7 @@ from ingress.intake import Intake
 from ingress.launcher import Launcher
 from ingress.metrics import Metrics
 from ingress.rates import Rates
+from ingress.seals import Seals
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
@@ -30,6 +31,7 @@ from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.push_sessions import PushSessions
 from loosh_pipeline.store.shared_places import check_shared
+from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
 from loosh_pipeline.workers.room import free_children
@@ -56,6 +58,7 @@ class Parts:
     canaries: CanarySource | None
     figures: Figures
     metrics: Metrics
+    seals: Seals
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -94,6 +97,7 @@ class Parts:
             canaries=canaries,
             figures=figures,
             metrics=metrics,
+            seals=Seals(tables, Submissions(inbox.engine)),
         )
 
     def start(self) -> None:

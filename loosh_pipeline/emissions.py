@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -67,6 +67,15 @@ class Terms:
     rule: EmissionRule
     rounds: int
     looks_until: datetime | None = None
+
+
+def since_of(profile: ScoringProfile, now: datetime, lookback_h: float) -> datetime:
+    """From when on rounds count. The network's method looks at its 24 h at least: else its averages would begin
+    elsewhere than those of others.
+    """
+    if isinstance(profile, NetworkProfile):
+        lookback_h = max(lookback_h, DEFAULT_PAY.lookback_hours)
+    return now - timedelta(hours=lookback_h)
 
 
 def emissions_from(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 from duckdb import DuckDBPyConnection
 
 from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode
-from loosh_pipeline.emissions import DEFAULT_PAY, EmissionRule, Terms, emissions_from
+from loosh_pipeline.emissions import EmissionRule, Terms, emissions_from, since_of
 from loosh_pipeline.errors import ScoringError
-from loosh_pipeline.payouts import NOTHING_PAID, Payouts, paid_of, payouts_of, settles
+from loosh_pipeline.paid import settles
+from loosh_pipeline.payouts import NOTHING_PAID, Payouts, paid_of, payouts_of
 from loosh_pipeline.policy.bases import unsound
 from loosh_pipeline.presence import coverage_of
-from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import parameters_of
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.store.looks import look_rows, looks_of
@@ -30,15 +30,6 @@ class Earnings:
     terms: Terms
     payouts: Payouts
     emissions: tuple[Emission, ...]
-
-
-def since_of(profile: ScoringProfile, now: datetime, lookback_h: float) -> datetime:
-    """From when on rounds count. The network's method looks at its 24 h at least: else its averages would begin
-    elsewhere than those of others.
-    """
-    if isinstance(profile, NetworkProfile):
-        lookback_h = max(lookback_h, DEFAULT_PAY.lookback_hours)
-    return now - timedelta(hours=lookback_h)
 
 
 def nothing_earned(profile: ScoringProfile, rule: EmissionRule, now: datetime, lookback_h: float) -> Earnings:

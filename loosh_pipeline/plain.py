@@ -1,8 +1,8 @@
 """Typed values as what JSON can say, and back by their types: for records that are kept and checked by others.
 
-Dataclasses become objects, mappings with string keys objects, tuples lists, frozen sets sorted lists, times texts in
-UTC with microseconds, enums their values. Numbers come back bit for bit: a float is told from an integer by its type
-alone. No framework: a verifier reads the same records with nothing installed.
+Dataclasses become objects, and so do mappings, with keys that are texts or whole numbers; tuples become lists, frozen
+sets sorted lists, times texts in UTC with microseconds, enums their values. Numbers come back bit for bit: a float is
+told from an integer by its type alone. No framework: a verifier reads the same records with nothing installed.
 """
 
 from __future__ import annotations
@@ -77,8 +77,20 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     if origin is frozenset:
         return frozenset(_sequence((args[0], ...), value, where))
     if origin is not None and issubclass(origin, Mapping):
-        return {key: _typed(args[1], each, f"{where}.{key}") for key, each in _of(dict, value, where).items()}
+        given = _of(dict, value, where).items()
+        return {_key(args[0], key, where): _typed(args[1], each, f"{where}.{key}") for key, each in given}
     return _single(kind, value, where)
+
+
+def _key(kind: Any, key: str, where: str) -> Any:
+    """A key of an object: a text, or a whole number as `str` says it."""
+    while isinstance(kind, NewType):
+        kind = kind.__supertype__
+    if kind is not int:
+        return key
+    if not key.isdecimal() or str(int(key)) != key:
+        raise ValueError(f"{where} has the key {key[:60]!r}; expected a whole number")
+    return int(key)
 
 
 def _optional(args: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loosh_pipeline.domain import Hotkey, Mode
+from loosh_pipeline.domain import Block, Hotkey, Mode, Uid, WeightPlan
 from loosh_pipeline.emissions import EmissionRule, Terms
 from loosh_pipeline.plain import at_said, plain, said_at, typed
 from loosh_pipeline.policy.inputs import Inputs, LastVector, Presence
@@ -30,13 +30,16 @@ WHOLE = replace(
 TERMS = Terms("robust", {"power": 6.0}, NOON, NOON, 24.0, Mode.NORMAL, EmissionRule(), 3)
 
 
+PLAN = WeightPlan(78, Block(100), {Uid(10): 0.75, Uid(2): 0.25}, {Uid(10): Hotkey("a"), Uid(2): Hotkey("b")}, 0)
+
+
 @dataclass(frozen=True)
 class One:
     number: float
     at: datetime | None = None
 
 
-@pytest.mark.parametrize("value", [WHOLE, TERMS, One(1.0), One(-0.0, NOON)], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("value", [WHOLE, TERMS, PLAN, One(1.0), One(-0.0, NOON)], ids=lambda each: type(each).__name__)
 def test_a_value_comes_back_as_it_was(value: Any) -> None:
     said = json.dumps(plain(value), allow_nan=False)
     assert typed(type(value), json.loads(said)) == value
@@ -80,3 +83,10 @@ def test_what_is_no_number_is_not_put_on_record() -> None:
 
 def test_inputs_of_a_proposal_are_nothing_but_types_that_come_back() -> None:
     assert typed(Inputs, plain(inputs({}))) == inputs({})
+
+
+@pytest.mark.parametrize("key", ["01", "1.0", "-1", "", "١", "x", "9" * 5000])
+def test_a_key_that_is_no_whole_number_is_refused(key: str) -> None:
+    said = plain(PLAN)
+    with pytest.raises(ValueError, match=r"whole number|digits"):
+        typed(WeightPlan, said | {"weights": {key: 1.0}})

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loosh_pipeline.audit.canonical import FIRST_LINK
 from loosh_pipeline.domain import ChallengeId, Hotkey, Metagraph, Proposal, Response, ScorerVersion, WeightPlan
 from loosh_pipeline.emissions import Terms
 from loosh_pipeline.policy.inputs import Inputs
@@ -73,7 +74,9 @@ class PartRoot:
 class Acceptance:
     """A link of the chain of accepted challenges. `digest` = sha256 over the digest before and the other fields.
 
-    `became`: `scored`, `canary`, `waiting` or `failed: …`; it is no part of the link, which is older.
+    `became`: what it was when emissions were made (`terms.made_at`): `scored` when its round is in the window, else why
+    it is not: `canary`, `waiting`, `failed: …`, or `before` for one that came before the window. No part of the link,
+    which is older.
     """
 
     seq: int
@@ -104,12 +107,26 @@ class Window:
     payout: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What stands for the texts of a redacted round, in hexadecimal; of each response, in their order.
+
+    `request`: `request_digest`. `prompt` and `texts`: `leaves.text_digest`. `tool_calls`: empty where there were none.
+    """
+
+    request: str
+    prompt: str
+    texts: tuple[str, ...]
+    tool_calls: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class RoundInputs:
     """Everything that one round was scored from.
 
-    `request`: as it was accepted; None when it was redacted, and then texts are words with a digest in place of each.
-    `vectors`: (n, d) float16, of `keys`: (hotkey, kind, position, sha256 of the text).
+    `request`: as it was accepted; None when it was redacted. Then prompt and texts are words that stand for those of
+    the originals, there are no tool calls, and `digests` says what the originals were. `vectors`: (n, d) float16, of
+    `keys`: (hotkey, kind, position, sha256 of the text).
     """
 
     challenge_id: ChallengeId
@@ -121,6 +138,7 @@ class RoundInputs:
     vectors: NDArray[np.float16]
     model_digest: str
     context_digest: str
+    digests: Digests | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +156,9 @@ class Content:
     """Everything that decided the weights of an epoch.
 
     `subnet`: the snapshot in which the plan looked up uids. `inputs`: of the proposal, with what was earned. `rounds`:
-    those that are shown whole, all or a sample; of all others the digest in `window` stands.
+    those that are shown whole, all or a sample; of all others the digest in `window` stands. `acceptances`: without
+    gap, from the last that came before the window (or the very first) to the last before the seal; `link_before`: the
+    digest before the first of them. `contexts`: by the digest in the rounds; of a redacted bundle with its words.
     """
 
     epoch: Epoch
@@ -151,5 +171,6 @@ class Content:
     looks: Looks
     acceptances: tuple[Acceptance, ...]
     scorers: Mapping[ScorerVersion, Scorer]
+    link_before: str = FIRST_LINK
     contexts: Mapping[str, ScoringContext] = field(default_factory=dict)
     rounds: Mapping[ChallengeId, RoundInputs] = field(default_factory=dict)

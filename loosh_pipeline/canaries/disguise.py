@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from loosh_pipeline.canaries.questions import Question
-from loosh_pipeline.requests import message_text
+from loosh_pipeline.prompts import message_text
 
 NEAR_S = 24 * 3600.0
 """A number or text in metadata this near to the time of receipt, as a time, is one, and moves along."""

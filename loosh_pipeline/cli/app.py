@@ -9,6 +9,7 @@ import typer
 from loosh_pipeline.cli import (
     acceptances,
     alerts,
+    audit,
     chain,
     challenges,
     config,
@@ -53,8 +54,11 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         "Challenges: pushing some, and what became of one.",
         {"send": challenges.send, "show": challenges.show},
     ),
-    "audit": ("Showing that it was all done rightly.", {"chain": acceptances.chain}),
     "weights": ("Weights, by hand.", {"set": weights.set_}),
+    "audit": (
+        "Showing that it was all done rightly, and checking that of others.",
+        {"list": audit.list_, "export": audit.export, "verify": audit.verify, "chain": acceptances.chain},
+    ),
     "chain": (
         "This validator on the chain.",
         {"status": chain.status, "serve": chain.serve, "acknowledge": chain.acknowledge},

@@ -20,13 +20,14 @@ from loosh_pipeline.devnet.answers import AnswerBook
 from loosh_pipeline.devnet.essays import essay
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Coldkey, Hotkey, Outcome, Response, Uid
 from loosh_pipeline.embedding.port import Embedder
-from loosh_pipeline.embedding.round_vectors import embed_round, to_frame
+from loosh_pipeline.embedding.round_vectors import embed_round
 from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.store.accepting import new_row
 from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import responses_frame
 from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.vector_frames import to_frame
 
 MINERS = 256
 ASKED = 7

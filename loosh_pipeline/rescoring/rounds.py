@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from heapq import merge
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -31,6 +31,7 @@ class StoredRound:
 
     id: ChallengeId
     received_at: datetime
+    request: Mapping[str, Any]
     prompt: str
     responses: pl.DataFrame
     vectors: pl.DataFrame
@@ -223,7 +224,7 @@ def _found(name: str, reads: Reads, rows: Mapping[ChallengeId, InboxRow], broken
         prompt = row.challenge().prompt
     except ValueError as error:
         return Unscorable(name, f"its request cannot be read: {error}", "its request cannot be read")
-    stored = StoredRound(row.id, row.received_at, prompt, frames[RESPONSES], frames[VECTORS])
+    stored = StoredRound(row.id, row.received_at, row.request, prompt, frames[RESPONSES], frames[VECTORS])
     contents = [each.content for each in reads.get(SCORES, ())]
     scores = (each for each in contents if isinstance(each, pl.DataFrame) and not each.is_empty())
     wrong = [*(each for each in contents if isinstance(each, StoreError)), *broken[SCORES]]

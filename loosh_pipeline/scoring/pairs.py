@@ -114,6 +114,13 @@ class PairColumns:
     def __len__(self) -> int:
         return len(self.first)
 
+    def at(self, rows: Ints, rounds: Ints, miners: Ints) -> PairColumns:
+        """Some of the pairs, their rounds and miners renumbered by these; the last of `miners` is for -1."""
+        named: dict[str, Any] = {"round": rounds[self.round[rows]]}
+        named |= {name: miners[getattr(self, name)[rows]] for name in ("first", "second")}
+        others = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name not in named}
+        return PairColumns(**named, **others)
+
 
 @dataclass(frozen=True, eq=False)
 class Histories:

@@ -9,11 +9,12 @@ from itertools import chain, islice
 import numpy as np
 
 from loosh_pipeline.domain import Outcome
-from loosh_pipeline.embedding.round_vectors import RoundVectors, from_frame
+from loosh_pipeline.embedding.round_vectors import RoundVectors
 from loosh_pipeline.scoring.context import ScoringContext, build_context
 from loosh_pipeline.scoring.vectors import Vectors, mean_direction
 from loosh_pipeline.store.frames import responses_of
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.vector_frames import from_frame
 
 
 def recent_context(

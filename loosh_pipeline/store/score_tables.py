@@ -130,12 +130,19 @@ class ScoreTables:
         self._tables, self._shelf = tables, shelf
 
     def write(
-        self, key: TableKey, result: RoundScores, profile: Profile, model_digest: str, received_at: datetime
+        self,
+        key: TableKey,
+        result: RoundScores,
+        profile: Profile,
+        model_digest: str,
+        received_at: datetime,
+        inputs_digest: str | None = None,
     ) -> WrittenTable:
         """Keep the scores of a round, its pairs first: a round that has scores has its pairs."""
         at = TableKey(key.day, key.name, result.scorer_version)
         self.note_scorer(profile, model_digest)
-        return self.replace(RoundTables(at, scores_frame(result, received_at), pairs_frame(result, received_at)))
+        scores = scores_frame(result, received_at, inputs_digest)
+        return self.replace(RoundTables(at, scores, pairs_frame(result, received_at)))
 
     def note_scorer(self, profile: Profile, model_digest: str) -> None:
         """Say what the hash of a version stands for, before any row has it."""
@@ -224,14 +231,15 @@ class ScoreTables:
         that came into use last. One that nobody described counts for nothing.
         """
         todays = _parameters(profile), CODE_VERSION
-        described = [each for version in versions if (each := self._described(version)) is not None]
+        described = [each for version in versions if (each := self.described(version)) is not None]
         found = [each for each in described if each["profile"] == profile.name]
         found.sort(key=lambda each: each["scorer_version"])
         found.sort(key=lambda each: each["first_used_at"], reverse=True)
         found.sort(key=lambda each: (each["parameters"], each["code_version"]) != todays)
         return [ScorerVersion(each["scorer_version"]) for each in found]
 
-    def _described(self, version: str) -> dict[str, Any] | None:
+    def described(self, version: str) -> dict[str, Any] | None:
+        """What a scorer version stands for, as `SCORER_SCHEMA`; None for one that nobody described."""
         key = TableKey(_EPOCH.date(), version)
         return self._tables.read(SCORERS, key).row(0, named=True) if self._tables.exists(SCORERS, key) else None
 

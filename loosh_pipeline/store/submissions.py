@@ -79,6 +79,12 @@ class Submissions:
         with reading(self._engine) as connection:
             return [_row(row) for row in connection.execute(query)]
 
+    def get(self, number: int) -> SubmissionRow | None:
+        """The submission of that number; None where there is none."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(submissions).where(submissions.c.id == number)).one_or_none()
+        return None if row is None else _row(row)
+
     def signers(self, netuid: int, genesis_hash: str | None = None) -> frozenset[Hotkey]:
         """Every hotkey that weights of this subnet were submitted with from here."""
         found: list[Hotkey] = []

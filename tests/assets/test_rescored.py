@@ -308,3 +308,11 @@ def test_the_evaluation_does_not_score_again(world: World) -> None:
     assert world.instance.get_materialized_partitions(key) == set()
     rescore(world, challenge_id)
     assert world.instance.get_materialized_partitions(key) == {challenge_id}
+
+
+def test_rows_of_a_release_that_kept_no_digest_of_inputs_are_no_difference(world: World) -> None:
+    (challenge_id,) = evaluated(world, "c-1")
+    older = stored(world, challenge_id, TODAYS).drop("inputs_digest")
+    world.store.tables.write(SCORES, world.scores_key(challenge_id), older)
+    assert metadata_of(rescore(world, challenge_id), RESCORED)["written"] == "no: these rows were there"
+    assert stored(world, challenge_id, TODAYS).equals(older)

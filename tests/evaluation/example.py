@@ -25,7 +25,7 @@ import polars as pl
 
 from loosh_pipeline.chain.weights import plan_weights, quantize
 from loosh_pipeline.domain import Emission, Hotkey, Metagraph, Proposal
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.embedding.round_vectors import unpack
 from loosh_pipeline.emissions import DEFAULT_RULE, aggregate
 from loosh_pipeline.payouts import Payouts, paid_of, payouts_of
 from loosh_pipeline.policy.inputs import Earned, Inputs
@@ -44,6 +44,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import metagraph_of, responses_of
 from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import WindowRows
+from loosh_pipeline.store.vector_frames import from_frame
 
 DATA = Path(__file__).parent / "data"
 DOCUMENT = DATA.parents[2] / "docs" / "EVALUATION_PROCESS.md"

@@ -28,6 +28,8 @@ OPERATIONS = (
     ("GET", "/fiber/stats"),
     ("GET", "/availability"),
     ("GET", "/availability/health"),
+    ("GET", "/audit/seals"),
+    ("GET", "/audit/seals/{number}"),
     ("POST", "/register/"),
     ("GET", "/stats"),
     ("POST", "/set_running"),

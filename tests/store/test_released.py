@@ -25,7 +25,7 @@ from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import restore_backup
 from loosh_pipeline.backup.taking import take_backup
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Hotkey, Outcome
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.embedding.round_vectors import unpack
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.score import score
@@ -39,6 +39,7 @@ from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
+from loosh_pipeline.store.vector_frames import from_frame
 from loosh_pipeline.store.weighing import last_vector, newest_earned
 
 RELEASED = Path(__file__).parent / "released"

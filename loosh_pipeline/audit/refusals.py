@@ -1,0 +1,22 @@
+"""Why a bundle cannot be read, or is not what was signed.
+
+Refusal
+├── Unreadable    it is no bundle, is incomplete, too large, or of a format that this release does not know
+└── Altered       it is not what its manifest says
+"""
+
+from __future__ import annotations
+
+from loosh_pipeline.errors import LooshError
+
+
+class Refusal(LooshError):
+    """Base of the tree."""
+
+
+class Unreadable(Refusal):
+    """A file or a part of it cannot be read as what it is to be."""
+
+
+class Altered(Refusal):
+    """An entry has other bytes than the manifest says."""

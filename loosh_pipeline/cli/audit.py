@@ -1,0 +1,161 @@
+"""`loosh audit …`: bundles that let a stranger check weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json
+from loosh_pipeline.settings import Settings, get_settings
+
+if TYPE_CHECKING:
+    from loosh_pipeline.audit.content import Seal
+    from loosh_pipeline.audit.desk import Sealed
+    from loosh_pipeline.audit.verify import ChainSaid
+
+SHOWN = 20
+DIGEST_CHARS = 16
+
+
+def list_(as_json: AsJson = False) -> None:
+    """Show the newest weights that were set, and their seals. Ends with 3 when none were set yet."""
+    from loosh_pipeline.audit.desk import Desk
+
+    found = Desk(get_settings()).submitted(SHOWN)
+    if as_json:
+        tell_json({"epochs": [_facts(each) for each in found]})
+    elif found:
+        out.print(_table(found))
+    else:
+        out.print("no weights were set yet")
+    if not found:
+        raise typer.Exit(NOT_YET)
+
+
+def _facts(each: Sealed) -> dict[str, Any]:
+    row, seal = each.row, None if each.kept is None else each.kept.signed.seal
+    about = {"epoch": row.id, "submitted_at": row.created_at.isoformat(), "state": row.state.value}
+    if seal is None:
+        return about | dict.fromkeys(("root", "rounds", "challenges", "sealed_block", "sample_block"))
+    counts = {name: seal.parts[name].leaves for name in ("rounds", "challenges")}
+    return about | {"root": seal.root, **counts, "sealed_block": seal.sealed_block, "sample_block": seal.sample_block}
+
+
+def _table(found: list[Sealed]) -> Table:
+    columns = ("epoch", "submitted (UTC)", "state", "rounds", "root", "drawn by block")
+    table = Table(*columns, box=None, header_style="bold")
+    for facts in map(_facts, found):
+        when = facts["submitted_at"][:19].replace("T", " ")
+        sealed = facts["root"] is not None
+        seal = (str(facts["rounds"]), facts["root"][:DIGEST_CHARS], str(facts["sample_block"])) if sealed else ()
+        table.add_row(str(facts["epoch"]), when, facts["state"], *(seal or ("", "not sealed", "")))
+    return table
+
+
+def export(
+    epoch: Annotated[str, typer.Option(help="number as in `loosh audit list`, or latest")] = "latest",
+    rounds: Annotated[
+        str, typer.Option(help="shown whole: all, none, or so many that a block draws after the seal")
+    ] = "50",
+    redact: Annotated[bool, typer.Option("--redact", help="words stand for texts: what was said is not shown")] = False,
+    file: Annotated[Path | None, typer.Option("--out", help="where to; else epoch-N.loosh-audit here")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write everything that decided an epoch's weights into one file that anybody can verify.
+
+    Ends with 3 while the block is not final that draws the sample, 1 when something of the epoch is gone or was written
+    over since it was sealed.
+    """
+    from loosh_pipeline.audit import desk as desks
+    from loosh_pipeline.audit.exporting import Wanted
+    from loosh_pipeline.audit.exporting import export as write
+    from loosh_pipeline.audit.file import Level
+    from loosh_pipeline.chain.process import ProcessChain
+    from loosh_pipeline.chain.wallet import load_signer
+
+    settings = get_settings()
+    level, count = desks.level_of(rounds)
+    desk = desks.Desk(settings)
+    row, kept = desk.epoch(epoch)
+    seal = kept.signed.seal
+    sample = desks.sample_of(ProcessChain(settings), seal, count) if level is Level.SAMPLE else None
+    if level is Level.SAMPLE and sample is None:
+        err.print(f"not yet: block {seal.sample_block}, which draws the sample, is not final", highlight=False)
+        raise typer.Exit(NOT_YET)
+    signer = load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
+    path = file or Path(f"epoch-{row.id}.loosh-audit")
+    shown = {Level.FULL: seal.parts["rounds"].leaves, Level.ROWS: 0}.get(level, min(count, seal.parts["rounds"].leaves))
+    with _progress("rounds", shown) as advance:
+        wanted = Wanted(level, sample, redact)
+        write(path, desk.tables, desk.inbox, row, kept, signer, wanted, lambda: advance(None))
+    size = path.stat().st_size
+    said = {"file": str(path), "bytes": size, "epoch": row.id, "root": seal.root, "level": level.value}
+    if as_json:
+        tell_json(said | {"rounds": shown, "redacted": redact})
+        return
+    what = f"epoch {row.id}, {shown} of {seal.parts['rounds'].leaves} rounds whole" + (", redacted" if redact else "")
+    out.print(f"{path}: {size / 1e6:.1f} MB, {what}, root {seal.root}", highlight=False, soft_wrap=True)
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="a bundle")],
+    chain: Annotated[bool, typer.Option("--chain", help="compare with SUBTENSOR_ADDRESS too")] = False,
+    root: Annotated[str | None, typer.Option(help="of the seal, taken down before its sample was drawn")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Work an epoch's weights out again from a bundle: match (0), mismatch (1) or unverifiable (2).
+
+    `python -m loosh_pipeline.audit.verify FILE` does the same where nothing else of this program is installed.
+    """
+    from loosh_pipeline.audit.report import told
+    from loosh_pipeline.audit.verify import verify as verified
+    from loosh_pipeline.plain import plain
+
+    said = _chain_said(file, get_settings()) if chain else None
+    with _progress("rounds", None) as advance:
+        report = verified(file, root=root, chain=said, progress=lambda done, count: advance((done, count)))
+    if as_json:
+        tell_json(plain(report))
+    else:
+        out.print(escape(told(report)), highlight=False, soft_wrap=True)
+    raise typer.Exit(report.exit_code)
+
+
+def _chain_said(file: Path, settings: Settings) -> ChainSaid | None:
+    """None for a file of which nobody can say which epoch it is of: verifying it says what is wrong."""
+    from loosh_pipeline.audit.desk import chain_said
+    from loosh_pipeline.audit.file import read
+    from loosh_pipeline.audit.refusals import Altered, Unreadable
+    from loosh_pipeline.chain.process import ProcessChain
+
+    try:
+        seal: Seal = read(file).manifest.seal.seal
+    except (Altered, Unreadable, OSError):
+        return None
+    found, why = chain_said(ProcessChain(settings), seal)
+    if why:
+        err.print(f"the weights themselves are not compared: {escape(why)}", highlight=False, soft_wrap=True)
+    return found
+
+
+@contextmanager
+def _progress(what: str, count: int | None) -> Iterator[Callable[[tuple[int, int] | None], None]]:
+    """A bar on stderr; told nothing it goes on by one, else to where it is told of how many."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(what, total=count)
+
+        def advance(at: tuple[int, int] | None) -> None:
+            if at is None:
+                bar.advance(task)
+            else:
+                bar.update(task, completed=at[0], total=at[1])
+
+        yield advance
