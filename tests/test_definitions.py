@@ -55,6 +55,7 @@ GROUPS = {
         "emissions",
         "weight_proposal",
         "shadow_emissions",
+        "shadow_diff",
         "accusations",
         "weights",
         "weight_receipts",

@@ -11,6 +11,7 @@ from loosh_pipeline.cli import (
     chain,
     challenges,
     config,
+    counterfactual,
     keeping,
     moving,
     rescoring,
@@ -33,6 +34,8 @@ COMMANDS = (
     state.doctor,
     state.retry,
     rescoring.rescore,
+    counterfactual.whatif,
+    counterfactual.diff,
     keeping.backup,
     restoring.restore,
 )

@@ -47,14 +47,14 @@ class WindowCache:
     def __init__(self, tables: Tables, asset: str, schema: Mapping[str, Any]) -> None:
         self._tables, self._asset, self._schema = tables, asset, schema
 
-    def rows(self, since: date) -> pl.DataFrame:
-        """All rows of the days from `since` on, in no particular order.
+    def rows(self, since: date, until: date = date.max) -> pl.DataFrame:
+        """All rows of the days from `since` to `until`, in no particular order.
 
         A column that a file lacks is null, and a file that is deleted meanwhile has no rows. Raises StoreError that
         names a file which cannot be read. That no copy can be kept is a warning, once.
         """
         self._keeps = True
-        days = [self._day(day) for day in self._tables.days(self._asset) if day >= since]
+        days = [self._day(day) for day in self._tables.days(self._asset) if since <= day <= until]
         return pl.concat(days or [pl.DataFrame(schema=self._schema)])
 
     def _day(self, day: date) -> pl.DataFrame:
