@@ -102,7 +102,7 @@ def given_of(tables: Tables, epoch: RecordedEpoch, since: datetime | None = None
         pairs = read_rows(tables, PAIRS, PAIRED_FROM, start, terms.made_at)
     by = ["challenge_id", "scorer_version"]
     rows = WindowRows(scores.join(chosen, on=by, how="semi"), pairs.join(chosen, on=by, how="semi"))
-    looks = look_rows(tables, start.date(), terms.made_at.date())
+    looks = look_rows(tables, start.date(), terms.made_at.date(), keeps=False)
     return Given(rows, looks, profile, terms, epoch.inputs, epoch.subnet)
 
 

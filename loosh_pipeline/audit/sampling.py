@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from loosh_pipeline.audit.comparing import WeightDiff, weight_diff
 from loosh_pipeline.audit.weighing_again import Given, coverage_again, proposed
+from loosh_pipeline.audit.weight_diff import WeightDiff, weight_diff
 from loosh_pipeline.domain import ChallengeId, Hotkey
 from loosh_pipeline.emissions import emissions_from
 from loosh_pipeline.errors import ScoringError

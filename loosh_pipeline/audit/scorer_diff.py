@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from loosh_pipeline.audit.comparing import WeightDiff, flags_of, weight_diff
 from loosh_pipeline.audit.recorded import RecordedEpoch
 from loosh_pipeline.audit.sampling import of_rounds
 from loosh_pipeline.audit.stored_rows import Scorer, rows_of
 from loosh_pipeline.audit.weighing_again import Given, Weighed, weighed
+from loosh_pipeline.audit.weight_diff import WeightDiff, flags_of, weight_diff
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store.frames import UTC_MS
 from loosh_pipeline.store.looks import look_rows
@@ -120,7 +120,7 @@ def _given(
 
     What an existing validator had found is left aside: it would stand in the place of both.
     """
-    looks = look_rows(tables, since.date(), until.date())
+    looks = look_rows(tables, since.date(), until.date(), keeps=False)
     lookback_h = (until - since).total_seconds() / SECONDS_PER_H
     terms = replace(epoch.terms, made_at=until, since=since, lookback_h=lookback_h, looks_until=until)
     policy = epoch.inputs.policy

@@ -161,5 +161,5 @@ def _of_shelf(
 
 
 def read_rows(tables: Tables, asset: str, schema: Mapping[str, Any], since: datetime, until: datetime) -> pl.DataFrame:
-    """All rows of the days of a time."""
-    return WindowCache(tables, asset, schema).rows(since.date(), until.date())
+    """All rows of the days of a time. Copies of them that are there are read, and none is left."""
+    return WindowCache(tables, asset, schema, keeps=False).rows(since.date(), until.date())

@@ -10,7 +10,6 @@ from enum import StrEnum
 import polars as pl
 
 from loosh_pipeline.audit.changes import Changes
-from loosh_pipeline.audit.comparing import OtherAct, WeightDiff, flags_of, other_acts, weight_diff
 from loosh_pipeline.audit.recorded import RecordedEpoch, differences, given_of
 from loosh_pipeline.audit.sampling import Advance, Interval, Spread, drawn, of_rounds, score_anew, spread
 from loosh_pipeline.audit.stored_rows import EVIDENCE, measured_alike, rows_of, stored_scorer
@@ -24,6 +23,7 @@ from loosh_pipeline.audit.weighing_again import (
     weighed,
     weighed_over,
 )
+from loosh_pipeline.audit.weight_diff import OtherAct, WeightDiff, flags_of, other_acts, weight_diff
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.paying import as_earned, since_of

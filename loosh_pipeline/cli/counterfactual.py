@@ -21,9 +21,9 @@ from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import get_settings
 
 if TYPE_CHECKING:
-    from loosh_pipeline.audit.comparing import Flag, WeightDiff
     from loosh_pipeline.audit.sampling import Spread
     from loosh_pipeline.audit.scorer_diff import ScorerDiff
+    from loosh_pipeline.audit.weight_diff import Flag, WeightDiff
     from loosh_pipeline.audit.whatif import WhatIf
 
 SHOWN = 20

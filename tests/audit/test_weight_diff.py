@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loosh_pipeline.audit.comparing import Flag, flags_of, other_acts, weight_diff
+from loosh_pipeline.audit.weight_diff import Flag, flags_of, other_acts, weight_diff
 from loosh_pipeline.domain import Hotkey, OneSource, RuleAct
 from loosh_pipeline.policy.inputs import Earned
 
