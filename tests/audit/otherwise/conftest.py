@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tests.audit.epoch import newest, validator
+from tests.audit.otherwise.epoch import newest, validator
 from tests.world import World
 
 

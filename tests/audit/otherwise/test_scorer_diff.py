@@ -17,7 +17,7 @@ from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
 from loosh_pipeline.scoring.profiles import profile_of
 from loosh_pipeline.settings import get_settings
-from tests.audit.epoch import ROUNDS, newest, score
+from tests.audit.otherwise.epoch import ROUNDS, newest, score
 from tests.world import MODEL_DIGEST, World, checks_of, metadata_of
 
 

@@ -31,7 +31,7 @@ from loosh_pipeline.store.contexts import Contexts
 from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import PAIRS, SCORES, WindowRows
 from resources.duckdb import tables_duckdb
-from tests.audit.epoch import HOTKEYS, ROUNDS, newest, score
+from tests.audit.otherwise.epoch import HOTKEYS, ROUNDS, newest, score
 from tests.world import World
 
 FEW = Effort(sample=15, seed=3, processes=1)
