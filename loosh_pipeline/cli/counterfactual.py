@@ -30,7 +30,7 @@ SHOWN = 20
 """Miners and acts in a table; `--json` has all."""
 FIRST, LAST = 6, 4
 """Characters of a hotkey in a table."""
-SAMPLE = 1_500
+SAMPLE = 1_000
 """Rounds: two processors score them in some ten seconds."""
 HOURS = {"m": 1 / 60, "h": 1.0, "d": 24.0}
 
