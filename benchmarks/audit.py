@@ -32,9 +32,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.audit_home import Day, fill, hotkey_of, set_epoch, size_of
+from benchmarks.audit_home import Day, fill, set_epoch, size_of
 from benchmarks.figures import Load, show
-from loosh_pipeline.devnet.stored_rounds import ASKED, MINERS, Sample, samples
+from loosh_pipeline.devnet.stored_rounds import ASKED, MINERS, Sample, hotkey_of, samples
 from loosh_pipeline.embedding.load import load_model
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.settings import Settings, get_settings

@@ -21,7 +21,7 @@ import numpy as np
 from bittensor_core import Keypair
 
 from loosh_pipeline.chain.fake import FakeChain
-from loosh_pipeline.devnet.stored_rounds import MINERS, Sample, StoredChallenge, insert_rows, made
+from loosh_pipeline.devnet.stored_rounds import MINERS, Sample, StoredChallenge, hotkey_of, insert_rows, made
 from loosh_pipeline.domain import Availability, AvailabilityTable, Block, Coldkey, Hotkey, Metagraph, Neuron, Uid
 from loosh_pipeline.embedding.round_vectors import from_frame
 from loosh_pipeline.paying import Earnings, earned_over, sources_of
@@ -74,11 +74,6 @@ class Day:
     def challenges(self, drawn: Sequence[Sample], numbers: range) -> list[StoredChallenge]:
         apart = SPAN / self.rounds
         return [each for number in numbers for each in made(drawn, range(number, number + 1), self.start, apart)]
-
-
-def hotkey_of(uid: int) -> Hotkey:
-    """As `stored_rounds` names them."""
-    return Hotkey(f"5Made{uid:043d}")
 
 
 def address_of(uid: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 import loosh_pipeline.devnet.stored_rounds as stored_rounds
 from loosh_pipeline.audit.recorded import RecordedEpoch, recorded_epoch
-from loosh_pipeline.devnet.stored_rounds import insert_rows, made, samples
+from loosh_pipeline.devnet.stored_rounds import hotkey_of, insert_rows, made, samples
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.rescoring.bulk import Rescored, Rescoring
 from loosh_pipeline.rescoring.rounds import of_day
@@ -20,11 +20,7 @@ MINERS, ASKED, ROUNDS = 12, 5, 40
 ROBUST = profile_of("robust")
 
 
-def hotkey(uid: int) -> str:
-    return f"5Made{uid:043d}"
-
-
-HOTKEYS = tuple(hotkey(uid) for uid in range(MINERS))
+HOTKEYS = tuple(hotkey_of(uid) for uid in range(MINERS))
 
 
 def validator(instance: dg.DagsterInstance, patch: pytest.MonkeyPatch, rounds: int = ROUNDS) -> World:
