@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.challenges import OWNERS
 from assets.weights import weights
-from loosh_pipeline.audit.epochs import NotSealed, seal, unsealed
+from loosh_pipeline.audit.sealing_epochs import NotSealed, seal, unsealed
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import ChainError

@@ -12,8 +12,7 @@ from assets.scoring_context import scoring_context
 from loosh_pipeline.domain import Response
 from loosh_pipeline.rescoring.rounds import StoredRound
 from loosh_pipeline.rescoring.scoring import score_stored
-from loosh_pipeline.scorers import paying_profile
-from loosh_pipeline.scoring.profile import scorer_version
+from loosh_pipeline.scorers import paying_profile, paying_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import get_settings
@@ -35,7 +34,7 @@ PREVIEW = ["uid", "reason", "relevance", "agreement", "share", "payout", "qualit
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
-    code_version=scorer_version(paying_profile(get_settings())),
+    code_version=paying_version(get_settings()),
 )
 def consensus_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)

@@ -11,16 +11,15 @@ from dagster_duckdb import DuckDBResource
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
-from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
+from loosh_pipeline.domain import Emission, Hotkey, Mode
 from loosh_pipeline.left_out import MAX_LEFT_OUT, left_out_frame, said_of, too_many
-from loosh_pipeline.paying import Earnings, earned_over, nothing_earned
+from loosh_pipeline.paying import Earnings, earned_over, nothing_earned, sources_of
 from loosh_pipeline.payouts import Payouts
 from loosh_pipeline.policy.bases import suffices, unsound
 from loosh_pipeline.policy.inputs import Earned, Inputs
 from loosh_pipeline.policy.modes import lookbacks_h, only_warns
 from loosh_pipeline.proposing import policy_of, rule_of
-from loosh_pipeline.scorers import model_warning, paying_profile
-from loosh_pipeline.scoring.profile import scorer_version
+from loosh_pipeline.scorers import model_warning, paying_profile, paying_version
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
 from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, write_terms
@@ -42,7 +41,7 @@ from resources.store import Store, preview, run_key, written
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
-    code_version=scorer_version(paying_profile(get_settings())),
+    code_version=paying_version(get_settings()),
 )
 def emissions(
     context: dg.AssetExecutionContext,
@@ -61,7 +60,7 @@ def emissions(
         context.log.warning(said_of(lost))
     if found.payouts.settled is not None:
         store.tables.write("settled_scores", key, found.payouts.settled)
-    store.tables.write("sources", key, sources_frame(_sources(found.payouts)))
+    store.tables.write("sources", key, sources_frame(sources_of(found.payouts)))
     store.tables.write(COUNTED_ROUNDS, key, found.payouts.counted)
     write_terms(store.tables, key, found.terms)
     frame = _frame(found)
@@ -135,17 +134,9 @@ def _said(found: Earnings) -> dict[str, Any]:
     }
 
 
-def _sources(payouts: Payouts) -> list[OneSource]:
-    """The pairs of the window that are taken for one source to any degree."""
-    return [
-        OneSource(first, second, history.rounds, history.degree, history.same_address, history.same_coldkey)
-        for (first, second), history in payouts.sources.items()
-    ]
-
-
 def _named(payouts: Payouts) -> str:
     """Which identities the window takes for one source."""
-    found = [f"{each.first} = {each.second} ({each.degree:.0%})" for each in _sources(payouts)]
+    found = [f"{each.first} = {each.second} ({each.degree:.0%})" for each in sources_of(payouts)]
     return ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "") or "none"
 
 

@@ -13,7 +13,7 @@ from assets.shadow_scores import shadow_scores
 from loosh_pipeline.domain import Emission, Hotkey
 from loosh_pipeline.paying import earned_over
 from loosh_pipeline.proposing import rule_of
-from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles
+from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles, shadow_versions
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame
 from resources.store import Store, run_key
@@ -28,7 +28,7 @@ from resources.store import Store, run_key
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
-    code_version="1",
+    code_version=f"2 {shadow_versions(get_settings())}",
 )
 def shadow_emissions(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], duckdb: DuckDBResource

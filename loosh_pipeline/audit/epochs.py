@@ -1,50 +1,84 @@
-"""Sealing what was submitted as weights: each submission once, by the hotkey that it was made with."""
+"""Which epochs there are, and where the tables of one lie. An epoch is one setting of weights, known by its number."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Engine
 
-from loosh_pipeline.audit.gathering import content_of
-from loosh_pipeline.audit.sealing import Signs, seal_of, signed
-from loosh_pipeline.chain.records import NEVER_IN, SubmissionRow
-from loosh_pipeline.domain import Block
-from loosh_pipeline.errors import StoreError
-from loosh_pipeline.store.accepted_range import to_remember
-from loosh_pipeline.store.seals import KeptSeal, is_sealed, keep_seal, seal_of_submission
-from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.errors import UnknownEpoch
+from loosh_pipeline.store.submissions import Submissions
+from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.weigh_records import earned_table, key_of
+from loosh_pipeline.store.weighing import proposal_behind
+from loosh_pipeline.store.weight_frames import submission_key
+
+LATEST = "latest"
+SHOWN = 10
+"""Numbers that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
-class NotSealed:
-    """Why a submission has no seal."""
+class EpochTables:
+    """One setting of weights, and under which keys lies what it was made of.
 
-    number: int
-    reason: str
-
-
-def unsealed(tables: Tables, rows: Sequence[SubmissionRow]) -> list[SubmissionRow]:
-    """Those that went to the chain, or may have, and have no seal; the oldest first."""
-    return [row for row in reversed(rows) if row.state not in NEVER_IN and not is_sealed(tables, row)]
-
-
-def seal(
-    tables: Tables, inbox: Engine, row: SubmissionRow, signer: Signs, block: Block, now: datetime, release: str
-) -> KeptSeal | NotSealed:
-    """Gather what decided a submission, seal it and keep the seal; returns the one that is kept.
-
-    `block`: the newest of the chain. Nothing is told before it is kept, so whoever is killed here seals again: the same
-    root, of records that do not change. Somebody who sealed it meanwhile was first, and that seal stays.
+    `weights`: of weights, weights_dropped. `proposal`: of weight_proposals, policy_acts, proposal_inputs. `emissions`:
+    of emissions, sources, settled_scores, rounds_left_out, counted_rounds, emission_terms. A key is None where nothing
+    of it is kept any more; not everything was kept by earlier releases.
     """
-    try:
-        content = content_of(tables, inbox, row)
-    except StoreError as error:
-        return NotSealed(row.id, str(error))
-    made = seal_of(content, sealed_at=now, sealed_block=block, release=release)
-    kept = KeptSeal(signed(made, signer), to_remember(content.acceptances))
-    if keep_seal(tables, row, kept).existed and (first := seal_of_submission(tables, row)) is not None:
-        return first
-    return kept
+
+    row: SubmissionRow
+    weights: TableKey
+    proposal: TableKey | None
+    emissions: TableKey | None
+
+    @property
+    def number(self) -> int:
+        return self.row.id
+
+
+def epochs(inbox: Engine, most: int = 50) -> Sequence[SubmissionRow]:
+    """What was submitted as weights, whatever became of it, newest first."""
+    return Submissions(inbox).newest(most)
+
+
+def latest_epoch(inbox: Engine) -> SubmissionRow | None:
+    """The newest that the chain took; None when it never took any."""
+    return Submissions(inbox).newest_taken()
+
+
+def epoch_tables(inbox: Engine, tables: Tables, which: str = LATEST) -> EpochTables:
+    """The epoch of a number, or the newest that the chain took. Raises UnknownEpoch that says which there are."""
+    row = _row(inbox, which)
+    weights = submission_key(row)
+    proposal = proposal_behind(tables, weights)
+    return EpochTables(row, weights, proposal, None if proposal is None else _emissions_of(tables, proposal))
+
+
+def _row(inbox: Engine, which: str) -> SubmissionRow:
+    if which == LATEST:
+        if (row := latest_epoch(inbox)) is None:
+            raise UnknownEpoch(f"the chain took no weights of this validator yet; {_there_are(inbox)}")
+        return row
+    number = int(which) if which.isascii() and which.isdigit() and len(which) < 10 else None
+    found = None if number is None else Submissions(inbox).get(number)
+    if found is None:
+        raise UnknownEpoch(f"there is no epoch {which!r}; {_there_are(inbox)}")
+    return found
+
+
+def _there_are(inbox: Engine) -> str:
+    newest = epochs(inbox, SHOWN + 1)
+    if not newest:
+        return "none were ever submitted from here; `loosh status` says what holds them up"
+    named = ", ".join(str(row.id) for row in newest[:SHOWN])
+    return f"there are {named}{' and older ones' if len(newest) > SHOWN else ''}, or `{LATEST}`"
+
+
+def _emissions_of(tables: Tables, proposal: TableKey) -> TableKey | None:
+    """The run of `emissions` that a proposal was made of: as it says, or of an earlier release the newest before it."""
+    if (said := earned_table(tables, proposal)) is not None:
+        return key_of(said) if said else None
+    return next((key for key in tables.newest_first("emissions", proposal.day) if key.name <= proposal.name), None)

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Any
 
 import polars as pl
+from bittensor_core import Keypair
 from sqlalchemy import Engine
 
 from loosh_pipeline.devnet.answers import AnswerBook
@@ -80,11 +82,19 @@ class StoredChallenge:
         return self.sample.vectors.with_columns(challenge_id=pl.lit(self.id), hotkey=hotkeys)
 
     def _uids(self) -> list[int]:
-        return Random(f"{SEED} {self.number} miners").sample(range(MINERS), self.sample.responses.height)
+        """In the order of their hotkeys, as vectors lie."""
+        drawn = Random(f"{SEED} {self.number} miners").sample(range(MINERS), self.sample.responses.height)
+        return sorted(drawn, key=hotkey_of)
 
     def _hotkeys(self) -> dict[str, str]:
         """By place in the sample."""
-        return {str(place): f"5Made{uid:043d}" for place, uid in enumerate(self._uids())}
+        return {str(place): hotkey_of(uid) for place, uid in enumerate(self._uids())}
+
+
+@cache
+def hotkey_of(uid: int) -> Hotkey:
+    """A real address, whose private key nobody has."""
+    return Hotkey(Keypair(public_key=(uid + 1).to_bytes(32, "big")).ss58_address)
 
 
 def samples(embedder: Embedder, count: int, asked: int = ASKED) -> list[Sample]:

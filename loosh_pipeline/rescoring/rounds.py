@@ -126,25 +126,27 @@ def _missing(name: str, asset: str, broken: Broken) -> Unscorable:
     return Unscorable(name, f"no table {asset} can be read: {parts[0]}", LOST)
 
 
-def of_challenges(tables: Tables, inbox: Inbox, ids: Sequence[str]) -> Generator[list[Found | Unscorable]]:
-    """The same for single challenges."""
+def of_challenges(
+    tables: Tables, inbox: Inbox, ids: Sequence[str], *, with_scores: bool = True
+) -> Generator[list[Found | Unscorable]]:
+    """The same for single challenges. `with_scores`: whether the scores that they have are read too."""
     for start in range(0, len(ids), AT_ONCE):
         wanted = ids[start : start + AT_ONCE]
         rows = {row.id: row for row in inbox.get_many(wanted)}
         keys = {row.id: TableKey.of(row.id, row.received_at) for row in rows.values()}
-        versions = _Versions(tables)
+        versions = _Versions(tables) if with_scores else None
         known = [_one(tables, name, key, rows, versions) for name, key in keys.items()]
         yield [*known, *(Unscorable(name, UNKNOWN) for name in wanted if name not in rows)]
 
 
 def _one(
-    tables: Tables, name: str, key: TableKey, rows: Mapping[ChallengeId, InboxRow], versions: _Versions
+    tables: Tables, name: str, key: TableKey, rows: Mapping[ChallengeId, InboxRow], versions: _Versions | None
 ) -> Found | Unscorable:
     try:
         reads = {asset: [_read(tables, asset, key)] for asset in INPUTS if tables.exists(asset, key)}
     except StoreError as error:
         return Unscorable(name, str(error), LOST)
-    found, broken = versions.of(key)
+    found, broken = ((), []) if versions is None else versions.of(key)
     scores = [_read(tables, SCORES, each) for each in found]
     return _found(name, {**reads, SCORES: scores}, rows, {RESPONSES: [], VECTORS: [], SCORES: broken})
 

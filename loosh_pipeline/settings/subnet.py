@@ -108,6 +108,13 @@ class Scores(Section):
     pay_profile: str = Field(
         RobustProfile.name, description="The one of them that decides pay; the others are shadows."
     )
+    shadow_max_change: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="A shadow profile under which more of the weight would go to other miners is told as a warning "
+        "on the page of shadow_diff.",
+    )
     context_rounds: int = Field(
         500,
         ge=20,

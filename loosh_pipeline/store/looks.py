@@ -18,9 +18,9 @@ LOOKS: Mapping[str, Any] = {"taken_at": UTC_MS, "hotkey": pl.String, "available"
 """A row for every neuron that was looked for, of every look."""
 
 
-def look_rows(tables: Tables, since: date, until: date | None = None) -> pl.DataFrame:
-    """All looks of the days from `since` on, up to `until` where that is said."""
-    return WindowCache(tables, "miner_availability", LOOKS).rows(since, until)
+def look_rows(tables: Tables, since: date, until: date = date.max, *, keeps: bool = True) -> pl.DataFrame:
+    """All looks of the days from `since` to `until`. `keeps`: as of `WindowCache`."""
+    return WindowCache(tables, "miner_availability", LOOKS, keeps=keeps).rows(since, until)
 
 
 def looks_of(rows: pl.DataFrame) -> Looks:

@@ -224,6 +224,14 @@ class ScoreTables:
         """The scorer versions that ever were in use."""
         return [file.name.removesuffix(PARQUET) for file in self._tables.files(SCORERS, _EPOCH.date())]
 
+    def scorers(self) -> list[dict[str, Any]]:
+        """What is said of every version that has rows here: columns of `SCORER_SCHEMA`, by version."""
+        day, asset = _EPOCH.date(), self._shelf.scorers
+        return [
+            self._tables.read(asset, TableKey.named(day, name)).row(0, named=True)
+            for name in sorted(each.name for each in self._tables.files(asset, day))
+        ]
+
     def counting(self, versions: Iterable[str], profile: Profile) -> list[ScorerVersion]:
         """Those of some scorer versions that count under a profile; of a round's, the first is the one that does.
 

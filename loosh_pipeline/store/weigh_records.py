@@ -54,6 +54,14 @@ def read_inputs(tables: Tables, key: TableKey) -> Inputs:
     return replace(inputs, earned=earned_at(tables, key_of(earned))) if earned else inputs
 
 
+def earned_table(tables: Tables, key: TableKey) -> str | None:
+    """Which tables of emissions a proposal was made of, as `Earned.table` names them; empty for none.
+
+    None where the proposal has no such record: it is of release 1.3.0.
+    """
+    return _read(tables, PROPOSAL_INPUTS, key, Inputs).earned.table if tables.exists(PROPOSAL_INPUTS, key) else None
+
+
 def key_of(table: str) -> TableKey:
     """Where the tables lie that `Earned.table` names."""
     day, _, name = table.partition("/")

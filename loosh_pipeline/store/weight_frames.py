@@ -73,7 +73,7 @@ def write_submission(tables: Tables, row: SubmissionRow) -> WrittenTable:
 
 
 def submission_key(row: SubmissionRow) -> TableKey:
-    """Where tables of a submission lie."""
+    """Under which `weights` and `weights_dropped` of a submission lie."""
     return TableKey.of(f"{row.created_at:%Y%m%dT%H%M%S%f}-{row.id}", row.created_at)
 
 

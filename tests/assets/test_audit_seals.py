@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bittensor_core import Keypair
 
-from loosh_pipeline.audit import epochs
+from loosh_pipeline.audit import sealing_epochs
 from loosh_pipeline.audit.gathering import content_of
 from loosh_pipeline.audit.sealing import SAMPLE_BLOCKS, SignedSeal, part_roots, seal_bytes
 from loosh_pipeline.errors import ChainError
@@ -30,7 +30,9 @@ def seal_kept(world: World) -> SignedSeal:
 
 def seal(world: World) -> object:
     store, row = world.store, newest_submission(world)
-    return epochs.seal(store.tables, store.inbox.engine, row, world.signer, row.plan.block, row.created_at, "9.9.9")
+    return sealing_epochs.seal(
+        store.tables, store.inbox.engine, row, world.signer, row.plan.block, row.created_at, "9.9.9"
+    )
 
 
 def test_what_was_submitted_is_sealed_by_the_hotkey_in_the_same_run(scored: World) -> None:
@@ -67,7 +69,7 @@ def test_who_is_killed_before_it_is_kept_seals_the_same_root_later(
 
     scored.set_weights("emissions", "weight_proposal", "weights")
     with monkeypatch.context() as patched:
-        patched.setattr(epochs, "keep_seal", killed)
+        patched.setattr(sealing_epochs, "keep_seal", killed)
         with pytest.raises(KeyboardInterrupt):
             seal(scored)
     assert scored.store.tables.days(SEALS) == []

@@ -92,6 +92,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "network_view_refresh_s": ("60", 60.0),
     "scoring_profiles": ("network, robust", ("network", "robust")),
     "pay_profile": ("network", "network"),
+    "shadow_max_change": ("0.1", 0.1),
     "context_rounds": ("200", 200),
     "context_refresh_h": ("1.5", 1.5),
     "emissions_lookback_h": ("48", 48.0),
