@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -240,8 +241,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", metavar="HEX", help="the root of the seal as it was taken down earlier")
     given = parser.parse_args(arguments)
     report = verify(given.file, root=given.root)
-    print(json.dumps(plain(report)) if given.json else told(report))
+    _print(json.dumps(plain(report)) if given.json else told(report))
     return report.exit_code
+
+
+def _print(said: str) -> None:
+    """Whoever reads may have seen enough, or show no more than ASCII: neither is a verdict."""
+    encoding = sys.stdout.encoding or "ascii"
+    try:
+        print(said.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -79,3 +80,15 @@ def test_a_bundle_is_verified_where_nothing_else_is(
     report = json.loads(found.stdout)
     assert report["verdict"] == verdict
     assert {each["said"].partition(":")[0] for each in report["problems"] if altered} <= {FIRST}
+
+
+def test_who_stops_reading_changes_no_verdict(bare: Path, epoch: Content, path: Path) -> None:
+    bundled(path, epoch)
+    program = f"import sys; sys.path.insert(0, {str(bare)!r}); {RUN}"
+    reading, writing = os.pipe()
+    os.close(reading)
+    found = subprocess.run(
+        [*ALONE, program, str(path)], stdout=writing, stderr=subprocess.PIPE, timeout=300, check=False
+    )
+    os.close(writing)
+    assert (found.returncode, found.stderr) == (0, b"")
