@@ -21,6 +21,7 @@ from ingress.intake import Intake
 from ingress.launcher import Launcher
 from ingress.metrics import Metrics
 from ingress.rates import Rates
+from ingress.receipts import Receipts
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
@@ -53,6 +54,7 @@ class Parts:
     intake: Intake
     figures: Figures
     metrics: Metrics
+    receipts: Receipts
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -90,6 +92,7 @@ class Parts:
             intake=Intake(settings, health, writer, launcher, metrics.progress.accepted),
             figures=figures,
             metrics=metrics,
+            receipts=Receipts(settings, inbox.engine, tables),
         )
 
     def start(self) -> None:
