@@ -32,6 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.audit_bundle import bundle
 from benchmarks.audit_home import Day, fill, set_epoch, size_of
 from benchmarks.figures import Load, show
 from loosh_pipeline.devnet.stored_rounds import ASKED, MINERS, Sample, hotkey_of, samples
@@ -131,7 +132,23 @@ def _check(name: str, said: dict[str, Any]) -> None:
         raise SystemExit(f"{name}: {said['rounds']} rounds of {said['a']['rounds']} and {said['b']['rounds']}")
 
 
-def measure(rounds: int, sampled: int) -> dict[str, Any]:
+def verification(rounds: int, drawn: Sequence[Sample], load: Load) -> dict[str, float]:
+    """Of a bundle with all texts and vectors, by a stranger's command. Exits where it is no match."""
+    with home(rounds, drawn) as (settings, environment):
+        file = bundle(settings)
+        say(f"a bundle of {rounds} rounds: {file.stat().st_size / 1e6:.0f} MB")
+        found = []
+        for _ in range(REPEAT):
+            found.append(ran([sys.executable, "-m", "loosh_pipeline.audit.verify", str(file), "--json"], environment))
+            load.note()
+    return {
+        "verify_s": round(statistics.median(each.seconds for each in found), 2),
+        "verify_rss_mb": round(statistics.median(each.rss_mb for each in found)),
+        "verify_rounds": rounds,
+    }
+
+
+def measure(rounds: int, sampled: int, bundled: int) -> dict[str, Any]:
     """All figures."""
     load, settings = Load(), get_settings()
     model = load_model(BUILTIN, "auto", settings.embedder_threads, settings.models_root)
@@ -139,6 +156,7 @@ def measure(rounds: int, sampled: int) -> dict[str, Any]:
     say(f"{sampled} rounds embedded")
     with home(rounds, drawn) as (_, environment):
         figures: dict[str, Any] = medians(environment, load)
+    figures |= verification(bundled, drawn, load)
     return {**figures, "rounds": rounds, "asked": ASKED, "miners": MINERS, **load.figures()}
 
 
@@ -147,7 +165,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     chosen = parser.parse_args()
-    sizes = (QUICK_ROUNDS, QUICK_SAMPLES) if chosen.quick else (ROUNDS, SAMPLES)
+    sizes = (QUICK_ROUNDS, QUICK_SAMPLES, QUICK_BUNDLE_ROUNDS) if chosen.quick else (ROUNDS, SAMPLES, BUNDLE_ROUNDS)
     show(measure(*sizes) | {"quick": chosen.quick, "cpus": os.cpu_count()}, chosen.json)
     return 0
 

@@ -19,11 +19,21 @@ from pathlib import Path
 import duckdb
 import numpy as np
 from bittensor_core import Keypair
+from sqlalchemy import Engine, update
 
 from loosh_pipeline.chain.fake import FakeChain
-from loosh_pipeline.devnet.stored_rounds import MINERS, Sample, StoredChallenge, hotkey_of, insert_rows, made
-from loosh_pipeline.domain import Availability, AvailabilityTable, Block, Coldkey, Hotkey, Metagraph, Neuron, Uid
-from loosh_pipeline.embedding.round_vectors import from_frame
+from loosh_pipeline.devnet.stored_rounds import MINERS, Sample, StoredChallenge, hotkey_of, made
+from loosh_pipeline.domain import (
+    Availability,
+    AvailabilityTable,
+    Block,
+    ChallengeState,
+    Coldkey,
+    Hotkey,
+    Metagraph,
+    Neuron,
+    Uid,
+)
 from loosh_pipeline.paying import Earnings, earned_over, sources_of
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.proposing import gathered, rule_of
@@ -32,6 +42,7 @@ from loosh_pipeline.rescoring.scoring import score_stored
 from loosh_pipeline.scoring.context import build_context
 from loosh_pipeline.scoring.profiles import profile_of
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.accepting import Candidate, accept
 from loosh_pipeline.store.asking_frames import availability_frame
 from loosh_pipeline.store.contexts import Contexts
 from loosh_pipeline.store.frames import (
@@ -44,9 +55,11 @@ from loosh_pipeline.store.frames import (
 )
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.leases import Leases
+from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.vector_frames import from_frame
 from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, write_inputs, write_terms
 from loosh_pipeline.store.weight_frames import write_submission
 from loosh_pipeline.weight_setting import Desk, lease_length, set_weights
@@ -90,8 +103,17 @@ def fill(settings: Settings, drawn: Sequence[Sample], day: Day) -> None:
     write = partial(write_rounds, settings.tables_root, drawn, day)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for numbers, _ in zip(parts, pool.map(write, parts), strict=True):
-            insert_rows(inbox.engine, day.challenges(drawn, numbers))
+            accept_all(inbox.engine, day.challenges(drawn, numbers))
     inbox.engine.dispose()
+
+
+def accept_all(engine: Engine, rounds: Sequence[StoredChallenge]) -> None:
+    """Accept challenges in their order, each with its link, and say that they are told and done with."""
+    candidates = [Candidate.of(each.id, each.request, each.received_at) for each in rounds]
+    done = {"state": ChallengeState.SUBMITTED, "next_run_at": None}
+    with engine.begin() as connection:
+        accept(connection, candidates)
+        connection.execute(update(challenges).where(challenges.c.id.in_([each.id for each in rounds])).values(done))
 
 
 def write_rounds(root: str, drawn: Sequence[Sample], day: Day, numbers: range) -> None:
@@ -100,12 +122,14 @@ def write_rounds(root: str, drawn: Sequence[Sample], day: Day, numbers: range) -
     tables = Tables(root)
     kept, contexts = ScoreTables(tables), Contexts(tables)
     for each in day.challenges(drawn, numbers):
-        stored = StoredRound(each.id, each.received_at, each.sample.prompt, each.responses(), each.vectors())
+        stored = StoredRound(
+            each.id, each.received_at, each.request, each.sample.prompt, each.responses(), each.vectors()
+        )
         tables.write("miner_responses", each.key, stored.responses)
         tables.write("embeddings", each.key, stored.vectors)
         for profile in map(profile_of, PROFILES):
             found = score_stored(stored, contexts.at, profile)
-            kept.write(each.key, found.scores, profile, found.model_digest, each.received_at)
+            kept.write(each.key, found.scores, profile, found.model_digest, each.received_at, found.inputs_digest)
 
 
 def write_context(tables: Tables, drawn: Sequence[Sample], model: str, at: datetime) -> None:

@@ -22,6 +22,7 @@ from ingress.intake import Intake
 from ingress.launcher import Launcher
 from ingress.metrics import Metrics
 from ingress.rates import Rates
+from ingress.receipts import Receipts
 from ingress.seals import Seals
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
@@ -59,6 +60,7 @@ class Parts:
     figures: Figures
     metrics: Metrics
     seals: Seals
+    receipts: Receipts
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -98,6 +100,7 @@ class Parts:
             figures=figures,
             metrics=metrics,
             seals=Seals(tables, Submissions(inbox.engine)),
+            receipts=Receipts(settings, inbox.engine, tables),
         )
 
     def start(self) -> None:

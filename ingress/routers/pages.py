@@ -12,6 +12,8 @@ from fastapi.templating import Jinja2Templates
 from ingress.callers import CALLER
 from ingress.parts import Parts, PartsOf
 from ingress.version import VERSION
+from loosh_pipeline.audit.epochs import LATEST
+from loosh_pipeline.audit.templates import TEMPLATES
 from loosh_pipeline.domain import RESULTS
 from loosh_pipeline.store.tables import file_stem
 
@@ -22,7 +24,7 @@ def for_the_operator(request: Request, parts: PartsOf) -> None:
 
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(for_the_operator)])
-templates = Jinja2Templates(Path(__file__).parents[1] / "templates")
+templates = Jinja2Templates([Path(__file__).parents[1] / "templates", TEMPLATES])
 templates.env.filters["quote"] = lambda text: quote(text, safe="")
 
 RECENT = 50
@@ -47,6 +49,18 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
             "dagster_url": str(parts.settings.dagster_url or "").rstrip("/"),
         },
     )
+
+
+@router.get("/miners", response_class=HTMLResponse)
+def miners(request: Request, parts: PartsOf, epoch: str = LATEST) -> HTMLResponse:
+    """Who has which weight, and what it was made of."""
+    return templates.TemplateResponse(request, "miners.html", {"table": parts.receipts.miners(epoch)})
+
+
+@router.get("/miners/{miner}", response_class=HTMLResponse)
+async def miner_receipt(miner: str, parts: PartsOf, epoch: str = LATEST) -> HTMLResponse:
+    """Why one of them has its weight, as `loosh explain` says it."""
+    return HTMLResponse(await parts.receipts.page(miner, epoch))
 
 
 @router.get("/heatmaps/{challenge_id:path}.png")

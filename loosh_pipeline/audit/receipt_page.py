@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from loosh_pipeline.audit.receipt import Receipt, RoundSaid
+from loosh_pipeline.audit.templates import TEMPLATES
 from loosh_pipeline.domain import Outcome
 from loosh_pipeline.scoring.explanation import short
 
-TEMPLATES = Path(__file__).with_name("templates")
 BARS = 96
 """Of the picture of all rounds; where there are more rounds, a bar stands for several."""
 LISTED = 200

@@ -20,9 +20,8 @@ from loosh_pipeline.scoring.admission import (
     NOT_EMBEDDED,
     OFF_TOPIC,
 )
-from loosh_pipeline.scoring.network.evaluate import IRRELEVANT
 from loosh_pipeline.scoring.network.profile import NetworkProfile
-from loosh_pipeline.scoring.network.removals import LOW_QUALITY, MINOR_CLUSTER, OUTDONE, OUTLIER
+from loosh_pipeline.scoring.network.removals import IRRELEVANT, LOW_QUALITY, MINOR_CLUSTER, OUTDONE, OUTLIER
 from loosh_pipeline.scoring.pairs import PairHistory
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, Score
 from loosh_pipeline.scoring.text import TEST_MODE

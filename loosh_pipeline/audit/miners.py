@@ -1,0 +1,74 @@
+"""All miners of an epoch in a line each: what an operator looks at first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loosh_pipeline.audit.epochs import EpochTables
+from loosh_pipeline.domain import Emission, Hotkey
+from loosh_pipeline.store.frames import emissions_of
+from loosh_pipeline.store.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class MinerLine:
+    """One miner. `weight`: what was submitted; `acts`: rules that acted on it, with their reasons. `dropped`: why it
+    has no weight though it was proposed; empty otherwise. `emission` is None for one that was not asked.
+    """
+
+    hotkey: Hotkey
+    uid: int | None
+    weight: float
+    emission: Emission | None
+    acts: tuple[tuple[str, str], ...]
+    dropped: str
+
+
+def miner_lines(tables: Tables, where: EpochTables) -> tuple[MinerLine, ...]:
+    """Who has a weight, was asked or was acted on, the largest weight first. Raises StoreError for broken tables."""
+    plan = where.row.plan
+    weighed = {hotkey: uid for uid, hotkey in plan.hotkeys.items()}
+    uids = _uids(tables, where) | weighed
+    emissions = _emissions(tables, where)
+    acts = _acts(tables, where)
+    found = [
+        MinerLine(
+            hotkey=hotkey,
+            uid=uids.get(hotkey),
+            weight=plan.weights[weighed[hotkey]] if hotkey in weighed else 0.0,
+            emission=emissions.get(hotkey),
+            acts=tuple(acts.get(hotkey, ())),
+            dropped=plan.dropped.get(hotkey, ""),
+        )
+        for hotkey in {*weighed, *emissions, *acts} - {""}
+    ]
+    return tuple(sorted(found, key=lambda each: (-each.weight, -_earned(each), each.hotkey)))
+
+
+def _uids(tables: Tables, where: EpochTables) -> dict[Hotkey, int]:
+    """By the newest snapshot before the weights; who has one is looked up in the plan."""
+    keys = tables.newest_first("metagraph", where.weights.day)
+    key = next((key for key in keys if key.name <= where.weights.name), None)
+    if key is None:
+        return {}
+    return {Hotkey(hotkey): uid for hotkey, uid in tables.read("metagraph", key).select("hotkey", "uid").iter_rows()}
+
+
+def _earned(each: MinerLine) -> float:
+    return 0.0 if each.emission is None else each.emission.emission
+
+
+def _emissions(tables: Tables, where: EpochTables) -> Mapping[Hotkey, Emission]:
+    if where.emissions is None:
+        return {}
+    return {each.hotkey: each for each in emissions_of(tables.read("emissions", where.emissions))}
+
+
+def _acts(tables: Tables, where: EpochTables) -> dict[Hotkey, list[tuple[str, str]]]:
+    found: dict[Hotkey, list[tuple[str, str]]] = {}
+    if where.proposal is not None:
+        rows = tables.read("policy_acts", where.proposal).select("hotkey", "rule", "reason")
+        for hotkey, rule, reason in rows.iter_rows():
+            found.setdefault(Hotkey(hotkey), []).append((rule, reason))
+    return found
