@@ -56,7 +56,8 @@ def _compared(store: Store, settings: Settings, shadow: str, now: datetime) -> S
     tables = store.tables
     epoch = recorded_epoch(store.inbox.engine, tables, "latest")
     pays, other = (scorer_named(tables, name) for name in (settings.pay_profile, shadow))
-    return scorer_diff(tables, epoch, pays, other, now - timedelta(hours=settings.emissions_lookback_h), now)
+    since = now - timedelta(hours=settings.emissions_lookback_h)
+    return scorer_diff(tables, epoch, pays, other, since, now, canaries=store.canaries.since)
 
 
 def _said(found: ScorerDiff) -> dict[str, Any]:

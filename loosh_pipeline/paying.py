@@ -23,6 +23,9 @@ from loosh_pipeline.store.looks import look_rows, looks_of
 from loosh_pipeline.store.score_tables import ScoreTables, WindowRows
 from loosh_pipeline.store.tables import Tables
 
+CanariesSince = Callable[[datetime], Collection[ChallengeId]]
+"""Says which challenges that came since a time are canaries."""
+
 
 @dataclass(frozen=True, eq=False)
 class Earnings:
@@ -49,7 +52,7 @@ def earned_over(
     lookback_h: float,
     mode: Mode = Mode.NORMAL,
     *,
-    canaries: Callable[[datetime], Collection[ChallengeId]],
+    canaries: CanariesSince,
 ) -> Earnings:
     """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile.
 

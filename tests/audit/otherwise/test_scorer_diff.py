@@ -24,7 +24,8 @@ from tests.world import MODEL_DIGEST, World, checks_of, metadata_of
 def compared(world: World, a: str, b: str, hours: float = 24) -> ScorerDiff:
     tables, now = world.store.tables, datetime.now(UTC)
     first, second = (scorer_named(tables, each) for each in (a, b))
-    return scorer_diff(tables, newest(world), first, second, now - timedelta(hours=hours), now)
+    since = now - timedelta(hours=hours)
+    return scorer_diff(tables, newest(world), first, second, since, now, canaries=world.store.canaries.since)
 
 
 def test_a_scorer_and_itself_do_not_differ(world: World) -> None:
