@@ -191,7 +191,8 @@ def set_epoch(settings: Settings, day: Day) -> int:
     key = TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-benchmar", now)
     profile, rule = profile_of(settings.pay_profile), rule_of(settings)
     with duckdb.connect() as connection:
-        found = earned_over(tables, connection, profile, rule, now, settings.emissions_lookback_h)
+        lookback_h = settings.emissions_lookback_h
+        found = earned_over(tables, connection, profile, rule, now, lookback_h, canaries=lambda _: ())
     write_earnings(tables, key, found)
     inputs = gathered(settings, tables, inbox.engine, there, own, now)
     proposal = propose(inputs)
