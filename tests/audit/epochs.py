@@ -71,7 +71,7 @@ def honest(size: Size = Size()) -> Content:
     shown = {each.challenge_id: each for each in (_inputs(i, embedder, context, size) for i in range(size.rounds))}
     scored = [_scored(shown[name], context, profile) for name in sorted(shown)]
     rounds = [shown[name] for name in sorted(shown)]
-    window = _window(
+    window = window_of(
         scored,
         rounds,
         version,
@@ -119,7 +119,7 @@ def _scored(inputs: RoundInputs, context: ScoringContext, profile: ScoringProfil
     return score(unpack(stored, inputs.prompt, inputs.responses), context, profile, inputs.model_digest)
 
 
-def _window(scored: list[RoundScores], rounds: list[RoundInputs], version: ScorerVersion, lost: set[int]) -> Window:
+def window_of(scored: list[RoundScores], rounds: list[RoundInputs], version: ScorerVersion, lost: set[int]) -> Window:
     """Without the pairs of the rounds at the places `lost`."""
     columns = columns_of(scored)
     rows = np.lexsort((columns.miner, columns.round))
