@@ -17,6 +17,7 @@ from loosh_pipeline.payouts import NOTHING_PAID, Payouts, paid_of, payouts_of
 from loosh_pipeline.policy.bases import unsound
 from loosh_pipeline.policy.inputs import Earned
 from loosh_pipeline.presence import Looks, coverage_of
+from loosh_pipeline.scoring.pairs import one_sources
 from loosh_pipeline.scoring.profile import parameters_of
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.store.looks import look_rows, looks_of
@@ -91,10 +92,7 @@ def earnings_of(rows: WindowRows, looks: Looks, profile: ScoringProfile, terms: 
 
 def sources_of(payouts: Payouts) -> list[OneSource]:
     """The pairs of the window that are taken for one source to any degree."""
-    return [
-        OneSource(first, second, history.rounds, history.degree, history.same_address, history.same_coldkey)
-        for (first, second), history in payouts.sources.items()
-    ]
+    return list(one_sources(payouts.sources))
 
 
 def as_earned(found: Earnings) -> Earned:

@@ -24,7 +24,7 @@ from loosh_pipeline.audit.exporting import Wanted, export
 from loosh_pipeline.audit.file import Level
 from loosh_pipeline.audit.report import told
 from loosh_pipeline.audit.sealing import SAMPLE_ROUNDS, Sample
-from loosh_pipeline.audit.verify import verify
+from loosh_pipeline.audit.verify import ChainSaid, verify
 from loosh_pipeline.chain.process import ProcessChain
 from loosh_pipeline.chain.wallet import load_signer
 from loosh_pipeline.demo import DemoPlan, demonstrate
@@ -43,8 +43,8 @@ ONCE_BLOCKS = 100_000
 """Weights are set once, when all rounds are there."""
 
 
-def make_bundle(path: Path, challenges: int, out: Console) -> None:
-    """Run it all and write the bundle. Raises LooshError when a part fails."""
+def make_bundle(path: Path, challenges: int, out: Console) -> str:
+    """Run it all and write the bundle; the hash of the block that drew. Raises LooshError when a part fails."""
     say = functools.partial(out.print, highlight=False)
     plan = DemoPlan(challenges, MINERS, answers=None, once=True)
     with TemporaryDirectory(prefix="loosh-sample-") as folder:
@@ -54,15 +54,16 @@ def make_bundle(path: Path, challenges: int, out: Console) -> None:
             with supervised(services(settings), home / "logs", say) as supervisor:
                 _await("a look for the miners", lambda: Tables(settings.tables_root).days("miner_availability"))
                 demonstrate(plan, info, settings, supervisor, datetime.now(UTC), out)
-                _export(path, settings)
+                return _export(path, settings)
 
 
-def _export(path: Path, settings: Settings) -> None:
+def _export(path: Path, settings: Settings) -> str:
     desk = Desk(settings)
     row, kept = desk.epoch(LATEST)
     signer = load_signer(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
-    wanted = Wanted(Level.SAMPLE, _drawn(settings, kept.signed.seal))
-    export(path, desk.tables, desk.inbox, row, kept, signer, wanted)
+    sample = _drawn(settings, kept.signed.seal)
+    export(path, desk.tables, desk.inbox, row, kept, signer, Wanted(Level.SAMPLE, sample))
+    return sample.block_hash
 
 
 def _drawn(settings: Settings, seal: Seal) -> Sample:
@@ -86,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--challenges", type=int, default=CHALLENGES, help="rounds that the bundle shows")
     given = parser.parse_args(arguments)
-    make_bundle(given.file, given.challenges, Console(stderr=True))
-    report = verify(given.file)
+    drew = make_bundle(given.file, given.challenges, Console(stderr=True))
+    report = verify(given.file, chain=ChainSaid(drew))
     print(f"{given.file}: {given.file.stat().st_size:,} bytes\n{told(report)}")
     return report.exit_code
 

@@ -16,10 +16,12 @@ _MOMENT = timedelta(milliseconds=1)
 
 
 def apart(stated: Any, found: Any, tolerance: float) -> Flags:
-    """Where two arrays, or numbers, differ; NaN is like NaN."""
+    """Where two arrays, or numbers, differ; NaN is like NaN, and infinity like itself alone."""
     one, other = np.asarray(stated, dtype=float), np.asarray(found, dtype=float)
-    close = np.abs(one - other) <= tolerance * np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
-    differs: Flags = ~(close | (one == other) | (np.isnan(one) & np.isnan(other)))
+    finite = np.isfinite(one) & np.isfinite(other)
+    with np.errstate(invalid="ignore", over="ignore"):
+        close = np.abs(one - other) <= tolerance * np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
+    differs: Flags = ~((finite & close) | (one == other) | (np.isnan(one) & np.isnan(other)))
     return differs
 
 

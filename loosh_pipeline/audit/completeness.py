@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.audit.canonical import FIRST_LINK, link_digest
 from loosh_pipeline.audit.content import Acceptance, Content
 from loosh_pipeline.audit.report import Findings, How
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.paid import MAX_LEFT_OUT
 
 PART = "challenges"
-SCORED, BEFORE = "scored", "before"
+SCORED, BEFORE, CANARY, WAITING = "scored", "before", "canary", "waiting"
+CLOCKS_APART = timedelta(minutes=5)
+"""How far the times of links may go back along the chain, as several ingresses accept by clocks of their own."""
+ROUND_LASTS = timedelta(hours=1)
+"""The longest that a challenge waits for its round; one that waits longer counts as failed."""
 REASON = re.compile(r"canary|waiting|failed(: .+)?", re.DOTALL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,28 +56,88 @@ def verify_chain(content: Content, findings: Findings) -> None:
     findings.done("acceptance chain", How.RECOMPUTED, said)
 
 
-def verify_complete(content: Content, findings: Findings) -> None:
-    """Every accepted challenge of the window's time is a round of it, or has a reason; and every round was accepted."""
+def verify_times(content: Content, sealed_at: datetime, findings: Findings) -> None:
+    """Along the chain times go on, as far as clocks agree, and end before the seal: none is moved out of the window."""
+    newest = content.acceptances[0].received_at if content.acceptances else sealed_at
+    for each in content.acceptances:
+        if each.received_at < newest - CLOCKS_APART:
+            said = f"link {each.seq} is of {each.received_at}, and one before it of {newest}"
+            findings.mismatch(PART, f"{said}: clocks do not differ by more than {CLOCKS_APART}")
+            return
+        newest = max(newest, each.received_at)
+    if newest > sealed_at + CLOCKS_APART:
+        findings.mismatch(PART, f"a link is of {newest}, and the seal that it is in of {sealed_at}")
+
+
+def verify_links(content: Content, links: Sequence[Link], findings: Findings) -> None:
+    """Whether links that senders were given are in the chain."""
+    digests = {each.seq: each.digest for each in content.acceptances}
+    if content.acceptances:
+        digests[content.acceptances[0].seq - 1] = content.link_before
+    for link in links:
+        if link.seq not in digests:
+            span = f"{min(digests)} to {max(digests)}" if digests else "none"
+            findings.unverifiable(PART, f"link {link.seq} cannot be compared: the bundle has {span}")
+        elif digests[link.seq] != link.digest:
+            said = f"link {link.seq} was told as {link.digest[:12]}, and is {digests[link.seq][:12]} here"
+            findings.mismatch(PART, f"{said}: this is another chain than its senders were told of")
+    if links:
+        findings.done("links", How.COMPARED, ", ".join(str(each.seq) for each in links))
+
+
+def starts_within(content: Content) -> bool:
+    """Whether the chain begins with its very first link, and that within the window."""
+    first = content.acceptances[0] if content.acceptances else None
+    return first is not None and first.seq == 1 and ms_of(first.received_at) >= ms_of(content.terms.since)
+
+
+def verify_complete(content: Content, compared: bool, findings: Findings) -> None:
+    """Every accepted challenge of the window is a round of it, or has a reason; and every round was accepted.
+
+    Of the window is what lies between its first and its last link, whatever its time. `compared`: links were given.
+    """
     at_ms = dict(zip(content.window.columns.challenges, content.window.at_ms.tolist(), strict=True))
-    since, until = ms_of(content.terms.since), ms_of(content.terms.made_at)
-    reasons: Counter[str] = Counter()
-    waiting: list[Acceptance] = []
+    since = ms_of(content.terms.since)
     for each in content.acceptances:
         received = ms_of(each.received_at)
         if each.challenge_id in at_ms:
             _verify_round(each, received, at_ms[each.challenge_id], findings)
         elif why := _why_not(each, received, since):
             findings.mismatch(PART, f"{each.challenge_id}, accepted as {each.seq}, {why}")
-        elif since <= received <= until:
-            reasons[each.became.partition(":")[0]] += 1
-            waiting += [each] if each.became == "waiting" else []
     _verify_accepted(content, at_ms, findings)
+    of_window = _of_window(content)
+    others = [each for each in of_window if each.challenge_id not in at_ms]
+    _verify_few(content, len(of_window), others, findings)
+    reasons = Counter(each.became.partition(":")[0] for each in others)
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none left out"
-    said = f"of those accepted in the window {len(at_ms)} are scored; not counted, by its own word: {told}"
-    if waiting:
+    said = f"of {len(of_window)} accepted in the window {len(at_ms)} are scored; not counted, by its own word: {told}"
+    if waiting := [each for each in others if each.became == WAITING]:
         oldest = min(waiting, key=lambda each: each.received_at)
         said += f" (oldest waiting: {oldest.challenge_id} of {oldest.received_at:%Y-%m-%d %H:%M} UTC)"
-    findings.done("completeness", How.COMPARED, said)
+    if starts_within(content):
+        said += "; the chain starts with link 1 within the window"
+    findings.done("completeness", How.COMPARED if compared else How.STATED, said)
+
+
+def _of_window(content: Content) -> Sequence[Acceptance]:
+    """The links from the first to the last that came in the window's time."""
+    since, until = ms_of(content.terms.since), ms_of(content.terms.made_at)
+    places = [i for i, each in enumerate(content.acceptances) if since <= ms_of(each.received_at) <= until]
+    return content.acceptances[places[0] : places[-1] + 1] if places else ()
+
+
+def _verify_few(content: Content, accepted: int, others: Sequence[Acceptance], findings: Findings) -> None:
+    """Of what was accepted in the window so little is not paid that nobody could choose who is."""
+    canaries = sum(each.became == CANARY for each in others)
+    long_ago = content.terms.made_at - ROUND_LASTS
+    stuck = sum(each.became == WAITING and each.received_at < long_ago for each in others)
+    waiting = sum(each.became == WAITING for each in others) - stuck
+    failed = len(others) - canaries - waiting
+    left_out = int(content.window.left_out.sum())
+    if failed + waiting + left_out > max(1.0, MAX_LEFT_OUT * (accepted - canaries)):
+        of_failed = f"{failed} failed ({stuck} of them waiting for more than {ROUND_LASTS})"
+        said = f"of {accepted - canaries} accepted, {of_failed}, {waiting} waiting and {left_out} left out"
+        findings.unverifiable(PART, f"{said}: by more than {MAX_LEFT_OUT:.0%} it could be chosen who is paid")
 
 
 def _verify_round(accepted: Acceptance, received_ms: int, at_ms: int, findings: Findings) -> None:

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-
 from loosh_pipeline.audit.canonical import canonical
 from loosh_pipeline.audit.content import Acceptance, Content, Epoch, RoundInputs, Scorer, Window
+from loosh_pipeline.audit.context_entries import Contexts, context_entries
 from loosh_pipeline.audit.refusals import Unreadable
 from loosh_pipeline.audit.round_entries import read_round, round_bytes
 from loosh_pipeline.audit.strict import array_bytes, read_array, read_json
@@ -27,7 +26,6 @@ from loosh_pipeline.plain import plain, typed
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.presence import Looks
 from loosh_pipeline.scoring.columns import WindowColumns
-from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.pairs import PairColumns
 
 T = TypeVar("T")
@@ -81,7 +79,7 @@ def entries_of(content: Content) -> Iterator[tuple[str, bytes]]:
     yield from _arrays("window", window, WINDOW)
     yield from _arrays("pairs", columns.pairs, PAIRS)
     for digest, context in sorted(content.contexts.items()):
-        yield from _context_entries(digest, context)
+        yield from context_entries(digest, context)
     shown = set(content.rounds)
     for place, challenge_id in enumerate(columns.challenges):
         if challenge_id in shown:
@@ -95,19 +93,11 @@ def _arrays(folder: str, values: object, kinds: Mapping[str, str]) -> Iterator[t
         yield f"{folder}/{name}.npy", array_bytes(getattr(values, name), kind)
 
 
-def _context_entries(digest: str, context: ScoringContext) -> Iterator[tuple[str, bytes]]:
-    counts = dict(context.document_frequency)
-    yield f"contexts/{digest}.json", canonical({"rounds": context.rounds, "document_frequency": counts})
-    if context.background is not None:
-        yield f"contexts/{digest}.npy", array_bytes(context.background, FLOATS)
-
-
 def content_from(names: tuple[str, ...], read: Read) -> Content:
     """The content of these entries; its rounds are read when they are asked for. Raises Unreadable."""
     columns_read = _Names(read)
     challenges = columns_read.challenges
     rounds = Rounds(names, challenges, read)
-    contexts = {name[9:-5]: _context(name[9:-5], names, read) for name in names if _within(name, "contexts/", ".json")}
     return Content(
         **{name: _typed(kind, f"documents/{name}.json", read) for name, kind in DOCUMENTS.items()},
         window=columns_read.window(),
@@ -115,7 +105,7 @@ def content_from(names: tuple[str, ...], read: Read) -> Content:
         acceptances=_list(Acceptance, "challenges.json", read),
         scorers=_mapped(Scorer, "documents/scorers.json", read),
         link_before=_typed(str, "documents/link_before.json", read),
-        contexts=contexts,
+        contexts=Contexts(names, read),
         rounds=rounds,
     )
 
@@ -180,20 +170,6 @@ def _arrays_read(folder: str, kinds: Mapping[str, str], read: Read) -> dict[str,
 def _looks(read: Read) -> Looks:
     hotkeys: Any = _texts("looks/hotkeys.json", read_json("looks/hotkeys.json", read("looks/hotkeys.json")))
     return Looks(hotkeys=hotkeys, **_arrays_read("looks", LOOKS, read))
-
-
-def _context(digest: str, names: tuple[str, ...], read: Read) -> ScoringContext:
-    """With the digest that it goes by; whether that is its own is seen by who verifies."""
-    name, mean = f"contexts/{digest}.json", f"contexts/{digest}.npy"
-    said = read_json(name, read(name))
-    if not isinstance(said, dict) or said.keys() != {"rounds", "document_frequency"}:
-        raise Unreadable(f"{name} does not say rounds and document_frequency")
-    background = read_array(mean, read(mean), FLOATS).astype(np.float64) if mean in names else None
-    try:
-        counts = {word: typed(int, count) for word, count in typed(dict, said["document_frequency"]).items()}
-        return ScoringContext(typed(int, said["rounds"]), counts, background, digest)
-    except ValueError as error:
-        raise Unreadable(f"{name} cannot be read: {str(error)[:200]}") from error
 
 
 def _texts(name: str, said: Any) -> tuple[str, ...]:

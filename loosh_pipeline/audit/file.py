@@ -16,7 +16,8 @@ from pathlib import Path
 from loosh_pipeline.audit.canonical import canonical
 from loosh_pipeline.audit.container import Container, write_container
 from loosh_pipeline.audit.content import Content
-from loosh_pipeline.audit.entries import FIXED, content_from, entries_of
+from loosh_pipeline.audit.context_entries import FOLDER as CONTEXTS
+from loosh_pipeline.audit.entries import FIXED, Read, content_from, entries_of
 from loosh_pipeline.audit.refusals import Altered, Unreadable
 from loosh_pipeline.audit.sealing import Sample, SignedSeal, Signs
 from loosh_pipeline.audit.strict import read_json
@@ -24,6 +25,12 @@ from loosh_pipeline.plain import plain, typed
 
 FILE_FORMAT = "loosh-audit/1"
 MANIFEST, SIGNATURE = "manifest.json", "signature.json"
+MOST_MANIFEST = 16 * 2**20
+MANIFEST_HEAD, MANIFEST_LINE = 64 * 2**10, 300
+"""Bytes that a manifest may have, and how many of them for each entry that the file really has: anybody can write one,
+and parsing it comes before its signature.
+"""
+MOST_ENTRY = 512 * 2**20
 
 
 class Level(StrEnum):
@@ -110,35 +117,67 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return canonical(plain(manifest))
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A bundle of which the manifest alone was read: who signed it is to be known before more is.
+
+    `signed` and `signature`: as those of a Bundle.
+    """
+
+    manifest: Manifest
+    signed: bytes
+    signature: str
+    _container: Container
+
+    def bundle(self) -> Bundle:
+        """All of it. Raises what `read` raises."""
+        names = tuple(each.name for each in self.manifest.entries)
+        content = content_from(names, self._entry())
+        _check_expected(names, content)
+        return Bundle(self.manifest, self.signed, self.signature, content)
+
+    def _entry(self) -> Read:
+        container, by_name = self._container, {each.name: each for each in self.manifest.entries}
+
+        def entry(name: str) -> bytes:
+            if name not in by_name:
+                raise Unreadable(f"{name} is missing")
+            size = container.size_of(name)
+            if size != by_name[name].size:
+                raise Altered(f"{name} has {size} bytes; the manifest says {by_name[name].size}")
+            if size > MOST_ENTRY:
+                raise Unreadable(f"{name} has {size} bytes; {MOST_ENTRY} are read")
+            data = container[name]
+            if hashlib.sha256(data).hexdigest() != by_name[name].sha256:
+                raise Altered(f"{name} is not what the manifest says")
+            return data
+
+        return entry
+
+
+def open_bundle(path: Path) -> Opened:
+    """Read what a bundle says of itself, and nothing else. Raises what `read` raises."""
+    container = Container(path)
+    names = tuple(container)
+    if names[-2:] != (MANIFEST, SIGNATURE):
+        raise Unreadable("it does not end in a manifest and its signature")
+    for name, most in ((MANIFEST, min(MOST_MANIFEST, MANIFEST_HEAD + len(names) * MANIFEST_LINE)), (SIGNATURE, 4096)):
+        if container.size_of(name) > most:
+            raise Unreadable(f"{name} has {container.size_of(name)} bytes; {most} are read of {len(names)} entries")
+    said = container[MANIFEST]
+    manifest, signature = _manifest(said), _signature(container[SIGNATURE])
+    if tuple(each.name for each in manifest.entries) != names[:-2]:
+        raise Altered("the file has other entries, or in another order, than its manifest says")
+    return Opened(manifest, said, signature, container)
+
+
 def read(path: Path) -> Bundle:
     """Read a bundle.
 
     Raises Unreadable for what is no bundle, of another format or too large; Altered for an entry that is not what the
     manifest says; OSError where it cannot be read.
     """
-    container = Container(path)
-    if tuple(container)[-2:] != (MANIFEST, SIGNATURE):
-        raise Unreadable("it does not end in a manifest and its signature")
-    said = container[MANIFEST]
-    manifest, signature = _manifest(said), _signature(container[SIGNATURE])
-    by_name = {each.name: each for each in manifest.entries}
-    names = tuple(each.name for each in manifest.entries)
-    if names != tuple(container)[:-2]:
-        raise Altered("the file has other entries, or in another order, than its manifest says")
-
-    def entry(name: str) -> bytes:
-        if name not in by_name:
-            raise Unreadable(f"{name} is missing")
-        if container.size_of(name) != by_name[name].size:
-            raise Altered(f"{name} has {container.size_of(name)} bytes; the manifest says {by_name[name].size}")
-        data = container[name]
-        if hashlib.sha256(data).hexdigest() != by_name[name].sha256:
-            raise Altered(f"{name} is not what the manifest says")
-        return data
-
-    content = content_from(names, entry)
-    _check_expected(names, content)
-    return Bundle(manifest, said, signature, content)
+    return open_bundle(path).bundle()
 
 
 def _signature(said: bytes) -> str:
@@ -168,10 +207,8 @@ def _check_expected(names: tuple[str, ...], content: Content) -> None:
     shown = sorted(content.rounds)
     places = {challenge: place for place, challenge in enumerate(content.window.columns.challenges)}
     rounds = {f"rounds/{places[each]:06}.{kind}" for each in shown for kind in ("json", "npy")}
-    contexts = {f"contexts/{digest}.json" for digest in content.contexts}
-    contexts |= {f"contexts/{digest}.npy" for digest, each in content.contexts.items() if each.background is not None}
-    free = {name for name in names if name.startswith(("rounds/", "contexts/"))}
-    if strange := sorted(free - rounds - contexts) + sorted(set(names) - free - set(FIXED)):
+    others = (name for name in names if not name.startswith(CONTEXTS))
+    if strange := sorted(set(others) - rounds - set(FIXED)):
         raise Unreadable(f"{strange[0]} belongs to no bundle")
-    if missing := sorted((rounds | contexts) - set(names)):
+    if missing := sorted(rounds - set(names)):
         raise Unreadable(f"{missing[0]} is missing")

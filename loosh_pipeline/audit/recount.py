@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,27 @@ from loosh_pipeline.audit.comparing import same
 from loosh_pipeline.audit.completeness import ms_of
 from loosh_pipeline.audit.content import Content
 from loosh_pipeline.audit.report import Findings, How
+from loosh_pipeline.audit.snapshots import LATE, verify_snapshots
+from loosh_pipeline.audit.surroundings import surroundings
 from loosh_pipeline.chain.records import plan_digest
 from loosh_pipeline.chain.weights import plan_weights, quantize
-from loosh_pipeline.domain import Emission, Mode, OneSource, WeightPlan
+from loosh_pipeline.domain import Emission, Mode, OneSource, RuleAct, WeightPlan
 from loosh_pipeline.emissions import emissions_from, since_of
 from loosh_pipeline.errors import LooshError
-from loosh_pipeline.paid import MAX_LEFT_OUT, Payment, pay
+from loosh_pipeline.paid import Payment, pay
 from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.checks import LASTS, unmet
-from loosh_pipeline.policy.inputs import Policy
 from loosh_pipeline.policy.modes import lookbacks_h
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.presence import coverage_of
+from loosh_pipeline.scoring.pairs import one_sources
 from loosh_pipeline.scoring.profile import CODE_VERSION, parameters_of, scorer_version
 from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile
 
-LATE = timedelta(minutes=5)
-"""From a proposal's last check to when its weights are on record, at most."""
-
+LOOKED_WITHIN_MIN = 60.0
+"""Minutes from a round to the nearest look at all miners, at most; production looks every two."""
+SUM_TOLERANCE = 1e-6
+_NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?")
 _PRESSING = (Mode.NORMAL, Mode.DEGRADED, Mode.EMERGENCY)
 
 
@@ -113,13 +117,26 @@ def verify_emissions(content: Content, profile: ScoringProfile, findings: Findin
         findings.mismatch("emissions", f"nothing can be made of what was paid: {error}")
         return
     _verify_earned(content, payment, found, findings)
-    looks = np.unique(content.looks.at_ms)
-    gap = float(np.diff(looks).max()) / 60_000 if len(looks) > 1 else 0.0
-    said = f"{len(looks)} looks at {len(content.looks.hotkeys)} miners, {gap:.0f} min apart at most"
-    findings.done("presence", How.RECOMPUTED, said)
+    _verify_looks(content, findings)
     earning = sum(each.emission > 0 for each in found)
     said = f"{len(found)} miners, of whom {earning} earn, from {len(window.outcome)} asks in {terms.rounds} rounds"
     findings.done("emissions", How.RECOMPUTED, said)
+
+
+def _verify_looks(content: Content, findings: Findings) -> None:
+    """Whether there are looks from about when rounds were; of two looks, who was there in between is not known."""
+    looks, terms = np.unique(content.looks.at_ms), content.terms
+    ends = np.array([ms_of(terms.since), *looks.tolist(), ms_of(terms.made_at)])
+    gap_min = float(np.diff(ends).max()) / 60_000
+    if len(at_ms := content.window.at_ms):
+        near = np.searchsorted(looks, at_ms)
+        around = np.array([-math.inf, *looks.tolist(), math.inf])
+        apart_min = np.minimum(at_ms - around[near], around[near + 1] - at_ms) / 60_000
+        if far := int((apart_min > LOOKED_WITHIN_MIN).sum()):
+            said = f"{far} rounds are more than {LOOKED_WITHIN_MIN:g} min from any look at the miners"
+            findings.unverifiable("looks", f"{said}: looks can be missing")
+    said = f"{len(looks)} looks at {len(content.looks.hotkeys)} miners, {gap_min:.0f} min without one at most"
+    findings.done("presence", How.RECOMPUTED, f"{said}, from the window's begin to its end")
 
 
 def _verify_left_out(content: Content, payment: Payment, findings: Findings) -> None:
@@ -128,9 +145,6 @@ def _verify_left_out(content: Content, payment: Payment, findings: Findings) -> 
     stated = tuple(challenge for challenge, out in challenges if out)
     if odd := sorted(set(stated) ^ set(payment.left_out)):
         findings.mismatch("rounds", f"{odd[0]} is left out, or is not, other than its pairs say ({len(odd)} such)")
-    if len(payment.left_out) > MAX_LEFT_OUT * len(window.columns.challenges) and content.terms.mode is Mode.NORMAL:
-        said = f"{len(payment.left_out)} of {len(window.columns.challenges)} rounds are left out for want of pairs"
-        findings.unverifiable("rounds", f"{said}, and by more than {MAX_LEFT_OUT:.0%} it could be chosen who is paid")
     counted = len(window.columns.challenges) - len(payment.left_out)
     if content.terms.rounds != counted:
         findings.mismatch("rounds", f"{counted} rounds count, and the terms say {content.terms.rounds}")
@@ -150,11 +164,7 @@ def _verify_earned(content: Content, payment: Payment, found: Sequence[Emission]
         findings.mismatch("emissions", said)
     _verify_each("emissions", earned.emissions, found, ("hotkey",), findings)
     sources = {} if payment.settled is None else payment.settled.histories.sources()
-    pairs = [
-        OneSource(*pair, each.rounds, each.degree, each.same_address, each.same_coldkey)
-        for pair, each in sources.items()
-    ]
-    _verify_each("one source", sorted(earned.sources, key=_pair), pairs, ("first", "second"), findings)
+    _verify_each("one source", sorted(earned.sources, key=_pair), one_sources(sources), ("first", "second"), findings)
 
 
 def _pair(source: OneSource) -> tuple[str, str]:
@@ -208,28 +218,28 @@ def verify_proposal(content: Content, findings: Findings) -> None:
     for one, other in zip(*acts, strict=False):
         if not all(same(before, after) for before, after in zip(one, other, strict=True)):
             findings.differs("proposal", f"an act of the policy is {one}, and comes to {other}")
+    _verify_reasons(stated.acts, found.acts, findings)
     for said in unmet(found, inputs):
         findings.unverifiable("checks", f"by its own checks it was not to be set: {said}")
     said = f"{sum(share > 0 for share in found.shares.values())} paid, {len(found.acts)} acts of the policy"
     findings.done("proposal", How.RECOMPUTED, f"{said}, basis {found.basis}")
-    findings.done("proposal's surroundings", How.STATED, _surroundings(content))
+    for name, said in surroundings(content):
+        findings.done(name, How.STATED, said)
 
 
-def _surroundings(content: Content) -> str:
-    """What a proposal hangs on that does not follow from rounds and looks."""
-    inputs = content.inputs
-    view = "nothing"
-    if inputs.view is not None:
-        view = f"{len(inputs.view.sybil_scores)} sybil scores of {inputs.view.taken_at:%Y-%m-%d %H:%M} UTC"
-    waived = f"; waived: {', '.join(inputs.waived)}" if inputs.waived else ""
-    known = f"{len(inputs.known)} miners that ever answered, {len(inputs.answered_at)} addresses"
-    own = ", ".join(
-        f"{each.name}={getattr(inputs.policy, each.name)}"
-        for each in fields(Policy)
-        if getattr(inputs.policy, each.name) != each.default
-    )
-    policy = f"policy {own or 'as shipped'}{waived}"
-    return f"what the Challenge API said ({view}), the subnet at block {inputs.subnet.block}, {known}; {policy}"
+def _verify_reasons(stated: Sequence[RuleAct], found: Sequence[RuleAct], findings: Findings) -> None:
+    """What rules say of their acts, numbers aside, which are rounded. A release may word them otherwise."""
+    others = [
+        (one, other)
+        for one, other in zip(stated, found, strict=False)
+        if _NUMBER.sub("#", one.reason) != _NUMBER.sub("#", other.reason)
+    ]
+    if others and findings.other_release:
+        said = f"{len(others)} are worded otherwise than this release would, and are its word"
+        findings.done("reasons of acts", How.STATED, said)
+    elif others:
+        one, other = others[0]
+        findings.mismatch("proposal", f"of {one.hotkey} {one.rule} says {one.reason!r}, and here {other.reason!r}")
 
 
 def _verify_shares(stated: Mapping[Any, float], found: Mapping[Any, float], findings: Findings) -> None:
@@ -242,15 +252,7 @@ def _verify_shares(stated: Mapping[Any, float], found: Mapping[Any, float], find
 def verify_plan(content: Content, findings: Findings) -> None:
     """The weights by uid, from what was proposed and the snapshot; as the chain holds them."""
     stated, subnet, epoch = content.plan, content.subnet, content.epoch
-    about = (epoch.netuid, epoch.block, epoch.genesis_hash)
-    if about != (subnet.netuid, subnet.block, subnet.genesis_hash):
-        findings.mismatch("weights", f"the epoch is of {about}, and the snapshot of {subnet.netuid}, {subnet.block}")
-    proposed = content.inputs.subnet
-    if (proposed.netuid, proposed.genesis_hash) != (
-        subnet.netuid,
-        subnet.genesis_hash,
-    ) or proposed.block > subnet.block:
-        findings.mismatch("weights", f"they were proposed at block {proposed.block} of another chain, or later")
+    verify_snapshots(content, findings)
     if (digest := _digest(stated)) != epoch.digest:
         findings.mismatch("weights", f"the digest of the plan is {digest[:12]}, and {epoch.digest[:12]} was set")
     try:
@@ -261,6 +263,9 @@ def verify_plan(content: Content, findings: Findings) -> None:
     for name in ("netuid", "block", "version_key", "hotkeys", "dropped"):
         if getattr(stated, name) != getattr(found, name):
             findings.differs("weights", f"{name} of the plan is not what the proposal and the snapshot say")
+    total = math.fsum(stated.weights.values())
+    if not abs(total - math.fsum(found.weights.values())) <= SUM_TOLERANCE:
+        findings.differs("weights", f"they sum to {total!r}, and are parts of one whole")
     one, other = quantize(stated.weights), quantize(found.weights)
     for uid in sorted(one.keys() | other.keys()):
         if abs(one.get(uid, 0) - other.get(uid, 0)) > 1:

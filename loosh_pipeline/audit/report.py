@@ -76,8 +76,9 @@ class Report:
 
 @dataclass(slots=True)
 class Findings:
-    """What is found while verifying. `other_release`: the program that made the bundle, where it is not this one:
-    figures that come out otherwise then prove nothing.
+    """What is found while verifying. `other_release`: the program that made the bundle, where it is not this one. It is
+    told with every figure that comes out otherwise, and excuses none: whether two releases score alike is said by the
+    scoring code's version, which is compared before.
     """
 
     other_release: str = ""
@@ -100,8 +101,8 @@ class Findings:
     def differs(self, part: str, said: str) -> None:
         """A figure comes out otherwise."""
         if self.other_release:
-            said = f"{said}; it was made by release {self.other_release}, verify it with that"
-        self._add(part, Verdict.UNVERIFIABLE if self.other_release else Verdict.MISMATCH, said)
+            said = f"{said}; it says that release {self.other_release} made it, verify it with that too"
+        self._add(part, Verdict.MISMATCH, said)
 
     def _add(self, part: str, verdict: Verdict, said: str) -> None:
         count = self._counts[part, verdict] = self._counts.get((part, verdict), 0) + 1

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from loosh_pipeline.audit.canonical import canonical
@@ -22,7 +22,11 @@ from loosh_pipeline.scoring.profile import CODE_VERSION
 
 SEAL_FORMAT = "loosh-audit-seal/1"
 SAMPLE_BLOCKS = 25
-"""Blocks from the seal to the one that draws: 5 minutes on a chain of 12 s, enough to take the seal down."""
+"""Blocks from the seal to the one that draws, fixed by the format: 5 minutes of 12 s, enough to take the seal down."""
+SEALED_WITHIN = timedelta(hours=1)
+SEALED_WITHIN_BLOCKS = 300
+"""From weights to their seal, at most, for a seal to be worth anything: an hour on a chain of 12 s. Whoever seals later
+has had time to try."""
 SAMPLE_ROUNDS = 50
 """Rounds a sample has at least, or all of fewer: who altered one in twenty is found with 92 %."""
 
@@ -59,7 +63,6 @@ def seal_of(
     sealed_at: datetime,
     sealed_block: int,
     release: str,
-    sample_blocks: int = SAMPLE_BLOCKS,
 ) -> Seal:
     """The seal over a content, at a block. `rounds` and `contexts` are not read: their digests are in `window`."""
     parts = part_roots(content)
@@ -70,7 +73,7 @@ def seal_of(
         root=root_of(parts),
         sealed_at=sealed_at,
         sealed_block=sealed_block,
-        sample_block=sealed_block + sample_blocks,
+        sample_block=sealed_block + SAMPLE_BLOCKS,
         release=release,
         code_version=CODE_VERSION,
     )

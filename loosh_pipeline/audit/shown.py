@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from loosh_pipeline.audit.leaves import digests_of, round_digest
 from loosh_pipeline.audit.refusals import Altered, Unreadable
 from loosh_pipeline.audit.report import Findings, How
 from loosh_pipeline.audit.sealing import SAMPLE_ROUNDS, drawn, found_with
+from loosh_pipeline.audit.seen import Seen
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.embedding.round_vectors import RoundVectors, VectorKey, text_sha256, texts_of, unpack
 from loosh_pipeline.errors import LooshError
@@ -32,12 +34,15 @@ OF_ROWS = ("words", "elapsed_ms", "relevance", "baseline")
 OF_PAIRS = ("similarity", "meaning", "coverage", "coverage_back", "wording", "evidence", "same_address", "same_coldkey")
 
 
-def verify_shown(manifest: Manifest, content: Content, findings: Findings) -> None:
-    """Whether exactly those rounds are shown that the level asks for."""
+def verify_shown(manifest: Manifest, content: Content, block_hash: str | None, findings: Findings) -> None:
+    """Whether exactly those rounds are shown that the level asks for.
+
+    `block_hash`: of the block that draws, from whoever verifies: what a bundle says of it can be tried until it suits.
+    """
     challenges, shown = content.window.columns.challenges, set(content.rounds)
     expected = set(challenges) if manifest.level is Level.FULL else set[ChallengeId]()
     if manifest.level is Level.SAMPLE:
-        expected = _drawn(manifest, challenges, findings)
+        expected = _drawn(manifest, challenges, block_hash, findings)
     if missing := sorted(expected - shown):
         findings.unverifiable("rounds", f"{missing[0]} is to be shown whole, and is missing ({len(missing)} such)")
     if more := sorted(shown - expected):
@@ -47,12 +52,14 @@ def verify_shown(manifest: Manifest, content: Content, findings: Findings) -> No
         findings.unverifiable("rounds", f"of {unknown} rounds no digest says what they were scored from")
 
 
-def _drawn(manifest: Manifest, challenges: tuple[ChallengeId, ...], findings: Findings) -> set[ChallengeId]:
+def _drawn(
+    manifest: Manifest, challenges: tuple[ChallengeId, ...], block_hash: str | None, findings: Findings
+) -> set[ChallengeId]:
     sample, seal = manifest.sample, manifest.seal.seal
     if sample is None:
         findings.unverifiable("sample", "the bundle does not say which block drew its sample")
         return set()
-    if sample.block != seal.sample_block or seal.sample_block <= seal.sealed_block:
+    if sample.block != seal.sample_block:
         said = f"drawn by block {sample.block}; the seal of block {seal.sealed_block} names {seal.sample_block}"
         findings.mismatch("sample", said)
     if not HASH.fullmatch(sample.block_hash):
@@ -62,13 +69,17 @@ def _drawn(manifest: Manifest, challenges: tuple[ChallengeId, ...], findings: Fi
         findings.unverifiable(
             "sample", f"{sample.rounds} of {len(challenges)} rounds; at least {least} are to be drawn"
         )
-    chance = found_with(len(challenges), min(max(sample.rounds, 0), len(challenges))) if challenges else 1.0
-    told = f"{sample.rounds} of {len(challenges)} rounds by block {sample.block}; one in twenty altered is found with"
-    findings.done("sample", How.RECOMPUTED, f"{told} {chance:.0%}")
+    told = f"{sample.rounds} of {len(challenges)} rounds by block {sample.block}"
+    if block_hash is None and sample.rounds < len(challenges):
+        said = f"{told}, whose hash is the bundle's own word, and could be chosen to draw what suits"
+        findings.unverifiable("sample", f"{said}: give it from any node (--block-hash, or loosh audit verify --chain)")
+    else:
+        chance = found_with(len(challenges), min(max(sample.rounds, 0), len(challenges))) if challenges else 1.0
+        findings.done("sample", How.RECOMPUTED, f"{told}; one in twenty altered is found with {chance:.0%}")
     return set(drawn(seal.root, sample.block_hash, challenges, max(sample.rounds, 0)))
 
 
-def verify_rounds(manifest: Manifest, content: Content, findings: Findings) -> Iterator[ChallengeId]:
+def verify_rounds(manifest: Manifest, content: Content, seen: Seen, findings: Findings) -> Iterator[ChallengeId]:
     """Score what is shown once more; yields each challenge when it is done."""
     accepted = {each.challenge_id: each for each in content.acceptances}
     places = {challenge: place for place, challenge in enumerate(content.window.columns.challenges)}
@@ -76,6 +87,9 @@ def verify_rounds(manifest: Manifest, content: Content, findings: Findings) -> I
         about = (challenge_id, places[challenge_id], accepted.get(challenge_id), manifest.redacted)
         try:
             round_ = _Shown(content, *about)
+            seen.note(round_.inputs)
+            for said in seen.odd_vectors(round_.inputs):
+                findings.mismatch("rounds", f"{challenge_id}: {said}")
             for said in round_.problems():
                 findings.mismatch("rounds", f"{challenge_id}: {said}")
             for said in round_.scored_otherwise():
@@ -85,6 +99,13 @@ def verify_rounds(manifest: Manifest, content: Content, findings: Findings) -> I
         except Unreadable as error:
             findings.unverifiable("rounds", f"{challenge_id}: {error}")
         yield challenge_id
+    _verify_used(content, seen.contexts, findings)
+
+
+def _verify_used(content: Content, used: Counter[str], findings: Findings) -> None:
+    """No context lies there that nothing was compared with."""
+    if unused := sorted(set(content.contexts) - used.keys()):
+        findings.unverifiable("file", f"context {unused[0]} belongs to no round that is shown ({len(unused)} such)")
 
 
 class _Shown:
@@ -94,12 +115,12 @@ class _Shown:
         self, content: Content, challenge_id: ChallengeId, place: int, accepted: Acceptance | None, redacted: bool
     ) -> None:
         self._content, self._place, self._accepted, self._redacted = content, place, accepted, redacted
-        self._id, self._inputs = challenge_id, content.rounds[challenge_id]
+        self._id, self.inputs = challenge_id, content.rounds[challenge_id]
         self._profile = PROFILES[content.terms.profile]()
 
     def problems(self) -> Iterator[str]:
         """Where it is not what was sealed, or contradicts itself."""
-        inputs, window = self._inputs, self._content.window
+        inputs, window = self.inputs, self._content.window
         if self._redacted is not (inputs.digests is not None) or self._redacted is not (inputs.request is None):
             raise Unreadable("it is redacted in part, or not as the bundle says")
         stated, found = window.inputs_digest[self._place], round_digest(inputs)
@@ -115,7 +136,7 @@ class _Shown:
             yield from self._texts()
 
     def _texts(self) -> Iterator[str]:
-        inputs, request = self._inputs, dict(self._inputs.request or {})
+        inputs, request = self.inputs, dict(self.inputs.request or {})
         try:
             prompt = evaluated_prompt(request.get("prompt"), request.get("messages"))
         except (AttributeError, TypeError) as error:
@@ -129,7 +150,7 @@ class _Shown:
 
     def scored_otherwise(self) -> Iterator[str]:
         """Where the rows are not what scoring comes to."""
-        window, inputs = self._content.window, self._inputs
+        window, inputs = self._content.window, self.inputs
         scorer = self._content.scorers.get(window.version[self._place])
         if scorer is None or scorer.model_digest != inputs.model_digest:
             yield f"its vectors are of model {inputs.model_digest[:12]}, and its scorer of another"
@@ -151,7 +172,7 @@ class _Shown:
 
     def _context(self) -> ScoringContext | str:
         """What it is compared with beyond itself, or why that cannot be had."""
-        digest, dim = self._inputs.context_digest, self._inputs.vectors.shape[1]
+        digest, dim = self.inputs.context_digest, self.inputs.vectors.shape[1]
         found = self._content.contexts.get(digest)
         if found is None:
             empty = ScoringContext.empty(dim)
@@ -180,7 +201,11 @@ class _Shown:
             stated |= {"measured": window.measured[rows]}
             computed |= {"measured": [each.measure is not None for each in scores]}
         yield from _differing(stated, computed, names)
-        if settles(self._profile) and not window.left_out[self._place]:
+        if not settles(self._profile):
+            return
+        if window.left_out[self._place]:
+            yield f"it is left out for want of pairs, and all {len(found.pairs.round)} come out of what is shown"
+        else:
             yield from self._pairs_compared(found, window.columns)
 
     def _pairs_compared(self, found: WindowColumns, stated: WindowColumns) -> Iterator[str]:

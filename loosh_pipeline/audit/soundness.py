@@ -5,6 +5,7 @@ Nothing here says that it is true. Rows stand in one order only, so that nobody 
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +25,8 @@ MOST_SEEN = 20_000_000
 """Miners times looks: a week of looks, one every two minutes, at all of 4,000."""
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
+DIGEST = re.compile(r"([0-9a-f]{64})?", re.ASCII)
+"""Of what a round was scored from; empty where that was not known."""
 
 
 def check_sound(content: Content) -> None:
@@ -55,11 +58,13 @@ def _check_window(window: Window) -> None:
     _check_times("window/at_ms", window.at_ms)
     _check("payouts are finite and not negative", bool(np.isfinite(window.payout).all() and (window.payout >= 0).all()))
     _check("compared answers have a relevance", bool((columns.compared == ~np.isnan(columns.relevance)).all()))
-    compared = columns.compared
-    for name in ("words", "relevance", "baseline"):
-        values = getattr(columns, name)[compared]
-        sound = np.isfinite(values) | (np.isnan(values) & (name == "baseline"))
-        _check(f"{name} of compared answers are finite", bool(sound.all()))
+    for name in ("words", "elapsed_ms", "relevance", "baseline"):
+        values = getattr(columns, name)
+        _check(f"{name} are numbers or none", not bool(np.isinf(values).any()))
+        if name in ("words", "relevance"):
+            _check(f"{name} of compared answers are finite", bool(np.isfinite(values[columns.compared]).all()))
+    _check("no answer took less than no time", not bool((columns.elapsed_ms < 0).any()))
+    _check("digests of rounds are sha256", all(map(DIGEST.fullmatch, window.inputs_digest)))
     known = {each.value for each in Outcome}
     _check("outcomes are known", all(each in known for each in window.outcome))
     answered = np.array([each == Outcome.ANSWERED for each in window.outcome], dtype=np.bool_)

@@ -1,6 +1,7 @@
 """Is it true? A bundle's weights made once more from what it shows; nothing but the file is needed.
 
-    python -m loosh_pipeline.audit.verify FILE [--json] [--root HEX]
+    python -m loosh_pipeline.audit.verify FILE [--root HEX] [--block-hash HEX] [--link SEQ:DIGEST …] [--least LEVEL]
+                                               [--json] [--debug]
 
 Imports numpy, scipy, scikit-learn, bittensor_core (for signatures) and the standard library, and nothing else. Exit
 codes: 0 match, 1 mismatch, 2 unverifiable.
@@ -17,8 +18,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from loosh_pipeline.audit.completeness import verify_chain, verify_complete
-from loosh_pipeline.audit.file import Bundle, Level, read
+import numpy as np
+
+from loosh_pipeline.audit.acceptances import Link
+from loosh_pipeline.audit.beyond import beyond
+from loosh_pipeline.audit.completeness import verify_chain, verify_complete, verify_links, verify_times
+from loosh_pipeline.audit.content import Seal
+from loosh_pipeline.audit.file import Bundle, Level, Opened, open_bundle
 from loosh_pipeline.audit.leaves import PARTS
 from loosh_pipeline.audit.recount import (
     verify_emissions,
@@ -29,18 +35,32 @@ from loosh_pipeline.audit.recount import (
 )
 from loosh_pipeline.audit.refusals import Altered, Unreadable
 from loosh_pipeline.audit.report import Findings, How, Report, told
-from loosh_pipeline.audit.sealing import SEAL_FORMAT, part_roots, root_of, seal_bytes
-from loosh_pipeline.audit.shown import verify_rounds, verify_shown
+from loosh_pipeline.audit.sealing import (
+    SAMPLE_BLOCKS,
+    SEAL_FORMAT,
+    SEALED_WITHIN,
+    SEALED_WITHIN_BLOCKS,
+    part_roots,
+    root_of,
+    seal_bytes,
+)
+from loosh_pipeline.audit.seen import Seen
+from loosh_pipeline.audit.shown import HASH, verify_rounds, verify_shown
 from loosh_pipeline.audit.soundness import check_sound
 from loosh_pipeline.chain.weights import matches
-from loosh_pipeline.domain import ObservedWeights
+from loosh_pipeline.domain import ChallengeId, ObservedWeights
 from loosh_pipeline.errors import CryptoError
 from loosh_pipeline.hotkeys import parse_hotkey, verify_signature
 from loosh_pipeline.plain import plain
+from loosh_pipeline.scoring.columns import WindowColumns
 from loosh_pipeline.scoring.profile import CODE_VERSION
 
 Progress = Callable[[int, int], None]
 """Told how many of how many rounds were scored again."""
+
+
+LEVELS = tuple(Level)
+"""From what shows least to what shows all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +73,40 @@ class ChainSaid:
     weights: ObservedWeights | None = None
 
 
-def verify(
-    path: Path, *, root: str | None = None, chain: ChainSaid | None = None, progress: Progress | None = None
-) -> Report:
-    """Verify a bundle; whatever is in the file, this returns a report.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What whoever verifies knows from elsewhere.
 
-    `root`: of a seal that was taken down before its sample was drawn, in hexadecimal.
+    `root`: of a seal that was taken down before its sample was drawn, in hexadecimal. `links`: that senders of
+    challenges were given. `least`: the level below which nothing is a match.
     """
-    findings = Findings()
-    bundle: Bundle | None = None
+
+    root: str | None = None
+    chain: ChainSaid = ChainSaid()
+    links: tuple[Link, ...] = ()
+    least: Level = Level.ROWS
+
+
+def verify(
+    path: Path,
+    *,
+    root: str | None = None,
+    chain: ChainSaid | None = None,
+    links: Sequence[Link] = (),
+    least: Level = Level.ROWS,
+    progress: Progress | None = None,
+    debug: bool = False,
+) -> Report:
+    """Verify a bundle; whatever is in the file, this returns a report. With `debug` it raises what goes wrong in here.
+
+    All else as in `Known`.
+    """
+    findings, known = Findings(), Known(root, chain or ChainSaid(), tuple(links), least)
+    opened: Opened | None = None
     try:
-        bundle = read(path)
-        _verified(bundle, findings, root, chain or ChainSaid(), progress)
+        opened = open_bundle(path)
+        if _signed(opened, findings):
+            _verified(opened.bundle(), findings, known, progress)
     except Altered as error:
         findings.mismatch("file", str(error))
     except (Unreadable, OSError) as error:
@@ -72,41 +114,51 @@ def verify(
     except (MemoryError, RecursionError):
         findings.unverifiable("file", "it takes more memory than there is")
     except Exception as error:  # a hostile file must find no way out of a verdict; its maker is told what it was
-        findings.unverifiable("file", f"verifying it ended with {type(error).__name__}: {error}")
-    return _report(bundle, findings)
+        if debug:
+            raise
+        said = f"verifying it ended with {type(error).__name__}: {error}"
+        findings.unverifiable("verifier", f"{said}; this is a defect of the verifier (--debug shows where)")
+    return _report(opened, findings)
 
 
-def _verified(
-    bundle: Bundle, findings: Findings, root: str | None, chain: ChainSaid, progress: Progress | None
-) -> None:
+def _verified(bundle: Bundle, findings: Findings, known: Known, progress: Progress | None) -> None:
     seal, content = bundle.manifest.seal.seal, bundle.content
-    if not _signed(bundle, findings):
-        return
     if seal.format != SEAL_FORMAT or seal.code_version != CODE_VERSION:
         said = f"it is sealed as {seal.format!r} by scoring code {seal.code_version}; this release has"
         findings.unverifiable("seal", f"{said} {SEAL_FORMAT!r} and {CODE_VERSION}; take release {seal.release}")
         return
     findings.other_release = "" if seal.release in ("", _own_release() or seal.release) else seal.release
     check_sound(content)
-    _verify_seal(bundle, findings, root)
+    _verify_level(bundle.manifest.level, known.least, findings)
+    _verify_seal(bundle, findings, known.root)
     verify_chain(content, findings)
-    verify_complete(content, findings)
+    verify_times(content, seal.sealed_at, findings)
+    verify_links(content, known.links, findings)
+    verify_complete(content, bool(known.links), findings)
     profile = verify_terms(content, findings)
     if profile is None:
         return
     verify_scorers(content, profile, findings)
-    verify_shown(bundle.manifest, content, findings)
-    _verify_rounds(bundle, findings, progress)
+    verify_shown(bundle.manifest, content, known.chain.block_hash, findings)
+    seen = Seen(content.inputs.subnet)
+    _verify_rounds(bundle, seen, findings, progress)
     verify_emissions(content, profile, findings)
     verify_proposal(content, findings)
     verify_plan(content, findings)
-    _verify_by_chain(bundle, chain, findings)
-    findings.beyond += _beyond(bundle, root, chain)
+    _verify_by_chain(bundle, known.chain, findings)
+    compared = {"root": known.root is not None, "links": bool(known.links)}
+    of_chain = {"block_hash": known.chain.block_hash is not None, "weights": known.chain.weights is not None}
+    findings.beyond += beyond(bundle, seen, **compared, **of_chain)
 
 
-def _signed(bundle: Bundle, findings: Findings) -> bool:
+def _verify_level(level: Level, least: Level, findings: Findings) -> None:
+    if LEVELS.index(level) < LEVELS.index(least):
+        findings.unverifiable("level", f"it is of level {level}, and {least} was asked for")
+
+
+def _signed(opened: Opened, findings: Findings) -> bool:
     """Whether seal and bundle are signed by the hotkey whose weights they are of."""
-    signed = bundle.manifest.seal
+    signed = opened.manifest.seal
     by = signed.seal.epoch.validator
     try:
         parse_hotkey(by)
@@ -115,7 +167,7 @@ def _signed(bundle: Bundle, findings: Findings) -> bool:
         return False
     sound = True
     for what, said, signature in (
-        ("bundle", bundle.signed, bundle.signature),
+        ("bundle", opened.signed, opened.signature),
         ("seal", seal_bytes(signed.seal), signed.signature),
     ):
         try:
@@ -155,24 +207,49 @@ def _verify_seal(bundle: Bundle, findings: Findings, root: str | None) -> None:
         findings.mismatch("seal", f"its root is {seal.root}, and {root} was given")
     if seal.sealed_at < seal.epoch.submitted_at or seal.sealed_block < seal.epoch.block:
         findings.mismatch("seal", f"it was made at block {seal.sealed_block}, before its weights")
-    said = f"root {seal.root} of block {seal.sealed_block}"
+    _verify_prompt(seal, findings)
+    said = f"root {seal.root} of block {seal.sealed_block}, to be out before block {seal.sample_block}"
     findings.done("seal", How.RECOMPUTED, f"{said}, as was given" if root is not None else said)
 
 
-def _verify_rounds(bundle: Bundle, findings: Findings, progress: Progress | None) -> None:
+def _verify_prompt(seal: Seal, findings: Findings) -> None:
+    """Whether it was made soon after its weights, and names the block that the format has draw."""
+    if seal.sample_block != seal.sealed_block + SAMPLE_BLOCKS:
+        said = f"it names block {seal.sample_block} to draw, and {SAMPLE_BLOCKS} after {seal.sealed_block} draws"
+        findings.mismatch("sample", said)
+    late, blocks = seal.sealed_at - seal.epoch.submitted_at, seal.sealed_block - seal.epoch.block
+    if late > SEALED_WITHIN or blocks > SEALED_WITHIN_BLOCKS:
+        said = f"it was made {late} and {blocks} blocks after its weights"
+        findings.unverifiable("seal", f"{said}; within {SEALED_WITHIN} and {SEALED_WITHIN_BLOCKS} nobody can try many")
+
+
+def _verify_rounds(bundle: Bundle, seen: Seen, findings: Findings, progress: Progress | None) -> None:
     content = bundle.content
-    before = len(findings.problems)
-    done = 0
-    for done, _ in enumerate(verify_rounds(bundle.manifest, content, findings), start=1):
+    columns, rows = content.window.columns, len(content.window.outcome)
+    before, shown = len(findings.problems), list[ChallengeId]()
+    for challenge_id in verify_rounds(bundle.manifest, content, seen, findings):
+        shown.append(challenge_id)
         if progress is not None:
-            progress(done, len(content.rounds))
-    rows = len(content.window.outcome)
+            progress(len(shown), len(content.rounds))
+    done, asked = len(shown), _rows_of(columns, shown)
     if done and len(findings.problems) == before:
-        asked = int((content.window.columns.round < len(content.window.columns.challenges)).sum())
-        said = f"{done} of {len(content.window.columns.challenges)} rounds from their vectors ({asked} rows in all)"
-        findings.done("scores", How.RECOMPUTED, said)
-    if done < len(content.window.columns.challenges):
-        findings.done("scores of other rounds", How.STATED, f"{rows} rows, of which {done} rounds are shown whole")
+        said = f"{done} of {len(columns.challenges)} rounds from their vectors ({asked} of {rows} rows)"
+        if bundle.manifest.redacted:
+            findings.done("scores", How.COMPARED, f"{said}, and from words that stand for texts, as stated")
+        else:
+            findings.done("scores", How.RECOMPUTED, said)
+    if done:
+        moved = f", {len(seen.moved)} of another uid or coldkey than the snapshot's" if seen.moved else ""
+        findings.done("who was asked", How.COMPARED, f"{seen.asked} responses of {done} rounds{moved}")
+    if done < len(columns.challenges):
+        which = "of other rounds than those shown" if done else "of no round that is shown"
+        findings.done("scores of other rounds", How.STATED, f"{rows - asked} rows {which}")
+
+
+def _rows_of(columns: WindowColumns, challenges: Sequence[ChallengeId]) -> int:
+    """How many were asked in these rounds."""
+    places = {challenge: place for place, challenge in enumerate(columns.challenges)}
+    return int(np.isin(columns.round, [places[each] for each in challenges]).sum())
 
 
 def _verify_by_chain(bundle: Bundle, chain: ChainSaid, findings: Findings) -> None:
@@ -189,33 +266,11 @@ def _verify_by_chain(bundle: Bundle, chain: ChainSaid, findings: Findings) -> No
         findings.done("weights on chain", How.COMPARED, f"the row at block {chain.weights.block}")
 
 
-def _beyond(bundle: Bundle, root: str | None, chain: ChainSaid) -> list[str]:
-    """What this does not show, whatever the verdict."""
-    manifest, content = bundle.manifest, bundle.content
-    found = ["vectors were taken as they are: that they are embeddings of the texts takes the model to tell"]
-    found.append("that the miners answered so, and at these times, is the validator's word; a miner knows its own")
-    last = content.acceptances[-1].seq if content.acceptances else 0
-    found.append(f"that the chain of challenges goes on to {last} and no further: compare with X-Challenge-Link")
-    if content.contexts:
-        found.append(f"{len(content.contexts)} scoring contexts: their rounds are not in the bundle")
-    if manifest.redacted:
-        found.append("texts are redacted: their digests are sealed, the words are bound by the bundle's signature only")
-    if manifest.level is not Level.FULL:
-        found.append(f"level {manifest.level}: of the other rounds only rows, which the seal binds")
-    if manifest.sample is not None and chain.block_hash is None:
-        found.append(f"the hash of block {manifest.sample.block} was not compared with the chain")
-    if chain.weights is None:
-        found.append("the weights were not compared with the chain's row")
-    if root is None:
-        found.append("the seal was not compared with one taken down before the sample was drawn")
-    return found
-
-
-def _report(bundle: Bundle | None, findings: Findings) -> Report:
-    seal = None if bundle is None else bundle.manifest.seal.seal
+def _report(opened: Opened | None, findings: Findings) -> Report:
+    seal = None if opened is None else opened.manifest.seal.seal
     return Report(
         verdict=findings.verdict,
-        level="" if bundle is None else bundle.manifest.level.value,
+        level="" if opened is None else opened.manifest.level.value,
         epoch=None if seal is None else seal.epoch,
         root="" if seal is None else seal.root,
         release="" if seal is None else seal.release,
@@ -233,14 +288,34 @@ def _own_release() -> str | None:
         return None
 
 
+def read_hash(text: str) -> str:
+    """The hash of a block as somebody gives it. Raises ValueError for what is none."""
+    found = text.lower() if text.lower().startswith("0x") else f"0x{text.lower()}"
+    if not HASH.fullmatch(found):
+        raise ValueError(f"{text[:70]!r} is no hash of a block: 64 hexadecimal digits")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify the file that is named, and tell the report."""
     parser = argparse.ArgumentParser(prog="python -m loosh_pipeline.audit.verify", description="Verify a bundle.")
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="one JSON value on stdout")
     parser.add_argument("--root", metavar="HEX", help="the root of the seal as it was taken down earlier")
+    parser.add_argument("--block-hash", type=read_hash, metavar="HEX", help="of the block that draws the sample")
+    parser.add_argument(
+        "--link",
+        type=Link.read,
+        action="append",
+        default=[],
+        metavar="SEQ:DIGEST",
+        help="an X-Challenge-Link; repeat it",
+    )
+    parser.add_argument("--least", type=Level, choices=LEVELS, default=Level.ROWS, help="no match below this level")
+    parser.add_argument("--debug", action="store_true", help="raise what goes wrong in the verifier itself")
     given = parser.parse_args(arguments)
-    report = verify(given.file, root=given.root)
+    about = {"root": given.root, "links": given.link, "least": given.least, "debug": given.debug}
+    report = verify(given.file, chain=ChainSaid(given.block_hash), **about)
     _print(json.dumps(plain(report)) if given.json else told(report))
     return report.exit_code
 

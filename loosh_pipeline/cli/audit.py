@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json
+from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from loosh_pipeline.audit.content import Seal
     from loosh_pipeline.audit.desk import Sealed
-    from loosh_pipeline.audit.verify import ChainSaid
+    from loosh_pipeline.audit.verify import ChainSaid, Known
 
 SHOWN = 20
 DIGEST_CHARS = 16
@@ -108,6 +110,12 @@ def verify(
     file: Annotated[Path, typer.Argument(help="a bundle")],
     chain: Annotated[bool, typer.Option("--chain", help="compare with SUBTENSOR_ADDRESS too")] = False,
     root: Annotated[str | None, typer.Option(help="of the seal, taken down before its sample was drawn")] = None,
+    block_hash: Annotated[
+        str | None, typer.Option(help="of the block that draws the sample, in place of --chain")
+    ] = None,
+    link: Annotated[list[str] | None, typer.Option(help="an X-Challenge-Link, SEQ:DIGEST; repeat it")] = None,
+    least: Annotated[str, typer.Option(help="no match below this level: rows, sample or full")] = "rows",
+    debug: Annotated[bool, typer.Option("--debug", help="raise what goes wrong in the verifier itself")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Work an epoch's weights out again from a bundle: match (0), mismatch (1) or unverifiable (2).
@@ -115,12 +123,24 @@ def verify(
     `python -m loosh_pipeline.audit.verify FILE` does the same where nothing else of this program is installed.
     """
     from loosh_pipeline.audit.report import told
+    from loosh_pipeline.audit.verify import ChainSaid
     from loosh_pipeline.audit.verify import verify as verified
     from loosh_pipeline.plain import plain
 
-    said = _chain_said(file, get_settings()) if chain else None
+    given = _given(block_hash, link or [], least)
+    said = (_chain_said(file, get_settings()) if chain else None) or ChainSaid()
+    if given.chain.block_hash is not None and said.block_hash is None:
+        said = replace(said, block_hash=given.chain.block_hash)
     with _progress("rounds", None) as advance:
-        report = verified(file, root=root, chain=said, progress=lambda done, count: advance((done, count)))
+        report = verified(
+            file,
+            root=root,
+            chain=said,
+            links=given.links,
+            least=given.least,
+            progress=lambda at, of: advance((at, of)),
+            debug=debug,
+        )
     if as_json:
         tell_json(plain(report))
     else:
@@ -128,15 +148,28 @@ def verify(
     raise typer.Exit(report.exit_code)
 
 
+def _given(block_hash: str | None, links: list[str], least: str) -> Known:
+    """What was given on the command line. Raises ConfigError for what cannot be."""
+    from loosh_pipeline.audit.acceptances import Link
+    from loosh_pipeline.audit.file import Level
+    from loosh_pipeline.audit.verify import ChainSaid, Known, read_hash
+
+    try:
+        said = ChainSaid(None if block_hash is None else read_hash(block_hash))
+        return Known(None, said, tuple(map(Link.read, links)), Level(least))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
 def _chain_said(file: Path, settings: Settings) -> ChainSaid | None:
     """None for a file of which nobody can say which epoch it is of: verifying it says what is wrong."""
     from loosh_pipeline.audit.desk import chain_said
-    from loosh_pipeline.audit.file import read
+    from loosh_pipeline.audit.file import open_bundle
     from loosh_pipeline.audit.refusals import Altered, Unreadable
     from loosh_pipeline.chain.process import ProcessChain
 
     try:
-        seal: Seal = read(file).manifest.seal.seal
+        seal: Seal = open_bundle(file).manifest.seal.seal
     except (Altered, Unreadable, OSError):
         return None
     found, why = chain_said(ProcessChain(settings), seal)

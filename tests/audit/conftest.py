@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 
 from loosh_pipeline.audit.content import Content
-from tests.audit.epochs import honest
+from tests.audit.epochs import Size, honest
 
 
 @pytest.fixture(scope="session")
 def epoch() -> Content:
     return honest()
+
+
+@pytest.fixture(scope="session")
+def wide() -> Content:
+    """Of so many rounds that a few may be missing."""
+    return honest(Size(rounds=60, miners=4, words=25))
 
 
 @pytest.fixture

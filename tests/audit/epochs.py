@@ -1,7 +1,7 @@
 """A whole epoch as an honest validator would bundle it, and as another would: made by production's own functions.
 
 Miners answer with essays, one of them copies another's, one fails now and then; there is a context, a canary, a
-challenge that failed, one that waits, and one round whose pairs were lost.
+challenge that failed and, where `Size.lost` says so, rounds whose pairs were lost.
 """
 
 from __future__ import annotations
@@ -13,31 +13,35 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import polars as pl
 from bittensor_core import Keypair
 
 from loosh_pipeline.audit.canonical import FIRST_LINK, link_digest, request_digest
 from loosh_pipeline.audit.completeness import ms_of
 from loosh_pipeline.audit.content import Acceptance, Content, Epoch, RoundInputs, Scorer, Window
 from loosh_pipeline.audit.file import Level, write
-from loosh_pipeline.audit.leaves import round_digest
+from loosh_pipeline.audit.leaves import PAIR_FLAGS, PAIR_NUMBERS, round_digest
 from loosh_pipeline.audit.sealing import Sample, SignedSeal, drawn, seal_of, signed
 from loosh_pipeline.chain.records import plan_digest
 from loosh_pipeline.chain.weights import plan_weights
 from loosh_pipeline.devnet.essays import essay
-from loosh_pipeline.domain import ChallengeId, Hotkey, Metagraph, Mode, OneSource, Outcome, Response, ScorerVersion
+from loosh_pipeline.domain import ChallengeId, Hotkey, Metagraph, Mode, Outcome, Response, ScorerVersion
 from loosh_pipeline.embedding.fake import HashingEmbedder
 from loosh_pipeline.embedding.round_vectors import embed_round, unpack
-from loosh_pipeline.emissions import EmissionRule, Terms, emissions_from, since_of
-from loosh_pipeline.paid import pay, settles
-from loosh_pipeline.policy.inputs import Earned, Inputs
+from loosh_pipeline.emissions import EmissionRule, Terms, since_of
+from loosh_pipeline.paid import settles
+from loosh_pipeline.paying import as_earned, earnings_of
+from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.propose import propose
-from loosh_pipeline.presence import Looks, coverage_of
+from loosh_pipeline.presence import Looks
 from loosh_pipeline.scoring.columns import WindowColumns, columns_of
 from loosh_pipeline.scoring.context import ScoringContext, build_context
 from loosh_pipeline.scoring.profile import CODE_VERSION, parameters_of, scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.score import score
+from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.score_tables import WindowRows
 from tests.builders import NOON, metagraph, neuron
 
 VALIDATOR = Keypair.create_from_uri("//loosh-audit//validator")
@@ -55,17 +59,24 @@ class Size:
     dim: int = 24
     words: int = 60
     profile: str = "robust"
+    lost: int = 0
+    """Rounds whose pairs were lost, the last ones."""
 
 
 def honest(size: Size = Size()) -> Content:
-    """The content of an epoch, all rounds whole. Of the last round the pairs were lost; the network's has none."""
+    """The content of an epoch, all rounds whole; the network's has no pairs."""
     profile, embedder = profile_of(size.profile), HashingEmbedder(size.dim)
     version = scorer_version(profile, embedder.digest)
     context = _context(embedder, size)
     shown = {each.challenge_id: each for each in (_inputs(i, embedder, context, size) for i in range(size.rounds))}
     scored = [_scored(shown[name], context, profile) for name in sorted(shown)]
     rounds = [shown[name] for name in sorted(shown)]
-    window = _window(scored, rounds, version, lost={len(rounds) - 1} if settles(profile) else set(range(len(rounds))))
+    window = window_of(
+        scored,
+        rounds,
+        version,
+        lost=set(range(len(rounds) - size.lost, len(rounds))) if settles(profile) else set(range(len(rounds))),
+    )
     window = replace(window, left_out=window.left_out & settles(profile))
     content = Content(
         **weighed(window, looks_at(size), profile, subnet_of(size)),
@@ -108,7 +119,7 @@ def _scored(inputs: RoundInputs, context: ScoringContext, profile: ScoringProfil
     return score(unpack(stored, inputs.prompt, inputs.responses), context, profile, inputs.model_digest)
 
 
-def _window(scored: list[RoundScores], rounds: list[RoundInputs], version: ScorerVersion, lost: set[int]) -> Window:
+def window_of(scored: list[RoundScores], rounds: list[RoundInputs], version: ScorerVersion, lost: set[int]) -> Window:
     """Without the pairs of the rounds at the places `lost`."""
     columns = columns_of(scored)
     rows = np.lexsort((columns.miner, columns.round))
@@ -140,7 +151,7 @@ ROWS = ("round", "miner", "compared", "words", "elapsed_ms", "relevance", "basel
 def looks_at(size: Size, looks: int = 12) -> Looks:
     """Everybody is there but the third miner, now and then."""
     hotkeys = tuple(sorted(MINERS[: size.miners]))
-    times = [ms_of(MADE_AT - timedelta(hours=18)) + 120_000 * i for i in range(looks)]
+    times = [ms_of(MADE_AT - timedelta(minutes=125)) + 600_000 * i for i in range(looks)]
     rows = [(at, i) for at in times for i in range(len(hotkeys))]
     there = [not (hotkeys[i] == MINERS[2] and k % 4 == 1) for k in range(looks) for i in range(len(hotkeys))]
     return Looks(hotkeys, np.array([i for _, i in rows]), np.array([at for at, _ in rows]), np.array(there))
@@ -152,44 +163,34 @@ def subnet_of(size: Size, **fields: Any) -> Metagraph:
     return metagraph((own, *miners), **({"block": 1000} | fields))
 
 
-def weighed(window: Window, looks: Looks, profile: ScoringProfile, subnet: Metagraph) -> dict[str, Any]:
-    """From rows to weights, as production does."""
-    payment = pay(window.columns, window.payout, profile)
-    paid = payment.paid(window.at_ms[window.columns.round], window.answered, window.measured)
-    coverage = coverage_of(looks, RULE.half_life_h)
-    emissions = emissions_from(paid, profile, MADE_AT, coverage=coverage, rule=RULE)
-    sources = {} if payment.settled is None else payment.settled.histories.sources()
-    counted = len(payment.columns.challenges)
+def weighed(
+    window: Window,
+    looks: Looks,
+    profile: ScoringProfile,
+    subnet: Metagraph,
+    rule: EmissionRule = RULE,
+    mode: Mode = Mode.NORMAL,
+) -> dict[str, Any]:
+    """From rows to weights, by what production does it with."""
     terms = Terms(
         profile=profile.name,
         parameters=parameters_of(profile),
         made_at=MADE_AT,
         since=since_of(profile, MADE_AT, 24.0),
         lookback_h=24.0,
-        mode=Mode.NORMAL,
-        rule=RULE,
-        rounds=counted,
+        mode=mode,
+        rule=rule,
+        rounds=0,
         looks_until=_at(int(looks.at_ms.max())) if len(looks.at_ms) else None,
     )
-    earned = Earned(
-        at=MADE_AT,
-        lookback_h=24.0,
-        rounds=counted,
-        emissions=emissions,
-        sources=tuple(
-            OneSource(*pair, each.rounds, each.degree, each.same_address, each.same_coldkey)
-            for pair, each in sources.items()
-        ),
-        versions={window.version[0]: counted},
-        table="2026-01-03/run",
-    )
+    earnings = earnings_of(_stored(window), looks, profile, terms)
     inputs = Inputs(
         at=MADE_AT + timedelta(seconds=5),
         profile=profile.name,
         subnet=subnet,
         own=Hotkey(VALIDATOR.ss58_address),
-        earned=earned,
-        known=frozenset(each.hotkey for each in emissions),
+        earned=replace(as_earned(earnings), table="2026-01-03/run"),
+        known=frozenset(each.hotkey for each in earnings.emissions),
         answered_at={each.hotkey: each.ip for each in subnet.neurons if each.ip},
     )
     proposal = propose(inputs)
@@ -203,8 +204,33 @@ def weighed(window: Window, looks: Looks, profile: ScoringProfile, subnet: Metag
         block=plan.block,
         digest=plan_digest(plan),
     )
-    about = {"terms": terms, "inputs": inputs, "proposal": proposal, "plan": plan, "subnet": subnet, "epoch": epoch}
-    return about | {"window": window, "looks": looks}
+    about = {"inputs": inputs, "proposal": proposal, "plan": plan, "subnet": subnet, "epoch": epoch}
+    return about | {"terms": earnings.terms, "window": window, "looks": looks}
+
+
+def _stored(window: Window) -> WindowRows:
+    """The rows of a window as tables keep them."""
+    columns, pairs = window.columns, window.columns.pairs
+    of_round, of_pair = columns.round.tolist(), pairs.round.tolist()
+    scores = pl.DataFrame(
+        {
+            "challenge_id": [columns.challenges[i] for i in of_round],
+            "hotkey": [columns.hotkeys[i] for i in columns.miner.tolist()],
+            "scorer_version": [window.version[i] for i in of_round],
+            "received_at": pl.Series(window.at_ms[columns.round]).cast(UTC_MS),
+            "outcome": list(window.outcome),
+            "payout": window.payout,
+            "quality_threshold": pl.Series(
+                [0.0 if each else None for each in window.measured.tolist()], dtype=pl.Float64
+            ),
+            **{name: getattr(columns, name) for name in ("words", "elapsed_ms", "baseline", "relevance")},
+        }
+    ).with_columns(pl.col("words", "elapsed_ms", "baseline", "relevance").fill_nan(None))
+    of_pairs = {name: getattr(pairs, name) for name in (*PAIR_NUMBERS, *PAIR_FLAGS)}
+    named = {name: [columns.hotkeys[i] for i in getattr(pairs, name).tolist()] for name in ("first", "second")}
+    return WindowRows(
+        scores, pl.DataFrame({"challenge_id": [columns.challenges[i] for i in of_pair], **named, **of_pairs})
+    )
 
 
 def _at(ms: int) -> datetime:
@@ -217,7 +243,7 @@ Came = tuple[datetime, str, str, str]
 
 def chained(content: Content, **others: str) -> tuple[Acceptance, ...]:
     """The chain of all rounds of a content, from one that came before its window; `others`: what became of more."""
-    others = others or {"canary": "canary", "failed": "failed: nobody was there", "later": "waiting"}
+    others = others or {"canary": "canary", "failed": "failed: nobody was there"}
     since, first = content.terms.since, min((each.received_at for each in content.rounds.values()), default=MADE_AT)
     came: list[tuple[datetime, str, str, str]] = [
         (since - timedelta(minutes=3), "before", request_digest({}), "before")

@@ -35,6 +35,7 @@ from loosh_pipeline.presence import coverage_of
 from loosh_pipeline.scoring.columns import columns_of
 from loosh_pipeline.scoring.context import ScoringContext, build_context
 from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.scoring.pairs import one_sources
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
@@ -160,9 +161,7 @@ def _earned(
 
 def _sources(payment: Payment) -> tuple[OneSource, ...]:
     found = {} if payment.settled is None else payment.settled.histories.sources()
-    return tuple(
-        OneSource(*pair, each.rounds, each.degree, each.same_address, each.same_coldkey) for pair, each in found.items()
-    )
+    return one_sources(found)
 
 
 def _said(each: Emission) -> list[object]:

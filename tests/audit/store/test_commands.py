@@ -57,6 +57,18 @@ def test_from_a_list_to_a_verdict(world: World, tmp_path: Path) -> None:
     compared = {part["name"] for part in report["parts"] if part["how"] == "compared"}
     assert {"hash of the sample's block", "weights on chain"} <= compared
 
+    for given, code, about in (
+        (("--least", "sample"), 0, "match"),
+        (("--least", "full"), 2, "full was asked for"),
+        (("--least", "most"), 2, "'most'"),
+        (("--link", f"1:{'0' * 64}"), 1, "another chain than its senders"),
+        (("--link", "1:0"), 2, "is no link"),
+        (("--block-hash", "0x12"), 2, "is no hash of a block"),
+        (("--block-hash", "ab" * 32), 1, "drew the sample"),
+    ):
+        shown = audit("verify", str(file), *given)
+        assert (shown.exit_code, about in shown.output) == (code, True), shown.output
+
 
 def test_another_root_an_altered_file_and_no_bundle_never_end_with_0(world: World, tmp_path: Path) -> None:
     file = tmp_path / "one.loosh-audit"
