@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
@@ -13,9 +13,6 @@ from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.schema import canaries, challenges
 from loosh_pipeline.store.tables import TableKey
-
-TO_THE_MILLISECOND = timedelta(milliseconds=1)
-"""Tables keep times no finer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +60,17 @@ class Canaries:
         with reading(self._engine) as connection:
             return is_canary(connection, challenge_id)
 
-    def since(self, since: datetime) -> frozenset[ChallengeId]:
-        """Those that came since then: what is left out of pay, wherever pay is worked out."""
-        query = select(canaries.c.challenge_id).where(canaries.c.created_at >= since - TO_THE_MILLISECOND)
+    def among(self, ids: Iterable[ChallengeId]) -> frozenset[ChallengeId]:
+        """Those of some challenges, few enough for one query, that are canaries."""
+        query = select(canaries.c.challenge_id).where(canaries.c.challenge_id.in_(list(ids)))
         with reading(self._engine) as connection:
             return frozenset(ChallengeId(each) for each in connection.execute(query).scalars())
+
+    def keys_since(self, since: datetime) -> frozenset[TableKey]:
+        """Where the tables of those lie that came since then."""
+        query = select(canaries.c.challenge_id, canaries.c.created_at).where(canaries.c.created_at >= since)
+        with reading(self._engine) as connection:
+            return frozenset(TableKey.of(each, came) for each, came in connection.execute(query))
 
     def newest(self, since: datetime, limit: int) -> Sequence[KeptCanary]:
         """Those that came since then and were put to miners, the newest first."""
