@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
+from loosh_pipeline.canaries.questions import Question
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.schema import canaries, challenges
 from loosh_pipeline.store.tables import TableKey
+
+LIKE_ONE_OF = 200
+"""How many of the challenges that were pushed last a canary may be made after."""
+LATELY = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +108,9 @@ class Canaries:
         )
         with reading(self._engine) as connection:
             return [(row.request, row.received_at) for row in connection.execute(query)]
+
+
+def questions_left(questions: Sequence[Question], kept: Canaries, times: int) -> list[tuple[Question, int]]:
+    """Those that may be put in still, each so many times in all, with how often they were."""
+    asked = kept.asked_of({each.digest for each in questions})
+    return [(each, asked.get(each.digest, 0)) for each in questions if asked.get(each.digest, 0) < times]

@@ -165,3 +165,22 @@ def test_one_whose_answers_were_forgotten_says_nothing(world: World) -> None:
     world.store.inbox.collected(CANARY, (), datetime.now(UTC) - timedelta(seconds=1))
     run = world.set_weights("canary_accuracy")
     assert metadata_of(run, "canary_accuracy")["miners"] == 0
+
+
+def test_each_is_judged_once_and_so_many_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loosh_pipeline.store import canary_accuracy
+
+    monkeypatch.setattr(canary_accuracy, "MOST_JUDGED", 2)
+    names = [ChallengeId(f"canary-{number}") for number in range(3)]
+    for name in names:
+        world.evaluate(put_in(world, ["sky"], name), "selections", "miner_responses")
+    kept = world.store.canaries.newest(datetime.now(UTC) - timedelta(days=1), 10)
+    assert {each.asked for each in canary_accuracy.measured(world.store.tables, kept)} == {2}
+    now = canary_accuracy.measured(world.store.tables, kept)
+    assert {each.asked for each in now} == {3}
+
+    def judged(*_: Any) -> None:
+        raise AssertionError("an answer was judged again")
+
+    monkeypatch.setattr(canary_accuracy, "judged", judged)
+    assert canary_accuracy.measured(world.store.tables, kept) == now
