@@ -15,7 +15,6 @@ from loosh_pipeline.audit.stored_rows import Scorer, rows_of
 from loosh_pipeline.audit.weighing_again import Given, Weighed, weighed
 from loosh_pipeline.audit.weight_diff import WeightDiff, flags_of, weight_diff
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.paying import CanariesSince
 from loosh_pipeline.store.frames import UTC_MS
 from loosh_pipeline.store.looks import look_rows
 from loosh_pipeline.store.score_tables import WindowRows
@@ -66,15 +65,9 @@ def scorer_diff(
     b: Scorer,
     since: datetime,
     until: datetime,
-    *,
-    canaries: CanariesSince,
 ) -> ScorerDiff:
-    """`canaries`: as of `paying.earned_over`. Raises StoreError where no round has rows of both; it says how to make
-    them.
-    """
+    """Raises StoreError where no round has rows of both; it says how to make them."""
     rows = [rows_of(tables, scorer, since, until) for scorer in (a, b)]
-    unpaid = canaries(since)  # asked after the rows were read, as there
-    rows = [each.without(unpaid) for each in rows]
     of_a, of_b = (set(each.scores["challenge_id"].unique()) for each in rows)
     both = sorted(of_a & of_b)
     lacking = [(a, of_b - of_a, of_a), (b, of_a - of_b, of_b)]
