@@ -46,18 +46,21 @@ LONGEST_MOST_WORDS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer, brought into plain words once for all rules. `bare` is without what stands around it."""
+    """An answer, brought into plain words once for all rules. `bare` is without what stands around it, `numbers` are
+    the first and the last one.
+    """
 
     text: str
     words: str
     bare: str
     count: int
     mixed: bool
+    numbers: tuple[frozenset[Decimal], ...]
 
     @classmethod
     def of(cls, text: str) -> Said:
         words = plain_words(text)
-        return cls(text, words, bare(words), word_count(words), has_mixed_scripts(words))
+        return cls(text, words, bare(words), word_count(words), has_mixed_scripts(words), numbers(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Rule:
                 return said.bare == self.value
             case "number":
                 wanted = Decimal(self.value)
-                return any(abs(each - wanted) <= self.within for of in numbers(said.text) for each in of)
+                return any(abs(each - wanted) <= self.within for of in said.numbers for each in of)
             case _:
                 return self._may_hold(said) and self._is_there(said.words)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from random import Random
-from statistics import fmean, pstdev
 
 REMEMBERED = 200
 MIN_GAPS = 20
@@ -45,8 +44,9 @@ class Timing:
         """Why no canary comes, whatever the rate; None where some do."""
         if len(self._gaps_s) < MIN_GAPS:
             return TOO_FEW
-        mean_s = fmean(self._gaps_s)
-        return REGULAR if mean_s <= 0 or pstdev(self._gaps_s) < LEAST_SPREAD * mean_s else None
+        mean_s = sum(self._gaps_s) / len(self._gaps_s)
+        spread_s = math.sqrt(sum((gap_s - mean_s) ** 2 for gap_s in self._gaps_s) / len(self._gaps_s))
+        return REGULAR if mean_s <= 0 or spread_s < LEAST_SPREAD * mean_s else None
 
     def to_wait_s(self, now_s: float) -> float:
         """How long one that is due now has to wait still, as another came just before; 0 for not at all."""

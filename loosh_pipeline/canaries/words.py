@@ -18,7 +18,7 @@ SPACES = "\u00a0\u2009\u202f\u2014\u2015"
 """What divides words, long dashes among it; the shorter ones may be a minus."""
 MINUS = "\u2010\u2011\u2012\u2013\u2212\uff0d"
 NUMBER = re.compile(
-    r"(?<![\w.,])(?<!\d[-/:])[-+]?(?:\d[\d.,'_ ]*|\.\d+)(?:e[-+]?\d{1,3})?(?<![-/:])(?![-/:]\d)",
+    r"(?<![\w.,])(?<!\d[-/:])[-+]?(?:\d[\d.,'_ ]{0,80}+|\.\d{1,40}+)(?:e[-+]?\d{1,3}+)?+(?![-/:]\d)",
     re.ASCII | re.IGNORECASE,
 )
 """No part of a date, a time, a range or a fraction is one."""
@@ -35,7 +35,8 @@ def plain_words(text: str) -> str:
     # Without endless runs of marks, which take time quadratic in their length to put in order.
     seen = stream_safe(encodable(text[:MOST_CHARS]))
     seen = "".join(char for char in seen if unicodedata.category(char) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
+    # Some characters become eighteen.
+    return " ".join(unicodedata.normalize("NFKC", seen)[:MOST_CHARS].casefold().split())
 
 
 def bare(text: str) -> str:

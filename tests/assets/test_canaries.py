@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from loosh_pipeline.backup.places import Places
+from loosh_pipeline.backup.restoring import restore_backup
+from loosh_pipeline.backup.taking import take_backup
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
+from loosh_pipeline.emissions import EmissionRule
 from loosh_pipeline.following import challenge_facts
+from loosh_pipeline.paying import earned_over
 from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.rescoring.bulk import Rescored, Rescoring
 from loosh_pipeline.rescoring.rounds import of_challenges
 from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
-from loosh_pipeline.store.canaries import CanaryMark
+from loosh_pipeline.store.canaries import Canaries, CanaryMark
 from loosh_pipeline.store.frames import emissions_of
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.score_tables import CANARY_SCORES, SCORES, TRIED_SCORES
+from loosh_pipeline.store.tables import Tables
+from resources.duckdb import tables_duckdb
 from tests.world import ANSWERS, PROMPT, World, metadata_of
 
 CANARY = ChallengeId("canary-1")
@@ -85,6 +95,24 @@ def test_beside_an_inbox_that_lost_its_marks_nobody_is_paid(world: World, monkey
     assert shadows.is_empty()
     assert metadata_of(run, "accusations")["rounds"] == 0
     assert metadata_of(world.refresh_context(), "scoring_context")["rounds"] == 0
+
+
+def test_after_a_restore_with_tables_that_were_salvaged_nobody_is_paid(world: World, tmp_path: Path) -> None:
+    """The backup was taken before the canary was put in; its tables were saved from the disk."""
+    world.evaluate(world.accept("c-1"))
+    places = Places.of(world.settings)
+    now = datetime.now(UTC)
+    taken = take_backup(places, tmp_path / "b.tar.gz", now)
+    world.evaluate(put_in(world, ["sky"]))
+    restored = restore_backup(taken.path, Places.usual(tmp_path / "new"), now, force=False, say=lambda _: None)
+    shutil.copytree(world.settings.tables_root, restored.home / "tables", dirs_exist_ok=True)
+    inbox, tables = Inbox.open(f"sqlite:///{restored.home}/validator.db"), Tables(str(restored.home / "tables"))
+    assert CANARY not in Canaries(inbox.engine)
+    with tables_duckdb().get_connection() as connection:
+        found = earned_over(tables, connection, TODAYS, EmissionRule(), datetime.now(UTC), 12.0)
+    inbox.engine.dispose()
+    assert found.terms.rounds == 1
+    assert {each.asked for each in found.emissions} == {1}
 
 
 @pytest.mark.parametrize("profile", [TODAYS, profile_of("robust", {"power": 5.0})], ids=["todays", "tried"])
@@ -173,7 +201,7 @@ def test_each_is_judged_once_and_so_many_at_a_time(world: World, monkeypatch: py
     monkeypatch.setattr(canary_accuracy, "MOST_JUDGED", 2)
     names = [ChallengeId(f"canary-{number}") for number in range(3)]
     for name in names:
-        world.evaluate(put_in(world, ["sky"], name), "selections", "miner_responses")
+        world.evaluate(put_in(world, ["sky"], name), "miner_responses")
     kept = world.store.canaries.newest(datetime.now(UTC) - timedelta(days=1), 10)
     assert {each.asked for each in canary_accuracy.measured(world.store.tables, kept)} == {2}
     now = canary_accuracy.measured(world.store.tables, kept)

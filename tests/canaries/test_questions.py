@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ import pytest
 from typer.testing import CliRunner
 
 from loosh_pipeline.canaries import questions
-from loosh_pipeline.canaries.questions import read_questions
+from loosh_pipeline.canaries.questions import Question, read_questions
 from loosh_pipeline.canaries.rules import is_right
 from loosh_pipeline.cli import app
 from loosh_pipeline.doctor.choices import canaries
+from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.running import check_canaries
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
+from loosh_pipeline.store.canaries import CanaryMark
+from loosh_pipeline.store.inbox import Inbox
 
 GOOD = [
     {"prompt": "What is 17 × 23? The number alone.", "accepted": [{"number": 391}]},
@@ -54,6 +60,8 @@ BAD: list[tuple[Any, str]] = [
     ({"prompt": " ", "accepted": [1]}, "line 2: it cannot be asked: .*nothing to answer"),
     ({"prompt": 3, "accepted": [1]}, "line 2: it cannot be asked"),
     ({"messages": [{"role": "system", "content": "a"}], "accepted": [1]}, "line 2: it cannot be asked"),
+    ({"messages": [{"role": "system", "content": "a"}, *GOOD[1]["messages"]], "accepted": [1]}, "line 2: messages are"),
+    ({"messages": [*GOOD[1]["messages"], {"role": "assistant", "content": "b"}], "accepted": [1]}, "line 2: the last"),
     ({"prompt": "a"}, "line 2: accepted is a list of 1 to 50"),
     ({"prompt": "a", "accepted": []}, "line 2: accepted is a list of 1 to 50"),
     ({"prompt": "a", "accepted": [{"regex": "("}]}, "line 2: .* is no pattern"),
@@ -109,3 +117,27 @@ def test_a_start_is_refused_in_a_line(tmp_path: Path) -> None:
     env = {"LOOSH_HOME": str(tmp_path), "CANARIES_FILE": str(path), "CANARY_RATE": "0.1"}
     refused = CliRunner().invoke(app, ["config", "check"], env=env, prog_name="loosh")
     assert (refused.exit_code, "line 1" in refused.stderr) == (2, True)
+
+
+def test_doctor_says_how_many_are_left_and_that_none_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOSH_HOME", str(tmp_path / "home"))
+    settings = Settings(canaries_file=write(tmp_path / "c.jsonl", *GOOD), canary_rate=0.1)
+    inbox, now = Inbox.open(settings.inbox_url), datetime.now(UTC)
+    first, second = read_questions(tmp_path / "c.jsonl")
+
+    def put_in(name: str, question: Question | None = None, **fields: Any) -> None:
+        request = ChallengeRequest(id=name, prompt="hi", **fields).stored(now)
+        mark = None if question is None else CanaryMark(question.accepted, question.digest)
+        commit_arrivals(inbox.engine, [Arrival(ChallengeId(name), request, now, canary=mark)])
+
+    put_in("c-1", first)
+    assert canaries(settings).said.endswith("1 are left")
+    put_in("c-2", correlation_id="job-1")
+    assert canaries(settings).verdict == "look"
+    assert "1 × correlation_id" in canaries(settings).said
+    put_in("c-3", second)
+    assert canaries(settings).verdict == "look"
+    assert "none is left" in canaries(settings).said
+    inbox.engine.dispose()
