@@ -216,7 +216,7 @@ def _challenge_rows(source: sqlite3.Connection, template: Template, past: Past) 
         row = {name: _moved(value, later) if name.endswith("_at") else value for name, value in found[old].items()}
         request = row["request"].replace(old, past.id(number))
         digest = request_digest(json.loads(request))
-        link = next_link(link, past.id(number), _time(row["received_at"]), digest)
+        link = next_link(link, past.id(number), _time(row["received_at"]), digest, row["commitment"])
         of_chain = {"seq": link.seq, "request_sha256": digest, "link": link.digest}
         yield row | {"id": past.id(number), "request": request} | of_chain
 

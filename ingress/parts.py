@@ -20,6 +20,7 @@ from ingress.handshakes import Handshakes
 from ingress.health import Health
 from ingress.intake import Intake
 from ingress.launcher import Launcher
+from ingress.links import Links
 from ingress.metrics import Metrics
 from ingress.rates import Rates
 from ingress.receipts import Receipts
@@ -75,6 +76,7 @@ class Parts:
         launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, free, counts.dispatched.observe)
         figures, canaries = Figures(inbox), CanarySource.of(settings, Canaries(inbox.engine))
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
+        links = Links.of(settings, inbox.engine)
         metrics = Metrics(
             settings,
             inbox,
@@ -95,7 +97,7 @@ class Parts:
             handshakes=Handshakes(settings, Nonces(inbox.engine), shared=_shared_sessions(settings, inbox)),
             health=health,
             writer=writer,
-            intake=Intake(settings, health, writer, launcher, metrics.progress.accepted, canaries),
+            intake=Intake(settings, health, writer, launcher, links, metrics.progress.accepted, canaries),
             canaries=canaries,
             figures=figures,
             metrics=metrics,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ingress.bodies import plain_challenge
 from ingress.callers import CALLER
 from ingress.parts import PartsOf, parts_of
-from loosh_pipeline.audit.acceptances import Link
+from loosh_pipeline.audit.acceptances import Told
 from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.wire.headers import API_KEY_HEADER, HOTKEY_HEADER, LINK_HEADER, NONCE_HEADER, SIGNATURE_HEADER
 
@@ -61,9 +61,10 @@ LINKED: dict[int | str, dict[str, Any]] = {
         "headers": {
             LINK_HEADER: {
                 "required": True,
-                "schema": {"type": "string", "pattern": "^[0-9]+:[0-9a-f]{64}$"},
-                "description": "SEQ:DIGEST, its place in the chain of all accepted challenges: keep it, and no "
-                "challenge up to this one can be dropped unseen",
+                "schema": {"type": "string", "pattern": "^[0-9]+:[0-9a-f]{64}(:[0-9a-f]{128})?$"},
+                "description": "SEQ:DIGEST:SIGNATURE, its place in the chain of all accepted challenges, signed by "
+                "this validator (not where it has no wallet): keep it, and no challenge up to this one can be dropped "
+                "unseen. It comes with a 409 for the same id, too",
             }
         }
     }
@@ -73,7 +74,7 @@ LINKED: dict[int | str, dict[str, Any]] = {
 ACCEPTED = Accepted(challenge_id="%s").model_dump_json().replace('"%s"', "%s").encode()
 
 
-def accepted(challenge_id: str, link: Link) -> Response:
+def accepted(challenge_id: str, link: Told) -> Response:
     """201, as both ways of sending a challenge are answered."""
     return Response(
         ACCEPTED % json.dumps(challenge_id).encode(),
