@@ -257,6 +257,18 @@ def test_who_waits_for_another_gives_up_before_its_senders_do(postgres: str, mon
     inbox.engine.dispose()
 
 
+def test_who_waits_for_a_server_that_is_gone_does_not_wait_for_hours(postgres: str) -> None:
+    inbox = Inbox.open(postgres)
+    connection: Any = inbox.engine.raw_connection()
+    assert connection.driver_connection.get_dsn_parameters().items() >= {
+        ("keepalives_idle", "10"),
+        ("keepalives_interval", "5"),
+        ("keepalives_count", "3"),
+    }
+    connection.close()
+    inbox.engine.dispose()
+
+
 HANG = """
 import os, signal, sys
 from datetime import UTC, datetime
