@@ -57,7 +57,7 @@ def accepted_since(
         before = _link(connection, first - 1)
     seqs = [row.seq for row in rows]
     if seqs != list(range(first, first + len(seqs))) or (count is not None and len(seqs) != count):
-        raise StoreError(f"the chain of accepted challenges has gaps from link {first} on; `loosh doctor` says more")
+        raise StoreError(f"the chain of accepted challenges has gaps from link {first} on: see `loosh audit chain`")
     said = became or {}
     return AcceptedRange(tuple(_acceptance(row, since, window, said.get(row.seq)) for row in rows), before)
 

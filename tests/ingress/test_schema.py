@@ -102,7 +102,9 @@ def test_the_schema_says_what_a_challenge_is(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/challenges", "/fiber/challenge"])
 def test_the_schema_says_what_comes_with_an_acceptance(client: TestClient, path: str) -> None:
-    said = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]["201"]
+    answers = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    said = answers["201"]
+    assert LINK_HEADER in answers["409"]["headers"]
     pattern = said["headers"][LINK_HEADER]["schema"]["pattern"]
     assert re.fullmatch(pattern, f"7:{'a' * 64}")
     assert re.fullmatch(pattern, f"7:{'a' * 64}:{'b' * 128}")
