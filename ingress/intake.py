@@ -10,9 +10,10 @@ from starlette.exceptions import HTTPException
 from ingress.canaries import CanarySource, LeftOut
 from ingress.health import Health
 from ingress.launcher import Launcher
+from ingress.links import Links
 from ingress.rates import retry_after
 from ingress.writer import StoreUnavailable, Writer
-from loosh_pipeline.audit.acceptances import Link
+from loosh_pipeline.audit.acceptances import Link, Told
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed
 from loosh_pipeline.requests import ChallengeRequest, Limits
@@ -20,6 +21,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.arrivals import Arrival
 from loosh_pipeline.store.canaries import CanaryMark
 from loosh_pipeline.store.nonces import Nonce
+from loosh_pipeline.wire.headers import LINK_HEADER
 
 STOPPED = (
     "the validator is stopped and takes no new challenges; on its machine, POST /set_running with content-type: "
@@ -41,6 +43,7 @@ class Intake:
         health: Health,
         writer: Writer,
         launcher: Launcher,
+        links: Links,
         accepted: Callable[[str], object] = lambda _: None,
         canaries: CanarySource | None = None,
     ) -> None:
@@ -49,6 +52,7 @@ class Intake:
         self._health = health
         self._writer = writer
         self._launcher = launcher
+        self._links = links
         self._accepted = accepted
         self.limits = Limits(
             prompt_chars=settings.intake_max_prompt_chars,
@@ -74,12 +78,12 @@ class Intake:
         if (waiting := self._health.waiting()) >= self._max_backlog:
             raise unavailable(f"{waiting} challenges wait already, which is as many as are kept waiting", FULL_S)
 
-    async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> Link:
-        """Keep a challenge and have it evaluated; returns its link. Raises 401, 409 or 503."""
+    async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> Told:
+        """Keep a challenge and have it evaluated; returns its link. Raises 401, 409 (with the link it has) or 503."""
         link = await self._keep(request, nonce=nonce)
         if self._canaries is not None:
             self._canaries.pushed(self._take_canary)
-        return link
+        return self._links.told(ChallengeId(request.id), link)
 
     async def _take_canary(self, request: ChallengeRequest, canary: CanaryMark) -> None:
         """Take one of our own, where it takes no place of another: not near the limit. Raises LeftOut, or 503."""
@@ -95,7 +99,9 @@ class Intake:
         try:
             link = await self._writer.keep(arrival)
         except DuplicateChallenge as error:
-            raise HTTPException(409, str(error)) from error
+            told = await self._links.of_known(arrival.id)
+            headers = None if told is None else {LINK_HEADER: str(told)}
+            raise HTTPException(409, str(error), headers=headers) from error
         except NonceUsed as error:
             raise HTTPException(401, str(error)) from error
         except StoreUnavailable as error:

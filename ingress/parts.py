@@ -20,6 +20,7 @@ from ingress.handshakes import Handshakes
 from ingress.health import Health
 from ingress.intake import Intake
 from ingress.launcher import Launcher
+from ingress.links import Links
 from ingress.metrics import Metrics
 from ingress.rates import Rates
 from ingress.receipts import Receipts
@@ -77,6 +78,7 @@ class Parts:
         wanted = bool(settings.canary_rate)
         canaries = CanarySource.of(settings, Canaries(inbox.engine), CanaryCounts(registry)) if wanted else None
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
+        links = Links.of(settings, inbox.engine)
         metrics = Metrics(
             settings,
             inbox,
@@ -97,7 +99,7 @@ class Parts:
             handshakes=Handshakes(settings, Nonces(inbox.engine), shared=_shared_sessions(settings, inbox)),
             health=health,
             writer=writer,
-            intake=Intake(settings, health, writer, launcher, metrics.progress.accepted, canaries),
+            intake=Intake(settings, health, writer, launcher, links, metrics.progress.accepted, canaries),
             canaries=canaries,
             figures=figures,
             metrics=metrics,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ingress.bodies import plain_challenge
 from ingress.callers import CALLER
 from ingress.parts import PartsOf, parts_of
-from loosh_pipeline.audit.acceptances import Link
+from loosh_pipeline.audit.acceptances import Told
 from loosh_pipeline.requests import ChallengeRequest
 from loosh_pipeline.wire.headers import API_KEY_HEADER, HOTKEY_HEADER, LINK_HEADER, NONCE_HEADER, SIGNATURE_HEADER
 
@@ -46,34 +46,28 @@ class Problems(BaseModel):
     detail: list[dict[str, Any]]
 
 
+OF_LINK: dict[str, Any] = {
+    "schema": {"type": "string", "pattern": "^[0-9]+:[0-9a-f]{64}(:[0-9a-f]{128})?$"},
+    "description": "SEQ:DIGEST:SIGNATURE, its place in the chain of all accepted challenges, signed by this validator "
+    "(not where it has no wallet): keep it, and no challenge up to this one can be dropped unseen",
+}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "not signed, or not rightly"},
     403: {"model": Problem, "description": "signed by a hotkey that may not push here"},
-    409: {"model": Problem, "description": "the id was accepted before"},
+    409: {"model": Problem, "description": "the id was accepted before", "headers": {LINK_HEADER: OF_LINK}},
     413: {"model": Problem, "description": "the body is too large"},
     429: {"model": Problem, "description": "too many requests; see Retry-After"},
     503: {"model": Problem, "description": "no challenge is taken now, with the reasons; see Retry-After"},
 }
 
 
-LINKED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            LINK_HEADER: {
-                "required": True,
-                "schema": {"type": "string", "pattern": "^[0-9]+:[0-9a-f]{64}$"},
-                "description": "SEQ:DIGEST, its place in the chain of all accepted challenges: keep it, and no "
-                "challenge up to this one can be dropped unseen",
-            }
-        }
-    }
-}
+LINKED: dict[int | str, dict[str, Any]] = {201: {"headers": {LINK_HEADER: OF_LINK | {"required": True}}}}
 """What comes with an acceptance."""
 
 ACCEPTED = Accepted(challenge_id="%s").model_dump_json().replace('"%s"', "%s").encode()
 
 
-def accepted(challenge_id: str, link: Link) -> Response:
+def accepted(challenge_id: str, link: Told) -> Response:
     """201, as both ways of sending a challenge are answered."""
     return Response(
         ACCEPTED % json.dumps(challenge_id).encode(),

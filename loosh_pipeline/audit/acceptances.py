@@ -7,16 +7,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from loosh_pipeline.audit.canonical import FIRST_LINK, link_digest
+from loosh_pipeline.audit.canonical import FIRST_LINK, commitment_of, link_digest
 
 if TYPE_CHECKING:
     from loosh_pipeline.audit.content import Acceptance
 
 FIRST_SEQ = 1
 LINK = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}", re.ASCII)
+SIGNED_LINK = re.compile(r"([0-9]{1,18}:[0-9a-f]{64}):([0-9a-f]{128})", re.ASCII)
+SALT = re.compile(r"[0-9a-f]{32}", re.ASCII)
+BACK_WITHIN = timedelta(minutes=5)
+"""How far the time of a link may lie before that of an earlier one: clocks of several ingresses differ by a little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,23 @@ class Link:
         return cls(int(seq), digest)
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A link as its sender is told it. `signature`: of the validator over `link_bytes`, empty without a wallet."""
+
+    link: Link
+    signature: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.link}:{self.signature}" if self.signature else str(self.link)
+
+    @classmethod
+    def read(cls, text: str) -> Told:
+        """As the header says it, signed or not. Raises ValueError for anything else."""
+        found = SIGNED_LINK.fullmatch(text)
+        return cls(Link.read(text)) if found is None else cls(Link.read(found[1]), found[2])
+
+
 BEFORE_ALL = Link(FIRST_SEQ - 1, FIRST_LINK)
 """What the first challenge goes on from."""
 
@@ -54,10 +75,10 @@ class Broken:
         return f"link {self.seq} (challenge {self.challenge_id}): {self.reason}"
 
 
-def next_link(before: Link, challenge_id: str, received_at: datetime, request_sha256: str) -> Link:
+def next_link(before: Link, challenge_id: str, received_at: datetime, request_sha256: str, commitment: str) -> Link:
     """The link of a challenge that is accepted after another."""
     seq = before.seq + 1
-    return Link(seq, link_digest(before.digest, seq, challenge_id, received_at, request_sha256))
+    return Link(seq, link_digest(before.digest, seq, challenge_id, received_at, request_sha256, commitment))
 
 
 def first_broken(acceptances: Iterable[Acceptance], before: Link | None = None) -> Broken | None:
@@ -79,8 +100,19 @@ def first_broken(acceptances: Iterable[Acceptance], before: Link | None = None) 
 def _wrong(before: Link, each: Acceptance) -> str:
     if each.seq != before.seq + 1:
         return f"it follows link {before.seq}; {_missing(before.seq + 1, each.seq)}"
-    if next_link(before, each.challenge_id, each.received_at, each.request_sha256).digest != each.digest:
+    fields = each.challenge_id, each.received_at, each.request_sha256, each.commitment
+    if next_link(before, *fields).digest != each.digest:
         return "its digest is not that of its own fields and the link before it: one of them was changed"
+    return otherwise_committed(each)
+
+
+def otherwise_committed(each: Acceptance) -> str:
+    """How what an acceptance is differs from what it was committed to be; empty for not at all."""
+    kind = "a canary" if each.known else "pushed"
+    if SALT.fullmatch(each.salt) is None:
+        return f"it is said to be {kind}, and has no salt to show that it was committed to that"
+    if commitment_of(each.salt, each.known) != each.commitment:
+        return f"it is said to be {kind}, and was committed to something else when it was accepted"
     return ""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,29 @@ def request_digest(request: Mapping[str, Any]) -> str:
     return digest_of(request)
 
 
-def link_digest(before: str, seq: int, challenge_id: str, received_at: datetime, request_sha256: str) -> str:
+def link_digest(
+    before: str, seq: int, challenge_id: str, received_at: datetime, request_sha256: str, commitment: str
+) -> str:
     """Of an accepted challenge in the chain of all: with the digest of the one before it, or `FIRST_LINK`."""
-    return digest_of([before, seq, challenge_id, said_at(received_at), request_sha256])
+    return digest_of([before, seq, challenge_id, said_at(received_at), request_sha256, commitment])
+
+
+def commitment_of(salt: str, known: str) -> str:
+    """What an accepted challenge is, told to nobody yet: pushed, or a canary.
+
+    `salt`: 32 hexadecimal digits at random, as there are but two. `known`: `known_digest` of a canary, else empty.
+    """
+    return digest_of([salt, "canary", known] if known else [salt, "pushed"])
+
+
+def known_digest(salt: str, question: str, accepted: Sequence[Any]) -> str:
+    """Of a canary's question (its digest) and the answers that are taken for right.
+
+    The salt is not that of the commitment, and stays with the validator: else guesses of the answers could be tried.
+    """
+    return digest_of([salt, question, list(accepted)])
+
+
+def link_bytes(challenge_id: str, seq: int, digest: str) -> bytes:
+    """What a validator signs of a link when it tells the sender of that challenge."""
+    return canonical(["X-Challenge-Link", challenge_id, seq, digest])

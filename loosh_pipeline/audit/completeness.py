@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from loosh_pipeline.audit.acceptances import Link
+from loosh_pipeline.audit.acceptances import Link, otherwise_committed
 from loosh_pipeline.audit.canonical import FIRST_LINK, link_digest
 from loosh_pipeline.audit.content import Acceptance, Content
 from loosh_pipeline.audit.report import Findings, How
@@ -44,10 +44,13 @@ def verify_chain(content: Content, findings: Findings) -> None:
         if each.seq != first.seq + place:
             findings.mismatch(PART, f"after {first.seq + place - 1} the chain goes on with {each.seq}")
             return
-        linked = link_digest(before, each.seq, each.challenge_id, each.received_at, each.request_sha256)
+        fields = each.challenge_id, each.received_at, each.request_sha256, each.commitment
+        linked = link_digest(before, each.seq, *fields)
         if linked != each.digest:
             findings.mismatch(PART, f"link {each.seq} of {each.challenge_id} is {each.digest[:12]}, not {linked[:12]}")
             return
+        if said := otherwise_committed(each):
+            findings.mismatch(PART, f"link {each.seq} of {each.challenge_id}: {said}")
         before = each.digest
     if len({each.challenge_id for each in chain}) != len(chain):
         findings.mismatch(PART, "a challenge was accepted twice")
@@ -141,6 +144,8 @@ def _verify_few(content: Content, accepted: int, others: Sequence[Acceptance], f
 
 
 def _verify_round(accepted: Acceptance, received_ms: int, at_ms: int, findings: Findings) -> None:
+    if accepted.known:
+        findings.mismatch(PART, f"{accepted.challenge_id} is a round of the window, and a canary")
     if accepted.became != SCORED:
         said = f"{accepted.challenge_id} is a round of the window, and is said to be {accepted.became!r}"
         findings.mismatch(PART, said)
@@ -151,8 +156,12 @@ def _verify_round(accepted: Acceptance, received_ms: int, at_ms: int, findings: 
 
 def _why_not(accepted: Acceptance, received_ms: int, since_ms: int) -> str:
     """What is wrong with an accepted challenge that is no round of the window; empty for nothing."""
+    if accepted.became == CANARY and not accepted.known:
+        return "is said to be a canary, and was committed to be a challenge that was pushed"
     if received_ms < since_ms:
         return "" if accepted.became in ("", SCORED, BEFORE) or REASON.fullmatch(accepted.became) else "has no reason"
+    if accepted.known and accepted.became != CANARY:
+        return f"is a canary, and is said to be {accepted.became!r}"
     if accepted.became == SCORED:
         return "is said to be scored, and is no round of the window"
     if not REASON.fullmatch(accepted.became):

@@ -72,8 +72,10 @@ class PartRoot:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """A link of the chain of accepted challenges. `digest` = sha256 over the digest before and the other fields.
+    """A link of the chain of accepted challenges. `digest` = `link_digest` of the digest before and the other fields.
 
+    `commitment`: to what it is, pushed or a canary, by `commitment_of` of `salt` and `known`, which are told when it no
+    longer has to be hidden. `known`: what stands for a canary's question and answers; empty of one that was pushed.
     `became`: what it was when emissions were made (`terms.made_at`): `scored` when its round is in the window, else why
     it is not: `canary`, `waiting`, `failed: …`, or `before` for one that came before the window. No part of the link,
     which is older.
@@ -85,6 +87,9 @@ class Acceptance:
     request_sha256: str
     digest: str
     became: str = ""
+    commitment: str = ""
+    salt: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True, eq=False)

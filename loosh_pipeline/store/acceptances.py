@@ -4,84 +4,84 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
 
-from loosh_pipeline.audit.acceptances import BEFORE_ALL, Broken, Link, first_broken
-from loosh_pipeline.audit.canonical import request_digest
+from loosh_pipeline.audit.acceptances import BACK_WITHIN, BEFORE_ALL, FIRST_SEQ, Broken, Link, first_broken
+from loosh_pipeline.audit.canonical import known_digest, request_digest
 from loosh_pipeline.audit.content import Acceptance
-from loosh_pipeline.domain import ChallengeId, ChallengeState
+from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.schema import canaries, challenges
 
-SCORED, CANARY, WAITING, FAILED = "scored", "canary", "waiting", "failed: "
-"""What became of a challenge; the last with the reason."""
 CHANGED = "its request is not the one that was accepted: it was changed"
 AT_ONCE = 2000
-OF_ACCEPTANCE = tuple(challenges.c[name] for name in ("seq", "id", "received_at", "request_sha256", "link"))
+WITH_MARKS = challenges.outerjoin(canaries, canaries.c.challenge_id == challenges.c.id)
+OF_ACCEPTANCE: tuple[ColumnElement[Any], ...] = (
+    *(challenges.c[name] for name in ("seq", "id", "received_at", "request_sha256", "link", "commitment", "salt")),
+    *(canaries.c.question, canaries.c.accepted, canaries.c.salt.label("known_salt")),
+)
+"""Of `WITH_MARKS`."""
+
+
+def acceptance_of(row: Row[Any], became: str = "") -> Acceptance:
+    """Of a row of `OF_ACCEPTANCE`."""
+    known = "" if row.known_salt is None else known_digest(row.known_salt, row.question, row.accepted)
+    return Acceptance(
+        seq=row.seq,
+        challenge_id=ChallengeId(row.id),
+        received_at=row.received_at,
+        request_sha256=row.request_sha256,
+        digest=row.link,
+        became=became,
+        commitment=row.commitment or "",
+        salt=row.salt or "",
+        known=known,
+    )
 
 
 def all_acceptances(connection: Connection) -> Iterator[Acceptance]:
     """The whole chain, in order, some rows at a time."""
-    return map(_bare, _chained(connection, OF_ACCEPTANCE))
+    return map(acceptance_of, _chained(connection, OF_ACCEPTANCE))
 
 
-def _bare(row: Row[Any]) -> Acceptance:
-    return Acceptance(row.seq, ChallengeId(row.id), row.received_at, row.request_sha256, row.link)
-
-
-def _chained(connection: Connection, columns: Sequence[Column[Any]]) -> Iterator[Row[Any]]:
-    after = 0
-    query = select(*columns).order_by(challenges.c.seq).limit(AT_ONCE)
+def _chained(connection: Connection, columns: Sequence[ColumnElement[Any]], after: int = 0) -> Iterator[Row[Any]]:
+    query = select(*columns).select_from(WITH_MARKS).order_by(challenges.c.seq).limit(AT_ONCE)
     while rows := connection.execute(query.where(challenges.c.seq > after)).all():
         yield from rows
         after = rows[-1].seq
-
-
-def acceptances_between(engine: Engine, since: datetime, until: datetime) -> tuple[Acceptance, ...]:
-    """The shortest range of the chain that holds whatever came from `since` on and before `until`, and what became of
-    each; before it the link that it goes on from, if there is one. Empty where nothing of that time was chained.
-
-    Times of receipt need not be in the order of the chain, so that others may stand in it, too.
-    """
-    came = challenges.c.received_at >= since, challenges.c.received_at < until, challenges.c.seq.is_not(None)
-    ends = select(func.min(challenges.c.seq), func.max(challenges.c.seq)).where(*came)
-    is_canary = canaries.c.challenge_id.is_not(None).label("is_canary")
-    told: list[ColumnElement[Any]] = [*OF_ACCEPTANCE, challenges.c.state, challenges.c.failure, is_canary]
-    joined = challenges.outerjoin(canaries, canaries.c.challenge_id == challenges.c.id)
-    with reading(engine) as connection:
-        first, last = connection.execute(ends).one()
-        if first is None:
-            return ()
-        within = challenges.c.seq.between(first - 1, last)
-        query = select(*told).select_from(joined).where(within).order_by(challenges.c.seq)
-        return tuple(_acceptance(row) for row in connection.execute(query))
-
-
-def _acceptance(row: Row[Any]) -> Acceptance:
-    became = CANARY if row.is_canary else _became(ChallengeState(row.state), row.failure)
-    return Acceptance(row.seq, ChallengeId(row.id), row.received_at, row.request_sha256, row.link, became)
-
-
-def _became(state: ChallengeState, failure: str | None) -> str:
-    if state is ChallengeState.FAILED:
-        return f"{FAILED}{failure or 'nobody noted why'}"
-    return SCORED if state in (ChallengeState.SCORED, ChallengeState.SUBMITTED) else WAITING
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
     """A chain as far as it holds: how many links, the last of them, and where it breaks, if it does.
 
-    `unchained`: challenges that were accepted before there was a chain.
+    `unchained`: challenges that were accepted before there was a chain. `unlinked`: those that came after it began and
+    are no part of it. `back`: the first link whose time lies before that of an earlier one, by more than clocks differ.
     """
 
     links: int
     last: Link | None
     broken: Broken | None
     unchained: int
+    unlinked: int = 0
+    back: Back | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing that was accepted since the first link is missing from it or was changed."""
+        return self.broken is None and self.unlinked == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A link at which a clock had been set back, and by how much since the latest time before it."""
+
+    seq: int
+    challenge_id: str
+    by: timedelta
 
 
 def first_broken_of(engine: Engine, *, requests: bool = False) -> Followed:
@@ -90,19 +90,53 @@ def first_broken_of(engine: Engine, *, requests: bool = False) -> Followed:
     `requests`: whether each request is read, too, and is the one that was accepted; else only its digest is looked at.
     """
     columns = (*OF_ACCEPTANCE, challenges.c.request) if requests else OF_ACCEPTANCE
-    before, broken = BEFORE_ALL, None
+    before, broken, latest, back = BEFORE_ALL, None, None, None
     with reading(engine) as connection:
         without = select(func.count()).select_from(challenges).where(challenges.c.seq.is_(None))
         unchained = connection.execute(without).scalar_one()
+        unlinked = len(unlinked_since_the_first(connection))
         for row in _chained(connection, columns):
-            each = _bare(row)
+            each = acceptance_of(row)
             broken = first_broken((each,), before)
             if broken is None and requests and request_digest(row.request) != each.request_sha256:
                 broken = Broken(each.seq, each.challenge_id, CHANGED)
             if broken is not None:
                 break
             before = Link(each.seq, each.digest)
-    return Followed(before.seq, None if before is BEFORE_ALL else before, broken, unchained)
+            latest = max(latest or each.received_at, each.received_at)
+            if back is None and latest - each.received_at > BACK_WITHIN:
+                back = Back(each.seq, each.challenge_id, latest - each.received_at)
+    last = None if before is BEFORE_ALL else before
+    return Followed(before.seq, last, broken, unchained - unlinked, unlinked, back)
+
+
+def unlinked_since_the_first(connection: Connection) -> Sequence[ChallengeId]:
+    """Challenges that came after the first link and have none: an ingress of an older release accepted them."""
+    began = select(challenges.c.received_at).where(challenges.c.seq == FIRST_SEQ).scalar_subquery()
+    those = challenges.c.seq.is_(None), challenges.c.received_at > began
+    query = select(challenges.c.id).where(*those).order_by(challenges.c.received_at)
+    return [ChallengeId(each) for each in connection.execute(query).scalars()]
+
+
+def newest_links(connection: Connection, links: int) -> tuple[Acceptance, ...]:
+    """The last so many links of the chain."""
+    last: int = connection.execute(select(func.max(challenges.c.seq))).scalar_one() or 0
+    return tuple(acceptance_of(row) for row in _chained(connection, OF_ACCEPTANCE, max(last - links, 0)))
+
+
+def link_of(engine: Engine, challenge_id: ChallengeId) -> Link | None:
+    """The link of a challenge; None where it has none, or was never accepted."""
+    query = select(challenges.c.seq, challenges.c.link).where(challenges.c.id == challenge_id)
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None or row.seq is None else Link(row.seq, row.link)
+
+
+def challenge_at(engine: Engine, seq: int) -> ChallengeId | None:
+    """Whose link that is."""
+    with reading(engine) as connection:
+        found = connection.execute(select(challenges.c.id).where(challenges.c.seq == seq)).scalar_one_or_none()
+    return None if found is None else ChallengeId(found)
 
 
 def is_link(engine: Engine, link: Link) -> bool:

@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Connection, Engine, Row, select
 
-from loosh_pipeline.audit.acceptances import BEFORE_ALL
+from loosh_pipeline.audit.acceptances import BACK_WITHIN, BEFORE_ALL
 from loosh_pipeline.audit.content import Acceptance
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.acceptances import (
+    OF_ACCEPTANCE,
+    WITH_MARKS,
+    acceptance_of,
+    unlinked_since_the_first,
+)
 from loosh_pipeline.store.database import reading
-from loosh_pipeline.store.schema import canaries, challenges
+from loosh_pipeline.store.schema import challenges
 
 SCORED, BEFORE, CANARY, WAITING, FAILED = "scored", "before", "canary", "waiting", "failed"
 
@@ -40,31 +46,37 @@ def accepted_since(
     on record before; it may have changed since. Raises StoreError where a link is missing.
     """
     with reading(engine) as connection:
+        if unlinked := sorted(set(unlinked_since_the_first(connection)) & set(window)):
+            raise StoreError(
+                f"challenge {unlinked[0]} (of {len(unlinked)}) has no link, and came after the chain of accepted "
+                "challenges began: an ingress of an older release accepted it; stop that one. Weights that such "
+                "challenges decided cannot be proved"
+            )
         first = _first(connection, since)
         rows = connection.execute(_rows_from(first, count)).all()
         before = _link(connection, first - 1)
     seqs = [row.seq for row in rows]
     if seqs != list(range(first, first + len(seqs))) or (count is not None and len(seqs) != count):
-        raise StoreError(f"the chain of accepted challenges has gaps from link {first} on; `loosh doctor` says more")
+        raise StoreError(f"the chain of accepted challenges has gaps from link {first} on: see `loosh audit chain`")
     said = became or {}
     return AcceptedRange(tuple(_acceptance(row, since, window, said.get(row.seq)) for row in rows), before)
 
 
 def _first(connection: Connection, since: datetime) -> int:
-    """Clocks of several ingresses differ by a little, so the order of links is not quite that of times."""
-    chained = challenges.c.seq.is_not(None)
-    came = select(func.min(challenges.c.seq)).where(challenges.c.received_at >= since, chained)
-    first: int | None = connection.execute(came).scalar_one()
-    if first is not None:
-        return max(1, first - 1)
-    last: int | None = connection.execute(select(func.max(challenges.c.seq)).where(chained)).scalar_one()
+    """The last link that came before then by more than clocks differ: no link goes back by as much beside any before
+    it, so whatever came since then stands after it.
+
+    Not the first that came since: one link that a clock far ahead dated would be in every range from then on.
+    """
+    before = select(challenges.c.seq).where(
+        challenges.c.seq.is_not(None), challenges.c.received_at < since - BACK_WITHIN
+    )
+    last: int | None = connection.execute(before.order_by(challenges.c.seq.desc()).limit(1)).scalar_one_or_none()
     return last or 1
 
 
 def _rows_from(first: int, count: int | None) -> Any:
-    names = ("seq", "id", "received_at", "request_sha256", "link", "state", "attempts")
-    joined = challenges.outerjoin(canaries, canaries.c.challenge_id == challenges.c.id)
-    query = select(*(challenges.c[name] for name in names), canaries.c.challenge_id.label("canary")).select_from(joined)
+    query = select(*OF_ACCEPTANCE, challenges.c.state, challenges.c.attempts).select_from(WITH_MARKS)
     return query.where(challenges.c.seq >= first).order_by(challenges.c.seq).limit(count)
 
 
@@ -79,8 +91,7 @@ def _link(connection: Connection, seq: int) -> str:
 
 
 def _acceptance(row: Row[Any], since: datetime, window: Collection[ChallengeId], became: str | None) -> Acceptance:
-    said = became or _became(row, since, window)
-    return Acceptance(row.seq, ChallengeId(row.id), row.received_at, row.request_sha256, row.link, said)
+    return acceptance_of(row, became or _became(row, since, window))
 
 
 def _became(row: Row[Any], since: datetime, window: Collection[ChallengeId]) -> str:
@@ -88,7 +99,7 @@ def _became(row: Row[Any], since: datetime, window: Collection[ChallengeId]) -> 
         return SCORED
     if row.received_at < since:
         return BEFORE
-    if row.canary is not None:
+    if row.known_salt is not None:
         return CANARY
     if row.state == ChallengeState.FAILED:
         # Why is for the operator alone: it may name hosts and files.

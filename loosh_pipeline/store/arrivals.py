@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, select
 from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed, StoreError
-from loosh_pipeline.store.accepting import Candidate, accept
+from loosh_pipeline.store.accepting import Candidate, accept, accepting
 from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.nonces import Nonce, record_nonces, used_before
 from loosh_pipeline.store.schema import challenges
@@ -45,8 +45,8 @@ def commit_arrivals(engine: Engine, arrivals: Sequence[Arrival]) -> list[Verdict
     Of two with the same id, or nonce, the first is kept. What is sent again as it was, because its sender heard no
     answer, is a duplicate rather than a replay: it is there. Raises SQLAlchemyError when nothing could be committed.
     """
-    candidates = {id(each): Candidate.of(each.id, each.request, each.received_at) for each in arrivals}
-    with engine.begin() as connection:
+    candidates = {id(each): _candidate(each) for each in arrivals}
+    with accepting(engine) as connection:
         replayed = _replayed(connection, arrivals)
         fresh: dict[ChallengeId, Arrival] = {}
         for each in arrivals:
@@ -58,6 +58,11 @@ def commit_arrivals(engine: Engine, arrivals: Sequence[Arrival]) -> list[Verdict
             if each.canary is not None and each.id in kept:
                 mark(connection, each.id, each.canary, each.received_at)
     return [_verdict(each, replayed, there, fresh, kept) for each in arrivals]
+
+
+def _candidate(arrival: Arrival) -> Candidate:
+    known = "" if arrival.canary is None else arrival.canary.known
+    return Candidate.of(arrival.id, arrival.request, arrival.received_at, known)
 
 
 def _replayed(connection: Connection, arrivals: Sequence[Arrival]) -> set[int]:

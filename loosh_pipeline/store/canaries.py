@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
+from loosh_pipeline.audit.canonical import known_digest
 from loosh_pipeline.canaries.questions import Question
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.store.accepting import new_salt
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.schema import canaries, challenges
 from loosh_pipeline.store.tables import TableKey
@@ -23,11 +25,17 @@ LATELY = timedelta(hours=6)
 @dataclass(frozen=True, slots=True)
 class CanaryMark:
     """What is kept of a canary beside its challenge: the rules of right answers as its file had them, and the digest of
-    the question.
+    the question. `salt`: hides both in the digest that the chain commits to.
     """
 
     accepted: Sequence[Any]
     question: str
+    salt: str = field(default_factory=new_salt)
+
+    @property
+    def known(self) -> str:
+        """What the chain commits to."""
+        return known_digest(self.salt, self.question, self.accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class KeptCanary:
 def mark(connection: Connection, challenge_id: ChallengeId, given: CanaryMark, now: datetime) -> None:
     """Mark a challenge, in the transaction that accepts it: none is ever there without its mark."""
     row = {"challenge_id": challenge_id, "accepted": list(given.accepted), "question": given.question}
-    connection.execute(canaries.insert().values(row | {"created_at": now}))
+    connection.execute(canaries.insert().values(row | {"salt": given.salt, "created_at": now}))
 
 
 def is_canary(connection: Connection, challenge_id: ChallengeId) -> bool:

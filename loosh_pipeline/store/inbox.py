@@ -18,7 +18,7 @@ from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import RESULTS, STATE_ORDER, Challenge, ChallengeId, ChallengeState, Outcome, Response
 from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
-from loosh_pipeline.store.accepting import Candidate, accept
+from loosh_pipeline.store.accepting import Candidate, accept, accepting
 from loosh_pipeline.store.database import open_database, reading, schema_version
 from loosh_pipeline.store.figures import WITHOUT_SCORES, InboxStats, figures, fold
 from loosh_pipeline.store.flags import flag, set_flag
@@ -84,7 +84,7 @@ class Inbox:
     def accept(self, challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> Link:
         """Commit a challenge; returns its link. Raises DuplicateChallenge when the id was ever accepted before."""
         candidate = Candidate.of(challenge_id, request, now)
-        with self.engine.begin() as connection:
+        with accepting(self.engine) as connection:
             accepted = accept(connection, [candidate])
         if challenge_id not in accepted:
             raise DuplicateChallenge(f"Challenge {challenge_id} already exists")

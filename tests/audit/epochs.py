@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from bittensor_core import Keypair
 
-from loosh_pipeline.audit.canonical import FIRST_LINK, link_digest, request_digest
+from loosh_pipeline.audit.canonical import FIRST_LINK, commitment_of, known_digest, link_digest, request_digest
 from loosh_pipeline.audit.completeness import ms_of
 from loosh_pipeline.audit.content import Acceptance, Content, Epoch, RoundInputs, Scorer, Window
 from loosh_pipeline.audit.file import Level, write
@@ -237,6 +237,7 @@ def _at(ms: int) -> datetime:
     return MADE_AT + timedelta(milliseconds=ms - ms_of(MADE_AT))
 
 
+SALT = "5" * 32
 Came = tuple[datetime, str, str, str]
 """When a challenge was accepted, its id, the digest of its request, what became of it."""
 
@@ -261,8 +262,11 @@ def chained(content: Content, **others: str) -> tuple[Acceptance, ...]:
 def linked(came: list[Came], before: str = FIRST_LINK) -> tuple[Acceptance, ...]:
     found = []
     for seq, (at, name, request, became) in enumerate(came, start=1):
-        digest = link_digest(before, seq, name, at, request)
-        found.append(Acceptance(seq, ChallengeId(name), at, request, digest, became))
+        known = known_digest(SALT, "question", [seq]) if became == "canary" else ""
+        commitment = commitment_of(SALT, known)
+        digest = link_digest(before, seq, name, at, request, commitment)
+        fields = {"became": became, "commitment": commitment, "salt": SALT, "known": known}
+        found.append(Acceptance(seq, ChallengeId(name), at, request, digest, **fields))
         before = digest
     return tuple(found)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loosh_pipeline.audit.canonical import request_digest
+from loosh_pipeline.audit.canonical import commitment_of, known_digest, request_digest
 from loosh_pipeline.audit.content import Acceptance, Content
 from loosh_pipeline.audit.file import Level, write
 from loosh_pipeline.audit.leaves import round_digest
@@ -116,6 +116,17 @@ def without_round(content: Content) -> Content:
 def became(content: Content, name: str, what: str) -> Content:
     chain = tuple(replace(e, became=what) if e.challenge_id == name else e for e in content.acceptances)
     return replace(content, acceptances=chain)
+
+
+def of_acceptance(content: Content, name: str, **fields: str) -> Content:
+    chain = (replace(e, **fields) if e.challenge_id == name else e for e in content.acceptances)  # type: ignore[arg-type]
+    return replace(content, acceptances=tuple(chain))
+
+
+def as_canary(content: Content, name: str) -> Content:
+    """Called a canary as those are that were one, but for the digest in the link, which is older."""
+    salt, known = "a" * 32, known_digest("b" * 32, "question", [42])
+    return of_acceptance(content, name, became="canary", salt=salt, known=known, commitment=commitment_of(salt, known))
 
 
 def linked_again(links: Iterable[Acceptance]) -> tuple[Acceptance, ...]:
@@ -276,6 +287,11 @@ BY_THE_VALIDATOR: dict[str, tuple[Change, str]] = {
     "a round dropped, for a word": (lambda c: became(without_round(c), FIRST, "inconvenient"), "challenges"),
     "a round dropped, as from before": (lambda c: became(without_round(c), FIRST, "before"), "challenges"),
     "a round dropped, emissions kept": (lambda c: became(without_round(c), FIRST, "failed: lost"), "emissions"),
+    "a round dropped, called a canary afterwards": (lambda c: became(without_round(c), FIRST, "canary"), "challenges"),
+    "a round dropped, called a canary with a new salt": (lambda c: as_canary(without_round(c), FIRST), "challenges"),
+    "a salt kept back": (lambda c: of_acceptance(c, "canary", salt=""), "challenges"),
+    "a canary called pushed": (lambda c: of_acceptance(c, "canary", known="", became="waiting"), "challenges"),
+    "a canary that waits": (lambda c: became(c, "canary", "waiting"), "challenges"),
     "a canary that is paid": (lambda c: became(c, FIRST, "canary"), "challenges"),
     "a round that was never accepted": (invented, "challenges"),
     "a link missing": (

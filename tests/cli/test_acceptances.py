@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,17 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from loosh_pipeline.audit.acceptances import Link
+from loosh_pipeline.audit.acceptances import Link, Told
+from loosh_pipeline.audit.canonical import link_bytes
 from loosh_pipeline.cli import app
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.store.accepting import new_row
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.schema import challenges
+from tests.ingress.conftest import keep_wallet
+from tests.wire.peers import STRANGER, VALIDATOR
 
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
+NOW, HOUR = datetime(2026, 1, 2, tzinfo=UTC), timedelta(hours=1)
 
 
 @pytest.fixture
@@ -59,6 +64,45 @@ def test_a_link_that_was_given_is_in_it_or_not(env: dict[str, str], links: list[
     assert (other.exit_code, "is NOT a link of this chain" in other.stdout) == (1, True)
     assert chain(env, "--link", f"4:{'a' * 64}").exit_code == 1
     assert chain(env, "--link", "2").exit_code == 2
+
+
+def test_a_signed_link_is_this_validators_or_not(env: dict[str, str], links: list[Link], tmp_path: Path) -> None:
+    env = env | {"WALLET_PATH": str(tmp_path / "wallets"), "WALLET_NAME": "validator", "HOTKEY_NAME": "validator"}
+    link = links[1]
+
+    def told(challenge_id: str, signer: Any = VALIDATOR) -> str:
+        return str(Told(link, signer.sign(link_bytes(ChallengeId(challenge_id), link.seq, link.digest)).hex()))
+
+    assert chain(env, "--link", told("c-1")).exit_code == 2, "without a hotkey nobody knows who signed"
+    keep_wallet(tmp_path)
+    shown = chain(env, "--link", told("c-1"))
+    assert (shown.exit_code, "is a link of this chain, signed by this validator" in shown.stdout) == (0, True)
+    for other in (told("c-1", STRANGER), told("c-2"), told("c-1").replace(f"{link.seq}:", "9:")):
+        shown = chain(env, "--link", other)
+        assert (shown.exit_code, "NOT signed by this validator" in shown.stdout) == (1, True)
+
+
+@pytest.mark.usefixtures("links")
+def test_what_was_accepted_beside_it_is_told(env: dict[str, str]) -> None:
+    inbox = Inbox.open(f"sqlite:///{env['DB_PATH']}")
+    with inbox.engine.begin() as connection:
+        rows = [new_row(ChallengeId(name), {}, at) for name, at in (("old", NOW - HOUR), ("beside", NOW + HOUR))]
+        connection.execute(challenges.insert(), rows)
+    inbox.engine.dispose()
+    shown = chain(env)
+    assert shown.exit_code == 1
+    assert "1 were accepted before there was a chain" in shown.stdout
+    assert "1 were accepted since it began, and are no part of it" in shown.stdout
+    assert json.loads(chain(env, "--json").stdout)["beside_the_chain"] == 1
+
+
+def test_a_clock_that_was_set_back_is_told(env: dict[str, str]) -> None:
+    inbox = Inbox.open(f"sqlite:///{env['DB_PATH']}")
+    for number, at in enumerate((NOW, NOW + HOUR, NOW)):
+        inbox.accept(ChallengeId(f"c-{number}"), {}, at)
+    inbox.engine.dispose()
+    shown = chain(env)
+    assert (shown.exit_code, "at link 3 a clock had been set back by 3600 s" in shown.stdout) == (0, True)
 
 
 @pytest.mark.usefixtures("links")

@@ -102,6 +102,11 @@ def test_the_schema_says_what_a_challenge_is(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/challenges", "/fiber/challenge"])
 def test_the_schema_says_what_comes_with_an_acceptance(client: TestClient, path: str) -> None:
-    said = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]["201"]
-    assert re.fullmatch(said["headers"][LINK_HEADER]["schema"]["pattern"], f"7:{'a' * 64}")
+    answers = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    said = answers["201"]
+    assert LINK_HEADER in answers["409"]["headers"]
+    pattern = said["headers"][LINK_HEADER]["schema"]["pattern"]
+    assert re.fullmatch(pattern, f"7:{'a' * 64}")
+    assert re.fullmatch(pattern, f"7:{'a' * 64}:{'b' * 128}")
+    assert not re.fullmatch(pattern, f"7:{'a' * 64}:{'b' * 64}")
     assert said["content"]["application/json"]["schema"], "and the body is described beside it"

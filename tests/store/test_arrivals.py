@@ -52,7 +52,8 @@ def test_a_row_is_the_same_as_one_that_is_accepted_alone(inbox: Inbox) -> None:
     inbox.accept(ChallengeId("c"), {"prompt": "hi"} | request, NOW)
     first, _, alone = rows(inbox)[2], rows(inbox)[0], rows(inbox)[1]
     assert (first["seq"], alone["seq"]) == (1, 3)
-    same = {"id": "", "seq": 0, "link": ""}
+    assert first["salt"] != alone["salt"]
+    same = {"id": "", "seq": 0, "link": "", "salt": "", "commitment": ""}
     assert first | same == alone | same
     assert due(inbox, NOW) == sorted(["b", "c", "it's"])
 

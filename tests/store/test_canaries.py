@@ -8,14 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind, Hotkey
 from loosh_pipeline.errors import DuplicateChallenge
 from loosh_pipeline.store import arrivals
-from loosh_pipeline.store.acceptances import acceptances_between, first_broken_of
+from loosh_pipeline.store.acceptances import first_broken_of
+from loosh_pipeline.store.accepted_range import accepted_since
 from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
-from loosh_pipeline.store.canaries import Canaries, CanaryMark
+from loosh_pipeline.store.canaries import Canaries, CanaryMark, mark
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.inbox import Inbox, advance
 from loosh_pipeline.store.nonces import Nonce
@@ -43,8 +44,29 @@ def test_a_canary_is_marked_as_it_is_accepted_and_stands_in_the_chain(inbox: Inb
     assert (C1 in kept, ChallengeId("a") in kept) == (True, False)
     assert kept.among([C1, ChallengeId("a")]) == {C1}
     assert first_broken_of(inbox.engine, requests=True).links == 3
-    became = [each.became for each in acceptances_between(inbox.engine, NOW, NOW + timedelta(hours=1))]
-    assert became == ["waiting", "canary", "waiting"]
+    found = accepted_since(inbox.engine, NOW, ()).acceptances
+    assert [each.became for each in found] == ["waiting", "canary", "waiting"]
+    assert [bool(each.known) for each in found] == [False, True, False]
+    assert len({each.salt for each in found}) == 3
+
+
+def test_a_mark_that_is_made_or_changed_afterwards_breaks_its_link(inbox: Inbox) -> None:
+    commit_arrivals(inbox.engine, [arrival("a"), arrival("c-1", MARK), arrival("b")])
+    with inbox.engine.begin() as connection:
+        mark(connection, ChallengeId("b"), MARK, NOW)
+    broken = first_broken_of(inbox.engine).broken
+    assert broken is not None
+    assert (broken.seq, "said to be a canary, and was committed" in broken.reason) == (3, True)
+    with inbox.engine.begin() as connection:
+        connection.execute(update(canaries).where(canaries.c.challenge_id == "c-1").values(accepted=[{"number": 43}]))
+    broken = first_broken_of(inbox.engine).broken
+    assert broken is not None
+    assert broken.seq == 2
+    with inbox.engine.begin() as connection:
+        connection.execute(delete(canaries))
+    broken = first_broken_of(inbox.engine).broken
+    assert broken is not None
+    assert (broken.seq, "said to be pushed, and was committed" in broken.reason) == (2, True)
 
 
 def test_a_duplicate_is_not_marked(inbox: Inbox) -> None:

@@ -8,11 +8,12 @@ CREATE TABLE canaries (
 	challenge_id VARCHAR(128) NOT NULL, 
 	accepted JSON NOT NULL, 
 	question VARCHAR(64) NOT NULL, 
+	salt VARCHAR(32) NOT NULL, 
 	created_at DATETIME NOT NULL, 
 	PRIMARY KEY (challenge_id), 
 	FOREIGN KEY(challenge_id) REFERENCES challenges (id)
 );
-INSERT INTO "canaries" VALUES('c-dispatched','[{"exact": "42"}]','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','2026-01-02 03:04:05.678901');
+INSERT INTO "canaries" VALUES('c-dispatched','[{"exact": "42"}]','aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa','cccccccccccccccccccccccccccccccc','2026-01-02 03:04:05.678901');
 CREATE TABLE challenges (
 	id VARCHAR(128) NOT NULL, 
 	request JSON NOT NULL, 
@@ -27,14 +28,14 @@ CREATE TABLE challenges (
 	asked INTEGER NOT NULL, 
 	answered INTEGER NOT NULL, 
 	elapsed_ms_sum FLOAT NOT NULL, 
-	failure TEXT, run_id VARCHAR(64), to_present_since DATETIME, folded_at DATETIME, seq BIGINT, request_sha256 VARCHAR(64), link VARCHAR(64), 
+	failure TEXT, run_id VARCHAR(64), to_present_since DATETIME, folded_at DATETIME, seq BIGINT, request_sha256 VARCHAR(64), commitment VARCHAR(64), salt VARCHAR(32), link VARCHAR(64), 
 	PRIMARY KEY (id)
 );
-INSERT INTO "challenges" VALUES('c-received','{"id": "c-received", "prompt": "why?"}','received','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',0,NULL,NULL,NULL,0,0,0.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "challenges" VALUES('c-dispatched','{"id": "c-dispatched", "prompt": "why?"}','dispatched','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,1,NULL,NULL,NULL,0,0,0.0,NULL,'run-9',NULL,NULL,1,'b4a655891b19fbead3d84e1362f80620ce225ecbcb01e8d465fa0c96c81700e6','8d5c648bea2fe086fd25a17c3301fe6c3d0453bfc58045d0e01ff2f176dcd16e');
-INSERT INTO "challenges" VALUES('c-scored','{"id": "c-scored", "prompt": "warum? é"}','scored','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,1,'2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,7,6,1234.5,NULL,NULL,'2026-01-02 03:04:05.678901',NULL,2,'a617355c0ff261f59299a0ef8e3c32b53a9c4e88aa64d4c897e8da9493fa44be','c3a963cf1c8782ae5c9155a063a875fc62b5057c1168086823d9eb69a6bd13ce');
-INSERT INTO "challenges" VALUES('c-submitted','{"id": "c-submitted", "prompt": "why?"}','submitted','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,2,'2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',7,7,4321.0,NULL,NULL,NULL,'2026-01-02 03:04:05.678901',3,'fed3600643cf7835c6c459c049321a1a385aefc39231bb938e770775057fe413','80e158e900593a3e290337da17914fae39299429fff013c73818d335de9515a5');
-INSERT INTO "challenges" VALUES('c-failed','{"id": "c-failed", "prompt": "why?"}','failed','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,150,NULL,NULL,NULL,0,0,0.0,'no miner answered',NULL,NULL,NULL,4,'54ff5d81ced0ee49f667fc7617c02bbc594b27ede857f1b8f5fb64c09e4a2f8d','50ec0f175d85dc97ee52a8683fa5c13f776730eb76db422c1959d63938b332c0');
+INSERT INTO "challenges" VALUES('c-received','{"id": "c-received", "prompt": "why?"}','received','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',0,NULL,NULL,NULL,0,0,0.0,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "challenges" VALUES('c-dispatched','{"id": "c-dispatched", "prompt": "why?"}','dispatched','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,1,NULL,NULL,NULL,0,0,0.0,NULL,'run-9',NULL,NULL,1,'b4a655891b19fbead3d84e1362f80620ce225ecbcb01e8d465fa0c96c81700e6','cad6d3a7d74546f90218b6c64df9be7c17f4e76bef23ae385881de753b6c378f','00000000000000000000000000000001','be1c5487bb6ad564ea3a5f31c7888f4d038ac88c7119b69d5daa4f8bfb92935c');
+INSERT INTO "challenges" VALUES('c-scored','{"id": "c-scored", "prompt": "warum? é"}','scored','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,1,'2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,7,6,1234.5,NULL,NULL,'2026-01-02 03:04:05.678901',NULL,2,'a617355c0ff261f59299a0ef8e3c32b53a9c4e88aa64d4c897e8da9493fa44be','3860f3ec9da54abcc79b3a6a00603a159b20b38268a6cb4f57bdd453af5f74a0','00000000000000000000000000000002','3d337b33b561a3a615d82fdd23a12f40ee4b855cb17566f5e7ff1027357cfdf2');
+INSERT INTO "challenges" VALUES('c-submitted','{"id": "c-submitted", "prompt": "why?"}','submitted','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,2,'2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',7,7,4321.0,NULL,NULL,NULL,'2026-01-02 03:04:05.678901',3,'fed3600643cf7835c6c459c049321a1a385aefc39231bb938e770775057fe413','3041ec32a79e39d314b1cfb2c20650c9de9c34e36952c90562fec25d36c8f079','00000000000000000000000000000003','39deb563f9729b98d75f9a6ff8c8a4b07e4dd8d9c4ca482f0cda45d0bc974413');
+INSERT INTO "challenges" VALUES('c-failed','{"id": "c-failed", "prompt": "why?"}','failed','2026-01-02 03:04:05.678901','2026-01-02 03:04:05.678901',NULL,150,NULL,NULL,NULL,0,0,0.0,'no miner answered',NULL,NULL,NULL,4,'54ff5d81ced0ee49f667fc7617c02bbc594b27ede857f1b8f5fb64c09e4a2f8d','b8f85ac0ad3899f12574ff9b160f67ddace937ab752256dfbbb22b6c25741897','00000000000000000000000000000004','3431dacb3e33409302f5ac376dc8670e0644aab02fe1179f38d2afd26bf2465e');
 CREATE TABLE flags (
 	name VARCHAR(32) NOT NULL, 
 	value VARCHAR(64) NOT NULL, 
@@ -174,6 +175,7 @@ CREATE INDEX outbox_counts ON outbox (kind, state);
 CREATE INDEX submissions_undecided ON submissions (netuid, hotkey, state);
 CREATE INDEX held_runs_host ON held_runs (host, queue);
 CREATE UNIQUE INDEX challenges_chain ON challenges (seq) WHERE seq IS NOT NULL;
+CREATE INDEX challenges_unlinked ON challenges (received_at) WHERE seq IS NULL;
 CREATE INDEX canaries_created_at ON canaries (created_at);
 CREATE INDEX canaries_question ON canaries (question);
 COMMIT;
