@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 
 import polars as pl
@@ -16,6 +16,7 @@ from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
 from loosh_pipeline.emissions import Terms
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.paid import settles
+from loosh_pipeline.policy.basis import Basis
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.rescoring.wanted import profile_with
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -46,6 +47,16 @@ class RecordedEpoch:
     def profile(self) -> ScoringProfile:
         """Under which it was paid."""
         return profile_with(self.terms.profile, dict(self.terms.parameters))
+
+    @property
+    def basis(self) -> Basis:
+        """What the weights rest on."""
+        return Basis(self.proposal.basis)
+
+    @property
+    def asked(self) -> dict[Hotkey, int]:
+        """In how many of the rounds that counted each miner was."""
+        return {each.hotkey: each.asked for each in self.inputs.earned.emissions}
 
     @property
     def weights(self) -> dict[Hotkey, float]:
@@ -104,6 +115,16 @@ def given_of(tables: Tables, epoch: RecordedEpoch, since: datetime | None = None
     rows = WindowRows(scores.join(chosen, on=by, how="semi"), pairs.join(chosen, on=by, how="semi"))
     looks = look_rows(tables, start.date(), terms.made_at.date(), keeps=False)
     return Given(rows, looks, profile, terms, epoch.inputs, epoch.subnet)
+
+
+def stored_from(tables: Tables, since: datetime) -> datetime | None:
+    """From when on scores are stored, where that is later than `since`: nobody can say what was before."""
+    days = sorted(tables.days(SCORES))
+    if not days or days[0] < since.date():
+        return None
+    at = datetime.combine(days[0], time(), UTC)
+    first = read_rows(tables, SCORES, SETTLED_FROM, at, at)["received_at"].min()
+    return first if isinstance(first, datetime) and first > since else None
 
 
 def _counting(tables: Tables, scores: pl.DataFrame, profile: ScoringProfile) -> pl.DataFrame:

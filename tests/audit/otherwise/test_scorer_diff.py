@@ -71,7 +71,7 @@ def test_commands_tell_the_same_as_json_and_for_people(world: World) -> None:
     shown = CliRunner().invoke(app, ["whatif", "--set", "half_life=1", "--json"])
     assert shown.exit_code == 0, shown.output
     said = json.loads(shown.stdout)
-    assert (said["exact"], said["verified"], said["how"], said["rounds"]) == (True, True, "stored", ROUNDS)
+    assert (said["exact"], said["verified"], said["how"], said["after"]["rounds"]) == (True, True, "stored", ROUNDS)
     told = CliRunner().invoke(app, ["whatif", "--set", "half_life=1"], env={"COLUMNS": "200"})
     assert told.exit_code == 0, told.output
     assert "the epoch's weights come out again, bit for bit" in told.output

@@ -49,7 +49,7 @@ def test_with_nothing_changed_the_weights_come_out_again(world: World) -> None:
     assert found.exact
     assert found.after.weights == newest(world).weights
     assert (found.diff.total_variation, found.diff.vtrust, found.acts) == (0.0, 1.0, ())
-    assert found.rounds == found.of_rounds == ROUNDS
+    assert found.before.earned.rounds == found.after.earned.rounds == found.of_rounds == ROUNDS
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,19 @@ def _scored_anew(world: World, profile: ScoringProfile) -> dict[Hotkey, float]:
 def test_a_parameter_of_measuring_is_tried_on_a_sample_and_in_full_on_all(world: World) -> None:
     sampled = tried(world, "young_stop_weight=0.9")
     assert sampled.how is How.SAMPLED
-    assert (sampled.rounds, sampled.of_rounds) == (15, ROUNDS)
+    assert (sampled.after.earned.rounds, sampled.of_rounds) == (15, ROUNDS)
     assert sampled.spread is not None
-    assert sampled.spread.between.low <= sampled.spread.total_variation <= sampled.spread.between.high
+    found = sampled.spread.total_variation
+    assert found.between.low <= found.value <= found.between.high
+    assert sampled.vtrust == 1 - found.value
     for move in sampled.diff.moves:
         between = sampled.interval(move.hotkey)
-        assert between is not None
-        assert between.low <= move.change <= between.high
+        assert (between is None) is (move.hotkey in sampled.unjudged)
+        assert between is None or between.low <= move.change <= between.high
     again = tried(world, "young_stop_weight=0.9")
     assert again.diff == sampled.diff
     assert again.spread is not None
-    assert again.spread.between == sampled.spread.between
+    assert again.spread.total_variation == found
     full = tried(world, "young_stop_weight=0.9", effort=Effort(15, full=True, processes=1))
     assert full.how is How.RESCORED
     assert full.spread is None
