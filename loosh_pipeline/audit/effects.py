@@ -34,7 +34,9 @@ OF_PAY = "nothing that was earned stands behind these weights (basis {})"
 def without_effect(changes: Changes, recorded: Inputs, profile: ScoringProfile, after: Weighed) -> Iterator[str]:
     """A line for each change that cannot change the weights here."""
     for name in (*changes.rule, *changes.policy):
-        if why := _why_none(name, changes, profile, after):
+        if name == "min_rounds" and recorded.imported is None:
+            yield "min_rounds has no effect here: it acts in taking over from a validator, and nothing was imported"
+        elif why := _why_none(name, changes, profile, after):
             yield f"{name} has no effect here: {why}"
     if changes.parameters and after.proposal.basis not in EARNED:
         yield f"{', '.join(changes.parameters)} have no effect here: {OF_PAY.format(after.proposal.basis)}"
