@@ -44,7 +44,6 @@ def accusations(
     since = now - timedelta(hours=settings.emissions_lookback_h)
     with duckdb.get_connection() as connection:
         window = store.score_tables.window_rows(connection, paying_profile(settings), since)
-    window = window.without(store.canaries.since(since))  # else a report would show their texts
     found = copy_evidence(store.tables, window, Hotkey(signer.ss58_address))
     report = None if found.report is None else json.dumps(found.report, ensure_ascii=False)
     frame = accusations_frame(found.accusations, report)

@@ -58,7 +58,7 @@ def evaluate_and_keep(
     )
     found = score_stored(stored, store.score_tables.context_at, profile)
     result, past = found.scores, found.context
-    table = store.score_tables.write(
+    table = store.scores_beside(partition).write(
         partition.key, result, profile, found.model_digest, stored.received_at, found.inputs_digest
     )
     measure = result.measure

@@ -90,9 +90,7 @@ def _worth_paying(
     for lookback_h in hours:
         try:
             with duckdb.get_connection() as connection:
-                found = earned_over(
-                    store.tables, connection, profile, rule, now, lookback_h, mode, canaries=store.canaries.since
-                )
+                found = earned_over(store.tables, connection, profile, rule, now, lookback_h, mode)
         except Exception as error:
             if mode is not Mode.EMERGENCY:
                 raise

@@ -58,7 +58,7 @@ def _upload(store: Store, partition: Partition, png: bytes) -> str:
     """Keep the picture for the Challenge API; the outbox sends it when no result waits. Returns what was done."""
     if len(png) > MAX_UPLOAD_BYTES:
         return f"not uploaded: {len(png)} bytes, at most {MAX_UPLOAD_BYTES} are"
-    if partition.row.id in store.canaries:
+    if partition.canary:
         return "never: it is a canary"
     body = build_heatmap_upload(partition.row.id, f"{file_stem(partition.row.id)}.png", png)
     kept = store.outbox.keep_heatmap(partition.row.id, encode_json(body), datetime.now(UTC))

@@ -9,9 +9,8 @@ from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.context_source import recent_context
 from resources.store import Store, written
 
-LATELY, MOST_CANARIES = timedelta(days=30), 10_000
-"""Canaries among which those of the newest rounds are: what the validator asks itself is no part of what it compares
-with."""
+LATELY = timedelta(days=30)
+"""Canaries that came since are known by their marks, scored or not; earlier ones by where their scores lie."""
 
 
 @dg.asset(
@@ -26,8 +25,8 @@ with."""
 )
 def scoring_context(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     now, rounds = datetime.now(UTC), get_settings().context_rounds
-    canaries = {each.key for each in store.canaries.newest(now - LATELY, MOST_CANARIES)}
-    found = recent_context(store.tables, now, rounds, canaries)
+    # What the validator asks itself is no part of what it compares with.
+    found = recent_context(store.tables, now, rounds, store.canaries.keys_since(now - LATELY))
     if found is None:
         return dg.MaterializeResult(
             data_version=READ_ONCE, metadata={"rounds": 0, "built": "not yet: no round has been embedded"}

@@ -58,7 +58,7 @@ def _compared(store: Store, settings: Settings, shadow: str, now: datetime) -> S
     epoch = recorded_epoch(store.inbox.engine, tables, "latest")
     pays, other = (scorer_named(tables, name) for name in (settings.pay_profile, shadow))
     since = now - timedelta(hours=settings.emissions_lookback_h)
-    return scorer_diff(tables, epoch, pays, other, since, now, canaries=store.canaries.since)
+    return scorer_diff(tables, epoch, pays, other, since, now)
 
 
 def _said(found: ScorerDiff) -> dict[str, Any]:

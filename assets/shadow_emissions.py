@@ -38,7 +38,7 @@ def shadow_emissions(
     frames, costs, lookback_h = [], [], settings.emissions_lookback_h
     for shadow in shadow_profiles(settings):
         with duckdb.get_connection() as connection:
-            unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h, canaries=store.canaries.since)
+            unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h)
         frames.append(emissions_frame(unpaid.emissions, shadow.name, unpaid.terms.rounds))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:

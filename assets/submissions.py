@@ -7,13 +7,12 @@ import dagster as dg
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
 from loosh_pipeline.delivery import deliver_due, evaluation_of, result_of
-from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import Present, get_settings
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import Signer
-from resources.store import Store
+from resources.store import Partition, Store
 
 
 def now() -> datetime:
@@ -54,7 +53,7 @@ def submissions(
     tally = deliver_due(store.outbox, challenge_api, now, partition.row.id)
     return dg.MaterializeResult(
         metadata={
-            "kept": "now" if kept else _why_not(store, partition.row.id),
+            "kept": "now" if kept else _why_not(partition),
             "told_as": kind.value,
             "responses": len(body.get("responses", ("the fastest",))),
             "best_miner": evaluation.best_miner or "nobody was paid",
@@ -63,7 +62,7 @@ def submissions(
     )
 
 
-def _why_not(store: Store, challenge_id: ChallengeId) -> str:
-    if challenge_id in store.canaries:
+def _why_not(partition: Partition) -> str:
+    if partition.canary:
         return "never: it is a canary, and nobody is told of it"
     return "by an earlier run; the first result stands"

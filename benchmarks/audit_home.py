@@ -192,7 +192,7 @@ def set_epoch(settings: Settings, day: Day) -> int:
     profile, rule = profile_of(settings.pay_profile), rule_of(settings)
     with duckdb.connect() as connection:
         lookback_h = settings.emissions_lookback_h
-        found = earned_over(tables, connection, profile, rule, now, lookback_h, canaries=lambda _: ())
+        found = earned_over(tables, connection, profile, rule, now, lookback_h)
     write_earnings(tables, key, found)
     inputs = gathered(settings, tables, inbox.engine, there, own, now)
     proposal = propose(inputs)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 
-from ingress.canaries import CanarySource
+from ingress.canaries import CanarySource, LeftOut
 from ingress.health import Health
 from ingress.launcher import Launcher
 from ingress.rates import retry_after
@@ -27,6 +27,8 @@ STOPPED = (
 )
 UNWELL_S = 15.0
 STOPPED_S = 60.0
+CANARY_BACKLOG = 0.5
+"""The part of the backlog up to which a canary is taken."""
 FULL_S = 60.0
 
 
@@ -80,8 +82,9 @@ class Intake:
         return link
 
     async def _take_canary(self, request: ChallengeRequest, canary: CanaryMark) -> None:
-        """Take one of our own as any other is taken. Raises 503 while none is."""
-        await self.require_open()
+        """Take one of our own, where it takes no place of another: not near the limit. Raises LeftOut, or 503."""
+        if not self.open() or self._health.waiting() >= self._max_backlog * CANARY_BACKLOG:
+            raise LeftOut("closed", "the intake is closed, or half full")
         await self._keep(request, canary=canary)
 
     async def _keep(

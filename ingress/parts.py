@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from ingress.auth import Door
 from ingress.canaries import CanarySource
-from ingress.counting import Counts
+from ingress.counting import CanaryCounts, Counts
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
@@ -73,7 +73,9 @@ class Parts:
         dagster_url = str(settings.dagster_url) if settings.dagster_url else None
         free = partial(free_children, settings, inbox.engine)
         launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, free, counts.dispatched.observe)
-        figures, canaries = Figures(inbox), CanarySource.of(settings, Canaries(inbox.engine))
+        figures = Figures(inbox)
+        wanted = bool(settings.canary_rate)
+        canaries = CanarySource.of(settings, Canaries(inbox.engine), CanaryCounts(registry)) if wanted else None
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
         metrics = Metrics(
             settings,

@@ -12,7 +12,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
-from loosh_pipeline.store.score_tables import ScoreTables
+from loosh_pipeline.store.score_tables import CANARIES, IN_USE, ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables
 
 ENDED = (ChallengeState.SUBMITTED, ChallengeState.FAILED)
@@ -24,12 +24,14 @@ def challenge_facts(settings: Settings, inbox: Inbox, challenge_id: ChallengeId)
     row = inbox.get(challenge_id)
     told = Outbox(inbox.engine).result_of(challenge_id)
     key = TableKey.of(row.id, row.received_at)
-    scores = ScoreTables(Tables(settings.tables_root)).newest_rows(key, paying_profile(settings))
+    canary = challenge_id in Canaries(inbox.engine)
+    stored = ScoreTables(Tables(settings.tables_root), CANARIES if canary else IN_USE)
+    scores = stored.newest_rows(key, paying_profile(settings))
     return {
         "id": row.id,
         "state": row.state.value,
         "link": None if row.link is None else {"seq": row.link.seq, "digest": row.link.digest},
-        "canary": challenge_id in Canaries(inbox.engine),
+        "canary": canary,
         "received_at": row.received_at.isoformat(),
         "state_changed_at": row.state_changed_at.isoformat(),
         "scored_at": None if row.scored_at is None else row.scored_at.isoformat(),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import polars as pl
 from duckdb import DuckDBPyConnection
 
-from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, OneSource
+from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
 from loosh_pipeline.emissions import EmissionRule, Terms, emissions_from, since_of
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.paid import settles
@@ -22,9 +21,6 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.store.looks import look_rows, looks_of
 from loosh_pipeline.store.score_tables import ScoreTables, WindowRows
 from loosh_pipeline.store.tables import Tables
-
-CanariesSince = Callable[[datetime], Collection[ChallengeId]]
-"""Says which challenges that came since a time are canaries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +47,13 @@ def earned_over(
     now: datetime,
     lookback_h: float,
     mode: Mode = Mode.NORMAL,
-    *,
-    canaries: CanariesSince,
 ) -> Earnings:
     """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile.
 
-    `canaries`: those that came since a time, which are never paid (`store.canaries.Canaries.since`); there is no
-    default, as whoever forgets them pays them.
     Raises ScoringError in an emergency for emissions that are no numbers: then a shorter lookback is to be tried.
     """
     since = since_of(profile, now, lookback_h)
     rows = ScoreTables(tables).window_rows(connection, profile, since, pairs=settles(profile))
-    rows = rows.without(canaries(since))  # asked after the rows were read: each has its mark before it has scores
     looks = look_rows(tables, since.date()).filter(pl.col("taken_at").is_between(since, now))
     terms = Terms(
         profile=profile.name,

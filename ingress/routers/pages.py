@@ -15,6 +15,7 @@ from ingress.version import VERSION
 from loosh_pipeline.audit.epochs import LATEST
 from loosh_pipeline.audit.templates import TEMPLATES
 from loosh_pipeline.domain import RESULTS
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.tables import file_stem
 
 
@@ -35,6 +36,9 @@ REFUSED = 10
 def overview(request: Request, parts: PartsOf) -> HTMLResponse:
     """What this validator has accepted lately and how far it has come."""
     rows = parts.inbox.recent(RECENT)
+    if parts.settings.pages_public:  # a miner may read this, and would learn which questions are the validator's own
+        ours = Canaries(parts.inbox.engine).among(row.id for row in rows)
+        rows = [row for row in rows if row.id not in ours]
     return templates.TemplateResponse(
         request,
         "overview.html",

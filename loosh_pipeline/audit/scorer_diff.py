@@ -15,7 +15,6 @@ from loosh_pipeline.audit.stored_rows import Scorer, rows_of
 from loosh_pipeline.audit.weighing_again import Given, Weighed, weighed
 from loosh_pipeline.audit.weight_diff import WeightDiff, flags_of, weight_diff
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.paying import CanariesSince
 from loosh_pipeline.store.frames import UTC_MS
 from loosh_pipeline.store.looks import look_rows
 from loosh_pipeline.store.score_tables import WindowRows
@@ -66,23 +65,11 @@ def scorer_diff(
     b: Scorer,
     since: datetime,
     until: datetime,
-    *,
-    canaries: CanariesSince,
 ) -> ScorerDiff:
-    """`canaries`: as of `paying.earned_over`. Raises StoreError where no round has rows of both; it says how to make
-    them.
-    """
+    """Raises StoreError where no round has rows of both; it says how to make them."""
     rows = [rows_of(tables, scorer, since, until) for scorer in (a, b)]
-    unpaid = canaries(since)  # asked after the rows were read, as there
-    rows = [each.without(unpaid) for each in rows]
     of_a, of_b = (set(each.scores["challenge_id"].unique()) for each in rows)
-    both = sorted(of_a & of_b)
-    lacking = [(a, of_b - of_a, of_a), (b, of_a - of_b, of_b)]
-    missing = tuple(
-        f"{len(lacks) or 'all'} rounds are not stored under {scorer.said}: {scorer.rescored_by(since, until)}"
-        for scorer, lacks, has in lacking
-        if lacks or not has
-    )
+    both, missing = sorted(of_a & of_b), _missing((a, b), (of_a, of_b), since, until)
     if not both:
         raise StoreError(f"no round from {since:%F %T} to {until:%F %T} has rows of both. {'. '.join(missing)}")
     before, after = (
@@ -103,6 +90,19 @@ def scorer_diff(
         after=after,
         diff=weight_diff(before.weights, after.weights, *flagged),
         missing=missing,
+    )
+
+
+def _missing(
+    scorers: tuple[Scorer, Scorer], rounds: tuple[set[str], set[str]], since: datetime, until: datetime
+) -> tuple[str, ...]:
+    """Of which rounds one has rows and the other none, with the command that makes them."""
+    (a, b), (of_a, of_b) = scorers, rounds
+    lacking = [(a, of_b - of_a, of_a), (b, of_a - of_b, of_b)]
+    return tuple(
+        f"{len(lacks) or 'all'} rounds are not stored under {scorer.said}: {scorer.rescored_by(since, until)}"
+        for scorer, lacks, has in lacking
+        if lacks or not has
     )
 
 

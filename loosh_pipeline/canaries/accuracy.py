@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loosh_pipeline.canaries.rules import Rule, is_right
@@ -42,14 +42,32 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def accuracies(rounds: Iterable[tuple[tuple[Rule, ...], Iterable[Response]]]) -> tuple[Accuracy, ...]:
-    """Of every miner that was asked any, by hotkey."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """On one miner in one canary."""
+
+    hotkey: Hotkey
+    answered: bool
+    right: bool
+
+
+def judged(rules: Sequence[Rule], responses: Iterable[Response]) -> tuple[Verdict, ...]:
+    """On everybody that was asked."""
+    return tuple(
+        Verdict(each.hotkey, answered := each.outcome is Outcome.ANSWERED, answered and is_right(each.text, rules))
+        for each in responses
+    )
+
+
+def accuracies(rounds: Iterable[Sequence[Verdict]]) -> tuple[Accuracy, ...]:
+    """Of every miner that was asked any, by hotkey. A round in which nobody answered says nothing of anybody."""
     counts: dict[Hotkey, list[int]] = {}
-    for rules, responses in rounds:
-        for each in responses:
+    for verdicts in rounds:
+        if not any(each.answered for each in verdicts):
+            continue
+        for each in verdicts:
             count = counts.setdefault(each.hotkey, [0, 0, 0])
             count[0] += 1
-            if each.outcome is Outcome.ANSWERED:
-                count[1] += 1
-                count[2] += is_right(each.text, rules)
+            count[1] += each.answered
+            count[2] += each.right
     return tuple(Accuracy(hotkey, *count) for hotkey, count in sorted(counts.items()))

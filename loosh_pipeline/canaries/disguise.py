@@ -5,106 +5,94 @@ A miner is sent prompt, messages, tools, parameters, correlation id, time and ti
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
 from loosh_pipeline.canaries.questions import Question
+from loosh_pipeline.canaries.templates import Form, Path, Template, is_uuid4
 from loosh_pipeline.prompts import message_text
 
-NEAR_S = 24 * 3600.0
-"""A number or text in metadata this near to the time of receipt, as a time, is one, and moves along."""
-SCALES = (1.0, 1e3, 1e6, 1e9)
-"""Seconds, milliseconds, and so on since 1970."""
-PRECISION = {0: "seconds", 3: "milliseconds"}
-FRACTION = re.compile(r"\.(\d+)", re.ASCII)
-DATED = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}.*", re.ASCII)
+MICROSECOND = timedelta(microseconds=1)
+FINEST_DIGITS = 6
+"""Decimals to which a time is rounded; finer ones are those that a float has anyway."""
 
 
-def in_disguise(
-    question: Question, like: Mapping[str, Any], received_at: datetime, now: datetime, draw: Random
-) -> dict[str, Any]:
-    """The body of a challenge that asks a question and is otherwise like one received then, had it come now."""
-    moved: dict[str, Any] = {name: _moved(value, received_at, now - received_at) for name, value in like.items()}
-    moved["prompt"], moved["messages"] = _asked(question, like)
-    moved["id"] = _like(str(like["id"]), draw)
-    if like.get("correlation_id") is not None:
-        moved["correlation_id"] = _like(like["correlation_id"], draw)
-    return moved
+def fits(question: Question, like: Template) -> bool:
+    """Whether a question can be asked as that challenge was: a prompt as either, messages as messages in that order."""
+    if question.messages is None:
+        return like.roles in (None, ("user",))
+    return like.roles == tuple(each["role"] for each in question.messages)
 
 
-def _asked(question: Question, like: Mapping[str, Any]) -> tuple[str | None, list[Mapping[str, Any]] | None]:
-    """The question as prompt and messages, in the form of that challenge; one that has messages is asked in them."""
-    there = like.get("messages")
-    if question.messages is not None:
-        messages, text = list(question.messages), _last_of_user(question.messages)
-    elif there:
-        text = question.prompt or ""
-        messages = [*_as_messages(there, text)]
-    else:
+def in_disguise(question: Question, like: Template, now: datetime, draw: Random) -> dict[str, Any]:
+    """The body of a challenge that asks a question and is otherwise like one pushed before, had it come now."""
+    request = like.request
+    names = ("model", "tools", "tool_choice", "temperature", "top_p", "max_tokens", "status", "requester")
+    body = {name: request[name] for name in names if name in request}
+    body["prompt"], body["messages"] = _asked(question, like)
+    body["id"] = _new_id(str(request["id"]), draw)
+    body["created_at"] = now.isoformat()
+    if request.get("correlation_id") is not None:
+        body["correlation_id"] = _new_id(request["correlation_id"], draw)
+    if request.get("metadata"):
+        body["metadata"] = _metadata(like, now - like.received_at)
+    return body
+
+
+def _metadata(like: Template, by: timedelta) -> dict[str, Any]:
+    """What of it a miner sees something of."""
+    given, kept = like.request["metadata"], dict[str, Any]()
+    if "model" in given:
+        kept["model"] = given["model"]
+    if isinstance(given.get("timing_data"), Mapping):
+        kept["timing_data"] = _moved(given["timing_data"], like.times, by)
+    return kept
+
+
+def _asked(question: Question, like: Template) -> tuple[str | None, list[Mapping[str, Any]] | None]:
+    """The question as prompt and messages, in the form of that challenge."""
+    if like.roles is None:
         return question.prompt, None
-    said = like.get("prompt") if there else None
-    return (text if said and said.strip() else said), messages
+    texts = [question.prompt or ""] if question.messages is None else _texts(question.messages)
+    asked = [_message(of, text) for of, text in zip(like.asked, texts, strict=True)]
+    said = like.request.get("prompt")
+    return (texts[-1] if said and said.strip() else said), [*like.leading, *asked]
 
 
-def _last_of_user(messages: Sequence[Mapping[str, Any]]) -> str:
-    return next(message_text(each.get("content")) for each in reversed(messages) if each.get("role") == "user")
+def _texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [message_text(each.get("content")) for each in messages]
 
 
-def _as_messages(like: Sequence[Mapping[str, Any]], prompt: str) -> tuple[Mapping[str, Any], ...]:
-    """The instructions that stand before the first question, then this one, written as the last one was."""
-    leading: list[Mapping[str, Any]] = []
-    for each in like:
-        if each.get("role") not in ("system", "developer"):
-            break
-        leading.append(each)
-    asked = next((each for each in reversed(like) if each.get("role") == "user"), {"role": "user"})
-    in_parts = isinstance(asked.get("content"), list)
-    content: Any = [{"type": "text", "text": prompt}] if in_parts else prompt
-    return (*leading, {**asked, "content": content})
+def _message(like: Mapping[str, Any], text: str) -> dict[str, Any]:
+    content = like["content"]
+    return {**like, "content": [{**content[0], "text": text}] if isinstance(content, list) else text}
 
 
-def _like(name: str, draw: Random) -> str:
-    """A new id: a UUID, spelled as that one is."""
+def _new_id(name: str, draw: Random) -> str:
+    """A new id: a UUID, spelled as that one is, if it is one."""
     new = uuid.UUID(int=draw.getrandbits(128), version=4)
-    spelled = new.hex if "-" not in name else str(new)
+    spelled = new.hex if is_uuid4(name) and "-" not in name else str(new)
     return spelled.upper() if name != name.lower() and name == name.upper() else spelled
 
 
-def _moved(value: Any, received_at: datetime, by: timedelta) -> Any:
-    """A value with every time in it that is near the time of receipt moved on."""
+def _moved(value: Any, times: Mapping[Path, Form], by: timedelta, path: Path = ()) -> Any:
     if isinstance(value, Mapping):
-        return {key: _moved(each, received_at, by) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_moved(each, received_at, by) for each in value]
-    if isinstance(value, str):
-        return _moved_text(value, received_at, by)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _moved_number(value, received_at, by)
-    return value
+        return {name: _moved(each, times, by, (*path, str(name))) for name, each in value.items()}
+    form = times.get(path)
+    return value if form is None else moved(value, form, by)
 
 
-def _moved_number(value: float, received_at: datetime, by: timedelta) -> float:
-    for scale in SCALES:
-        if abs(value / scale - received_at.timestamp()) < NEAR_S:
-            moved = value + by.total_seconds() * scale
-            return round(moved) if isinstance(value, int) else moved
-    return value
-
-
-def _moved_text(text: str, received_at: datetime, by: timedelta) -> str:
-    if not DATED.fullmatch(text):
-        return text
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return text
-    if abs((at if at.tzinfo else at.replace(tzinfo=UTC)) - received_at).total_seconds() >= NEAR_S:
-        return text
-    fraction = FRACTION.search(text)
-    digits = len(fraction[1]) if fraction else 0
-    moved = (at + by).isoformat(sep=text[10], timespec=PRECISION.get(digits, "microseconds"))
-    return moved.replace("+00:00", "Z") if text.endswith("Z") else moved
+def moved(value: Any, form: Form, by: timedelta) -> Any:
+    """A time so much later, written as others at its place are."""
+    if form.iso:
+        at = datetime.fromisoformat(value) + by
+        precision = {0: "seconds", 3: "milliseconds"}.get(form.digits, "microseconds")
+        text = at.isoformat(sep=value[10], timespec=precision)
+        return text.replace("+00:00", "Z") if value.endswith("Z") else text
+    if form.whole:
+        return value + by // MICROSECOND * int(form.scale) // 1_000_000
+    later = value + by.total_seconds() * form.scale
+    return round(later, form.digits) if form.digits <= FINEST_DIGITS else later

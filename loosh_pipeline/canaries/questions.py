@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,12 @@ from loosh_pipeline.canaries.rules import Rule, rule_of
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.requests import ChallengeRequest
 
+log = logging.getLogger(__name__)
+
 KNOWN = frozenset({"prompt", "messages", "accepted"})
 MOST_BYTES = 16 * 1024 * 1024
 MOST_RULES = 50
+TURNS = ("user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,34 @@ def read_questions(path: Path) -> tuple[Question, ...]:
     return tuple(found.values())
 
 
+class QuestionFile:
+    """A file of questions that is read again when it has changed; one that cannot be used then changes nothing.
+
+    Raises ConfigError for one that cannot be used at first. `questions` may be asked from any thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found = self._stamp(), read_questions(path)
+
+    def questions(self) -> tuple[Question, ...]:
+        stamp, found = self._stamp(), self._found
+        if stamp != found[0]:
+            try:
+                self._found = stamp, read_questions(self._path)
+            except ConfigError as error:
+                log.warning("the questions stay as they were: %s", error)
+                self._found = stamp, found[1]
+        return self._found[1]
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
 def _first_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
@@ -89,6 +121,11 @@ def _askable(prompt: Any, messages: Any) -> None:
         ChallengeRequest.model_validate({"id": "canary", "prompt": prompt, "messages": messages})
     except ValueError as error:
         raise ValueError(f"it cannot be asked: {_first_line(error)}") from error
+    for each in messages or ():
+        if each.keys() != {"role", "content"} or each["role"] not in TURNS or not isinstance(each["content"], str):
+            raise ValueError("messages are texts of user and assistant; instructions are those of what is pushed")
+    if messages and messages[-1]["role"] != "user":
+        raise ValueError("the last message is the user's, who asks")
 
 
 def rules_of(accepted: Sequence[Any]) -> tuple[Rule, ...]:

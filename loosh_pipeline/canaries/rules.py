@@ -1,12 +1,13 @@
 """What is taken for a right answer to a canary: a few rules, each simple enough that a miner's tricks can be foreseen.
 
     {"exact": "Paris"}                                   the whole answer, but for case, quotes, emphasis, punctuation
-    {"number": 1234.5, "within": 0.01}                   the last number of the answer, however its digits are grouped
+    {"number": 1234.5, "within": 0.01}                   the first or the last number of the answer
     {"contains": "Paris", "but_not": ["London", …]}      the phrase, in an answer of at most `most_words` words (40)
     {"regex": "\\b(4|four)\\b", "but_not": […]}          a pattern of RE2's kind: its time is linear in the text
+    "Paris"                                              contains, in an answer of at most five words
 
-An answer is right by one rule of several. Listing all that could be right is met thus: of numbers the last one counts;
-a phrase is looked for in short answers alone, without any of those that `but_not` names.
+An answer is right by one rule of several. Listing all that could be right is met thus: of numbers two count; a phrase
+is looked for in short answers alone, without any of those that `but_not` names, and without words of mixed scripts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from loosh_pipeline.canaries.words import MOST_CHARS, bare, has_phrase, last_number, plain_words
+from loosh_pipeline.canaries.words import (
+    MOST_CHARS,
+    bare,
+    has_mixed_scripts,
+    has_phrase,
+    numbers,
+    plain_words,
+    word_count,
+)
 
 KINDS = ("exact", "number", "contains", "regex")
 ALLOWED = {
@@ -27,13 +36,33 @@ ALLOWED = {
 }
 MOST_WORDS = 40
 """An answer that is longer says more than was asked, and may say everything."""
+MOST_WORDS_OF_TEXT = 5
+"""The same where a rule is a text alone, which names no wrong answers."""
+RULES_VERSION = 1
+"""Raise it with what makes answers right or wrong otherwise: verdicts that were kept are then made again."""
 MOST_PATTERN_CHARS = 500
 LONGEST_MOST_WORDS = 2000
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """An answer, brought into plain words once for all rules. `bare` is without what stands around it."""
+
+    text: str
+    words: str
+    bare: str
+    count: int
+    mixed: bool
+
+    @classmethod
+    def of(cls, text: str) -> Said:
+        words = plain_words(text)
+        return cls(text, words, bare(words), word_count(words), has_mixed_scripts(words))
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One way to be right. `value`: the text, number or pattern, by `kind`."""
+    """One way to be right. `value`: the text, number or pattern, by `kind`; texts in plain words, as `but_not` are."""
 
     kind: str
     value: str
@@ -41,23 +70,24 @@ class Rule:
     but_not: tuple[str, ...] = ()
     most_words: int = MOST_WORDS
 
-    def holds(self, answer: str) -> bool:
+    def holds(self, said: Said) -> bool:
         """Whether an answer is right by it."""
         match self.kind:
             case "exact":
-                return bare(answer) == bare(self.value)
+                return said.bare == self.value
             case "number":
                 wanted = Decimal(self.value)
-                return any(abs(each - wanted) <= self.within for each in last_number(answer))
-            case "contains":
-                return self._found(answer, has_phrase(plain_words(answer), plain_words(self.value)))
+                return any(abs(each - wanted) <= self.within for of in numbers(said.text) for each in of)
             case _:
-                return self._found(answer, matches(self.value, plain_words(answer)))
+                return self._may_hold(said) and self._is_there(said.words)
 
-    def _found(self, answer: str, is_there: bool) -> bool:
-        words = plain_words(answer)
-        short = len(answer) <= MOST_CHARS and len(words.split()) <= self.most_words
-        return is_there and short and not any(has_phrase(words, plain_words(each)) for each in self.but_not)
+    def _may_hold(self, said: Said) -> bool:
+        """What costs little, before anything is looked for."""
+        short = len(said.text) <= MOST_CHARS and said.count <= self.most_words
+        return short and not said.mixed and not any(has_phrase(said.words, each) for each in self.but_not)
+
+    def _is_there(self, words: str) -> bool:
+        return has_phrase(words, self.value) if self.kind == "contains" else matches(self.value, words)
 
 
 def matches(pattern: str, words: str) -> bool:
@@ -67,14 +97,16 @@ def matches(pattern: str, words: str) -> bool:
     from polars.exceptions import ComputeError
 
     try:
-        return bool(pl.Series([words]).str.contains(f"(?i:{pattern})").item())
+        # A flag before it and no group around it: a pattern that is none by itself must not become one.
+        return bool(pl.Series([words]).str.contains(f"(?i){pattern}").item())
     except ComputeError as error:
         raise ValueError(f"{pattern!r} is no pattern: {' '.join(str(error).split())[:200]}") from error
 
 
 def is_right(answer: str, rules: Sequence[Rule]) -> bool:
     """Whether an answer is right by any of the rules; one without words never is."""
-    return bool(plain_words(answer)) and any(rule.holds(answer) for rule in rules)
+    said = Said.of(answer)
+    return bool(said.words) and any(rule.holds(said) for rule in rules)
 
 
 def rule_of(given: Any) -> Rule:
@@ -83,7 +115,7 @@ def rule_of(given: Any) -> Rule:
     Raises ValueError that says what is wrong with it.
     """
     if isinstance(given, str):
-        given = {"contains": given}
+        given = {"contains": given, "most_words": MOST_WORDS_OF_TEXT}
     elif isinstance(given, int | float) and not isinstance(given, bool):
         given = {"number": given}
     if not isinstance(given, Mapping):
@@ -121,4 +153,5 @@ def _text(kind: str, given: Mapping[str, Any]) -> Rule:
         raise ValueError(f"but_not is {but_not!r}; it is a list of texts")
     if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= LONGEST_MOST_WORDS:
         raise ValueError(f"most_words is {most!r}; it is a number from 1 to {LONGEST_MOST_WORDS}")
-    return Rule(kind, value, but_not=tuple(but_not), most_words=most)
+    of_kind = {"exact": bare, "contains": plain_words}.get(kind, str)
+    return Rule(kind, of_kind(value), but_not=tuple(plain_words(each) for each in but_not), most_words=most)

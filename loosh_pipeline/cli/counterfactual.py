@@ -110,7 +110,6 @@ def diff(
     from loosh_pipeline.audit.scorer_diff import scorer_diff
     from loosh_pipeline.audit.stored_rows import scorer_named
     from loosh_pipeline.cli.counterfactual_text import print_diff
-    from loosh_pipeline.store.canaries import Canaries
     from loosh_pipeline.store.inbox import Inbox
     from loosh_pipeline.store.tables import Tables
 
@@ -120,8 +119,7 @@ def diff(
     scorers = [scorer_named(tables, each) for each in (a, b)]
     recorded = recorded_epoch(inbox.engine, tables, "latest")
     first, second = scorers
-    since, unpaid = end - timedelta(hours=hours), Canaries(inbox.engine).since
-    found = scorer_diff(tables, recorded, first, second, since, end, canaries=unpaid)
+    found = scorer_diff(tables, recorded, first, second, end - timedelta(hours=hours), end)
     if as_json:
         tell_json(said_diff(found))
     else:

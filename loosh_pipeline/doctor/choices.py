@@ -5,19 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import polars as pl
 from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 
-from loosh_pipeline.canaries.questions import read_questions
+from loosh_pipeline.canaries.questions import Question, read_questions
+from loosh_pipeline.canaries.templates import templates_of
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.scorers import clipping_warning, model_warning
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import LATELY, LIKE_ONE_OF, Canaries, questions_left
+from loosh_pipeline.store.database import stands_at
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import Tables
 
 SHORTEST_KEY = 12
@@ -119,7 +125,32 @@ def canaries(settings: Settings, devnet: bool = False) -> Finding:
         return wrong(subject, *parts(error))
     if not rate:
         return look(subject, f"{path} has {len(questions)} questions, and CANARY_RATE is 0: none are put in")
-    return ok(subject, f"{len(questions)} questions of {path}, {rate:g} to each challenge that is pushed")
+    said = f"{len(questions)} questions of {path}, {rate:g} to each challenge that is pushed"
+    return _supply(settings, questions, said)
+
+
+def _supply(settings: Settings, questions: Sequence[Question], said: str) -> Finding:
+    """Whether any of the questions is left, and any challenge was pushed that one can be made after."""
+    subject, now = "canaries", datetime.now(UTC)
+    try:
+        if stands_at(settings.inbox_url, "inbox") != "up to date":
+            return ok(subject, said)
+        engine = Inbox.open(settings.inbox_url).engine
+        kept = Canaries(engine)
+        left = questions_left(questions, kept, settings.canary_times)
+        pushed = kept.pushed_lately(now - LATELY, LIKE_ONE_OF)
+        engine.dispose()
+    except (StoreError, SQLAlchemyError):
+        return ok(subject, said)  # what is wrong with the inbox is said by its own finding
+    if not left:
+        todo = "write others, or set CANARY_TIMES higher"
+        return look(subject, f"{said}; each was put in {settings.canary_times} times, and none is left", todo)
+    fit, unfit = templates_of(pushed)
+    if pushed and not fit:
+        why = "; ".join(f"{count} × {reason}" for reason, count in unfit.most_common(3))
+        todo = "see docs/operating.md#canaries"
+        return look(subject, f"{said}; none can be made like those pushed lately: {why}", todo)
+    return ok(subject, f"{said}; {len(left)} are left")
 
 
 CHOICES: Mapping[str, Callable[[Settings, bool], Finding]] = {

@@ -148,6 +148,10 @@ class Canaries(Section):
         "paid, and nobody is told of them.",
     )
 
+    canary_times: int = Field(
+        1, ge=1, le=1000, description="How often each question is put in, in all; a miner knows one that it saw before."
+    )
+
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
         if self.canary_rate and self.canaries_file is None:

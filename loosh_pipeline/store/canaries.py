@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
+from loosh_pipeline.canaries.questions import Question
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.schema import canaries, challenges
 from loosh_pipeline.store.tables import TableKey
 
-TO_THE_MILLISECOND = timedelta(milliseconds=1)
-"""Tables keep times no finer."""
+LIKE_ONE_OF = 200
+"""How many of the challenges that were pushed last a canary may be made after."""
+LATELY = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,17 @@ class Canaries:
         with reading(self._engine) as connection:
             return is_canary(connection, challenge_id)
 
-    def since(self, since: datetime) -> frozenset[ChallengeId]:
-        """Those that came since then: what is left out of pay, wherever pay is worked out."""
-        query = select(canaries.c.challenge_id).where(canaries.c.created_at >= since - TO_THE_MILLISECOND)
+    def among(self, ids: Iterable[ChallengeId]) -> frozenset[ChallengeId]:
+        """Those of some challenges, few enough for one query, that are canaries."""
+        query = select(canaries.c.challenge_id).where(canaries.c.challenge_id.in_(list(ids)))
         with reading(self._engine) as connection:
             return frozenset(ChallengeId(each) for each in connection.execute(query).scalars())
+
+    def keys_since(self, since: datetime) -> frozenset[TableKey]:
+        """Where the tables of those lie that came since then."""
+        query = select(canaries.c.challenge_id, canaries.c.created_at).where(canaries.c.created_at >= since)
+        with reading(self._engine) as connection:
+            return frozenset(TableKey.of(each, came) for each, came in connection.execute(query))
 
     def newest(self, since: datetime, limit: int) -> Sequence[KeptCanary]:
         """Those that came since then and were put to miners, the newest first."""
@@ -100,3 +108,9 @@ class Canaries:
         )
         with reading(self._engine) as connection:
             return [(row.request, row.received_at) for row in connection.execute(query)]
+
+
+def questions_left(questions: Sequence[Question], kept: Canaries, times: int) -> list[tuple[Question, int]]:
+    """Those that may be put in still, each so many times in all, with how often they were."""
+    asked = kept.asked_of({each.digest for each in questions})
+    return [(each, asked.get(each.digest, 0)) for each in questions if asked.get(each.digest, 0) < times]

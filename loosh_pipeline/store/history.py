@@ -13,18 +13,18 @@ from loosh_pipeline.store.canary_accuracy import CANARY_ACCURACY
 from loosh_pipeline.store.compaction import DayCompaction, Done
 from loosh_pipeline.store.compaction_plan import last_closed, unused
 from loosh_pipeline.store.objects import SECONDS_PER_H
-from loosh_pipeline.store.score_tables import IN_USE, TRIED
+from loosh_pipeline.store.score_tables import CANARIES, IN_USE, TRIED
 from loosh_pipeline.store.seals import SEALS
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS
 from loosh_pipeline.store.weighing import last_set, proposal_behind
 from loosh_pipeline.store.window_cache import CACHE
 
-NEVER = frozenset({CACHE, IN_USE.scorers, TRIED.scorers})
+NEVER = frozenset({CACHE, IN_USE.scorers, TRIED.scorers, CANARIES.scorers})
 """A copy, which is made again; and what the versions in all scores stand for, a few rows for good."""
 OF_CHALLENGES = frozenset({
     "selections", "miner_responses", "embeddings", "consensus_scores", "pair_evidence", "narratives",
-    "tried_scores", "tried_pairs",
+    "tried_scores", "tried_pairs", "canary_scores", "canary_pairs", "canary_verdicts",
 })  # fmt: skip
 """All else is a series: of some moment, the newest table before it counts."""
 SETTLED, WEIGHTS, PROPOSALS, EMISSIONS = "settled_scores", "weights", "weight_proposals", "emissions"

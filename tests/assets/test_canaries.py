@@ -6,15 +6,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
+from loosh_pipeline.following import challenge_facts
 from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.rescoring.bulk import Rescored, Rescoring
+from loosh_pipeline.rescoring.rounds import of_challenges
+from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
+from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
 from loosh_pipeline.store.canaries import CanaryMark
 from loosh_pipeline.store.frames import emissions_of
+from loosh_pipeline.store.score_tables import CANARY_SCORES, SCORES, TRIED_SCORES
 from tests.world import ANSWERS, PROMPT, World, metadata_of
 
 CANARY = ChallengeId("canary-1")
+TODAYS = profile_of("robust")
 
 
 def put_in(world: World, accepted: list[Any], challenge_id: ChallengeId = CANARY) -> ChallengeId:
@@ -58,9 +66,54 @@ def test_a_canary_alone_pays_nobody(world: World) -> None:
     assert paid(world) == {}
 
 
-def test_no_shadow_pays_it_and_no_accusation_is_made_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loosh_pipeline.settings import get_settings
+def lose_the_inbox(world: World) -> None:
+    """As if it came from a backup that is older than the tables beside it."""
+    with world.store.inbox.engine.begin() as connection:
+        for table in ("canaries", "outbox", "challenges"):
+            connection.execute(text(f"DELETE FROM {table}"))
 
+
+def test_beside_an_inbox_that_lost_its_marks_nobody_is_paid(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCORING_PROFILES", "robust,network")
+    get_settings.cache_clear()
+    world.evaluate(put_in(world, ["sky"]))
+    lose_the_inbox(world)
+    run = world.set_weights("emissions", "shadow_emissions", "accusations")
+    assert paid(world) == {}
+    shadows = world.store.tables.latest("shadow_emissions")
+    assert shadows is not None
+    assert shadows.is_empty()
+    assert metadata_of(run, "accusations")["rounds"] == 0
+    assert metadata_of(world.refresh_context(), "scoring_context")["rounds"] == 0
+
+
+@pytest.mark.parametrize("profile", [TODAYS, profile_of("robust", {"power": 5.0})], ids=["todays", "tried"])
+def test_scored_again_it_still_lies_apart(world: World, profile: ScoringProfile) -> None:
+    tables, challenge = world.store.tables, put_in(world, ["sky"])
+    world.evaluate(challenge)
+    rescoring = Rescoring(tables.objects.root, profile, TODAYS, 0, ("robust",), replace=True)
+    found = list(rescoring.run(of_challenges(tables, world.store.inbox, [challenge])))
+    assert [each.against for each in found if isinstance(each, Rescored)] == [None]
+    assert tables.exists(CANARY_SCORES, world.scores_key(challenge, profile))
+    assert not any(list(tables.newest_first(each)) for each in (SCORES, TRIED_SCORES))
+
+
+def test_a_picture_and_a_text_are_made_of_it_and_no_model_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any) -> None:
+        raise AssertionError("a model was told of a canary")
+
+    monkeypatch.setenv("HEATMAP_UPLOAD", "true")
+    get_settings.cache_clear()
+    monkeypatch.setattr(world.narrator, "narrate", asked)
+    run = world.evaluate(put_in(world, ["sky"]))
+    assert metadata_of(run, "narratives")["source"] == "composed"
+    assert metadata_of(run, "heatmaps")["upload"] == "never: it is a canary"
+    assert challenge_facts(get_settings(), world.store.inbox, CANARY)["payouts"]
+
+
+def test_no_shadow_pays_it_and_no_accusation_is_made_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCORING_PROFILES", "robust,network")
     get_settings.cache_clear()
     world.evaluate(world.accept("c-1"))
@@ -112,3 +165,22 @@ def test_one_whose_answers_were_forgotten_says_nothing(world: World) -> None:
     world.store.inbox.collected(CANARY, (), datetime.now(UTC) - timedelta(seconds=1))
     run = world.set_weights("canary_accuracy")
     assert metadata_of(run, "canary_accuracy")["miners"] == 0
+
+
+def test_each_is_judged_once_and_so_many_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loosh_pipeline.store import canary_accuracy
+
+    monkeypatch.setattr(canary_accuracy, "MOST_JUDGED", 2)
+    names = [ChallengeId(f"canary-{number}") for number in range(3)]
+    for name in names:
+        world.evaluate(put_in(world, ["sky"], name), "selections", "miner_responses")
+    kept = world.store.canaries.newest(datetime.now(UTC) - timedelta(days=1), 10)
+    assert {each.asked for each in canary_accuracy.measured(world.store.tables, kept)} == {2}
+    now = canary_accuracy.measured(world.store.tables, kept)
+    assert {each.asked for each in now} == {3}
+
+    def judged(*_: Any) -> None:
+        raise AssertionError("an answer was judged again")
+
+    monkeypatch.setattr(canary_accuracy, "judged", judged)
+    assert canary_accuracy.measured(world.store.tables, kept) == now

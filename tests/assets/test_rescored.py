@@ -139,9 +139,7 @@ def test_what_was_only_tried_pays_nobody(world: World) -> None:
     assert paid(world).is_empty()
     assert world.store.score_tables.newest_rows(world.partition(challenge_id).key, TODAYS) is None
     with tables_duckdb().get_connection() as connection:
-        found = earned_over(
-            world.store.tables, connection, TODAYS, EmissionRule(), datetime.now(UTC), 12.0, canaries=lambda _: ()
-        )
+        found = earned_over(world.store.tables, connection, TODAYS, EmissionRule(), datetime.now(UTC), 12.0)
     assert not found.payouts.rounds
     assert not found.emissions
 

@@ -186,7 +186,7 @@ def test_the_networks_method_looks_at_its_own_day(world: World, monkeypatch: pyt
         made = neutral_round({"hotkey-1": True}, challenge_id=name, profile=profile.name, scorer_version=version)
         world.store.score_tables.write(TableKey.of(name, came), made, profile, MODEL_DIGEST, came)
     with tables_duckdb().get_connection() as connection:
-        found = earned_over(world.store.tables, connection, profile, EmissionRule(), now, 12.0, canaries=lambda _: ())
+        found = earned_over(world.store.tables, connection, profile, EmissionRule(), now, 12.0)
     assert found.terms.rounds == 1
     assert [each.asked for each in found.emissions] == [1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loosh_pipeline.canaries.accuracy import Accuracy, accuracies, wilson
+from loosh_pipeline.canaries.accuracy import Accuracy, accuracies, judged, wilson
 from loosh_pipeline.canaries.questions import rules_of
 from loosh_pipeline.domain import Hotkey, Outcome
 from tests.builders import response
@@ -27,7 +27,7 @@ def test_who_does_not_answer_is_not_right() -> None:
         response("c", outcome=Outcome.TIMEOUT, text="42"),
     )
     second = (response("a", text=""), response("b", text="I cannot help with that."))
-    found = accuracies([(rules, first), (rules, second)])
+    found = accuracies([judged(rules, each) for each in (first, second)])
     assert found == (
         Accuracy(Hotkey("a"), 2, 2, 1),
         Accuracy(Hotkey("b"), 2, 2, 0),
@@ -35,3 +35,9 @@ def test_who_does_not_answer_is_not_right() -> None:
     )
     assert [each.share for each in found] == [0.5, 0.0, 0.0]
     assert accuracies([]) == ()
+
+
+def test_a_round_in_which_nobody_answered_says_nothing() -> None:
+    """A network that was down, or a question that cannot be answered."""
+    silent = (response("a", outcome=Outcome.TIMEOUT, text=""), response("b", outcome=Outcome.TIMEOUT, text=""))
+    assert accuracies([judged(rules_of([42]), silent)]) == ()

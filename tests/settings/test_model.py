@@ -116,6 +116,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "weights_mixed_scorers": ("true", True),
     "canaries_file": ("/data/canaries.jsonl", Path("/data/canaries.jsonl")),
     "canary_rate": ("0.02", 0.02),
+    "canary_times": ("2", 2),
     "weights_min_rounds": ("5", 5),
     "llm_api_url": ("http://l/v1", "http://l/v1"),
     "llm_api_key": ("key two", "key two"),

@@ -25,7 +25,7 @@ def compared(world: World, a: str, b: str, hours: float = 24) -> ScorerDiff:
     tables, now = world.store.tables, datetime.now(UTC)
     first, second = (scorer_named(tables, each) for each in (a, b))
     since = now - timedelta(hours=hours)
-    return scorer_diff(tables, newest(world), first, second, since, now, canaries=world.store.canaries.since)
+    return scorer_diff(tables, newest(world), first, second, since, now)
 
 
 def test_a_scorer_and_itself_do_not_differ(world: World) -> None:

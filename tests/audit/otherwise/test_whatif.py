@@ -76,7 +76,7 @@ def test_what_is_exact_is_what_would_have_been_set(
     settings, at = get_settings(), epoch.terms.made_at
     with tables_duckdb().get_connection() as connection:
         over = rule_of(settings), at, settings.emissions_lookback_h
-        earned = earned_over(world.store.tables, connection, epoch.profile, *over, canaries=lambda _: ())
+        earned = earned_over(world.store.tables, connection, epoch.profile, *over)
     inputs = replace(epoch.inputs, earned=as_earned(earned), policy=policy_of(settings))
     assert found.exact
     assert found.differing == ()
