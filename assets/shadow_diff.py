@@ -55,7 +55,7 @@ def shadow_diff(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store
 
 def _compared(store: Store, settings: Settings, shadow: str, now: datetime) -> ScorerDiff:
     tables = store.tables
-    epoch = recorded_epoch(store.inbox.engine, tables, "latest")
+    epoch = recorded_epoch(store.inbox.engine, tables)
     pays, other = (scorer_named(tables, name) for name in (settings.pay_profile, shadow))
     since = now - timedelta(hours=settings.emissions_lookback_h)
     return scorer_diff(tables, epoch, pays, other, since, now)

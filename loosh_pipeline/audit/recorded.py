@@ -9,7 +9,7 @@ from itertools import takewhile
 import polars as pl
 from sqlalchemy import Engine
 
-from loosh_pipeline.audit.epochs import EpochTables, epoch_tables
+from loosh_pipeline.audit.epochs import LATEST, EpochTables, epoch_tables
 from loosh_pipeline.audit.stored_rows import read_rows
 from loosh_pipeline.audit.weighing_again import Given, Weighed
 from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
@@ -65,7 +65,7 @@ class RecordedEpoch:
         return {plan.hotkeys[uid]: weight for uid, weight in plan.weights.items()}
 
 
-def recorded_epoch(inbox: Engine, tables: Tables, which: str) -> RecordedEpoch:
+def recorded_epoch(inbox: Engine, tables: Tables, which: str = LATEST) -> RecordedEpoch:
     """Raises UnknownEpoch, and StoreError for one of which not everything is kept."""
     found = epoch_tables(inbox, tables, which)
     if found.proposal is None or found.emissions is None:

@@ -117,7 +117,7 @@ def diff(
     hours = hours_of(window)
     tables, inbox = Tables(settings.tables_root), Inbox.open(settings.inbox_url)
     scorers = [scorer_named(tables, each) for each in (a, b)]
-    recorded = recorded_epoch(inbox.engine, tables, "latest")
+    recorded = recorded_epoch(inbox.engine, tables)
     first, second = scorers
     found = scorer_diff(tables, recorded, first, second, end - timedelta(hours=hours), end)
     if as_json:

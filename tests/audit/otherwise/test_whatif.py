@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
+from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
@@ -17,7 +19,7 @@ from loosh_pipeline.audit.stored_rows import MEASURING
 from loosh_pipeline.audit.weighing_again import Given, earnings_again, weighed
 from loosh_pipeline.audit.weight_diff import WeightDiff, weight_diff
 from loosh_pipeline.audit.whatif import Effort, How, WhatIf, what_if
-from loosh_pipeline.domain import Hotkey, NetworkView
+from loosh_pipeline.domain import ChallengeId, Hotkey, NetworkView
 from loosh_pipeline.emissions import EmissionRule
 from loosh_pipeline.errors import ConfigError, StoreError, UnknownEpoch
 from loosh_pipeline.paying import as_earned, earned_over
@@ -29,11 +31,12 @@ from loosh_pipeline.rescoring.scoring import score_batch
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile, profile_of
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.contexts import Contexts
 from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import PAIRS, SCORES, WindowRows
 from resources.duckdb import tables_duckdb
-from tests.audit.otherwise.epoch import HOTKEYS, ROUNDS, newest, score
+from tests.audit.otherwise.epoch import HOTKEYS, ROBUST, ROUNDS, newest, score, validator
 from tests.world import World
 
 OTHER = profile_of("robust", {"power": 1.0, "speed": 0.5})
@@ -252,6 +255,28 @@ def test_a_lookback_beyond_what_is_stored_is_not_exact(world: World) -> None:
     assert 0 < shorter.after.earned.rounds < ROUNDS
     with pytest.raises(ConfigError, match="too long a lookback"):
         tried(world, "lookback=500h")
+
+
+def test_a_longer_lookback_pays_no_canary(
+    own_home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rounds are from before the epoch's own lookback."""
+    world = validator(instance, monkeypatch)
+    tables, engine = world.store.tables, world.store.inbox.engine
+    day = tables.days(SCORES)[0]
+    keys = sorted({key.name.partition(".")[0]: key for key, _ in tables.each(SCORES, day)}.items())[:3]
+    with engine.begin() as connection:
+        for _, key in keys:
+            name = ChallengeId(tables.read(SCORES, key)["challenge_id"][0])
+            mark(connection, name, CanaryMark([{"number": 42}], "a" * 64), world.store.inbox.get(name).received_at)
+            for asset in (SCORES, PAIRS):
+                tables.remove(asset, key)
+    score(world, ROBUST)
+    monkeypatch.setenv("EMISSIONS_LOOKBACK_H", "2")
+    get_settings.cache_clear()
+    assert world.set_weights().success
+    found = tried(world, "lookback=24h")
+    assert found.before.earned.rounds < found.after.earned.rounds == ROUNDS - len(keys)
 
 
 @pytest.mark.parametrize(
