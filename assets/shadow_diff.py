@@ -10,7 +10,7 @@ from assets.challenges import OWNERS
 from assets.shadow_emissions import shadow_emissions
 from assets.weights import weights
 from loosh_pipeline.audit.recorded import recorded_epoch
-from loosh_pipeline.audit.scorer_diff import ScorerDiff, diff_frame, scorer_diff
+from loosh_pipeline.audit.scorer_diff import SHADOW_DIFF, ScorerDiff, diff_frame, scorer_diff
 from loosh_pipeline.audit.stored_rows import scorer_named
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scorers import shadow_profiles, shadow_versions
@@ -41,10 +41,11 @@ def shadow_diff(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store
             why.append(f"{shadow.name}: {error}")
     if not shadow_profiles(settings):
         why = ["SCORING_PROFILES names only the one that pays"]
-    if not found:
-        return dg.MaterializeResult(metadata={"compared": f"nothing: {'; '.join(why)}"})
-    frame = pl.concat([diff_frame(each, now) for each in found])
+    # Written even where it has no rows: the check looks at what this run found, not at what one before it did.
+    frame = pl.concat([pl.DataFrame(schema=SHADOW_DIFF), *(diff_frame(each, now) for each in found)])
     table = store.tables.write("shadow_diff", run_key(now, context.run.run_id), frame)
+    if not found:
+        return dg.MaterializeResult(metadata={"compared": f"nothing: {'; '.join(why)}", **written(table)})
     figures = {name: value for each in found for name, value in _said(each).items()}
     missing = [line for each in found for line in each.missing]
     about: dict[str, Any] = {"epoch": found[0].epoch, "compared": ", ".join(each.b.said for each in found)}
@@ -54,7 +55,7 @@ def shadow_diff(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store
 
 def _compared(store: Store, settings: Settings, shadow: str, now: datetime) -> ScorerDiff:
     tables = store.tables
-    epoch = recorded_epoch(store.inbox.engine, tables, "latest")
+    epoch = recorded_epoch(store.inbox.engine, tables)
     pays, other = (scorer_named(tables, name) for name in (settings.pay_profile, shadow))
     since = now - timedelta(hours=settings.emissions_lookback_h)
     return scorer_diff(tables, epoch, pays, other, since, now)
@@ -63,11 +64,10 @@ def _compared(store: Store, settings: Settings, shadow: str, now: datetime) -> S
 def _said(found: ScorerDiff) -> dict[str, Any]:
     """Figures by profile, which the UI plots."""
     diff, name = found.diff, found.b.said
-    ranks = {} if diff.rank_correlation is None else {f"{name}_rank_correlation": diff.rank_correlation}
+    known = {"rank_correlation": diff.rank_correlation, "expected_vtrust": diff.vtrust}
     return {
         f"{name}_total_variation": diff.total_variation,
-        **ranks,
-        f"{name}_expected_vtrust": diff.vtrust,
+        **{f"{name}_{figure}": value for figure, value in known.items() if value is not None},
         f"{name}_newly_flagged": len(diff.newly_flagged),
         f"{name}_no_longer_flagged": len(diff.no_longer_flagged),
         f"{name}_rounds": found.rounds,
@@ -78,14 +78,21 @@ def _said(found: ScorerDiff) -> dict[str, Any]:
 
 @dg.asset_check(
     asset=shadow_diff,
-    description="No shadow profile would give more of the weight to others than SHADOW_MAX_CHANGE; else it warns.",
+    description=(
+        "Every shadow profile was compared, and none would give more of the weight to others than SHADOW_MAX_CHANGE; "
+        "else it warns."
+    ),
 )
 def shadow_moves_little(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
-    frame, most = store.tables.latest("shadow_diff"), get_settings().shadow_max_change
+    frame, settings = store.tables.latest("shadow_diff"), get_settings()
     moved = {} if frame is None else dict(frame.select("b", "total_variation").unique().sort("b").iter_rows())
-    said = ", ".join(f"{part:.1%} would go to others under {name}" for name, part in moved.items())
+    shadows, most = [each.name for each in shadow_profiles(settings)], settings.shadow_max_change
+    said = [f"{part:.1%} would go to others under {name}" for name, part in moved.items()]
+    # Weights that neither side could set leave no rows, as what was not compared at all does.
+    missing = [name for name in shadows if name not in moved]
+    said += [f"{name} was not compared, or no weights could be set under either" for name in missing]
     return dg.AssetCheckResult(
-        passed=all(part <= most for part in moved.values()),
+        passed=not missing and all(part <= most for part in moved.values()),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"reason": said or "nothing was compared yet", "most": most},
+        metadata={"reason": ", ".join(said) or "no shadow profile runs", "most": most},
     )

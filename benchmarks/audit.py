@@ -4,7 +4,8 @@ A home is made with 24 hours of rounds at 1,000 challenges an hour, seven of 256
 set by them (`benchmarks.audit_home`). Each figure is the wall time of a whole command in a process of its own, the
 start of Python included, the median of three:
 
-    explain_s         `loosh explain HOTKEY`
+    explain_s         `loosh explain HOTKEY` of a miner that was asked in every round, the longest receipt there is
+    explain_usual_s   the same of one that was asked like the others
     diff_s            `loosh diff` of the profile that pays and the shadow, both stored
     whatif_policy_s   `loosh whatif` on emissions and policy: exact, from stored rows
     whatif_without_s  the same without two miners, which settles all rounds again
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.audit_bundle import bundle
-from benchmarks.audit_home import Day, fill, set_epoch, size_of
+from benchmarks.audit_home import ALWAYS, Day, fill, set_epoch, size_of
 from benchmarks.figures import Load, show
 from loosh_pipeline.devnet.stored_rounds import ASKED, MINERS, Sample, hotkey_of, samples
 from loosh_pipeline.embedding.load import load_model
@@ -47,7 +48,8 @@ REPEAT = 3
 LOOSH = (sys.executable, "-m", "loosh_pipeline.cli")
 EXACT = ("whatif", "--json")
 COMMANDS = {
-    "explain_s": ("explain", hotkey_of(7), "--json"),
+    "explain_s": ("explain", hotkey_of(ALWAYS[0]), "--json"),
+    "explain_usual_s": ("explain", hotkey_of(7), "--json"),
     "diff_s": ("diff", "--a", "robust", "--b", "network", "--json"),
     "whatif_policy_s": (*EXACT, "--set", "half_life=6", "--set", "entity_cap=0.1"),
     "whatif_without_s": (*EXACT, "--without", hotkey_of(7), "--without", hotkey_of(8)),
@@ -128,6 +130,8 @@ def _check(name: str, said: dict[str, Any]) -> None:
         exact = name != "whatif_sample_s"
         if not said["verified"] or said["exact"] is not exact or said["unscorable"]:
             raise SystemExit(f"{name}: {said['how']}, {said['differing']}, {said['unscorable'][:1]}")
+    if name == "explain_s" and len(said["rounds"]) != said["epoch"]["rounds"]:
+        raise SystemExit(f"{name}: {len(said['rounds'])} rounds of {said['epoch']['rounds']}")
     if name == "diff_s" and not said["rounds"] == said["a"]["rounds"] == said["b"]["rounds"]:
         raise SystemExit(f"{name}: {said['rounds']} rounds of {said['a']['rounds']} and {said['b']['rounds']}")
 

@@ -1,7 +1,8 @@
 """A validator's home with a day of rounds and weights that were set by them, for `benchmarks.audit`.
 
-Rounds are those of `stored_rounds`: real texts, and vectors of the built-in model, seven of 256 miners in each. They
-are scored by the product under what pays and under the shadow, and lie as a day that is not over does: a file a table.
+Rounds are those of `stored_rounds`: real texts, and vectors of the built-in model, seven of 256 miners in each, of whom
+one is in all. They are scored by the product under what pays and under the shadow, and lie as a day that is not over
+does: a file a table.
 Weights go to a chain in memory, through the ledger, as the assets do it.
 """
 
@@ -68,6 +69,8 @@ PROFILES = ("robust", "network")
 """What pays, and the shadow."""
 SPAN = timedelta(hours=23, minutes=30)
 LOOK_EVERY = timedelta(minutes=2)
+ALWAYS = (0,)
+"""Uids that are asked in every round, whose receipts are the longest there are."""
 CONTEXT_ROUNDS = 500
 AT_ONCE = 100
 OWN = Keypair.create_from_uri("//validator")
@@ -86,7 +89,9 @@ class Day:
 
     def challenges(self, drawn: Sequence[Sample], numbers: range) -> list[StoredChallenge]:
         apart = SPAN / self.rounds
-        return [each for number in numbers for each in made(drawn, range(number, number + 1), self.start, apart)]
+        return [
+            each for number in numbers for each in made(drawn, range(number, number + 1), self.start, apart, ALWAYS)
+        ]
 
 
 def address_of(uid: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from loosh_pipeline.audit.lengths import hours_in
 from loosh_pipeline.audit.weighing_again import Given, without
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.emissions import EmissionRule, Terms
@@ -33,7 +33,8 @@ SHORT = {
 }
 OF_LOOKBACK = frozenset({"lookback_h", "emergency_lookback_h", "degraded_at", "emergency_at"})
 """What is paid hangs on these through the lookback that is chosen."""
-HOURS = {"h": 1.0, "d": 24.0, "m": 1 / 60}
+MOST_H = 168.0
+"""The longest lookback that is tried, but for those on record: what it reads is held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,17 @@ class Changes:
         told += [f"profile {self.profile}"] if self.profile else []
         return ", ".join([*told, *(["no sybil penalty"] if self.no_sybil else [])]) or "nothing"
 
+    def structured(self) -> dict[str, Any]:
+        """For JSON, by kind."""
+        return {
+            "emissions": dict(self.rule),
+            "policy": dict(self.policy),
+            "profile": self.profile,
+            "parameters": dict(self.parameters),
+            "without": list(self.left_out),
+            "no_sybil": self.no_sybil,
+        }
+
     def profile_from(self, recorded: ScoringProfile) -> ScoringProfile:
         """By which it would be paid. Raises ConfigError for a value that cannot be."""
         name = self.profile or recorded.name
@@ -77,6 +89,10 @@ class Changes:
     def inputs_from(self, recorded: Inputs) -> Inputs:
         """Those of the proposal. Raises ConfigError for settings that do not fit one another."""
         policy, view = replace(recorded.policy, **self.policy), recorded.view
+        most_h = max(MOST_H, recorded.policy.lookback_h, recorded.policy.emergency_lookback_h)
+        for name in LOOKBACKS.keys() & self.policy.keys():
+            if (hours := getattr(policy, name)) > most_h:
+                raise ConfigError(f"{name}={hours:g} is too long a lookback to be tried; {most_h:g} h are the most")
         if policy.degraded_at > policy.emergency_at:
             raise ConfigError(f"degraded_at ({policy.degraded_at:g}) exceeds emergency_at ({policy.emergency_at:g})")
         if (policy.burn_hotkey is None) != (policy.burn_share == 0):
@@ -151,8 +167,8 @@ def names_of(of_profile: Collection[str]) -> str:
 def _value(said: str, text: str, setting: str) -> Any:
     """As the setting of that name would be read."""
     about = Settings.model_fields[setting]
-    hours = re.fullmatch(r"\s*([0-9.]+)([hdm])\s*", text) if setting.endswith("_h") else None
-    given = str(float(hours[1]) * HOURS[hours[2]]) if hours else text
+    hours = hours_in(text) if setting.endswith("_h") else None
+    given = text if hours is None else str(hours)
     try:
         kind = Annotated[about.annotation, *about.metadata] if about.metadata else about.annotation
         found: Any = TypeAdapter[Any](kind).validate_python(given)  # type: ignore[arg-type]  # of a field, at run time

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from loosh_pipeline.audit.content import Seal
+from loosh_pipeline.audit.epochs import LATEST
 from loosh_pipeline.audit.file import Level
 from loosh_pipeline.audit.sealing import Sample
 from loosh_pipeline.audit.verify import ChainSaid
@@ -21,7 +22,6 @@ from loosh_pipeline.store.seals import KeptSeal, seal_of_submission
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
 
-LATEST = "latest"
 LOOKED_THROUGH = 1000
 """Submissions among which the newest is looked for that the chain took and that is sealed."""
 

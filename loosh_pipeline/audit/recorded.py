@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 
 import polars as pl
 from sqlalchemy import Engine
 
-from loosh_pipeline.audit.epochs import EpochTables, epoch_tables
+from loosh_pipeline.audit.epochs import LATEST, EpochTables, epoch_tables
 from loosh_pipeline.audit.stored_rows import read_rows
 from loosh_pipeline.audit.weighing_again import Given, Weighed
 from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
 from loosh_pipeline.emissions import Terms
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.paid import settles
+from loosh_pipeline.policy.basis import Basis
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.rescoring.wanted import profile_with
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -48,13 +49,23 @@ class RecordedEpoch:
         return profile_with(self.terms.profile, dict(self.terms.parameters))
 
     @property
+    def basis(self) -> Basis:
+        """What the weights rest on."""
+        return Basis(self.proposal.basis)
+
+    @property
+    def asked(self) -> dict[Hotkey, int]:
+        """In how many of the rounds that counted each miner was."""
+        return {each.hotkey: each.asked for each in self.inputs.earned.emissions}
+
+    @property
     def weights(self) -> dict[Hotkey, float]:
         """As they were submitted."""
         plan = self.found.row.plan
         return {plan.hotkeys[uid]: weight for uid, weight in plan.weights.items()}
 
 
-def recorded_epoch(inbox: Engine, tables: Tables, which: str) -> RecordedEpoch:
+def recorded_epoch(inbox: Engine, tables: Tables, which: str = LATEST) -> RecordedEpoch:
     """Raises UnknownEpoch, and StoreError for one of which not everything is kept."""
     found = epoch_tables(inbox, tables, which)
     if found.proposal is None or found.emissions is None:
@@ -104,6 +115,16 @@ def given_of(tables: Tables, epoch: RecordedEpoch, since: datetime | None = None
     rows = WindowRows(scores.join(chosen, on=by, how="semi"), pairs.join(chosen, on=by, how="semi"))
     looks = look_rows(tables, start.date(), terms.made_at.date(), keeps=False)
     return Given(rows, looks, profile, terms, epoch.inputs, epoch.subnet)
+
+
+def stored_from(tables: Tables, since: datetime) -> datetime | None:
+    """From when on scores are stored, where that is later than `since`: nobody can say what was before."""
+    days = sorted(tables.days(SCORES))
+    if not days or days[0] < since.date():
+        return None
+    at = datetime.combine(days[0], time(), UTC)
+    first = read_rows(tables, SCORES, SETTLED_FROM, at, at)["received_at"].min()
+    return first if isinstance(first, datetime) and first > since else None
 
 
 def _counting(tables: Tables, scores: pl.DataFrame, profile: ScoringProfile) -> pl.DataFrame:

@@ -2,12 +2,14 @@
 
 Both are worked out on the same rounds, the weights as they are and as they would be: what a sample of rounds is apart
 from all of them is in both, and the difference is what counts. Pairs meet less often in a sample than in the whole
-window, so that copies are told less surely, in both. The interval is by drawing rounds again (bootstrap), with what
-each round paid as it was settled.
+window, so that copies are told less surely, in both. What asks for a number of rounds asks for the sample's part of it.
+The interval is by drawing rounds again (bootstrap), with what each round paid as it was settled; no more of it than the
+rounds that were not drawn leave open.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -37,10 +39,20 @@ from loosh_pipeline.store.tables import Tables
 REPLICATES = 100
 WITHIN_95 = 1.96
 """Standard deviations either way, between which 95 % of what is normally distributed lies."""
+ENOUGH = 2
+"""Rounds of a miner that it takes to tell how they spread."""
 AHEAD = 2
 """Batches that wait for each process."""
 
 Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Rounds that were drawn of so many, by a seed."""
+
+    of_rounds: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +63,31 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of a figure of all rounds, from some of them."""
+
+    value: float
+    between: Interval
+
+    def less(self, whole: float) -> Estimate:
+        """What is left of `whole`."""
+        low, high = whole - self.between.high, whole - self.between.low
+        return Estimate(whole - self.value, Interval(low, high))
+
+
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How far chance in the draw of rounds moves what was found: of each miner's change, and of total variation.
+    """How far chance in the draw of rounds moves what was found.
 
-    Every miner's chance adds to the total variation of a sample, and none takes from it: `total_variation` is without
-    what drawing again adds on average.
+    `changes`: of each miner's, for whom enough rounds were drawn. `ranks`: None where either side weighs all alike.
+    `unjudged`: whom the epoch's rounds asked, and too few of those drawn to say anything of.
     """
 
     changes: Mapping[Hotkey, Interval]
-    total_variation: float
-    between: Interval
+    total_variation: Estimate
+    ranks: Estimate | None
+    unjudged: tuple[Hotkey, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,38 +158,98 @@ def of_rounds(rows: WindowRows, ids: Sequence[str]) -> WindowRows:
     return WindowRows(*(each.join(kept, on="challenge_id", how="semi") for each in (rows.scores, rows.pairs)))
 
 
-def spread(before: Given, was: Earnings, after: Given, would: Earnings, found: WeightDiff, seed: int) -> Spread:
+def scaled(given: Given, part: float) -> Given:
+    """With what asks for a number of rounds asking for this part of it: a sample holds that much of everybody's.
+
+    Else whoever is seldom asked would be unpaid in every sample, whatever the scorer says of it.
+    """
+    rule, policy = given.terms.rule, given.inputs.policy
+    terms = replace(given.terms, rule=replace(rule, full_evidence_rounds=rule.full_evidence_rounds * part))
+    least = {name: max(1, round(getattr(policy, name) * part)) for name in ("min_rounds", "min_evidence_rounds")}
+    return replace(given, terms=terms, inputs=replace(given.inputs, policy=replace(policy, **least)))
+
+
+def unjudged(asked: Mapping[Hotkey, int], drawn_: Mapping[Hotkey, int]) -> tuple[Hotkey, ...]:
+    """Who was asked more than once and hardly in the rounds that were drawn, so that nothing tells chance apart."""
+    return tuple(sorted(each for each, count in asked.items() if drawn_.get(each, 0) < min(ENOUGH, count)))
+
+
+def spread(
+    before: Given,
+    was: Earnings,
+    after: Given,
+    would: Earnings,
+    found: WeightDiff,
+    asked: Mapping[Hotkey, int],
+    draw: Draw,
+) -> Spread:
     """Draw the rounds of both again, `REPLICATES` times, with what each paid as it was settled.
 
-    `found`: what they come to as they were drawn. Raises ScoringError where they have no round in common.
+    `found`: what they come to as they were drawn. `asked`: in how many of all rounds each miner was. Drawing again is
+    as if from a world of rounds without end; of `draw.of_rounds` only those that were not drawn are unknown, which
+    narrows all by the square root of their part. Raises ScoringError where the sides have no round in common.
     """
     common = sorted(_paid_rounds(was) & _paid_rounds(would))
     if not common:
         raise ScoringError("no round could be paid under both; there is nothing to draw from")
     old, new = _Side(before, was, common), _Side(after, would, common)
-    rng = np.random.default_rng(seed)
-    again = []
+    rng, again = np.random.default_rng(draw.seed), []
     for _ in range(REPLICATES):
         places = rng.integers(len(common), size=len(common))
         again.append(weight_diff(old.weights(places), new.weights(places)))
-    varied = np.array([each.total_variation for each in again])
-    corrected = min(1.0, max(0.0, 2 * found.total_variation - float(varied.mean())))
-    between = _around(corrected, varied)
-    return Spread(_of_miners(found, again), corrected, Interval(max(0.0, between.low), min(1.0, between.high)))
+    unknown = max(0.0, 1.0 - len(common) / draw.of_rounds)
+    counts = {each.hotkey: each.asked for each in was.emissions}
+    few = unjudged(asked, counts)
+    deviations = _deviations(found, again, unknown)
+    rounds = np.array([counts.get(each.hotkey, REPLICATES) for each in found.moves], dtype=np.float64)
+    # Drawing m rounds again shows (m - 1) / m of the variance.
+    wide = deviations * np.sqrt(rounds / np.maximum(rounds - 1, 1))
+    changes = {each.hotkey: _around(each.change, wide[place]) for place, each in enumerate(found.moves)}
+    return Spread(
+        changes={hotkey: between for hotkey, between in changes.items() if hotkey not in few},
+        total_variation=_moved(found, deviations, np.array([each.total_variation for each in again]), unknown),
+        ranks=_ranks(found, again, unknown),
+        unjudged=few,
+    )
 
 
-def _of_miners(found: WeightDiff, again: Sequence[WeightDiff]) -> dict[Hotkey, Interval]:
-    changed = {each.hotkey: each.change for each in found.moves}
+def _deviations(found: WeightDiff, again: Sequence[WeightDiff], unknown: float) -> Floats:
+    """Of each miner's change, in the order of `found.moves`."""
     drawn_again = [{move.hotkey: move.change for move in each.moves} for each in again]
-    return {
-        hotkey: _around(change, np.array([each.get(hotkey, 0.0) for each in drawn_again]))
-        for hotkey, change in changed.items()
-    }
+    changes = np.array([[each.get(move.hotkey, 0.0) for move in found.moves] for each in drawn_again])
+    deviations: Floats = changes.std(axis=0, ddof=1) * math.sqrt(unknown)
+    return deviations
 
 
-def _around(value: float, again: Floats) -> Interval:
-    within = WITHIN_95 * float(again.std(ddof=1))
-    return Interval(value - within, value + within)
+def _moved(found: WeightDiff, deviations: Floats, again: Floats, unknown: float) -> Estimate:
+    """Of the total variation of all rounds.
+
+    Chance adds to |change| of a miner from nothing, where the change is large beside it, to √(2/π) deviations, where
+    there is none: the truth lies between the figure of the sample and that less the most that chance can have added,
+    and the interval is around both. The figure itself is scaled by how much of the squared changes is not chance.
+    """
+    changes = np.array([move.change for move in found.moves])
+    seen, chance = float(changes @ changes), float(deviations @ deviations)
+    plain, most = found.total_variation, float(deviations.sum()) * math.sqrt(2 / math.pi) / 2
+    kept = math.sqrt(max(0.0, 1.0 - chance / seen)) if seen > 0 else 1.0
+    within = WITHIN_95 * float(again.std(ddof=1)) * math.sqrt(unknown)
+    least = max(0.0, plain - most)
+    return Estimate(max(least, plain * kept), Interval(max(0.0, least - within), min(1.0, plain + within)))
+
+
+def _ranks(found: WeightDiff, again: Sequence[WeightDiff], unknown: float) -> Estimate | None:
+    """Of the rank correlation, which chance lowers: it is told without the part of that which is unknown."""
+    drawn_again = np.array([each.rank_correlation for each in again if each.rank_correlation is not None])
+    if found.rank_correlation is None or len(drawn_again) < 2:
+        return None
+    plain = found.rank_correlation
+    value = min(1.0, max(-1.0, plain + unknown * (plain - float(drawn_again.mean()))))
+    within = WITHIN_95 * float(drawn_again.std(ddof=1)) * math.sqrt(unknown) + abs(value - plain)
+    return Estimate(value, Interval(max(-1.0, value - within), min(1.0, value + within)))
+
+
+def _around(value: float, deviation: float) -> Interval:
+    return Interval(value - WITHIN_95 * deviation, value + WITHIN_95 * deviation)
 
 
 def _paid_rounds(found: Earnings) -> set[str]:

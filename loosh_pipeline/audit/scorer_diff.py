@@ -69,13 +69,7 @@ def scorer_diff(
     """Raises StoreError where no round has rows of both; it says how to make them."""
     rows = [rows_of(tables, scorer, since, until) for scorer in (a, b)]
     of_a, of_b = (set(each.scores["challenge_id"].unique()) for each in rows)
-    both = sorted(of_a & of_b)
-    lacking = [(a, of_b - of_a, of_a), (b, of_a - of_b, of_b)]
-    missing = tuple(
-        f"{len(lacks) or 'all'} rounds are not stored under {scorer.said}: {scorer.rescored_by(since, until)}"
-        for scorer, lacks, has in lacking
-        if lacks or not has
-    )
+    both, missing = sorted(of_a & of_b), _missing((a, b), (of_a, of_b), since, until)
     if not both:
         raise StoreError(f"no round from {since:%F %T} to {until:%F %T} has rows of both. {'. '.join(missing)}")
     before, after = (
@@ -96,6 +90,19 @@ def scorer_diff(
         after=after,
         diff=weight_diff(before.weights, after.weights, *flagged),
         missing=missing,
+    )
+
+
+def _missing(
+    scorers: tuple[Scorer, Scorer], rounds: tuple[set[str], set[str]], since: datetime, until: datetime
+) -> tuple[str, ...]:
+    """Of which rounds one has rows and the other none, with the command that makes them."""
+    (a, b), (of_a, of_b) = scorers, rounds
+    lacking = [(a, of_b - of_a, of_a), (b, of_a - of_b, of_b)]
+    return tuple(
+        f"{len(lacks) or 'all'} rounds are not stored under {scorer.said}: {scorer.rescored_by(since, until)}"
+        for scorer, lacks, has in lacking
+        if lacks or not has
     )
 
 

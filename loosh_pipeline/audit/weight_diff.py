@@ -10,12 +10,11 @@ import numpy as np
 
 from loosh_pipeline.domain import Hotkey, RuleAct
 from loosh_pipeline.policy.inputs import Earned
-from loosh_pipeline.policy.sybil import one_source
+from loosh_pipeline.policy.sybil import SYBIL, one_source
 from loosh_pipeline.rescoring.comparing import rank_correlation
-from loosh_pipeline.scoring.shadow import surviving_share
 
 ONE_SOURCE = "one_source"
-"""By which somebody is flagged who is taken for one source with another; all else is the name of a rule."""
+"""By which somebody is flagged who is taken for one source with another; all else is the rule `sybil_penalty`."""
 ALIKE = 1e-9
 """Relative difference below which a rule left the same part of a share: rounding alone makes some."""
 
@@ -35,7 +34,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Somebody who is taken for a copy, or whom a rule takes something from. `why`: in the words of whoever does."""
+    """Somebody who is taken for a copy, or loses something for being suspected. `why`: in the words of who says it."""
 
     hotkey: Hotkey
     by: str
@@ -47,16 +46,24 @@ class WeightDiff:
     """How two settings differ. `moves`: whoever has anything under either, who changes most first.
 
     `total_variation` in [0, 1]: the part of all weight that goes to others. `rank_correlation` in [-1, 1]: Spearman's,
-    ties share a rank; None where either weighs all alike. `vtrust` in [0, 1]: what is left of the first one's weights
-    if all other validators set the second's, as the chain clips at the stake-weighted median.
+    ties share a rank; None where either weighs all alike. `comparable`: both give weight to somebody.
     """
 
     moves: tuple[Move, ...]
     total_variation: float
     rank_correlation: float | None
-    vtrust: float
+    comparable: bool
     newly_flagged: tuple[Flag, ...] = ()
     no_longer_flagged: tuple[Flag, ...] = ()
+
+    @property
+    def vtrust(self) -> float | None:
+        """What is left of the first one's weights if all other validators set the second's; None where either is none.
+
+        On chain each weight is clipped at the stake-weighted median: the sum of the smaller ones is left, which is 1
+        less the total variation.
+        """
+        return 1.0 - self.total_variation if self.comparable else None
 
 
 def weight_diff(
@@ -76,19 +83,22 @@ def weight_diff(
         moves=tuple(sorted(moves, key=lambda each: (-abs(each.change), each.hotkey))),
         total_variation=min(1.0, max(gained, lost)),
         rank_correlation=rank_correlation(one, other),
-        vtrust=surviving_share(before, after),
+        comparable=any(before.values()) and any(after.values()),
         newly_flagged=tuple(new[key] for key in sorted(new.keys() - old.keys())),
         no_longer_flagged=tuple(old[key] for key in sorted(old.keys() - new.keys())),
     )
 
 
 def flags_of(earned: Earned, acts: Iterable[RuleAct]) -> list[Flag]:
-    """Who is taken for one source with another, and whom each rule took something from."""
+    """Who is taken for one source with another, and from whom the penalty of sybils took. What else rules do, such as
+    caps, says nothing of anybody: `other_acts` has it.
+    """
     found = [
         Flag(hotkey, ONE_SOURCE, f"one source with {_other(hotkey, pair.first, pair.second)} to {pair.degree:.0%}")
         for hotkey, pair in sorted(one_source(earned.sources).items())
     ]
-    return found + [Flag(act.hotkey, act.rule, act.reason) for act in acts if act.hotkey and act.after < act.before]
+    struck = {act.hotkey: act for act in acts if act.rule == SYBIL and act.after < act.before}
+    return found + [Flag(hotkey, SYBIL, act.reason) for hotkey, act in struck.items()]
 
 
 def _other(hotkey: Hotkey, first: Hotkey, second: Hotkey) -> Hotkey:

@@ -10,8 +10,19 @@ from enum import StrEnum
 import polars as pl
 
 from loosh_pipeline.audit.changes import Changes
-from loosh_pipeline.audit.recorded import RecordedEpoch, differences, given_of
-from loosh_pipeline.audit.sampling import Advance, Interval, Spread, drawn, of_rounds, score_anew, spread
+from loosh_pipeline.audit.effects import notes_of, without_effect
+from loosh_pipeline.audit.recorded import RecordedEpoch, differences, given_of, stored_from
+from loosh_pipeline.audit.sampling import (
+    Advance,
+    Draw,
+    Interval,
+    Spread,
+    drawn,
+    of_rounds,
+    scaled,
+    score_anew,
+    spread,
+)
 from loosh_pipeline.audit.stored_rows import EVIDENCE, measured_alike, rows_of, stored_scorer
 from loosh_pipeline.audit.weighing_again import (
     Given,
@@ -26,9 +37,10 @@ from loosh_pipeline.audit.weighing_again import (
 from loosh_pipeline.audit.weight_diff import OtherAct, WeightDiff, flags_of, other_acts, weight_diff
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.emissions import since_of
-from loosh_pipeline.errors import ConfigError
+from loosh_pipeline.errors import ConfigError, ScoringError
 from loosh_pipeline.paid import settles
 from loosh_pipeline.paying import as_earned
+from loosh_pipeline.policy.checks import unmet
 from loosh_pipeline.scoring.profile import parameters_of
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.store.inbox import Inbox
@@ -40,11 +52,16 @@ class How(StrEnum):
     """From what a what-if was worked out."""
 
     STORED = "stored"
-    """Exact: from the stored rows and pairs of all rounds."""
+    """From the stored rows and pairs of all rounds."""
     RESCORED = "rescored"
-    """Exact: all rounds were scored anew from their texts and vectors."""
+    """All rounds were scored anew from their texts and vectors."""
+    INCOMPLETE = "incomplete"
+    """All rounds that can be scored anew were; some cannot, and both sides are without them."""
     SAMPLED = "sampled"
     """From a sample of rounds that were scored anew, the weights as they are worked out on the same sample."""
+
+
+EXACT = frozenset({How.STORED, How.RESCORED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +79,17 @@ class WhatIf:
     """What came of it. `differing`: in what the weights do not come out again with nothing changed; then those that
     did come out stand in their place.
 
-    `rounds` of `of_rounds` were looked at; those of `unscorable` could not be scored. `spread`: of a sample. `had`: the
-    epoch's weights, which `diff` starts from but for a sample.
+    Of `of_rounds` that are stored, `before` and `after` rest on those that they say; those of `unscorable` could not
+    be scored. `had`: the epoch's weights, which `diff` starts from but for a sample. `held_up`: checks that would stop
+    what comes out, at the time of the proposal. `without_effect`: what was changed and does nothing here, and why.
+    `short`: why what is stored is not all that it takes. `notes`: what else to know in reading it.
     """
 
-    epoch: int
+    epoch: RecordedEpoch
     changes: Changes
     how: How
     differing: tuple[str, ...]
-    rounds: int
     of_rounds: int
-    had: Mapping[Hotkey, float]
     before: Weighed
     after: Weighed
     diff: WeightDiff
@@ -80,14 +97,42 @@ class WhatIf:
     effort: Effort
     spread: Spread | None = None
     unscorable: tuple[str, ...] = ()
+    held_up: tuple[str, ...] = ()
+    without_effect: tuple[str, ...] = ()
+    short: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
-        return self.how is not How.SAMPLED
+        return self.how in EXACT and not self.short
+
+    @property
+    def had(self) -> Mapping[Hotkey, float]:
+        return self.epoch.weights
+
+    @property
+    def total_variation(self) -> float:
+        return self.diff.total_variation if self.spread is None else self.spread.total_variation.value
+
+    @property
+    def ranks(self) -> float | None:
+        """The rank correlation."""
+        if self.spread is None:
+            return self.diff.rank_correlation
+        return None if self.spread.ranks is None else self.spread.ranks.value
+
+    @property
+    def vtrust(self) -> float | None:
+        """As of `WeightDiff`, from the same estimate as the total variation."""
+        return 1.0 - self.total_variation if self.diff.comparable else None
+
+    @property
+    def unjudged(self) -> tuple[Hotkey, ...]:
+        return () if self.spread is None else self.spread.unjudged
 
     def interval(self, hotkey: Hotkey) -> Interval | None:
-        """Of a miner's change; None where it is exact."""
-        return None if self.spread is None else self.spread.changes.get(hotkey, Interval(0.0, 0.0))
+        """Of a miner's change; None where it is exact, or where nothing can be said of it."""
+        return None if self.spread is None else self.spread.changes.get(hotkey)
 
 
 def what_if(
@@ -100,13 +145,13 @@ def what_if(
     stored = given_of(tables, epoch, _needed_since(epoch, changes, profile))
     _refuse_strangers(changes, stored)
     before = weighed(stored)
-    about = _About(epoch, changes, effort, tuple(differences(epoch, before)))
+    about = _About(tables, epoch, changes, effort, tuple(differences(epoch, before)))
     rows = _rows_under(tables, stored, changes, profile)
     if rows is None:
-        return _scored(about, tables, inbox, stored, profile, advance)
+        return _scored(about, inbox, stored, profile, advance)
     asked = changes.applied(replace(stored, rows=rows, profile=profile))
     after = weighed_over(asked, changes.lookbacks_h(asked.inputs, asked.terms))
-    return about.exact(How.STORED, before, after)
+    return about.made(How.STORED, before, after, asked)
 
 
 def _needed_since(epoch: RecordedEpoch, changes: Changes, profile: ScoringProfile) -> datetime:
@@ -140,32 +185,37 @@ def _rows_under(tables: Tables, given: Given, changes: Changes, profile: Scoring
     return found if found.scores["challenge_id"].n_unique() == len(rounds) else None
 
 
-def _scored(
-    about: _About,
-    tables: Tables,
-    inbox: Inbox,
-    stored: Given,
-    profile: ScoringProfile,
-    advance: Advance,
-) -> WhatIf:
+def _scored(about: _About, inbox: Inbox, stored: Given, profile: ScoringProfile, advance: Advance) -> WhatIf:
     """By scoring rounds anew: all of them, or a sample."""
     effort, changes = about.effort, about.changes
     rounds = sorted(stored.rows.scores["challenge_id"].unique())
     chosen = rounds if effort.full else drawn(rounds, effort.sample, effort.seed)
     by_time = _by_time(stored.rows, chosen)
-    found = score_anew(tables, inbox, by_time, profile, changes.left_out, advance, effort.processes)
+    found = score_anew(about.tables, inbox, by_time, profile, changes.left_out, advance, effort.processes)
     scored = found.rows.scores["challenge_id"].unique().to_list()
+    why = tuple(f"{each.name}: {each.reason}" for each in found.unscorable)
+    if not scored:
+        raise ScoringError(f"none of {len(chosen)} rounds can be scored anew: {'; '.join(why[:1])}")
     before = replace(stored, rows=of_rounds(stored.rows, scored))
     after = changes.applied(replace(stored, rows=found.rows, profile=profile))
-    why = tuple(f"{each.name}: {each.reason}" for each in found.unscorable)
-    about = replace(about, rounds=len(scored), of_rounds=len(rounds), unscorable=why)
+    about = replace(about, of_rounds=len(rounds), unscorable=why)
+    if len(chosen) < len(rounds):
+        return _sampled(about, before, after, len(scored) / len(rounds))
+    how = How.RESCORED if len(scored) == len(rounds) else How.INCOMPLETE
     hours = changes.lookbacks_h(after.inputs, after.terms)
-    if len(scored) == len(rounds):
-        return about.exact(How.RESCORED, weighed(before), weighed_over(after, hours))
+    return about.made(how, weighed(before), weighed_over(after, hours), after)
+
+
+def _sampled(about: _About, before: Given, after: Given, part: float) -> WhatIf:
+    """Both sides on the same part of all rounds."""
+    before, after = scaled(before, part), scaled(after, part)
+    hours = about.changes.lookbacks_h(after.inputs, after.terms)
     was, would = earnings_again(before), earnings_over(after, hours)
     old, new = (proposed(each.inputs, as_earned(of), each.subnet) for each, of in ((before, was), (after, would)))
-    found_diff = weight_diff(old.weights, new.weights)
-    return about.sampled(old, new, spread(before, was, after, would, found_diff, effort.seed))
+    asked = {h: count for h, count in about.epoch.asked.items() if h not in about.changes.left_out}
+    draw = Draw(about.of_rounds or 0, about.effort.seed)
+    found = spread(before, was, after, would, weight_diff(old.weights, new.weights), asked, draw)
+    return about.made(How.SAMPLED, old, new, after, found)
 
 
 def _by_time(rows: WindowRows, rounds: Sequence[str]) -> list[str]:
@@ -178,31 +228,23 @@ def _by_time(rows: WindowRows, rounds: Sequence[str]) -> list[str]:
 class _About:
     """What is known of a what-if before its weights."""
 
+    tables: Tables
     epoch: RecordedEpoch
     changes: Changes
     effort: Effort
     differing: tuple[str, ...]
-    rounds: int | None = None
     of_rounds: int | None = None
     unscorable: tuple[str, ...] = ()
 
-    def exact(self, how: How, before: Weighed, after: Weighed) -> WhatIf:
-        return self._made(how, before, after, None)
-
-    def sampled(self, before: Weighed, after: Weighed, found: Spread) -> WhatIf:
-        return self._made(How.SAMPLED, before, after, found)
-
-    def _made(self, how: How, before: Weighed, after: Weighed, found: Spread | None) -> WhatIf:
+    def made(self, how: How, before: Weighed, after: Weighed, asked: Given, found: Spread | None = None) -> WhatIf:
+        """`asked`: what `after` was made of."""
         flagged = [flags_of(each.earned, each.proposal.acts) for each in (before, after)]
-        rounds = before.earned.rounds
         return WhatIf(
-            epoch=self.epoch.number,
+            epoch=self.epoch,
             changes=self.changes,
             how=how,
             differing=self.differing,
-            rounds=rounds if self.rounds is None else self.rounds,
-            of_rounds=rounds if self.of_rounds is None else self.of_rounds,
-            had=self.epoch.weights,
+            of_rounds=max(before.earned.rounds, after.earned.rounds) if self.of_rounds is None else self.of_rounds,
             before=before,
             after=after,
             diff=weight_diff(before.weights, after.weights, *flagged),
@@ -210,4 +252,16 @@ class _About:
             effort=self.effort,
             spread=found,
             unscorable=self.unscorable,
+            held_up=tuple(unmet(after.proposal, replace(asked.inputs, earned=after.earned))),
+            without_effect=tuple(without_effect(self.changes, self.epoch.inputs, asked.profile, after)),
+            short=self._short(after, asked),
+            notes=tuple(notes_of(self.changes, before, after)),
         )
+
+    def _short(self, after: Weighed, asked: Given) -> str:
+        """Why what is stored is not all that the lookback takes; empty when it is."""
+        since = since_of(asked.profile, asked.terms.made_at, after.earned.lookback_h)
+        first = None if since >= self.epoch.terms.since else stored_from(self.tables, since)
+        if first is None:
+            return ""
+        return f"the lookback reaches back to {since:%F %R}, and scores are stored from {first:%F %R} UTC on"

@@ -55,6 +55,7 @@ class StoredChallenge:
     id: ChallengeId
     received_at: datetime
     sample: Sample
+    always: tuple[int, ...] = ()
 
     @property
     def key(self) -> TableKey:
@@ -83,8 +84,9 @@ class StoredChallenge:
 
     def _uids(self) -> list[int]:
         """In the order of their hotkeys, as vectors lie."""
-        drawn = Random(f"{SEED} {self.number} miners").sample(range(MINERS), self.sample.responses.height)
-        return sorted(drawn, key=hotkey_of)
+        others = [uid for uid in range(MINERS) if uid not in self.always]
+        drawn = Random(f"{SEED} {self.number} miners").sample(others, self.sample.responses.height - len(self.always))
+        return sorted([*self.always, *drawn], key=hotkey_of)
 
     def _hotkeys(self) -> dict[str, str]:
         """By place in the sample."""
@@ -125,11 +127,13 @@ def _response(place: int, text: str, draw: Random) -> Response:
     )
 
 
-def made(drawn: Sequence[Sample], numbers: range, start: datetime, apart: timedelta) -> Iterator[StoredChallenge]:
-    """The challenges of these numbers, `apart` from one another."""
+def made(
+    drawn: Sequence[Sample], numbers: range, start: datetime, apart: timedelta, always: tuple[int, ...] = ()
+) -> Iterator[StoredChallenge]:
+    """The challenges of these numbers, `apart` from one another. `always`: uids that are asked in each."""
     for number in numbers:
         name = f"{Random(f'{SEED} {number} name').getrandbits(128):032x}"
-        yield StoredChallenge(number, ChallengeId(name), start + number * apart, drawn[number % len(drawn)])
+        yield StoredChallenge(number, ChallengeId(name), start + number * apart, drawn[number % len(drawn)], always)
 
 
 def store(tables: Tables, engine: Engine, rounds: Iterable[StoredChallenge]) -> list[ChallengeId]:

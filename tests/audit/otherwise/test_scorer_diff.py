@@ -71,7 +71,7 @@ def test_commands_tell_the_same_as_json_and_for_people(world: World) -> None:
     shown = CliRunner().invoke(app, ["whatif", "--set", "half_life=1", "--json"])
     assert shown.exit_code == 0, shown.output
     said = json.loads(shown.stdout)
-    assert (said["exact"], said["verified"], said["how"], said["rounds"]) == (True, True, "stored", ROUNDS)
+    assert (said["exact"], said["verified"], said["how"], said["after"]["rounds"]) == (True, True, "stored", ROUNDS)
     told = CliRunner().invoke(app, ["whatif", "--set", "half_life=1"], env={"COLUMNS": "200"})
     assert told.exit_code == 0, told.output
     assert "the epoch's weights come out again, bit for bit" in told.output
@@ -79,9 +79,25 @@ def test_commands_tell_the_same_as_json_and_for_people(world: World) -> None:
     first = said["miners"][0]["hotkey"]
     assert f"{first[:6]}…{first[-4:]}" in told.output
 
+    assert (said["format"], said["changed"]["emissions"]) == ("loosh-whatif/1", {"half_life_h": 1.0})
+    assert (said["before"]["basis"], said["after"]["mode"], said["submission"]["taken"]) == ("lookback", "normal", True)
+    assert said["expected_vtrust"] == pytest.approx(1 - said["total_variation"])
+
     refused = CliRunner().invoke(app, ["whatif", "--set", "lookback=1m"], env={"COLUMNS": "200"})
     assert refused.exit_code == 1
     assert "no weights could be set" in refused.output
+    assert "expected vtrust none" in refused.output
+    both = CliRunner().invoke(app, ["whatif", "--set", "context_rounds=50", "--full", "--sample", "5"])
+    assert both.exit_code == 2
+    assert "give one of the two" in both.output
+
+
+def test_a_diff_of_what_no_weights_come_of_ends_with_1(world: World) -> None:
+    score(world, profile_of("robust", {"relevance_gate": 0.999}))
+    shown = CliRunner().invoke(app, ["diff", "--a", "robust", "--b", "robust:relevance_gate=0.999", "--json"])
+    said = json.loads(shown.stdout)
+    assert (shown.exit_code, said["format"], said["expected_vtrust"]) == (1, "loosh-diff/1", None)
+    assert said["b"]["refused"]
 
 
 def test_lengths_of_time() -> None:
@@ -97,6 +113,9 @@ def test_each_epoch_compares_the_shadows_and_warns_of_one_that_moves_much(
     alone = world.set_weights("shadow_diff")
     assert metadata_of(alone, "shadow_diff")["compared"].startswith("nothing: SCORING_PROFILES names only")
     assert checks_of(alone)["shadow_moves_little"]
+    monkeypatch.setenv("SCORING_PROFILES", "robust,network")
+    get_settings.cache_clear()
+    assert not checks_of(world.set_weights("shadow_diff"))["shadow_moves_little"], "nothing is stored under it yet"
     score(world, profile_of("network"), "network")
     monkeypatch.setenv("SCORING_PROFILES", "robust,network")
     get_settings.cache_clear()

@@ -25,23 +25,25 @@ def test_ties_share_a_rank_and_what_is_all_alike_has_no_correlation() -> None:
 
 
 def test_what_goes_to_nobody_has_moved() -> None:
-    assert weight_diff({A: 1.0}, {}).total_variation == 1.0
-    assert weight_diff({}, {}).total_variation == 0.0
+    refused, nothing = weight_diff({A: 1.0}, {}), weight_diff({}, {})
+    assert (refused.total_variation, refused.vtrust) == (1.0, None)
+    assert (nothing.total_variation, nothing.vtrust) == (0.0, None)
 
 
 def test_who_is_newly_flagged_and_who_no_longer() -> None:
-    one, other = Flag(A, "one_source", "…"), Flag(B, "entity_cap", "…")
+    one, other = Flag(A, "one_source", "…"), Flag(B, "sybil_penalty", "…")
     found = weight_diff({A: 1.0}, {A: 1.0}, [one], [Flag(A, "one_source", "otherwise said"), other])
     assert (found.newly_flagged, found.no_longer_flagged) == ((other,), ())
     assert weight_diff({A: 1.0}, {A: 1.0}, [one, other], []).no_longer_flagged == (one, other)
 
 
-def test_copies_and_whom_a_rule_takes_from_are_flagged() -> None:
+def test_copies_and_whom_suspicion_takes_from_are_flagged_and_nobody_for_a_cap() -> None:
     sources = (OneSource(A, B, 9, 0.8, False, False), OneSource(B, C, 9, 0.4, False, False))
     acts = [
         RuleAct("sybil_penalty", C, 0.2, 0.1, "suspected"),
         RuleAct("sybil_penalty", D, 0.2, 0.2, "spared: nothing speaks against it"),
         RuleAct("imported", Hotkey(""), 1.0, 0.0, "of all"),
+        RuleAct("max_share", A, 0.4, 0.3, "30% is the most that one miner gets"),
     ]
     assert [(each.hotkey, each.by) for each in flags_of(Earned(sources=sources), acts)] == [
         (A, "one_source"),

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
+from pathlib import Path
 
+import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
 from loosh_pipeline.audit.changes import POLICY, RULE, SHORT, Changes, changes
 from loosh_pipeline.audit.recorded import given_of, recorded_epoch
-from loosh_pipeline.audit.sampling import drawn
+from loosh_pipeline.audit.sampling import Draw, Spread, drawn, of_rounds, scaled, spread, unjudged
 from loosh_pipeline.audit.stored_rows import MEASURING
-from loosh_pipeline.audit.weighing_again import weighed
+from loosh_pipeline.audit.weighing_again import Given, earnings_again, weighed
+from loosh_pipeline.audit.weight_diff import WeightDiff, weight_diff
 from loosh_pipeline.audit.whatif import Effort, How, WhatIf, what_if
-from loosh_pipeline.domain import Hotkey, NetworkView
+from loosh_pipeline.domain import ChallengeId, Hotkey, NetworkView
 from loosh_pipeline.emissions import EmissionRule
 from loosh_pipeline.errors import ConfigError, StoreError, UnknownEpoch
 from loosh_pipeline.paying import as_earned, earned_over
@@ -27,13 +31,16 @@ from loosh_pipeline.rescoring.scoring import score_batch
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile, profile_of
 from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.contexts import Contexts
 from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import PAIRS, SCORES, WindowRows
 from resources.duckdb import tables_duckdb
-from tests.audit.otherwise.epoch import HOTKEYS, ROUNDS, newest, score
+from tests.audit.otherwise.epoch import HOTKEYS, ROBUST, ROUNDS, newest, score, validator
 from tests.world import World
 
+OTHER = profile_of("robust", {"power": 1.0, "speed": 0.5})
+"""Acts on stored rows, so that nothing has to be scored anew."""
 FEW = Effort(sample=15, seed=3, processes=1)
 
 
@@ -49,7 +56,7 @@ def test_with_nothing_changed_the_weights_come_out_again(world: World) -> None:
     assert found.exact
     assert found.after.weights == newest(world).weights
     assert (found.diff.total_variation, found.diff.vtrust, found.acts) == (0.0, 1.0, ())
-    assert found.rounds == found.of_rounds == ROUNDS
+    assert found.before.earned.rounds == found.after.earned.rounds == found.of_rounds == ROUNDS
 
 
 @pytest.mark.parametrize(
@@ -143,17 +150,19 @@ def _scored_anew(world: World, profile: ScoringProfile) -> dict[Hotkey, float]:
 def test_a_parameter_of_measuring_is_tried_on_a_sample_and_in_full_on_all(world: World) -> None:
     sampled = tried(world, "young_stop_weight=0.9")
     assert sampled.how is How.SAMPLED
-    assert (sampled.rounds, sampled.of_rounds) == (15, ROUNDS)
+    assert (sampled.after.earned.rounds, sampled.of_rounds) == (15, ROUNDS)
     assert sampled.spread is not None
-    assert sampled.spread.between.low <= sampled.spread.total_variation <= sampled.spread.between.high
+    found = sampled.spread.total_variation
+    assert found.between.low <= found.value <= found.between.high
+    assert sampled.vtrust == 1 - found.value
     for move in sampled.diff.moves:
         between = sampled.interval(move.hotkey)
-        assert between is not None
-        assert between.low <= move.change <= between.high
+        assert (between is None) is (move.hotkey in sampled.unjudged)
+        assert between is None or between.low <= move.change <= between.high
     again = tried(world, "young_stop_weight=0.9")
     assert again.diff == sampled.diff
     assert again.spread is not None
-    assert again.spread.between == sampled.spread.between
+    assert again.spread.total_variation == found
     full = tried(world, "young_stop_weight=0.9", effort=Effort(15, full=True, processes=1))
     assert full.how is How.RESCORED
     assert full.spread is None
@@ -171,6 +180,150 @@ def test_another_profile_is_exact_once_it_is_stored(world: World) -> None:
     assert stored.after.weights == full.after.weights
     without = tried(world, profile="network", left_out=[HOTKEYS[0]])
     assert without.how is How.SAMPLED, "what the network's method says of an answer hangs on all others"
+
+
+@pytest.mark.slow
+def test_intervals_of_samples_hold_the_truth_of_all_rounds(world: World) -> None:
+    """The oracle: both sides over all rounds. Each seed draws other rounds; 95 % of intervals are to hold it."""
+    given, profile = given_of(world.store.tables, newest(world)), OTHER
+    truth = _both(given, profile)[2]
+    change = {each.hotkey: each.change for each in truth.moves}
+    held, miners = [], []
+    for size, seed in ((size, seed) for size in (12, 24) for seed in range(12)):
+        found = _estimated(given, profile, size, seed)
+        between = found.total_variation.between
+        held.append(between.low <= truth.total_variation <= between.high)
+        miners += [each.low <= change[hotkey] <= each.high for hotkey, each in found.changes.items()]
+    assert truth.total_variation > 0.02
+    assert np.mean(held) >= 0.9
+    assert np.mean(miners) >= 0.85
+
+
+@pytest.mark.slow
+def test_a_sample_of_nearly_all_rounds_says_nearly_what_all_say(world: World) -> None:
+    given, profile = given_of(world.store.tables, newest(world)), OTHER
+    truth = _both(given, profile)[2].total_variation
+    for seed in range(4):
+        found = _estimated(given, profile, ROUNDS - 1, seed).total_variation
+        assert found.between.low <= truth <= found.between.high
+        assert found.value == pytest.approx(truth, rel=0.3)
+
+
+def _both(given: Given, profile: ScoringProfile) -> tuple[Given, Given, WeightDiff]:
+    other = replace(given, profile=profile)
+    return given, other, weight_diff(weighed(given).weights, weighed(other).weights)
+
+
+def _estimated(given: Given, profile: ScoringProfile, size: int, seed: int) -> Spread:
+    rounds = sorted(given.rows.scores["challenge_id"].unique())
+    asked = dict(given.rows.scores.group_by("hotkey").len().iter_rows())
+    part = scaled(replace(given, rows=of_rounds(given.rows, drawn(rounds, size, seed))), size / len(rounds))
+    before, after, diff = _both(part, profile)
+    return spread(before, earnings_again(before), after, earnings_again(after), diff, asked, Draw(len(rounds), seed))
+
+
+def test_whom_a_sample_hardly_has_is_not_judged_by_it() -> None:
+    asked = {HOTKEYS[0]: 9, HOTKEYS[1]: 9, HOTKEYS[2]: 1, HOTKEYS[3]: 1}
+    assert unjudged(asked, {HOTKEYS[0]: 2, HOTKEYS[1]: 1, HOTKEYS[2]: 1}) == (HOTKEYS[1], HOTKEYS[3])
+
+
+def test_what_asks_for_a_number_of_rounds_asks_a_sample_for_its_part(world: World) -> None:
+    given = given_of(world.store.tables, newest(world))
+    tenth = scaled(given, 0.1)
+    assert tenth.terms.rule.full_evidence_rounds == pytest.approx(given.terms.rule.full_evidence_rounds / 10)
+    assert tenth.inputs.policy.min_evidence_rounds == tenth.inputs.policy.min_rounds == 1
+
+
+@pytest.mark.slow
+def test_rounds_that_cannot_be_scored_make_all_of_them_incomplete_and_no_sample(world: World) -> None:
+    tables = world.store.tables
+    key, _ = next(iter(tables.each("embeddings", tables.days("embeddings")[0])))
+    tables.remove("embeddings", key)
+    found = tried(world, "young_stop_weight=0.9", effort=Effort(15, full=True, processes=1))
+    assert (found.how, found.exact, found.spread) == (How.INCOMPLETE, False, None)
+    assert found.before.earned.rounds == found.after.earned.rounds == ROUNDS - 1
+    assert len(found.unscorable) == 1
+
+
+def test_a_lookback_beyond_what_is_stored_is_not_exact(world: World) -> None:
+    beyond = tried(world, "lookback=168h")
+    assert not beyond.exact
+    assert "scores are stored from" in beyond.short
+    shorter = tried(world, "lookback=2h")
+    assert shorter.exact
+    assert (shorter.before.earned.rounds, shorter.short) == (ROUNDS, "")
+    assert 0 < shorter.after.earned.rounds < ROUNDS
+    with pytest.raises(ConfigError, match="too long a lookback"):
+        tried(world, "lookback=500h")
+
+
+def test_a_longer_lookback_pays_no_canary(
+    own_home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rounds are from before the epoch's own lookback."""
+    world = validator(instance, monkeypatch)
+    tables, engine = world.store.tables, world.store.inbox.engine
+    day = tables.days(SCORES)[0]
+    keys = sorted({key.name.partition(".")[0]: key for key, _ in tables.each(SCORES, day)}.items())[:3]
+    with engine.begin() as connection:
+        for _, key in keys:
+            name = ChallengeId(tables.read(SCORES, key)["challenge_id"][0])
+            mark(connection, name, CanaryMark([{"number": 42}], "a" * 64), world.store.inbox.get(name).received_at)
+            for asset in (SCORES, PAIRS):
+                tables.remove(asset, key)
+    score(world, ROBUST)
+    monkeypatch.setenv("EMISSIONS_LOOKBACK_H", "2")
+    get_settings.cache_clear()
+    assert world.set_weights().success
+    found = tried(world, "lookback=24h")
+    assert found.before.earned.rounds < found.after.earned.rounds == ROUNDS - len(keys)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "how", "said"),
+    [
+        (["max_change=0.1"], {}, "max_change has no effect here: it acts in the checks alone"),
+        (["min_miners=9"], {}, "min_miners has no effect here"),
+        (["max_flagged_share=0.1"], {}, "max_flagged_share has no effect here"),
+        (["mixed_scorers=true"], {}, "mixed_scorers has no effect here"),
+        (["min_rounds=9"], {}, "min_rounds has no effect here: it acts in taking over"),
+        (["emergency_uniform=true"], {}, "it acts in an emergency, and the mode is normal"),
+        ([], {"no_sybil": True}, "--no-sybil has no effect here: nothing that the Challenge API said is on record"),
+    ],
+)
+def test_what_does_nothing_here_is_told(world: World, pairs: list[str], how: dict[str, object], said: str) -> None:
+    found = tried(world, *pairs, **how)
+    assert found.diff.total_variation == 0.0
+    assert [each for each in found.without_effect if said in each]
+
+
+def test_what_the_networks_method_has_none_of_is_told(world: World) -> None:
+    score(world, profile_of("network"))
+    found = tried(world, "lookback=2h", "half_life=1", "entity_cap=0.1", profile="network")
+    assert [each.partition(" ")[0] for each in found.without_effect] == ["half_life_h", "lookback_h", "entity_cap"]
+    plain = tried(world, profile="network")
+    assert found.after.weights == plain.after.weights, "they do nothing indeed"
+
+
+def test_what_acts_is_not_said_to_do_nothing(world: World) -> None:
+    assert tried(world, "half_life=1", "max_share=0.088").without_effect == ()
+
+
+def test_a_check_that_would_hold_it_up_is_told(world: World) -> None:
+    assert tried(world).held_up == ()
+    found = tried(world, f"min_miners={len(HOTKEYS) + 1}")
+    assert [each.partition(":")[0] for each in found.held_up] == ["enough_miners"]
+
+
+def test_weights_that_rest_on_nothing_earned_say_so(world: World) -> None:
+    found = tried(world, "lookback=1m")
+    assert found.after.proposal.basis == "nothing"
+    assert found.vtrust is None
+    assert any("basis nothing" in each for each in found.notes)
+
+
+def test_leaving_out_says_by_what_contexts(world: World) -> None:
+    assert any("contexts as they were" in each for each in tried(world, left_out=[HOTKEYS[0]]).notes)
 
 
 def test_nobody_is_suspected_without_sybils(world: World) -> None:
@@ -211,6 +364,7 @@ def test_an_epoch_without_its_records_is_refused(world: World) -> None:
         (["halflife=6"], "there is no such name. Emissions: half_life_h, full_evidence_rounds"),
         (["half_life"], "write it like --set half_life=6"),
         (["half_life=0"], "half_life=0"),
+        (["lookback=1.2.3h"], "lookback=1.2.3h"),
         (["half_life=6", "EMISSIONS_HALF_LIFE_H=7"], "given twice"),
         (["entity_cap=2"], "less than or equal to 1"),
         (["power=x"], "no number"),
