@@ -18,6 +18,8 @@ PART = "challenges"
 SCORED, BEFORE, CANARY, WAITING = "scored", "before", "canary", "waiting"
 CLOCKS_APART = timedelta(minutes=5)
 """How far the times of links may go back along the chain, as several ingresses accept by clocks of their own."""
+UNDER_WAY = timedelta(minutes=10)
+"""A challenge that came so shortly before may still be with miners, or wait for a burst to be done."""
 ROUND_LASTS = timedelta(hours=1)
 """The longest that a challenge waits for its round; one that waits longer counts as failed."""
 REASON = re.compile(r"canary|waiting|failed(: .+)?", re.DOTALL)
@@ -130,17 +132,29 @@ def _of_window(content: Content) -> Sequence[Acceptance]:
 
 
 def _verify_few(content: Content, accepted: int, others: Sequence[Acceptance], findings: Findings) -> None:
-    """Of what was accepted in the window so little is not paid that nobody could choose who is."""
-    canaries = sum(each.became == CANARY for each in others)
-    long_ago = content.terms.made_at - ROUND_LASTS
-    stuck = sum(each.became == WAITING and each.received_at < long_ago for each in others)
-    waiting = sum(each.became == WAITING for each in others) - stuck
-    failed = len(others) - canaries - waiting
-    left_out = int(content.window.left_out.sum())
-    if failed + waiting + left_out > max(1.0, MAX_LEFT_OUT * (accepted - canaries)):
-        of_failed = f"{failed} failed ({stuck} of them waiting for more than {ROUND_LASTS})"
-        said = f"of {accepted - canaries} accepted, {of_failed}, {waiting} waiting and {left_out} left out"
+    """Of what was accepted in the window so little is not paid that nobody could choose who is.
+
+    What came just before weights were made is in the next window, scored or counted here: it is shown, and no more.
+    """
+    made_at, counts = content.terms.made_at, Counter[str]()
+    for each in others:
+        counts[_counted_as(each, made_at)] += 1
+    canaries, left_out = counts.pop(CANARY, 0), int(content.window.left_out.sum())
+    young = counts.pop("under way", 0)
+    if sum(counts.values()) + left_out > max(1.0, MAX_LEFT_OUT * (accepted - canaries)):
+        named = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
+        said = f"of {accepted - canaries} accepted, {named or 'none failed'}, {left_out} left out, {young} under way"
         findings.unverifiable(PART, f"{said}: by more than {MAX_LEFT_OUT:.0%} it could be chosen who is paid")
+
+
+def _counted_as(each: Acceptance, made_at: datetime) -> str:
+    if each.became == CANARY:
+        return CANARY
+    if each.became != WAITING:
+        return "failed"
+    if made_at - each.received_at > ROUND_LASTS:
+        return f"waiting for more than {ROUND_LASTS}, as good as failed"
+    return "under way" if made_at - each.received_at <= UNDER_WAY else "waiting"
 
 
 def _verify_round(accepted: Acceptance, received_ms: int, at_ms: int, findings: Findings) -> None:
