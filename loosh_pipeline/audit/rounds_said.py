@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from loosh_pipeline.audit.judged import MOST_COPIES, Judged, copied, judged_rounds, payouts_unlike
+from loosh_pipeline.audit.judged import MOST_COPIES, Judged, copied, judged_rounds, payouts_apart_from
 from loosh_pipeline.audit.receipt import FailedAsk, Failure, Neighbour, RoundSaid, SourceSaid, SourcesSaid
 from loosh_pipeline.domain import Hotkey, OneSource, Outcome
+from loosh_pipeline.emissions import decays
 from loosh_pipeline.payouts import window_columns
 from loosh_pipeline.scoring.admission import NO_AGREEMENT, OFF_TOPIC
 from loosh_pipeline.scoring.columns import WindowColumns
@@ -88,7 +89,7 @@ class MinerWindow:
     def weights(self) -> Floats:
         """The part of each of its asks in the mean, in the order of `mine`."""
         at_ms = self.mine["received_at"].dt.epoch("ms").to_numpy()
-        decay = 0.5 ** ((at_ms.max() - at_ms) / (self.half_life_h * 3_600_000.0)) if len(at_ms) else np.zeros(0)
+        decay = decays(at_ms, self.half_life_h)
         parts: Floats = decay / math.fsum(decay.tolist()) if len(decay) else decay
         return parts
 
@@ -232,13 +233,13 @@ def sources_said(window: MinerWindow) -> SourcesSaid:
     histories = {_other_of(pair, window.miner): history for pair, history in own_histories(window).items()}
     hotkeys = window.columns.hotkeys
     places = copied(window.judged)
-    pays = {int(place): _mean_unlike(window, profile, np.array([place])) for place in places[:MOST_COPIES]}
+    pays = {int(place): _mean_apart(window, profile, np.array([place])) for place in places[:MOST_COPIES]}
     found = [
         _source(hotkeys[place], by_other.get(hotkeys[place]), histories.get(hotkeys[place]), pays.get(place))
         for place in map(int, places)
     ]
     ordered = tuple(sorted(found, key=lambda each: (-each.degree, -each.rounds, each.hotkey)))
-    return SourcesSaid(ordered, _mean_unlike(window, profile, places) if len(places) else None)
+    return SourcesSaid(ordered, _mean_apart(window, profile, places) if len(places) else None)
 
 
 def _other(pair: OneSource, miner: Hotkey) -> Hotkey:
@@ -268,12 +269,12 @@ def _source(
     return replace(said, evidence=history.evidence, alike_rate=history.alike_rate, wording=history.wording)
 
 
-def _mean_unlike(window: MinerWindow, profile: RobustProfile, others: Any) -> float:
-    """The miner's mean payout if it were unlike these."""
+def _mean_apart(window: MinerWindow, profile: RobustProfile, others: Any) -> float:
+    """The miner's mean payout if it shared no pay with these."""
     payout = window.mine["payout"].to_numpy().copy()
     place = {challenge: k for k, challenge in enumerate(window.mine["challenge_id"])}
     for each in window.judged:
-        paid = payouts_unlike(each, profile, others)
+        paid = payouts_apart_from(each, profile, others)
         of_round = window.columns.round[each.rows[:, 0]]
         for k, value in zip(of_round.tolist(), paid.tolist(), strict=True):
             payout[place[window.columns.challenges[k]]] = value

@@ -14,11 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from loosh_pipeline.audit import process
-from loosh_pipeline.audit.miners import miner_lines
+from loosh_pipeline.audit.kept_epoch import Epoch
+from loosh_pipeline.audit.miners import miners_of_epoch
 from loosh_pipeline.audit.receipt import Receipt
 from loosh_pipeline.audit.receipt_page import receipt_page
 from loosh_pipeline.audit.receipt_text import receipt_text
-from loosh_pipeline.audit.receipts import Epoch, receipt_for
+from loosh_pipeline.audit.receipts import receipt_for
 from loosh_pipeline.cli import app
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import UnknownEpoch, UnknownMiner
@@ -93,6 +94,8 @@ def test_who_copies_is_named_with_what_it_costs_as_single_explanations_have_it(e
     assert source.degree > 0.5
     assert source.payout_without == receipt.copies.payout_without
     assert source.payout_without is not None
+    alone = math.fsum(each.weight * each.payout / (each.share or 1.0) for each in receipt.rounds)
+    assert source.payout_without == pytest.approx(alone)
     assert source.payout_without > 1.5 * receipt.earned.emission.mean_payout
     unlike = {
         each.round.challenge_id: change.payout
@@ -111,7 +114,8 @@ def test_rules_say_what_they_did_and_what_would_be_without_them(epoch: Epoch) ->
     penalty = struck["sybil_penalty"]
     assert "sybil score is 0.50; its answers and those of hotkey-5 are of one source" in penalty.reason
     assert penalty.change < 0
-    assert math.fsum(each.change for each in penalty.others) == pytest.approx(-penalty.change)
+    assert math.fsum(each.part for each in penalty.others) == pytest.approx(-penalty.change)
+    assert penalty.moved == pytest.approx(-penalty.change)
     assert epoch.inputs is not None
     assert penalty.without == propose(epoch.inputs, {"sybil_penalty"}).shares[SUSPECTED]
     assert penalty.without is not None
@@ -258,7 +262,9 @@ def test_rounds_that_are_gone_are_counted_and_what_is_left_is_told(weighed: Sett
 
 
 def test_all_miners_in_a_line_each(epoch: Epoch) -> None:
-    lines = miner_lines(epoch.tables, epoch.where)
+    found = miners_of_epoch(epoch.tables, epoch.where)
+    lines = found.lines
+    assert found.uids == epoch.hotkeys
     assert {each.hotkey for each in lines} == ANSWERS.keys()
     assert [each.weight for each in lines] == sorted((each.weight for each in lines), reverse=True)
     by_hotkey = {each.hotkey: each for each in lines}
