@@ -105,7 +105,7 @@ def _sources(miners: Ints, hotkeys: Sequence[Hotkey], degrees: Mapping[Pair, flo
 
 
 def payouts_apart_from(judged: Judged, profile: RobustProfile, others: Ints) -> Floats:
-    """(R,) what the miner would be paid if it shared no pay with these miners; what is said of its answers as it was."""
+    """(R,) what the miner would be paid if it shared no pay with these, what is said of its answers as it was."""
     rounds, n = np.arange(len(judged.place)), judged.miners.shape[1]
     apart = np.zeros((len(rounds), n, n), dtype=np.bool_)
     named = np.isin(judged.miners, others)

@@ -131,7 +131,7 @@ def test_equal_answers_of_which_some_share_one_pay_are_each_worth_one() -> None:
     given = [replace(responses()[0], hotkey=Hotkey(f"5Only{i}")) for i in range(3)]
     found = explain(scored(given), Hotkey("5Only0"))
     assert found.payout == pytest.approx(1 / 3)
-    assert what_if(found, Change.NOT_A_COPY).payout == pytest.approx(1 / 2)
+    assert what_if(found, Change.NOT_A_COPY, "5Only1").payout == pytest.approx(1 / 2)
     assert what_if(found, Change.NO_COPIES).payout == pytest.approx(1.0)
 
 
