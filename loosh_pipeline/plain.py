@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def plain(value: Any) -> Any:
     """A value as JSON says it. Raises ValueError for a number that is not finite and a naive time."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _AS_THEY_ARE or (kind is float and math.isfinite(value)):  # most values of a long record
         return value
     if (names := _names(kind)) is not None:

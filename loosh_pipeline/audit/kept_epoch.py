@@ -95,11 +95,10 @@ class Epoch:
 
     @cached_property
     def scores(self) -> pl.DataFrame:
-        """The score rows of every round that counted, with the `table` of each round."""
+        """The score rows of every round that counted."""
         if self.counted is None or self.terms is None:
-            return pl.DataFrame(schema={**SETTLED_FROM, "table": pl.String})
-        rows = self._window(SCORES, SETTLED_FROM).join(self.counted.select(*_ROUND), on=_ROUND, how="semi")
-        return rows.with_columns(table=pl.lit(""))
+            return pl.DataFrame(schema=SETTLED_FROM)
+        return self._window(SCORES, SETTLED_FROM).join(self.counted.select(*_ROUND), on=_ROUND, how="semi")
 
     def _window(self, asset: str, schema: Mapping[str, Any]) -> pl.DataFrame:
         assert self.counted is not None
@@ -172,8 +171,7 @@ def _sources(tables: Tables, key: TableKey | None) -> tuple[OneSource, ...]:
 
 
 def _with_tables(scores: pl.DataFrame) -> pl.DataFrame:
-    names = [
-        TableKey.of(challenge, at, scorer).file.removesuffix(".parquet")
-        for challenge, at, scorer in scores.select("challenge_id", "received_at", "scorer_version").iter_rows()
-    ]
-    return scores.with_columns(table=pl.Series(names, dtype=pl.String))
+    rounds = scores.select("challenge_id", "received_at", "scorer_version").unique()
+    names = [TableKey.of(*each).file.removesuffix(".parquet") for each in rounds.iter_rows()]
+    named = rounds.select(_ROUND).with_columns(table=pl.Series(names, dtype=pl.String))
+    return scores.join(named, on=_ROUND, how="left", maintain_order="left")

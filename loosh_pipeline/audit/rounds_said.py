@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -113,20 +114,21 @@ def _ranked(rows: pl.DataFrame) -> pl.DataFrame:
 
 def rounds_said(window: MinerWindow) -> tuple[RoundSaid, ...]:
     """Every ask, the newest first."""
-    rows = _seen(window)
-    weights = dict(zip(window.mine["challenge_id"], window.weights.tolist(), strict=True))
-    unpaid = _unpaid(window)
-    names = [*rows.columns]
+    unpaid, neighbours = _unpaid(window), _neighbours(window)
     found = []
-    of_rounds = (dict(zip(names, row, strict=True)) for row in rows.iter_rows())
-    for challenge, group in groupby(of_rounds, key=lambda row: row["challenge_id"]):
-        every = list(group)
-        mine = next(row for row in every if row["hotkey"] == window.miner)
-        others = (_neighbour(row) for row in every if row["hotkey"] != window.miner)
-        ordered = sorted(others, key=lambda each: (-(each.vote or 0.0), -each.payout, each.hotkey))
-        mine["weight"], mine["reason"] = weights[challenge], _reason(mine, window.reasons, unpaid)
-        found.append(_round(mine, tuple(ordered)))
+    for mine, weight in zip(window.mine.iter_rows(named=True), window.weights.tolist(), strict=True):
+        mine["weight"], mine["reason"] = weight, _reason(mine, window.reasons, unpaid)
+        found.append(_round(mine, neighbours.get(mine["challenge_id"], ())))
     return tuple(sorted(found, key=lambda each: (each.at, each.challenge_id), reverse=True))
+
+
+def _neighbours(window: MinerWindow) -> dict[str, tuple[Neighbour, ...]]:
+    """The others of every round, the loudest first."""
+    others = _seen(window).filter(pl.col("hotkey") != window.miner)
+    louder = [pl.col("vote").fill_null(0.0), pl.col("payout")]
+    ordered = others.sort("challenge_id", *louder, "hotkey", descending=[False, True, True, False])
+    rows = ordered.select("challenge_id", "hotkey", "outcome", "payout", *_SEEN).iter_rows()
+    return {challenge: tuple(Neighbour(*row[1:]) for row in group) for challenge, group in groupby(rows, itemgetter(0))}
 
 
 def _seen(window: MinerWindow) -> pl.DataFrame:
@@ -139,10 +141,6 @@ def _seen(window: MinerWindow) -> pl.DataFrame:
         seen["similarity"][each.rows] = each.similarity[rounds, each.place]
         seen["degree"][each.rows] = each.copies()
     return window.rows.with_columns(**{name: pl.Series(values, nan_to_null=True) for name, values in seen.items()})
-
-
-def _neighbour(row: Mapping[str, Any]) -> Neighbour:
-    return Neighbour(Hotkey(row["hotkey"]), row["outcome"], row["payout"], *(row[name] for name in _SEEN))
 
 
 def _unpaid(window: MinerWindow) -> dict[str, str]:
