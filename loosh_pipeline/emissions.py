@@ -142,6 +142,16 @@ def _records(paid: Paid, rule: EmissionRule) -> Iterator[Emission]:
         yield _record(hotkey, paid.at_ms[part], paid.payout[part], paid.answered[part], rule)
 
 
+def decays(at_ms: Ints, half_life_h: float) -> Floats:
+    """(m,) how much each ask of one miner counts beside its newest.
+
+    Ages are counted from that: counted from now, all would shrink alike, which changes neither mean nor evidence, and
+    at great ages all would be 0.
+    """
+    found: Floats = 0.5 ** ((at_ms.max(initial=0) - at_ms) / (half_life_h * MS_PER_H))
+    return found
+
+
 def _record(
     hotkey: Hotkey,
     at_ms: Ints,
@@ -149,12 +159,8 @@ def _record(
     answered: Flags,
     rule: EmissionRule,
 ) -> Emission:
-    """Of one miner. `math.fsum` rounds once, so the order of its rounds changes no bit.
-
-    Ages are counted from its newest round: counted from now, all would shrink alike, which changes neither mean nor
-    evidence, and at great ages all would be 0.
-    """
-    decay = 0.5 ** ((at_ms.max() - at_ms) / (rule.half_life_h * MS_PER_H))
+    """Of one miner. `math.fsum` rounds once, so the order of its rounds changes no bit."""
+    decay = decays(at_ms, rule.half_life_h)
     weight = math.fsum(decay.tolist())
     return Emission(
         hotkey=hotkey,

@@ -21,8 +21,11 @@ T = TypeVar("T")
 
 def plain(value: Any) -> Any:
     """A value as JSON says it. Raises ValueError for a number that is not finite and a naive time."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    kind: Any = type(value)
+    if kind in _AS_THEY_ARE or (kind is float and math.isfinite(value)):  # most values of a long record
+        return value
+    if (names := _names(kind)) is not None:
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
@@ -36,6 +39,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is no number that can be put on record")
     return value
+
+
+_AS_THEY_ARE = frozenset({str, int, bool, NoneType})
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """Those of a dataclass's fields; None for another type."""
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
 
 
 def said_at(at: datetime) -> str:

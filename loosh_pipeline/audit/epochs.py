@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import Engine
 
 from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.domain import Metagraph
 from loosh_pipeline.errors import UnknownEpoch
+from loosh_pipeline.store.frames import metagraph_of
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.weigh_records import earned_table, key_of
@@ -16,8 +19,11 @@ from loosh_pipeline.store.weighing import proposal_behind
 from loosh_pipeline.store.weight_frames import submission_key
 
 LATEST = "latest"
+READ_BACK = "weight_receipts"
 SHOWN = 10
 """Numbers that an error names."""
+SNAPSHOT_WITHIN = timedelta(days=1)
+"""How long before its submission the snapshot of a plan may have been taken; it is seconds, but clocks are set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +88,25 @@ def _emissions_of(tables: Tables, proposal: TableKey) -> TableKey | None:
     if (said := earned_table(tables, proposal)) is not None:
         return key_of(said) if said else None
     return next((key for key in tables.newest_first("emissions", proposal.day) if key.name <= proposal.name), None)
+
+
+def snapshot_of(tables: Tables, row: SubmissionRow) -> Metagraph | None:
+    """The snapshot whose slots a plan was made for; None where it is not kept. Raises StoreError for a broken one."""
+    oldest = f"{row.created_at - SNAPSHOT_WITHIN:%Y%m%dT%H%M%S%f}"
+    submitted = submission_key(row)
+    for key in tables.newest_first("metagraph", submitted.day):
+        taken, _, block = key.name.rpartition("-")
+        if taken < oldest:
+            break
+        if key.name <= submitted.name and block == str(row.plan.block):
+            return metagraph_of(tables.read("metagraph", key))
+    return None
+
+
+def read_backs(tables: Tables, where: EpochTables) -> list[TableKey]:
+    """What was read back from the chain since these weights, the oldest first: they are, within a day or two, until the
+    next. A table may be of other weights too.
+    """
+    days = (where.weights.day, where.weights.day + timedelta(days=1))
+    found = (TableKey.named(day, each.name) for day in days for each in tables.files(READ_BACK, day))
+    return sorted((key for key in found if key.name > where.weights.name), key=lambda key: key.name)

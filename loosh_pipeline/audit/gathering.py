@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import polars as pl
 from sqlalchemy import Engine
 
 from loosh_pipeline.audit.content import Content, Epoch, Scorer, Window
+from loosh_pipeline.audit.epochs import snapshot_of
 from loosh_pipeline.chain.records import SubmissionRow, plan_digest
 from loosh_pipeline.domain import Metagraph, Outcome, ScorerVersion
 from loosh_pipeline.emissions import Terms
@@ -25,19 +26,17 @@ from loosh_pipeline.payouts import window_columns
 from loosh_pipeline.presence import Looks
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.store.accepted_range import accepted_since
-from loosh_pipeline.store.frames import metagraph_of, proposal_of
+from loosh_pipeline.store.frames import proposal_of
 from loosh_pipeline.store.looks import look_rows, looks_of
 from loosh_pipeline.store.score_frames import INPUTS_DIGEST, PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import PAIRS, SCORES, ScoreTables
-from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, key_of, read_inputs, read_terms
 from loosh_pipeline.store.weighing import proposal_behind
 from loosh_pipeline.store.weight_frames import submission_key
 from loosh_pipeline.store.window_cache import WindowCache
 
 ROUND = ("challenge_id", "scorer_version")
-SNAPSHOT_WITHIN = timedelta(days=1)
-"""How long before its submission the snapshot of a plan may have been taken; it is seconds, but clocks are set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def content_of(tables: Tables, inbox: Engine, row: SubmissionRow, remembered: Re
         inputs=inputs,
         proposal=proposal_of(tables.read("weight_proposals", proposed), tables.read("policy_acts", proposed)),
         plan=row.plan,
-        subnet=_snapshot(tables, row, submitted),
+        subnet=_snapshot(tables, row),
         window=window,
         looks=_looks(tables, terms),
         acceptances=accepted.acceptances,
@@ -145,16 +144,11 @@ def _looks(tables: Tables, terms: Terms) -> Looks:
     return looks_of(counting.sort("taken_at", "hotkey"))
 
 
-def _snapshot(tables: Tables, row: SubmissionRow, submitted: TableKey) -> Metagraph:
+def _snapshot(tables: Tables, row: SubmissionRow) -> Metagraph:
     """The snapshot whose slots the plan was made for."""
-    oldest = f"{row.created_at - SNAPSHOT_WITHIN:%Y%m%dT%H%M%S%f}"
-    for key in tables.newest_first("metagraph", submitted.day):
-        taken, _, block = key.name.rpartition("-")
-        if taken < oldest:
-            break
-        if key.name <= submitted.name and block == str(row.plan.block):
-            return metagraph_of(tables.read("metagraph", key))
-    raise StoreError(f"no snapshot of block {row.plan.block} is there, for which submission {row.id} was planned")
+    if (subnet := snapshot_of(tables, row)) is None:
+        raise StoreError(f"no snapshot of block {row.plan.block} is there, for which submission {row.id} was planned")
+    return subnet
 
 
 def _scorers(tables: Tables, versions: Collection[ScorerVersion]) -> dict[ScorerVersion, Scorer]:

@@ -7,7 +7,7 @@ identities, so that the payouts that come out are those on record.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from loosh_pipeline.scoring.columns import Group, WindowColumns, groups_of
 from loosh_pipeline.scoring.pairs import Pair, PairHistory
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.signals import Batch, Floats, Ints
-from loosh_pipeline.scoring.votes import Standing, Verdicts, judge_rounds
+from loosh_pipeline.scoring.votes import Standing, Verdicts, judge_rounds, payouts_apart
 
 MOST_COPIES = 20
 """Others of which each is left out in turn; beyond, only all of them together."""
@@ -104,32 +104,15 @@ def _sources(miners: Ints, hotkeys: Sequence[Hotkey], degrees: Mapping[Pair, flo
     return sources
 
 
-def payouts_unlike(judged: Judged, profile: RobustProfile, others: Ints) -> Floats:
-    """(R,) what the miner would be paid if it shared no source with these miners, and were worded as unlike them as
-    independent answers of the round are on average; all else as it was.
-    """
+def payouts_apart_from(judged: Judged, profile: RobustProfile, others: Ints) -> Floats:
+    """(R,) what the miner would be paid if it shared no pay with these, what is said of its answers as it was."""
     rounds, n = np.arange(len(judged.place)), judged.miners.shape[1]
-    wording, sources = judged.batch.wording.copy(), judged.standing.sources.copy()
-    usual = np.broadcast_to(_usual(judged, profile)[:, np.newaxis], (len(rounds), n))
-    changed = np.isin(judged.miners, others)
-    changed[rounds, judged.place] = False
-    now = np.where(changed, np.minimum(usual, wording[rounds, judged.place]), wording[rounds, judged.place])
-    wording[rounds, judged.place] = wording[rounds, :, judged.place] = now
-    known = np.where(changed, 0.0, sources[rounds, judged.place])
-    sources[rounds, judged.place] = sources[rounds, :, judged.place] = known
-    batch, standing = replace(judged.batch, wording=wording), replace(judged.standing, sources=sources)
-    found: Floats = judge_rounds(batch, profile, standing).payout[rounds, judged.place]
-    return found
-
-
-def _usual(judged: Judged, profile: RobustProfile) -> Floats:
-    """(R,) the mean likeness of two answers of a round that are no copies; that of honest pairs where all are."""
-    n = judged.miners.shape[1]
-    honest = (judged.verdicts.copies == 0) & np.triu(np.ones((n, n), dtype=np.bool_), k=1)
-    count = honest.sum(axis=(1, 2))
-    total = np.where(honest, judged.batch.wording, 0.0).sum(axis=(1, 2))
-    usual: Floats = np.where(count > 0, total / np.maximum(count, 1), profile.mean_prior_wording)
-    return usual
+    apart = np.zeros((len(rounds), n, n), dtype=np.bool_)
+    named = np.isin(judged.miners, others)
+    apart[rounds, judged.place] = apart[rounds, :, judged.place] = named
+    found = payouts_apart(judged.batch, profile, judged.standing, judged.verdicts, apart)
+    mine: Floats = found[rounds, judged.place]
+    return mine
 
 
 def copied(judged: Sequence[Judged]) -> Ints:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loosh_pipeline.audit.epochs import EpochTables
+from loosh_pipeline.audit.epochs import EpochTables, snapshot_of
+from loosh_pipeline.audit.naming import known_hotkeys
 from loosh_pipeline.domain import Emission, Hotkey
 from loosh_pipeline.store.frames import emissions_of
 from loosh_pipeline.store.tables import Tables
@@ -25,13 +26,30 @@ class MinerLine:
     dropped: str
 
 
-def miner_lines(tables: Tables, where: EpochTables) -> tuple[MinerLine, ...]:
+@dataclass(frozen=True, slots=True)
+class Miners:
+    """The lines of an epoch, and everybody that it has something of with their uids, by which one may be meant."""
+
+    lines: tuple[MinerLine, ...]
+    uids: Mapping[Hotkey, int | None]
+
+
+def miners_of_epoch(tables: Tables, where: EpochTables) -> Miners:
     """Who has a weight, was asked or was acted on, the largest weight first. Raises StoreError for broken tables."""
+    emissions, acts = _emissions(tables, where), _acts(tables, where)
+    proposed = _proposed(tables, where)
+    uids = known_hotkeys(where.row, [*emissions, *proposed], snapshot_of(tables, where.row))
+    return Miners(_lines(where, uids, emissions, acts), uids)
+
+
+def _lines(
+    where: EpochTables,
+    uids: Mapping[Hotkey, int | None],
+    emissions: Mapping[Hotkey, Emission],
+    acts: Mapping[Hotkey, Sequence[tuple[str, str]]],
+) -> tuple[MinerLine, ...]:
     plan = where.row.plan
     weighed = {hotkey: uid for uid, hotkey in plan.hotkeys.items()}
-    uids = _uids(tables, where) | weighed
-    emissions = _emissions(tables, where)
-    acts = _acts(tables, where)
     found = [
         MinerLine(
             hotkey=hotkey,
@@ -46,15 +64,6 @@ def miner_lines(tables: Tables, where: EpochTables) -> tuple[MinerLine, ...]:
     return tuple(sorted(found, key=lambda each: (-each.weight, -_earned(each), each.hotkey)))
 
 
-def _uids(tables: Tables, where: EpochTables) -> dict[Hotkey, int]:
-    """By the newest snapshot before the weights; who has one is looked up in the plan."""
-    keys = tables.newest_first("metagraph", where.weights.day)
-    key = next((key for key in keys if key.name <= where.weights.name), None)
-    if key is None:
-        return {}
-    return {Hotkey(hotkey): uid for hotkey, uid in tables.read("metagraph", key).select("hotkey", "uid").iter_rows()}
-
-
 def _earned(each: MinerLine) -> float:
     return 0.0 if each.emission is None else each.emission.emission
 
@@ -63,6 +72,12 @@ def _emissions(tables: Tables, where: EpochTables) -> Mapping[Hotkey, Emission]:
     if where.emissions is None:
         return {}
     return {each.hotkey: each for each in emissions_of(tables.read("emissions", where.emissions))}
+
+
+def _proposed(tables: Tables, where: EpochTables) -> list[Hotkey]:
+    if where.proposal is None:
+        return []
+    return [Hotkey(each) for each in tables.read("weight_proposals", where.proposal)["hotkey"].to_list()]
 
 
 def _acts(tables: Tables, where: EpochTables) -> dict[Hotkey, list[tuple[str, str]]]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.domain import Hotkey, Metagraph
 from loosh_pipeline.errors import CryptoError, UnknownMiner
 from loosh_pipeline.wire.crypto import parse_hotkey
 from loosh_pipeline.wire.text import printable
 
 SHOWN = 10
 MOST_UID_DIGITS = 5
+
+
+def known_hotkeys(row: SubmissionRow, others: Iterable[Hotkey], subnet: Metagraph | None) -> dict[Hotkey, int | None]:
+    """Everybody of a setting of weights, and others that are known of it, each with its uid where it had one; uids are
+    those of the weights.
+    """
+    known: dict[Hotkey, int | None] = dict.fromkeys([*others, *row.plan.dropped])
+    known |= {} if subnet is None else {each.hotkey: each.uid for each in subnet.neurons}
+    return known | {hotkey: uid for uid, hotkey in row.plan.hotkeys.items()}
 
 
 def named_miner(said: str, known: Mapping[Hotkey, int | None]) -> Hotkey:

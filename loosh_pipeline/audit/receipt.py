@@ -64,15 +64,17 @@ class WeightSaid:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The share of somebody else before and after a rule."""
+    """Somebody whose share a rule moved the other way: its share of the whole before and after.
+
+    `part`: what of that is put down to the miner. Where several lose and several gain, it is in proportion: of all that
+    the step moved, the part of who gained times the part of who lost. The parts of all others sum to what the miner
+    lost or gained, with the other sign.
+    """
 
     hotkey: Hotkey
     before: float
     after: float
-
-    @property
-    def change(self) -> float:
-        return self.after - self.before
+    part: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,9 @@ class RuleSaid:
     """What one rule of the policy did to the miner: shares of one whole before and after it.
 
     `reason`: of what was done to the miner itself; empty where it only has more or less because of what was done to
-    others. `others`: those who gained by what it lost, or lost what it gained, the most first. `without`: the share
-    that would have been proposed if the rule alone were left out; None for a rule that cannot be.
+    others. `others`: those who gained what it lost, or lost what it gained, the most first. `moved`: what the rule
+    moved from some to others in all. `without`: the share that would have been proposed if the rule alone were left
+    out; None for a rule that cannot be.
     """
 
     rule: str
@@ -90,6 +93,7 @@ class RuleSaid:
     reason: str
     without: float | None
     others: tuple[Moved, ...] = ()
+    moved: float | None = None
 
     @property
     def change(self) -> float:
@@ -152,8 +156,8 @@ class SourceSaid:
     """Somebody whose answers are taken for those of one source with the miner's. Who was first is not known.
 
     `rounds` both were compared in; in `alike_rate` of the evidence of these (`evidence`, in rounds) they were worded
-    alike, which makes `degree`. `wording`: their mean likeness. `payout_without`: the miner's mean payout if it were as
-    unlike this one as answers of the same round are of one another, all else as it was.
+    alike, which makes `degree`. `wording`: their mean likeness. `payout_without`: the miner's mean payout if it shared
+    no pay with this one, what is said of its answers as it was.
     """
 
     hotkey: Hotkey
@@ -169,19 +173,32 @@ class SourceSaid:
 
 @dataclass(frozen=True, slots=True)
 class SourcesSaid:
-    """All of them, the surest first, and the mean payout if the miner were unlike every one."""
+    """All of them, the surest first, and the mean payout if the miner shared its pay with none."""
 
     sources: tuple[SourceSaid, ...] = ()
     payout_without: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """When something was measured that is not made with every setting of weights, the newest before them.
+
+    Of the rounds `since`, up to `at`. `old`: that was so long before that these rounds are hardly those of the weights.
+    """
+
+    at: datetime
+    since: datetime
+    old: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Accused:
-    """A pair accused of copying beyond doubt, before these weights: over so many rounds, worded so alike on average."""
+    """A pair accused of copying beyond doubt: over so many rounds, worded so alike on average."""
 
     other: Hotkey
     rounds: int
     mean_wording: float
+    measured: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +210,7 @@ class CanarySaid:
     right: int
     low: float
     high: float
+    measured: Measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from functools import cache
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from loosh_pipeline.audit.receipt import Receipt, RoundSaid
+from loosh_pipeline.audit.receipt_text import when
 from loosh_pipeline.audit.templates import TEMPLATES
 from loosh_pipeline.domain import Outcome
 from loosh_pipeline.scoring.explanation import short
@@ -45,7 +46,7 @@ def receipt_page(receipt: Receipt, *, within_pages: bool = False) -> str:
 def _template() -> Template:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters |= {"at": _at, "short": short, "points": _points, "figure": _figure}
+    environment.filters |= {"at": _at, "short": short, "points": _points, "figure": _figure, "when": when}
     return environment.get_template("receipt.html")
 
 

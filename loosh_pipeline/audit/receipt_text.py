@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from loosh_pipeline.audit.receipt import EarnedSaid, Moved, Receipt, RoundSaid, RuleSaid, Shown, SourceSaid
+from loosh_pipeline.audit.receipt import EarnedSaid, Measured, Receipt, RoundSaid, RuleSaid, Shown, SourceSaid
 from loosh_pipeline.scoring.explanation import short
 from loosh_pipeline.wire.text import printable
 
@@ -77,18 +77,19 @@ def _policy(rules: Sequence[RuleSaid]) -> Iterator[str]:
         if rule.reason:
             yield from _wrapped(rule.reason, 4)
         if rule.others:
-            yield from _wrapped(f"{'gained' if rule.change < 0 else 'lost'} by {_moved(rule.others)}", 4)
+            yield from _wrapped(f"{'went to' if rule.change < 0 else 'came from'} {_moved(rule)}", 4)
 
 
 def _points(change: float) -> str:
     return "no change" if abs(change) < 5e-7 else f"{100 * change:+.2f} points"
 
 
-def _moved(others: Sequence[Moved]) -> str:
-    named = ", ".join(f"{short(each.hotkey)} ({_points(each.change)})" for each in others[:SHOWN_OTHERS])
-    more = len(others) - SHOWN_OTHERS
-    total = sum(each.change for each in others)
-    return f"{named}{f' and {more} more, {_points(total)} in all' if more > 0 else ''}"
+def _moved(rule: RuleSaid) -> str:
+    named = ", ".join(f"{short(each.hotkey)} ({_points(each.part)})" for each in rule.others[:SHOWN_OTHERS])
+    more = f" and {len(rule.others) - SHOWN_OTHERS} more" if len(rule.others) > SHOWN_OTHERS else ""
+    several = rule.moved is not None and rule.moved > abs(rule.change) + 5e-5
+    whole = f"; of {100 * (rule.moved or 0.0):.2f} points that the rule moved in all" if several else ""
+    return f"{named}{more}{whole}"
 
 
 def _asked(of: Receipt) -> Iterator[str]:
@@ -133,18 +134,23 @@ def _copies(of: Receipt) -> Iterator[str]:
         yield f"{INDENT}and {more} more (--json lists all)"
     if found.payout_without is not None and earned is not None:
         now = earned.emission.mean_payout
-        yield f"{INDENT}unlike all of them its mean payout would be {found.payout_without:.4f} instead of {now:.4f}"
+        shared = (
+            f"if it shared with none of them its mean payout would be {found.payout_without:.4f} instead of {now:.4f}"
+        )
+        yield from _wrapped(shared)
     yield f"{INDENT}Who was first is not known: one source is paid once, whoever it is."
     for one in of.accused:
         said = f"{one.mean_wording:.2f} alike over {one.rounds} rounds"
-        yield f"{INDENT}accused of copying with {one.other}: their wording is {said}"
+        yield from _wrapped(f"accused of copying with {one.other}: their wording is {said}, {when(one.measured)}")
 
 
 def _source(each: SourceSaid) -> str:
     shared = [name for name, same in (("address", each.same_address), ("coldkey", each.same_coldkey)) if same]
     rate = "" if each.alike_rate is None else f", worded alike in {each.alike_rate:.0%} of their evidence"
     wording = "" if each.wording is None else f", {each.wording:.2f} alike on average"
-    cost = "" if each.payout_without is None else f"; unlike this one it would be paid {each.payout_without:.4f}"
+    cost = (
+        "" if each.payout_without is None else f"; not sharing with this one it would be paid {each.payout_without:.4f}"
+    )
     place = f"; they share {' and '.join(shared)}" if shared else ""
     return f"{each.hotkey}: to {each.degree:.0%} over {each.rounds} rounds{rate}{wording}{place}{cost}"
 
@@ -157,6 +163,18 @@ def _canary(of: Receipt) -> Iterator[str]:
         f" ({canary.right / canary.asked:.0%}; 95 % of {canary.low:.0%} to {canary.high:.0%})" if canary.asked else ""
     )
     yield f"{INDENT}asked {canary.asked}, answered {canary.answered}, right {canary.right}{of_all}"
+    yield f"{INDENT}{when(canary.measured)}"
+
+
+def when(measured: Measured) -> str:
+    """When something was measured, and of which time."""
+    old = "; that is old: it is measured after every setting of weights" if measured.old else ""
+    return f"measured {_at(measured.at)} over the {_span(measured)} before{old}"
+
+
+def _span(measured: Measured) -> str:
+    hours = (measured.at - measured.since).total_seconds() / 3600
+    return f"{hours:g} h" if hours < 72 else f"{hours / 24:g} days"
 
 
 def _rounds(of: Receipt) -> Iterator[str]:

@@ -1,22 +1,19 @@
-"""Receipts from the store: what of an epoch is kept, read once, and made into the receipt of one miner.
-
-Reading leaves nothing behind: whoever looks writes no table, no copy of one, and takes no lease.
-"""
+"""The receipt of one miner, made of what is kept of an epoch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from itertools import groupby
 
 import polars as pl
 
-from loosh_pipeline.audit.epochs import LATEST, EpochTables, epoch_tables
+from loosh_pipeline.audit.epochs import READ_BACK, read_backs
 from loosh_pipeline.audit.files_said import files_said
+from loosh_pipeline.audit.kept_epoch import Epoch
 from loosh_pipeline.audit.naming import named_miner
 from loosh_pipeline.audit.receipt import (
     Accused,
@@ -25,6 +22,7 @@ from loosh_pipeline.audit.receipt import (
     EpochSaid,
     Failure,
     LooksSaid,
+    Measured,
     Receipt,
     RoundSaid,
     RuleSaid,
@@ -42,193 +40,23 @@ from loosh_pipeline.audit.rounds_said import (
     rounds_said,
     sources_said,
 )
-from loosh_pipeline.audit.rules_said import comes_out_again, rules_said, why_no_weight
+from loosh_pipeline.audit.rules_said import rules_said, why_no_weight
 from loosh_pipeline.audit.single_rounds import ShownRounds, details_of
 from loosh_pipeline.chain.records import plan_digest
 from loosh_pipeline.chain.weights import quantize
-from loosh_pipeline.domain import Emission, Hotkey, Metagraph, OneSource, Outcome, Proposal
-from loosh_pipeline.emissions import Terms
+from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import UnknownMiner
 from loosh_pipeline.policy.evidence import full_evidence
-from loosh_pipeline.policy.inputs import Inputs
-from loosh_pipeline.policy.propose import Traced
 from loosh_pipeline.presence import attendance_of
-from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
-from loosh_pipeline.store.frames import emissions_of, metagraph_of, proposal_of
-from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.canary_accuracy import CANARY_ACCURACY, LOOKBACK
 from loosh_pipeline.store.looks import look_rows, looks_of
-from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
-from loosh_pipeline.store.score_tables import PAIRS, SCORES, ScoreTables
+from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables
-from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, read_inputs, read_terms
 from loosh_pipeline.store.weight_frames import RECEIPTS
-from loosh_pipeline.store.window_cache import WindowCache
 
-CANARIES = "canary_accuracy"
 BEST_AND_WORST = 3
-_ROUND = ["challenge_id", "scorer_version"]
-
-
-@dataclass(frozen=True, eq=False)
-class Epoch:
-    """What is kept of one setting of weights; None, and no rows, where nothing is. `notes` say what is missing."""
-
-    tables: Tables
-    inbox: Inbox
-    where: EpochTables
-    proposal: Proposal | None
-    inputs: Inputs | None
-    terms: Terms | None
-    emissions: tuple[Emission, ...]
-    sources: tuple[OneSource, ...]
-    counted: pl.DataFrame | None
-    notes: tuple[str, ...]
-
-    @classmethod
-    def read(cls, tables: Tables, inbox: Inbox, which: str = LATEST) -> Epoch:
-        """Raises UnknownEpoch, and StoreError for tables that cannot be read."""
-        where = epoch_tables(inbox.engine, tables, which)
-        notes: list[str] = []
-        proposal = inputs = terms = counted = None
-        if where.proposal is None:
-            notes.append("the proposal behind these weights is not kept any more")
-        else:
-            acts = tables.read("policy_acts", where.proposal)
-            proposal = proposal_of(tables.read("weight_proposals", where.proposal), acts)
-            if tables.exists("proposal_inputs", where.proposal):
-                inputs = read_inputs(tables, where.proposal)
-            else:
-                notes.append("release 1.3.0 kept no inputs of proposals: what rules did to others cannot be said")
-        emissions: tuple[Emission, ...] = ()
-        if where.emissions is not None:
-            emissions = emissions_of(tables.read("emissions", where.emissions))
-            terms, counted, missing = _rounds_kept(tables, where.emissions)
-            notes += missing
-        return cls(
-            tables, inbox, where, proposal, inputs, terms, emissions, _sources(tables, where.emissions), counted,
-            tuple(notes),
-        )  # fmt: skip
-
-    @cached_property
-    def subnet(self) -> Metagraph | None:
-        """The snapshot that the proposal looked at, or the newest before the weights."""
-        if self.inputs is not None:
-            return self.inputs.subnet
-        weights = self.where.weights
-        keys = self.tables.newest_first("metagraph", weights.day)
-        key = next((key for key in keys if key.name <= weights.name), None)
-        return None if key is None else metagraph_of(self.tables.read("metagraph", key))
-
-    @cached_property
-    def traced(self) -> Traced | None:
-        if self.inputs is None or self.proposal is None:
-            return None
-        return comes_out_again(self.proposal, self.inputs)
-
-    @cached_property
-    def profile(self) -> ScoringProfile | None:
-        """The one that paid; None where it has parameters that this release does not know."""
-        try:
-            return None if self.terms is None else profile_of(self.terms.profile, _numbers(self.terms))
-        except ValueError:
-            return None
-
-    @cached_property
-    def scores(self) -> pl.DataFrame:
-        """The score rows of every round that counted, with the `table` of each round."""
-        if self.counted is None or self.terms is None:
-            return pl.DataFrame(schema={**SETTLED_FROM, "table": pl.String})
-        rows = self._window(SCORES, SETTLED_FROM).join(self.counted.select(*_ROUND), on=_ROUND, how="semi")
-        return rows.with_columns(table=pl.lit(""))
-
-    def _window(self, asset: str, schema: Mapping[str, Any]) -> pl.DataFrame:
-        assert self.counted is not None
-        if self.counted.is_empty():
-            return pl.DataFrame(schema=schema)
-        first, last = self.counted["received_at"].min(), self.counted["received_at"].max()
-        assert isinstance(first, datetime) and isinstance(last, datetime)  # noqa: PT018
-        return WindowCache(self.tables, asset, schema, keeps=False).rows(first.date(), last.date())
-
-    def window_of(self, miner: Hotkey) -> MinerWindow | None:
-        """Its rounds; None where they are not known any more, or were scored by what this release does not know."""
-        profile, terms = self.profile, self.terms
-        if profile is None or terms is None or self.counted is None:
-            return None
-        scores = self.scores
-        mine = scores.filter(pl.col("hotkey") == miner).select(*_ROUND).unique()
-        kept = self.counted.filter(~pl.col("left_out")).select(*_ROUND)
-        mine = mine.join(kept, on=_ROUND, how="semi")
-        scores = scores.join(mine, on=_ROUND, how="semi").sort("challenge_id", "hotkey")
-        pairs, settled = pl.DataFrame(schema=PAIRED_FROM), self._settled(mine)
-        if settled is not None:
-            pairs = self._window(PAIRS, PAIRED_FROM).join(mine, on=_ROUND, how="semi")
-        window = MinerWindow(
-            miner, profile, terms.rule.half_life_h, _with_tables(scores), pairs, settled, self.sources, {}
-        )
-        return replace(window, reasons=self._reasons(window))
-
-    def _settled(self, mine: pl.DataFrame) -> pl.DataFrame | None:
-        key = self.where.emissions
-        if key is None or not self.tables.exists("settled_scores", key):
-            return None
-        return self.tables.read("settled_scores", key).join(mine, on="challenge_id", how="semi")
-
-    def _reasons(self, window: MinerWindow) -> dict[str, str]:
-        """Why answers that came could not be compared, or under a profile without votes were paid nothing."""
-        unsaid = pl.col("relevance").is_null() if window.settled is not None else pl.col("payout") <= 0
-        mine = window.mine.filter(pl.col("outcome") == Outcome.ANSWERED, unsaid)
-        found: dict[str, str] = {}
-        schema = {"challenge_id": pl.String, "hotkey": pl.String, "reason": pl.String}
-        for (day,), rows in mine.with_columns(day=pl.col("received_at").dt.date()).group_by("day"):
-            names = [f"{table}.parquet" for table in rows["table"]]
-            said = self.tables.read_files(SCORES, day, names, schema).filter(pl.col("hotkey") == window.miner)
-            found.update(said.select("challenge_id", "reason").iter_rows())
-        return found
-
-    def left_out(self, miner: Hotkey) -> int:
-        """Rounds that it was asked in and that counted for nobody."""
-        if self.counted is None:
-            return 0
-        lost = self.counted.filter(pl.col("left_out")).select(*_ROUND)
-        return self.scores.filter(pl.col("hotkey") == miner).join(lost, on=_ROUND, how="semi").height
-
-    def hotkeys(self) -> dict[Hotkey, int | None]:
-        """Everybody that the epoch has something of, with its uid where it had one; uids are those of the weights."""
-        plan, subnet = self.where.row.plan, self.subnet
-        known: dict[Hotkey, int | None] = dict.fromkeys([each.hotkey for each in self.emissions])
-        known |= dict.fromkeys([] if self.proposal is None else self.proposal.shares)
-        known |= dict.fromkeys(plan.dropped)
-        known |= {} if subnet is None else {each.hotkey: each.uid for each in subnet.neurons}
-        return known | {hotkey: uid for uid, hotkey in plan.hotkeys.items()}
-
-
-def _numbers(terms: Terms) -> dict[str, float]:
-    """Parameters as a profile takes them: whole numbers where they count something."""
-    defaults = profile_of(terms.profile)
-    return {
-        name: int(value) if isinstance(getattr(defaults, name, None), int) else value
-        for name, value in terms.parameters.items()
-    }
-
-
-def _rounds_kept(tables: Tables, key: TableKey) -> tuple[Terms | None, pl.DataFrame | None, list[str]]:
-    if not (tables.exists("emission_terms", key) and tables.exists(COUNTED_ROUNDS, key)):
-        return None, None, ["which rounds these weights were made of is not on record: single rounds cannot be shown"]
-    return read_terms(tables, key), tables.read(COUNTED_ROUNDS, key), []
-
-
-def _sources(tables: Tables, key: TableKey | None) -> tuple[OneSource, ...]:
-    if key is None or not tables.exists("sources", key):
-        return ()
-    return tuple(OneSource(**row) for row in tables.read("sources", key).iter_rows(named=True))
-
-
-def _with_tables(scores: pl.DataFrame) -> pl.DataFrame:
-    names = [
-        TableKey.of(challenge, at, scorer).file.removesuffix(".parquet")
-        for challenge, at, scorer in scores.select("challenge_id", "received_at", "scorer_version").iter_rows()
-    ]
-    return scores.with_columns(table=pl.Series(names, dtype=pl.String))
+OLD = timedelta(hours=24)
+"""What is measured after every setting of weights, and was last so long before these, failed since."""
 
 
 def receipt_for(epoch: Epoch, said: str, most: int = BEST_AND_WORST, challenges: Sequence[str] = ()) -> Receipt:
@@ -237,7 +65,7 @@ def receipt_for(epoch: Epoch, said: str, most: int = BEST_AND_WORST, challenges:
     `most`: how many of the best rounds, and how many of the worst, are shown in full; `challenges`: these as well,
     before them. Raises UnknownMiner for nobody or several, and for a challenge that it was not asked in.
     """
-    miner = named_miner(said, epoch.hotkeys())
+    miner = named_miner(said, epoch.hotkeys)
     window = epoch.window_of(miner)
     rounds = () if window is None else rounds_said(window)
     chosen = [("asked for", _asked_in(rounds, each, miner)) for each in challenges]
@@ -277,7 +105,7 @@ def _receipt(
     rules, rule_notes = _rules(epoch, miner)
     return Receipt(
         hotkey=miner,
-        uid=epoch.hotkeys().get(miner),
+        uid=epoch.hotkeys.get(miner),
         made_at=datetime.now(UTC),
         release=version("loosh-pipeline"),
         epoch=epoch_said(epoch),
@@ -348,14 +176,11 @@ def _weight(epoch: Epoch, miner: Hotkey) -> WeightSaid:
 
 
 def _read_back(epoch: Epoch) -> pl.DataFrame:
-    """What was last read from the chain of this submission: it is read until the next one, within a day or two."""
-    tables, weights = epoch.tables, epoch.where.weights
-    found = []
-    for day in (weights.day, weights.day + timedelta(days=1)):
-        names = [each.name for each in tables.files("weight_receipts", day) if each.name > weights.name]
-        if names:
-            rows = tables.read_files("weight_receipts", day, names, RECEIPTS)
-            found.append(rows.filter(pl.col("submission_id") == epoch.where.number).select(*RECEIPTS))
+    """What was last read from the chain of this submission."""
+    keys, found = read_backs(epoch.tables, epoch.where), []
+    for day, of_day in groupby(keys, key=lambda key: key.day):
+        rows = epoch.tables.read_files(READ_BACK, day, [key.file for key in of_day], RECEIPTS)
+        found.append(rows.filter(pl.col("submission_id") == epoch.where.number).select(*RECEIPTS))
     every = pl.concat(found) if found else pl.DataFrame(schema=RECEIPTS)
     return every.filter(pl.col("observed_at") == pl.col("observed_at").max())
 
@@ -409,30 +234,34 @@ def _time(ms: int) -> datetime:
 
 def _accused(epoch: Epoch, miner: Hotkey) -> tuple[Accused, ...]:
     """The newest accusations before these weights."""
-    rows = _newest_before(epoch, "accusations")
-    if rows is None:
+    if (key := _newest_before(epoch, "accusations")) is None:
         return ()
+    lookback = timedelta(hours=24.0 if epoch.terms is None else epoch.terms.lookback_h)
+    measured = _measured(epoch, key, lookback)
+    rows = epoch.tables.read("accusations", key)
     mine = rows.filter((pl.col("first") == miner) | (pl.col("second") == miner))
     return tuple(
-        Accused(row["second"] if row["first"] == miner else row["first"], row["rounds"], row["mean_wording"])
+        Accused(row["second"] if row["first"] == miner else row["first"], row["rounds"], row["mean_wording"], measured)
         for row in mine.iter_rows(named=True)
     )
 
 
 def _canary(epoch: Epoch, miner: Hotkey) -> CanarySaid | None:
-    rows = _newest_before(epoch, CANARIES)
-    if rows is None:
+    if (key := _newest_before(epoch, CANARY_ACCURACY)) is None:
         return None
-    mine = rows.filter(pl.col("hotkey") == miner).to_dicts()
-    names = ("asked", "answered", "right", "low", "high")
-    return CanarySaid(*(mine[0][name] for name in names)) if mine else None
+    mine = epoch.tables.read(CANARY_ACCURACY, key).filter(pl.col("hotkey") == miner).to_dicts()
+    figures = ({name: row[name] for name in ("asked", "answered", "right", "low", "high")} for row in mine)
+    return next((CanarySaid(**each, measured=_measured(epoch, key, LOOKBACK)) for each in figures), None)
 
 
-def _newest_before(epoch: Epoch, asset: str) -> pl.DataFrame | None:
+def _newest_before(epoch: Epoch, asset: str) -> TableKey | None:
     weights = epoch.where.weights
-    keys = epoch.tables.newest_first(asset, weights.day)
-    key = next((key for key in keys if key.name <= weights.name), None)
-    return None if key is None else epoch.tables.read(asset, key)
+    return next((key for key in epoch.tables.newest_first(asset, weights.day) if key.name <= weights.name), None)
+
+
+def _measured(epoch: Epoch, key: TableKey, lookback: timedelta) -> Measured:
+    at = datetime.strptime(key.name.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)  # see `run_key`
+    return Measured(at, at - lookback, epoch.where.row.created_at - at > OLD)
 
 
 def _scorers(tables: Tables, rounds: Iterable[RoundSaid]) -> tuple[ScorerSaid, ...]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
-from itertools import takewhile
+from datetime import UTC, datetime, time
 
 import polars as pl
 from sqlalchemy import Engine
 
-from loosh_pipeline.audit.epochs import LATEST, EpochTables, epoch_tables
+from loosh_pipeline.audit.epochs import LATEST, EpochTables, epoch_tables, snapshot_of
 from loosh_pipeline.audit.stored_rows import read_rows
 from loosh_pipeline.audit.weighing_again import Given, Weighed
 from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
@@ -20,7 +19,7 @@ from loosh_pipeline.policy.basis import Basis
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.rescoring.wanted import profile_with
 from loosh_pipeline.scoring.profiles import ScoringProfile
-from loosh_pipeline.store.frames import metagraph_of, proposal_of
+from loosh_pipeline.store.frames import proposal_of
 from loosh_pipeline.store.looks import look_rows
 from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import PAIRS, SCORES, ScoreTables, WindowRows
@@ -89,11 +88,9 @@ def recorded_epoch(inbox: Engine, tables: Tables, which: str = LATEST) -> Record
 
 def _snapshot(tables: Tables, found: EpochTables) -> Metagraph:
     """In which the plan looked up uids. Raises StoreError when it is not kept."""
-    block, day = found.row.plan.block, found.row.created_at.date()
-    for key in takewhile(lambda each: each.day >= day - timedelta(days=1), tables.newest_first("metagraph", day)):
-        if key.name.endswith(f"-{block}"):
-            return metagraph_of(tables.read("metagraph", key))
-    raise StoreError(f"no snapshot of the subnet at block {block} is kept")
+    if (subnet := snapshot_of(tables, found.row)) is None:
+        raise StoreError(f"no snapshot of the subnet at block {found.row.plan.block} is kept")
+    return subnet
 
 
 def given_of(tables: Tables, epoch: RecordedEpoch, since: datetime | None = None) -> Given:

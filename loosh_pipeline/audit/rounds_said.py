@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from loosh_pipeline.audit.judged import MOST_COPIES, Judged, copied, judged_rounds, payouts_unlike
+from loosh_pipeline.audit.judged import MOST_COPIES, Judged, copied, judged_rounds, payouts_apart_from
 from loosh_pipeline.audit.receipt import FailedAsk, Failure, Neighbour, RoundSaid, SourceSaid, SourcesSaid
 from loosh_pipeline.domain import Hotkey, OneSource, Outcome
+from loosh_pipeline.emissions import decays
 from loosh_pipeline.payouts import window_columns
 from loosh_pipeline.scoring.admission import NO_AGREEMENT, OFF_TOPIC
 from loosh_pipeline.scoring.columns import WindowColumns
@@ -88,7 +90,7 @@ class MinerWindow:
     def weights(self) -> Floats:
         """The part of each of its asks in the mean, in the order of `mine`."""
         at_ms = self.mine["received_at"].dt.epoch("ms").to_numpy()
-        decay = 0.5 ** ((at_ms.max() - at_ms) / (self.half_life_h * 3_600_000.0)) if len(at_ms) else np.zeros(0)
+        decay = decays(at_ms, self.half_life_h)
         parts: Floats = decay / math.fsum(decay.tolist()) if len(decay) else decay
         return parts
 
@@ -112,20 +114,21 @@ def _ranked(rows: pl.DataFrame) -> pl.DataFrame:
 
 def rounds_said(window: MinerWindow) -> tuple[RoundSaid, ...]:
     """Every ask, the newest first."""
-    rows = _seen(window)
-    weights = dict(zip(window.mine["challenge_id"], window.weights.tolist(), strict=True))
-    unpaid = _unpaid(window)
-    names = [*rows.columns]
+    unpaid, neighbours = _unpaid(window), _neighbours(window)
     found = []
-    of_rounds = (dict(zip(names, row, strict=True)) for row in rows.iter_rows())
-    for challenge, group in groupby(of_rounds, key=lambda row: row["challenge_id"]):
-        every = list(group)
-        mine = next(row for row in every if row["hotkey"] == window.miner)
-        others = (_neighbour(row) for row in every if row["hotkey"] != window.miner)
-        ordered = sorted(others, key=lambda each: (-(each.vote or 0.0), -each.payout, each.hotkey))
-        mine["weight"], mine["reason"] = weights[challenge], _reason(mine, window.reasons, unpaid)
-        found.append(_round(mine, tuple(ordered)))
+    for mine, weight in zip(window.mine.iter_rows(named=True), window.weights.tolist(), strict=True):
+        mine["weight"], mine["reason"] = weight, _reason(mine, window.reasons, unpaid)
+        found.append(_round(mine, neighbours.get(mine["challenge_id"], ())))
     return tuple(sorted(found, key=lambda each: (each.at, each.challenge_id), reverse=True))
+
+
+def _neighbours(window: MinerWindow) -> dict[str, tuple[Neighbour, ...]]:
+    """The others of every round, the loudest first."""
+    others = _seen(window).filter(pl.col("hotkey") != window.miner)
+    louder = [pl.col("vote").fill_null(0.0), pl.col("payout")]
+    ordered = others.sort("challenge_id", *louder, "hotkey", descending=[False, True, True, False])
+    rows = ordered.select("challenge_id", "hotkey", "outcome", "payout", *_SEEN).iter_rows()
+    return {challenge: tuple(Neighbour(*row[1:]) for row in group) for challenge, group in groupby(rows, itemgetter(0))}
 
 
 def _seen(window: MinerWindow) -> pl.DataFrame:
@@ -138,10 +141,6 @@ def _seen(window: MinerWindow) -> pl.DataFrame:
         seen["similarity"][each.rows] = each.similarity[rounds, each.place]
         seen["degree"][each.rows] = each.copies()
     return window.rows.with_columns(**{name: pl.Series(values, nan_to_null=True) for name, values in seen.items()})
-
-
-def _neighbour(row: Mapping[str, Any]) -> Neighbour:
-    return Neighbour(Hotkey(row["hotkey"]), row["outcome"], row["payout"], *(row[name] for name in _SEEN))
 
 
 def _unpaid(window: MinerWindow) -> dict[str, str]:
@@ -232,13 +231,13 @@ def sources_said(window: MinerWindow) -> SourcesSaid:
     histories = {_other_of(pair, window.miner): history for pair, history in own_histories(window).items()}
     hotkeys = window.columns.hotkeys
     places = copied(window.judged)
-    pays = {int(place): _mean_unlike(window, profile, np.array([place])) for place in places[:MOST_COPIES]}
+    pays = {int(place): _mean_apart(window, profile, np.array([place])) for place in places[:MOST_COPIES]}
     found = [
         _source(hotkeys[place], by_other.get(hotkeys[place]), histories.get(hotkeys[place]), pays.get(place))
         for place in map(int, places)
     ]
     ordered = tuple(sorted(found, key=lambda each: (-each.degree, -each.rounds, each.hotkey)))
-    return SourcesSaid(ordered, _mean_unlike(window, profile, places) if len(places) else None)
+    return SourcesSaid(ordered, _mean_apart(window, profile, places) if len(places) else None)
 
 
 def _other(pair: OneSource, miner: Hotkey) -> Hotkey:
@@ -268,12 +267,12 @@ def _source(
     return replace(said, evidence=history.evidence, alike_rate=history.alike_rate, wording=history.wording)
 
 
-def _mean_unlike(window: MinerWindow, profile: RobustProfile, others: Any) -> float:
-    """The miner's mean payout if it were unlike these."""
+def _mean_apart(window: MinerWindow, profile: RobustProfile, others: Any) -> float:
+    """The miner's mean payout if it shared no pay with these."""
     payout = window.mine["payout"].to_numpy().copy()
     place = {challenge: k for k, challenge in enumerate(window.mine["challenge_id"])}
     for each in window.judged:
-        paid = payouts_unlike(each, profile, others)
+        paid = payouts_apart_from(each, profile, others)
         of_round = window.columns.round[each.rows[:, 0]]
         for k, value in zip(of_round.tolist(), paid.tolist(), strict=True):
             payout[place[window.columns.challenges[k]]] = value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from loosh_pipeline.audit.receipt import Moved, RuleSaid
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.domain import Emission, Hotkey, Metagraph, NetworkView, Proposal
+from loosh_pipeline.policy.basis import EARNED, Basis
 from loosh_pipeline.policy.filters import FILTERS, listed_validators, why_validator
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.propose import NEEDED, Traced, propose, traced
@@ -17,6 +19,14 @@ LEAST = 1e-9
 """A change of a share that counts for nothing."""
 ALIKE = 1e-12
 NOT_KEPT = "the chain keeps no weight for it"
+NOT_DRAWN = "it was never asked in the lookback: it was not drawn, or was not there when others were (see the looks)"
+MADE_OF: Mapping[str, str] = {
+    Basis.IMPORTED: "they are figures of the validator that was here before (basis imported), which gave it nothing",
+    Basis.LAST_VECTOR: "they are the weights set last (basis last_vector), in which it had none",
+    Basis.UNIFORM: "all eligible miners have the same (basis uniform), and it was none of them",
+    Basis.NOTHING: "nobody had anything to be given (basis nothing)",
+}
+"""What proposals are of that no round decided, and what that means for who has no weight."""
 
 
 def comes_out_again(proposal: Proposal, inputs: Inputs) -> Traced | None:
@@ -35,32 +45,30 @@ def rules_said(found: Traced, inputs: Inputs, miner: Hotkey) -> tuple[RuleSaid, 
 
 def _said(step: Step, inputs: Inputs, miner: Hotkey) -> RuleSaid | None:
     before, after = normalised(step.before), normalised(step.after)
-    mine = Moved(miner, before.get(miner, 0.0), after.get(miner, 0.0))
+    changes = {h: after.get(h, 0.0) - before.get(h, 0.0) for h in {miner, *before, *after}}
     acts = [act for act in step.acts if act.hotkey == miner]
-    if not acts and (abs(mine.change) <= LEAST or step.rule == SHARED):
+    if not acts and (abs(changes[miner]) <= LEAST or step.rule == SHARED):
         return None
     named = {act.rule for act in acts} or {step.rule}
     return RuleSaid(
         rule=acts[0].rule if acts else step.rule,
-        before=mine.before,
-        after=mine.after,
+        before=before.get(miner, 0.0),
+        after=after.get(miner, 0.0),
         reason="; ".join(act.reason for act in acts),
         without=_without(inputs, step.rule, named, miner),
-        others=_others(before, after, step, mine),
+        others=tuple(_others(changes, before, miner)),
+        moved=math.fsum(change for change in changes.values() if change > 0),
     )
 
 
-def _others(
-    before: Mapping[Hotkey, float], after: Mapping[Hotkey, float], step: Step, mine: Moved
-) -> tuple[Moved, ...]:
-    """Who gained what the miner lost, or lost what it gained; of a rule that struck others those that it struck."""
-    moved = [Moved(h, before.get(h, 0.0), after.get(h, 0.0)) for h in sorted(before.keys() | after.keys())]
-    other_way = [each for each in moved if each.hotkey != mine.hotkey and each.change * mine.change < 0]
-    if not any(act.hotkey == mine.hotkey for act in step.acts):
-        struck = {act.hotkey for act in step.acts}
-        other_way = [each for each in other_way if each.hotkey in struck]
-    counting = (each for each in other_way if abs(each.change) > LEAST)
-    return tuple(sorted(counting, key=lambda each: (-abs(each.change), each.hotkey)))
+def _others(changes: Mapping[Hotkey, float], before: Mapping[Hotkey, float], miner: Hotkey) -> Iterator[Moved]:
+    """Who gained what the miner lost, or lost what it gained, the most first."""
+    mine = changes[miner]
+    same_way = math.fsum(change for change in changes.values() if change * mine > 0)
+    other_way = {h: change for h, change in changes.items() if change * mine < 0 and abs(change) > LEAST}
+    for hotkey in sorted(other_way, key=lambda h: (-abs(other_way[h]), h)):
+        was, change = before.get(hotkey, 0.0), other_way[hotkey]
+        yield Moved(hotkey, was, was + change, change * (mine / same_way))
 
 
 def _without(inputs: Inputs, rule: str, named: Collection[str], miner: Hotkey) -> float | None:
@@ -91,8 +99,11 @@ def why_no_weight(
         return f"the rule {act.rule} took all of it: {act.reason}"
     if (dropped := plan.dropped.get(miner, "")) and dropped != "weight is 0":
         return dropped
+    if proposal is not None and proposal.basis not in EARNED:
+        not_asked = "" if emission is not None else _not_asked(miner, row, subnet, view)
+        return not_asked or f"these weights are not made of what was earned here: {MADE_OF[proposal.basis]}"
     if emission is None:
-        return _never_asked(miner, row, subnet, view)
+        return _not_asked(miner, row, subnet, view) or NOT_DRAWN
     if emission.paid == 0:
         return _paid_nothing(emission, outcomes)
     if emission.emission <= 0:
@@ -103,11 +114,12 @@ def why_no_weight(
     return f"{NOT_KEPT}: {dropped or f'the proposal ({proposal.basis}) gave it nothing'}"
 
 
-def _never_asked(miner: Hotkey, row: SubmissionRow, subnet: Metagraph | None, view: NetworkView | None) -> str:
+def _not_asked(miner: Hotkey, row: SubmissionRow, subnet: Metagraph | None, view: NetworkView | None) -> str:
+    """Why a miner cannot have been asked; empty where it could."""
     if miner == row.hotkey:
         return "it is this validator, which gives itself nothing"
     if subnet is None:
-        return "it was not asked in the lookback"
+        return ""
     neuron = subnet.by_hotkey().get(miner)
     if neuron is None:
         return (
@@ -117,7 +129,7 @@ def _never_asked(miner: Hotkey, row: SubmissionRow, subnet: Metagraph | None, vi
         return f"validators are not asked: {why}"
     if not neuron.serves:
         return f"it was never asked: it served at no address at block {subnet.block}"
-    return "it was never asked in the lookback: it was not drawn, or was not there when others were (see the looks)"
+    return ""
 
 
 def _paid_nothing(emission: Emission, outcomes: Mapping[str, int]) -> str:

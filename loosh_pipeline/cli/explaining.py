@@ -40,9 +40,10 @@ def explain(
     if as_html and as_json:
         raise ConfigError("--html and --json are two forms; give one")
     # Imported here: other commands pay for none of it.
+    from loosh_pipeline.audit.kept_epoch import Epoch
     from loosh_pipeline.audit.receipt_page import receipt_page
     from loosh_pipeline.audit.receipt_text import receipt_text
-    from loosh_pipeline.audit.receipts import Epoch, receipt_for
+    from loosh_pipeline.audit.receipts import receipt_for
     from loosh_pipeline.store.inbox import Inbox
     from loosh_pipeline.store.tables import Tables
 

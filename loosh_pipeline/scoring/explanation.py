@@ -119,6 +119,7 @@ class Change(StrEnum):
     """What a `WhatIf` changes, everything else left as it was."""
 
     NOT_A_COPY = "not_a_copy"
+    """It shares no pay with one copy. What copies say of it stays unheard, as no one knows how it would else read."""
     NO_COPIES = "no_copies"
     RELEVANT = "relevant"
     MEDIAN_TIME = "median_time"
@@ -134,7 +135,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """The payout after one change. `assumed`: the figure it would have had; `peer`: whom it would not be like."""
+    """The payout after one change. `assumed`: the figure it would have had; `peer`: with whom it shares no pay."""
 
     change: Change
     payout: float
@@ -365,8 +366,8 @@ def _change(each: WhatIf, of: Explanation) -> str:
     # adding 0 turns the -0 of a small loss into 0
     change = f"{each.payout:.2f} ({round(each.payout - of.payout, 2) + 0.0:+.2f})"
     return {
-        Change.NOT_A_COPY: f"worded as unlike {short(each.peer or of.hotkey)} as usual here ({assumed:.2f}): {change}.",
-        Change.NO_COPIES: f"worded as unlike all of these as usual here ({assumed:.2f}): {change}.",
+        Change.NOT_A_COPY: f"sharing no pay with {short(each.peer or of.hotkey)}: {change}.",
+        Change.NO_COPIES: f"sharing no pay with any of these: {change}.",
         Change.RELEVANT: f"with a relevance of {assumed:.2f}, just enough to pass the gate: {change}.",
         Change.MEDIAN_TIME: f"in the median time of {_seconds(assumed)}: {change}.",
         Change.ALL_VIEWS: f"with meaning, coverage and wording at least at the others' average: {change}.",

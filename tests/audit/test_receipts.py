@@ -8,25 +8,33 @@ import math
 import shutil
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from loosh_pipeline.audit import process
-from loosh_pipeline.audit.miners import miner_lines
-from loosh_pipeline.audit.receipt import Receipt
+from loosh_pipeline.audit.kept_epoch import Epoch
+from loosh_pipeline.audit.miners import miners_of_epoch
+from loosh_pipeline.audit.receipt import Measured, Receipt
 from loosh_pipeline.audit.receipt_page import receipt_page
 from loosh_pipeline.audit.receipt_text import receipt_text
-from loosh_pipeline.audit.receipts import Epoch, receipt_for
+from loosh_pipeline.audit.receipts import receipt_for
+from loosh_pipeline.audit.rules_said import why_no_weight
+from loosh_pipeline.canaries.accuracy import Accuracy
 from loosh_pipeline.cli import app
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import UnknownEpoch, UnknownMiner
+from loosh_pipeline.policy.basis import EARNED, Basis
 from loosh_pipeline.policy.propose import propose, traced
 from loosh_pipeline.scoring.explanation import Change
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canary_accuracy import CANARY_ACCURACY, accuracy_frame
 from loosh_pipeline.store.inbox import Inbox
-from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.store.tables import TableKey, Tables
 from tests.audit.weighed import ANSWERS, HOSTILE, ROUNDS, SUSPECTED, weighed_home
 
 STRANGER = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
@@ -93,6 +101,8 @@ def test_who_copies_is_named_with_what_it_costs_as_single_explanations_have_it(e
     assert source.degree > 0.5
     assert source.payout_without == receipt.copies.payout_without
     assert source.payout_without is not None
+    alone = math.fsum(each.weight * each.payout / (each.share or 1.0) for each in receipt.rounds)
+    assert source.payout_without == pytest.approx(alone)
     assert source.payout_without > 1.5 * receipt.earned.emission.mean_payout
     unlike = {
         each.round.challenge_id: change.payout
@@ -111,7 +121,8 @@ def test_rules_say_what_they_did_and_what_would_be_without_them(epoch: Epoch) ->
     penalty = struck["sybil_penalty"]
     assert "sybil score is 0.50; its answers and those of hotkey-5 are of one source" in penalty.reason
     assert penalty.change < 0
-    assert math.fsum(each.change for each in penalty.others) == pytest.approx(-penalty.change)
+    assert math.fsum(each.part for each in penalty.others) == pytest.approx(-penalty.change)
+    assert penalty.moved == pytest.approx(-penalty.change)
     assert epoch.inputs is not None
     assert penalty.without == propose(epoch.inputs, {"sybil_penalty"}).shares[SUSPECTED]
     assert penalty.without is not None
@@ -144,6 +155,40 @@ def test_who_has_no_weight_is_told_why(epoch: Epoch) -> None:
     assert own.no_weight == "it is this validator, which gives itself nothing"
     assert own.rounds == ()
     assert receipt_for(epoch, "hotkey-1").no_weight == ""
+
+
+@pytest.mark.parametrize("basis", sorted(set(Basis) - EARNED))
+def test_where_nothing_was_earned_that_is_the_reason_and_not_what_was_paid(epoch: Epoch, basis: Basis) -> None:
+    assert epoch.proposal is not None
+    other = replace(epoch.proposal, basis=basis.value)
+    row, emissions, subnet = epoch.where.row, epoch.emissions, epoch.subnet
+    said = why_no_weight(Hotkey("hotkey-4"), row, other, emissions, {"timeout": 8}, subnet, None)
+    assert said.startswith("these weights are not made of what was earned here: ")
+    assert f"(basis {basis})" in said
+    stranger = why_no_weight(Hotkey(STRANGER), row, other, emissions, {}, subnet, None)
+    assert stranger.startswith("it was not registered")
+
+
+@pytest.mark.parametrize("ago_h", [1.0, 40.0])
+def test_what_is_measured_apart_has_its_time_and_is_called_old(weighed: Settings, tmp_path: Path, ago_h: float) -> None:
+    home = tmp_path / "measured"
+    shutil.copytree(weighed.home, home)
+    moved = Settings(**{**weighed.model_dump(), "loosh_home": home})
+    tables, set_at = Tables(moved.tables_root), read(moved).where.row.created_at
+    at = set_at - timedelta(hours=ago_h)
+    key = TableKey.of(f"{at:%Y%m%dT%H%M%S%f}-run", at)
+    tables.write(CANARY_ACCURACY, key, accuracy_frame([Accuracy(Hotkey("hotkey-3"), 10, 9, 8)], at))
+    pair = {"first": "hotkey-3", "second": "hotkey-5", "rounds": 12, "mean_wording": 0.91}
+    tables.write("accusations", key, pl.DataFrame([pair]))
+    receipt = receipt_for(read(moved), "hotkey-3")
+    assert receipt.canary is not None
+    (accused,) = receipt.accused
+    assert receipt.canary.measured == Measured(at, at - timedelta(days=7), ago_h > 24)
+    assert accused.measured == Measured(at, at - timedelta(hours=24), ago_h > 24)
+    said = forms(receipt)
+    for form in (said["text"].replace("\n", " "), said["page"]):
+        assert f"measured {at:%Y-%m-%d %H:%M:%S} over the 7 days before" in form
+        assert ("that is old" in form) is (ago_h > 24)
 
 
 def test_failures_are_counted_with_the_newest_examples(epoch: Epoch) -> None:
@@ -258,7 +303,9 @@ def test_rounds_that_are_gone_are_counted_and_what_is_left_is_told(weighed: Sett
 
 
 def test_all_miners_in_a_line_each(epoch: Epoch) -> None:
-    lines = miner_lines(epoch.tables, epoch.where)
+    found = miners_of_epoch(epoch.tables, epoch.where)
+    lines = found.lines
+    assert found.uids == epoch.hotkeys
     assert {each.hotkey for each in lines} == ANSWERS.keys()
     assert [each.weight for each in lines] == sorted((each.weight for each in lines), reverse=True)
     by_hotkey = {each.hotkey: each for each in lines}

@@ -6,12 +6,19 @@ import shutil
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ingress import receipts
+from loosh_pipeline.audit.epochs import latest_epoch
+from loosh_pipeline.domain import ObservedWeights
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.weight_frames import receipts_frame
 from tests.audit.weighed import ANSWERS, weighed_home
 from tests.ingress.conftest import AWAY, HERE, Serve
 
@@ -84,9 +91,39 @@ def test_a_receipt_is_a_page_and_who_is_unknown_is_told(home: Path, serve: Serve
 def test_a_receipt_is_made_once(home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     slow_maker(monkeypatch, tmp_path / "log", 0.0)
     client = serve(HERE)
-    assert {client.get("/miners/1").text for _ in range(3)} == {"<p>1</p>"}
-    assert client.get("/miners/2?epoch=1").text == "<p>2</p>"
-    assert (tmp_path / "log").read_text().splitlines() == ["1 1", "1 2"]
+    for said in ("1", "hotkey-1", "1", "1?epoch=1"):
+        assert client.get(f"/miners/{said}").text == "<p>hotkey-1</p>"
+    assert client.get("/miners/2?epoch=1").text == "<p>hotkey-2</p>"
+    assert (tmp_path / "log").read_text().splitlines() == ["1 hotkey-1", "1 hotkey-2"]
+
+
+def test_nobody_starts_a_process_for_who_is_unknown(
+    home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow_maker(monkeypatch, tmp_path / "log", 0.0)
+    client = serve(HERE)
+    for said in ("nobody", "999", "hotkey-6"):
+        assert client.get(f"/miners/{said}").status_code == 404
+    assert client.get("/miners/1?epoch=9").status_code == 404
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_receipt_is_made_anew_once_more_was_read_back_from_the_chain(
+    home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings
+) -> None:
+    slow_maker(monkeypatch, tmp_path / "log", 0.0)
+    client = serve(HERE)
+    tables = Tables(settings.tables_root)
+    row = latest_epoch(Inbox.open(settings.inbox_url).engine)
+    assert row is not None
+    for read_back in range(2):
+        assert client.get("/miners/1").status_code == 200
+        assert client.get("/miners/1").status_code == 200
+        assert len((tmp_path / "log").read_text().splitlines()) == read_back + 1
+        at = row.created_at + timedelta(minutes=10 + read_back)
+        observed = ObservedWeights(row.hotkey, None, row.plan.block + 9, row.plan.block, {})
+        key = TableKey.of(f"{at:%Y%m%dT%H%M%S%f}-run", at)
+        tables.write("weight_receipts", key, receipts_frame(row, observed, at))
 
 
 def test_while_one_is_made_others_wait_a_few_and_the_rest_goes_on(
@@ -115,7 +152,51 @@ def test_while_one_is_made_others_wait_a_few_and_the_rest_goes_on(
 def test_what_breaks_is_told_in_a_line(home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receipts, "COMMAND", (sys.executable, "-c", "raise SystemExit('it broke')"))
     answer = serve(HERE).get("/miners/1")
-    assert (answer.status_code, answer.json()["detail"]) == (500, "no receipt could be made: it broke")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        500,
+        "no receipt could be made: its process ended with 1: it broke",
+    )
+
+
+def test_a_process_that_is_killed_is_told_with_its_signal(
+    home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receipts, "COMMAND", (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"))
+    answer = serve(HERE).get("/miners/1")
+    assert (answer.status_code, "its process was ended by SIGKILL, as the" in answer.json()["detail"]) == (500, True)
+
+
+def test_what_cannot_be_read_is_told_as_it_is(
+    home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    (broken,) = Path(settings.tables_root).glob("counted_rounds/day=*/*.parquet")
+    broken.write_bytes(b"no table")
+    answer = serve(HERE).get("/miners/1")
+    assert answer.status_code == 500
+    assert answer.json()["detail"].startswith("no receipt could be made: ")
+    assert str(broken) in answer.json()["detail"]
+
+
+def test_whatever_a_process_started_holds_nothing_up(
+    home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    child = tmp_path / "child"
+    starts = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)'])\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(child.pid))\n"
+        "time.sleep(3600)"
+    )
+    monkeypatch.setattr(receipts, "COMMAND", (sys.executable, "-c", starts, str(child)))
+    monkeypatch.setattr(receipts, "MADE_WITHIN_S", 5.0)
+    client = serve(HERE)
+    assert client.get("/miners/1").status_code == 503
+    until_s = time.monotonic() + 60
+    while psutil.pid_exists(int(child.read_text())):
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+    slow_maker(monkeypatch, tmp_path / "log", 0.0)
+    assert client.get("/miners/1").text == "<p>hotkey-1</p>"
 
 
 def test_no_password_is_an_argument() -> None:
