@@ -19,7 +19,8 @@ from typing import TypeVar
 from rich.console import Console
 
 from loosh_pipeline.audit.content import Seal
-from loosh_pipeline.audit.desk import LATEST, Desk, sample_of
+from loosh_pipeline.audit.desk import Desk, sample_of
+from loosh_pipeline.audit.epochs import LATEST
 from loosh_pipeline.audit.exporting import Wanted, export
 from loosh_pipeline.audit.file import Level
 from loosh_pipeline.audit.report import told
