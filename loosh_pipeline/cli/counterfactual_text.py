@@ -34,7 +34,7 @@ def print_whatif(found: WhatIf) -> None:
     else:
         line("with nothing changed the epoch's weights come out again, bit for bit")
     line(_how(found))
-    for said in (found.short, *found.without_effect):
+    for said in filter(None, (found.short, *found.without_effect)):
         line(said, "yellow")
     for note in found.notes:
         line(note)
