@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from loosh_pipeline.audit.changes import Changes
 from loosh_pipeline.audit.weighing_again import Weighed
-from loosh_pipeline.domain import Mode
+from loosh_pipeline.domain import Hotkey, Mode
 from loosh_pipeline.policy.basis import EARNED
+from loosh_pipeline.policy.caps import ENTITY
 from loosh_pipeline.policy.filters import VIEW_LASTS
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.sybil import THRESHOLD
@@ -27,12 +28,16 @@ UNKNOWN_TO_NETWORK = frozenset(
     }
 )
 """What its method has none of."""
+ROUNDING = 1e-12
+"""A change of a share that counts for nothing."""
 OF_EMERGENCY = frozenset({"emergency_lookback_h", "emergency_uniform"})
 OF_PAY = "nothing that was earned stands behind these weights (basis {})"
 
 
-def without_effect(changes: Changes, recorded: Inputs, profile: ScoringProfile, after: Weighed) -> Iterator[str]:
-    """A line for each change that cannot change the weights here."""
+def without_effect(
+    changes: Changes, recorded: Inputs, profile: ScoringProfile, before: Weighed, after: Weighed
+) -> Iterator[str]:
+    """A line for each change that cannot change the weights here, and one where all of them together changed none."""
     for name in (*changes.rule, *changes.policy):
         if name == "min_rounds" and recorded.imported is None:
             yield "min_rounds has no effect here: it acts in taking over from a validator, and nothing was imported"
@@ -42,6 +47,25 @@ def without_effect(changes: Changes, recorded: Inputs, profile: ScoringProfile, 
         yield f"{', '.join(changes.parameters)} have no effect here: {OF_PAY.format(after.proposal.basis)}"
     if changes.no_sybil and (why := _why_no_suspicion(recorded, profile)):
         yield f"--no-sybil has no effect here: {why}"
+    if (changes.rule or changes.policy or changes.parameters) and unmoved(before.weights, after.weights):
+        yield f"changes nobody here: every weight stays as it was{_of_entities(changes, before, after)}"
+
+
+def unmoved(before: Mapping[Hotkey, float], after: Mapping[Hotkey, float]) -> bool:
+    """Whether two settings weigh everybody alike, but for rounding."""
+    return all(abs(before.get(each, 0.0) - after.get(each, 0.0)) <= ROUNDING for each in before.keys() | after.keys())
+
+
+def _of_entities(changes: Changes, before: Weighed, after: Weighed) -> str:
+    """Why the cap of entities took nothing, if it was changed."""
+    acts = (*before.proposal.acts, *after.proposal.acts)
+    if "entity_cap" not in changes.policy or any(act.rule == ENTITY for act in acts):
+        return ""
+    cap = changes.policy["entity_cap"]
+    return (
+        f"; no entity of several hotkeys earns more than max(entity_cap={cap:g}, 2 / entities that earn, what the best "
+        "single miner has)"
+    )
 
 
 def _why_none(name: str, changes: Changes, profile: ScoringProfile, after: Weighed) -> str:

@@ -46,8 +46,8 @@ class EpochSaid:
 @dataclass(frozen=True, slots=True)
 class WeightSaid:
     """`planned`: what was submitted, `u16` as the chain holds it. `observed`: what was read back from the chain at
-    `observed_block`; None before that. `rank`: 1 for the largest, equals share one. `proposed`: the share after policy,
-    before it was rounded; None where no proposal is kept.
+    `observed_block`, 0 where its row has nothing for the miner; None before that. `rank`: 1 for the largest, equals
+    share one. `proposed`: the share after policy, before it was rounded; None where no proposal is kept.
     """
 
     planned: float
@@ -59,7 +59,7 @@ class WeightSaid:
     observed_block: int | None = None
     observed_at: datetime | None = None
     slot: str = ""
-    """What became of the slot since, such as `recycled`; empty before it was read back."""
+    """What became of the slot since, such as `recycled`; empty before it was read back, and where it had none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,15 @@ class EarnedSaid:
     full_evidence: float
     mean_answered: float | None
     failures: tuple[Failure, ...] = ()
+    full_evidence_setting: float | None = None
+    """What full pay takes where a window makes as much attainable; None where the terms are not kept."""
+
+    @property
+    def attainable(self) -> str:
+        """Why full pay takes less evidence than the setting says; empty where it does not."""
+        if self.full_evidence_setting is None or self.full_evidence >= self.full_evidence_setting:
+            return ""
+        return f"what this window makes attainable; the setting is {self.full_evidence_setting:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +289,11 @@ class Shown:
     explanation: Explanation | None
     said: tuple[str, ...]
     unexplained: str = ""
+
+    @property
+    def title(self) -> str:
+        """`why`, in words: asks that failed are no rounds to be explained, and are told by their reasons."""
+        return "worst of those answered" if self.why == "worst" else self.why
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,10 +100,13 @@ def _asked(of: Receipt) -> Iterator[str]:
     yield from _title("Asked")
     span = "" if earned.since is None else f" from {_at(earned.since)} to {_at(earned.until)}"
     yield f"{INDENT}{e.asked} times{span}: {e.answered} answered, {e.paid} paid"
+    alone = ""
     if earned.mean_answered is not None and e.answered < e.asked:
-        yield f"{INDENT}mean payout {e.mean_payout:.4f}; over what it answered alone {earned.mean_answered:.4f}"
+        alone = f"; over what it answered alone {earned.mean_answered:.4f}"
+    yield f"{INDENT}mean payout {e.mean_payout:.4f}{alone}"
     half = "" if earned.half_life_h is None else f"; a round {earned.half_life_h:g} h older counts half"
-    yield f"{INDENT}evidence of {e.evidence:.1f} rounds; {earned.full_evidence:.1f} are full pay{half}"
+    full = f"{earned.full_evidence:.1f} are full pay{f' ({earned.attainable})' if earned.attainable else ''}"
+    yield from _wrapped(f"evidence of {e.evidence:.1f} rounds; {full}{half}")
     if of.left_out:
         yield f"{INDENT}{of.left_out} more rounds counted for nobody, for want of pairs"
     for failure in earned.failures:
@@ -140,19 +143,25 @@ def _copies(of: Receipt) -> Iterator[str]:
         yield from _wrapped(shared)
     yield f"{INDENT}Who was first is not known: one source is paid once, whoever it is."
     for one in of.accused:
-        said = f"{one.mean_wording:.2f} alike over {one.rounds} rounds"
-        yield from _wrapped(f"accused of copying with {one.other}: their wording is {said}, {when(one.measured)}")
+        said = f"{one.mean_wording:.2f} over {one.rounds} rounds, their mean drawn towards that of honest pairs"
+        yield from _wrapped(
+            f"accused of copying with {one.other}: by a likeness of wording of {said}; {when(one.measured)}"
+        )
 
 
 def _source(each: SourceSaid) -> str:
     shared = [name for name, same in (("address", each.same_address), ("coldkey", each.same_coldkey)) if same]
-    rate = "" if each.alike_rate is None else f", worded alike in {each.alike_rate:.0%} of their evidence"
-    wording = "" if each.wording is None else f", {each.wording:.2f} alike on average"
+    rate = (
+        ""
+        if each.alike_rate is None
+        else f"; {each.alike_rate:.0%} of their evidence is worded alike (drawn towards that of honest pairs)"
+    )
+    wording = "" if each.wording is None else f"; mean likeness of their wording {each.wording:.2f}"
     cost = (
         "" if each.payout_without is None else f"; not sharing with this one it would be paid {each.payout_without:.4f}"
     )
     place = f"; they share {' and '.join(shared)}" if shared else ""
-    return f"{each.hotkey}: to {each.degree:.0%} over {each.rounds} rounds{rate}{wording}{place}{cost}"
+    return f"{each.hotkey}: one source to {each.degree:.0%}, over {each.rounds} rounds{rate}{wording}{place}{cost}"
 
 
 def _canary(of: Receipt) -> Iterator[str]:
@@ -181,9 +190,9 @@ def _rounds(of: Receipt) -> Iterator[str]:
     if not of.shown:
         return
     yield from _title(f"Rounds: {len(of.shown)} of {len(of.rounds)} (--json lists all)")
-    for why in dict.fromkeys(each.why for each in of.shown):
-        yield f"{INDENT}{why}"
-        for each in (one for one in of.shown if one.why == why):
+    for title in dict.fromkeys(each.title for each in of.shown):
+        yield f"{INDENT}{title}"
+        for each in (one for one in of.shown if one.title == title):
             yield f"{INDENT * 2}{_round_line(each.round)}"
     kinds: set[str] = set()
     for each in of.shown:
@@ -201,7 +210,7 @@ def _round_line(each: RoundSaid) -> str:
 
 
 def _in_full(shown: Shown) -> Iterator[str]:
-    yield from _title(f"{shown.why}: challenge {shown.round.challenge_id}", level=1)
+    yield from _title(f"{shown.title}: challenge {shown.round.challenge_id}", level=1)
     if shown.prompt:
         yield from _wrapped(f"asked: {shown.prompt}")
     if shown.answer:

@@ -49,7 +49,7 @@ from loosh_pipeline.errors import UnknownMiner
 from loosh_pipeline.policy.evidence import full_evidence
 from loosh_pipeline.presence import attendance_of
 from loosh_pipeline.store.canary_accuracy import CANARY_ACCURACY, LOOKBACK
-from loosh_pipeline.store.looks import look_rows, looks_of
+from loosh_pipeline.store.looks import looks_behind
 from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.weight_frames import RECEIPTS
@@ -103,6 +103,8 @@ def _receipt(
     view = None if epoch.inputs is None else epoch.inputs.view
     row, subnet = epoch.where.row, epoch.subnet
     rules, rule_notes = _rules(epoch, miner)
+    looks = _looks(epoch, miner)
+    there = None if looks is None else (looks.there, looks.looks)
     return Receipt(
         hotkey=miner,
         uid=epoch.hotkeys.get(miner),
@@ -110,10 +112,10 @@ def _receipt(
         release=version("loosh-pipeline"),
         epoch=epoch_said(epoch),
         weight=_weight(epoch, miner),
-        no_weight=why_no_weight(miner, row, epoch.proposal, epoch.emissions, outcomes, subnet, view),
+        no_weight=why_no_weight(miner, row, epoch.proposal, epoch.emissions, outcomes, subnet, view, there),
         earned=_earned(epoch, miner, rounds, failures),
         rules=rules,
-        looks=_looks(epoch, miner),
+        looks=looks,
         copies=SourcesSaid() if window is None else sources_said(window),
         accused=_accused(epoch, miner),
         canary=_canary(epoch, miner),
@@ -162,10 +164,14 @@ def _weight(epoch: Epoch, miner: Hotkey) -> WeightSaid:
         of=len(plan.weights),
         proposed=None if proposal is None else proposal.shares.get(miner, 0.0),
     )
-    seen = _read_back(epoch).filter(pl.col("hotkey") == miner)
-    if seen.is_empty():
+    row = _read_back(epoch)
+    if row.is_empty():
         return said
-    last = seen.row(0, named=True)
+    slot = epoch.hotkeys.get(miner)
+    not_ours = (pl.col("hotkey") == "") & pl.col("uid").is_in([] if slot is None else [slot])
+    seen = row.filter((pl.col("hotkey") == miner) | not_ours)
+    nothing = row.row(0, named=True) | {"observed": 0.0, "uid_state": ""}
+    last = nothing if seen.is_empty() else seen.row(0, named=True)
     return replace(
         said,
         observed=last["observed"],
@@ -192,7 +198,7 @@ def _earned(
     if emission is None:
         return None
     terms, every = epoch.terms, epoch.emissions
-    setting = 1.0 if terms is None else terms.rule.full_evidence_rounds
+    setting = None if terms is None else terms.rule.full_evidence_rounds
     return EarnedSaid(
         emission=emission,
         rank=1 + sum(each.emission > emission.emission for each in every),
@@ -200,9 +206,10 @@ def _earned(
         since=None if terms is None else terms.since,
         until=None if terms is None else terms.made_at,
         half_life_h=None if terms is None else terms.rule.half_life_h,
-        full_evidence=full_evidence(setting, [each.evidence for each in every]),
+        full_evidence=full_evidence(1.0 if setting is None else setting, [each.evidence for each in every]),
         mean_answered=mean_answered(rounds),
         failures=failures,
+        full_evidence_setting=setting,
     )
 
 
@@ -217,12 +224,8 @@ def _rules(epoch: Epoch, miner: Hotkey) -> tuple[tuple[RuleSaid, ...], list[str]
 
 
 def _looks(epoch: Epoch, miner: Hotkey) -> LooksSaid | None:
-    terms = epoch.terms
-    if terms is None or terms.looks_until is None:
-        return None
-    rows = look_rows(epoch.tables, terms.since.date(), terms.looks_until.date(), keeps=False)
-    rows = rows.filter(pl.col("taken_at").is_between(terms.since, terms.looks_until))
-    if rows.is_empty() or (found := attendance_of(looks_of(rows), miner)) is None:
+    looks = None if epoch.terms is None else looks_behind(epoch.tables, epoch.terms)
+    if looks is None or (found := attendance_of(looks, miner)) is None:
         return None
     missed = tuple(map(_time, found.missed_ms))
     return LooksSaid(found.looks, found.there, found.cut_off, _time(found.since_ms), missed)

@@ -86,8 +86,11 @@ def why_no_weight(
     outcomes: Mapping[str, int],
     subnet: Metagraph | None,
     view: NetworkView | None,
+    there: tuple[int, int] | None = None,
 ) -> str:
-    """Why a miner is not among the weights; empty when it is. `outcomes`: how often it failed for which reason."""
+    """Why a miner is not among the weights; empty when it is. `outcomes`: how often it failed for which reason.
+    `there`: in how many of how many looks it was found; None where it was looked for in none.
+    """
     plan = row.plan
     if miner in plan.hotkeys.values():
         return ""
@@ -100,10 +103,10 @@ def why_no_weight(
     if (dropped := plan.dropped.get(miner, "")) and dropped != "weight is 0":
         return dropped
     if proposal is not None and proposal.basis not in EARNED:
-        not_asked = "" if emission is not None else _not_asked(miner, row, subnet, view)
+        not_asked = "" if emission is not None else cannot_be_asked(miner, row.hotkey, subnet, view)
         return not_asked or f"these weights are not made of what was earned here: {MADE_OF[proposal.basis]}"
     if emission is None:
-        return _not_asked(miner, row, subnet, view) or NOT_DRAWN
+        return why_not_asked(miner, row.hotkey, subnet, view, there)
     if emission.paid == 0:
         return _paid_nothing(emission, outcomes)
     if emission.emission <= 0:
@@ -114,9 +117,28 @@ def why_no_weight(
     return f"{NOT_KEPT}: {dropped or f'the proposal ({proposal.basis}) gave it nothing'}"
 
 
-def _not_asked(miner: Hotkey, row: SubmissionRow, subnet: Metagraph | None, view: NetworkView | None) -> str:
+def why_not_asked(
+    miner: Hotkey, own: Hotkey, subnet: Metagraph | None, view: NetworkView | None, there: tuple[int, int] | None
+) -> str:
+    """Why a miner was never asked in the lookback. `there`: as of `why_no_weight`."""
+    if why := cannot_be_asked(miner, own, subnet, view):
+        return why
+    if there is not None and there[0] == 0:
+        return (
+            "it was not there in the one look there was"
+            if there[1] == 1
+            else f"it was not there in any of {there[1]} looks"
+        )
+    return (
+        NOT_DRAWN
+        if there is None
+        else f"it was never asked, though there in {there[0]} of {there[1]} looks: it was not drawn"
+    )
+
+
+def cannot_be_asked(miner: Hotkey, own: Hotkey, subnet: Metagraph | None, view: NetworkView | None) -> str:
     """Why a miner cannot have been asked; empty where it could."""
-    if miner == row.hotkey:
+    if miner == own:
         return "it is this validator, which gives itself nothing"
     if subnet is None:
         return ""

@@ -253,7 +253,7 @@ class _About:
             spread=found,
             unscorable=self.unscorable,
             held_up=tuple(unmet(after.proposal, replace(asked.inputs, earned=after.earned))),
-            without_effect=tuple(without_effect(self.changes, self.epoch.inputs, asked.profile, after)),
+            without_effect=tuple(without_effect(self.changes, self.epoch.inputs, asked.profile, before, after)),
             short=self._short(after, asked),
             notes=tuple(notes_of(self.changes, before, after)),
         )

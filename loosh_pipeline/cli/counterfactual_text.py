@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
 from loosh_pipeline.audit.sampling import Estimate
 from loosh_pipeline.audit.scorer_diff import ScorerDiff
-from loosh_pipeline.audit.weight_diff import WeightDiff
+from loosh_pipeline.audit.weight_diff import Move, WeightDiff
 from loosh_pipeline.audit.whatif import How, WhatIf
 from loosh_pipeline.cli.telling import out
 
 SHOWN = 20
 """Miners and acts in a table; `--json` has all."""
+UNMOVED = 3
+"""Of those that stay as they are."""
+LEAST = 5e-6
+"""Smaller changes of a share are 0 as they are printed."""
 FIRST, LAST = 6, 4
 """Characters of a hotkey in a table."""
 Said = Callable[[float], str]
@@ -30,7 +34,7 @@ def print_whatif(found: WhatIf) -> None:
     else:
         line("with nothing changed the epoch's weights come out again, bit for bit")
     line(_how(found))
-    for said in (found.short, *found.without_effect):
+    for said in filter(None, (found.short, *found.without_effect)):
         line(said, "yellow")
     for note in found.notes:
         line(note)
@@ -65,10 +69,11 @@ def print_diff(found: ScorerDiff) -> None:
             line(f"no weights under {scorer.said}: {weighed.refused}", "red")
     diff = found.diff
     table = Table("hotkey", escape(found.a.said), escape(found.b.said), "change")
-    for each in diff.moves[:SHOWN]:
-        table.add_row(_short(each.hotkey), f"{each.before:.3%}", f"{each.after:.3%}", f"{each.change:+.3%}")
+    listed = _listed(diff.moves)
+    for each in listed:
+        table.add_row(_short(each.hotkey), f"{each.before:.3%}", f"{each.after:.3%}", _change(each.change))
     out.print(table)
-    _print_rest([each.change for each in diff.moves[SHOWN:]])
+    _print_rest([each.change for each in diff.moves[len(listed) :]])
     _print_figures(
         f"{diff.total_variation:.3%}",
         _figure(diff.rank_correlation, None, "{:.3f}".format, "all alike"),
@@ -101,13 +106,14 @@ def _print_table(found: WhatIf) -> None:
     sampled = found.spread is not None
     table = Table("hotkey", "had", *(("in the sample",) if sampled else ()), "would have", "change")
     moves = [each for each in found.diff.moves if each.hotkey not in found.unjudged]
-    for each in moves[:SHOWN]:
+    listed = _listed(moves)
+    for each in listed:
         between = found.interval(each.hotkey)
-        change = f"{each.change:+.3%}" + (f" ± {between.high - each.change:.3%}" if between else "")
+        change = _change(each.change) + (f" ± {between.high - each.change:.3%}" if between else "")
         had = (f"{found.had.get(each.hotkey, 0.0):.3%}", *((f"{each.before:.3%}",) if sampled else ()))
         table.add_row(_short(each.hotkey), *had, f"{each.after:.3%}", change)
     out.print(table)
-    _print_rest([each.change for each in moves[SHOWN:]])
+    _print_rest([each.change for each in moves[len(listed) :]])
 
 
 def _print_unjudged(found: WhatIf) -> None:
@@ -117,8 +123,20 @@ def _print_unjudged(found: WhatIf) -> None:
         line(f"not judged by this sample: {len(found.unjudged)} miners that had {had:.3%} ({named})", "yellow")
 
 
+def _listed(moves: Sequence[Move]) -> Sequence[Move]:
+    """Whoever moved, and a few of those that did not: they come last."""
+    moved = sum(_change(each.change) != "0" for each in moves)
+    return moves[: min(SHOWN, moved + UNMOVED)]
+
+
+def _change(change: float) -> str:
+    return "0" if abs(change) < LEAST else f"{change:+.3%}"
+
+
 def _print_rest(changes: list[float]) -> None:
-    if changes:
+    if changes and all(_change(each) == "0" for each in changes):
+        line(f"and {len(changes)} more, unchanged")
+    elif changes:
         rest = math.fsum(map(abs, changes))
         line(f"and {len(changes)} more, whose changes come to {rest:.3%} without their signs")
 

@@ -265,8 +265,8 @@ def _score_lines(of: Explanation) -> Iterator[str]:
     if of.reason:
         return
     yield (
-        f"Its score, agreement raised to a power times speed, was {of.score:.4f}; "
-        f"a score of {of.typical_score:.4f} earns 1."
+        f"Its score, agreement raised to a power times speed, was {of.score:.4g}; "
+        f"a score of {of.typical_score:.4g} earns 1."
     )
     if of.row.elapsed_ms is not None and of.median_elapsed_ms is not None:
         yield (

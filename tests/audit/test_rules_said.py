@@ -7,7 +7,7 @@ import math
 import pytest
 
 from loosh_pipeline.audit.receipt import RuleSaid
-from loosh_pipeline.audit.rules_said import rules_said
+from loosh_pipeline.audit.rules_said import rules_said, why_not_asked
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.policy.inputs import Inputs
 from loosh_pipeline.policy.propose import traced
@@ -35,3 +35,16 @@ def test_what_several_lost_is_put_down_to_each_by_what_it_lost() -> None:
         assert math.fsum(parts) == pytest.approx(capped[gained].change)
         assert {other.hotkey for other in capped[gained].others} == struck.keys()
     assert struck[Hotkey("a")].change < struck[Hotkey("b")].change
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        ((0, 3), "it was not there in any of 3 looks"),
+        ((0, 1), "it was not there in the one look there was"),
+        ((2, 3), "though there in 2 of 3 looks: it was not drawn"),
+        (None, "it was not drawn, or was not there"),
+    ],
+)
+def test_who_was_never_asked_is_told_whether_it_was_there(there: tuple[int, int] | None, why: str) -> None:
+    assert why in why_not_asked(Hotkey("a"), Hotkey("own"), None, None, there)

@@ -88,6 +88,23 @@ def test_a_receipt_is_a_page_and_who_is_unknown_is_told(home: Path, serve: Serve
     assert "no hotkey of this epoch begins with" in answer.json()["detail"]
 
 
+def test_a_browser_gets_refusals_as_pages_and_programs_as_json(home: Path, serve: Serve) -> None:
+    client = serve(HERE)
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path in ("/miners/xx", "/miners?epoch=99", "/miners/%3Cscript%3E"):
+        page, plain = client.get(path, headers=browser), client.get(path)
+        assert (page.status_code, plain.status_code) == (404, 404)
+        assert page.headers["content-type"].startswith("text/html")
+        assert "404 Not Found" in page.text
+        assert "<script" not in page.text
+        assert plain.json()["detail"]
+        assert client.get(path, headers={"accept": "application/json, text/html;q=0.5"}).json() == plain.json()
+
+
+def test_who_shares_its_pay_is_told_on_the_list(home: Path, serve: Serve) -> None:
+    assert "shares pay with" in serve(HERE).get("/miners").text
+
+
 def test_a_receipt_is_made_once(home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     slow_maker(monkeypatch, tmp_path / "log", 0.0)
     client = serve(HERE)

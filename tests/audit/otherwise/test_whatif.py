@@ -309,6 +309,13 @@ def test_what_acts_is_not_said_to_do_nothing(world: World) -> None:
     assert tried(world, "half_life=1", "max_share=0.088").without_effect == ()
 
 
+def test_a_cap_that_nobody_reaches_is_said_to_change_nobody(world: World) -> None:
+    found = tried(world, "entity_cap=0.9")
+    assert found.diff.total_variation == 0.0
+    assert [each.startswith("changes nobody here") for each in found.without_effect] == [True]
+    assert "no entity of several hotkeys earns more than max(entity_cap=0.9" in found.without_effect[0]
+
+
 def test_a_check_that_would_hold_it_up_is_told(world: World) -> None:
     assert tried(world).held_up == ()
     found = tried(world, f"min_miners={len(HOTKEYS) + 1}")
