@@ -93,8 +93,8 @@ def _of_contexts(bundle: Bundle, seen: Seen) -> Iterator[str]:
         many = len(bundle.content.contexts)
         which = "a scoring context" if many == 1 else f"{many} scoring contexts"
         yield (
-            f"{rounds} shown rounds were compared with {which}, made of rounds that are not in the bundle: which "
-            "context, is the validator's word"
+            f"{rounds} rounds that were read were compared with {which}, made of rounds that are not in the bundle: "
+            "which context, is the validator's word"
         )
     if bundle.manifest.redacted:
         yield (
