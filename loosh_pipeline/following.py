@@ -31,6 +31,7 @@ def challenge_facts(settings: Settings, inbox: Inbox, challenge_id: ChallengeId)
         "id": row.id,
         "state": row.state.value,
         "link": None if row.link is None else {"seq": row.link.seq, "digest": row.link.digest},
+        "link_header": None if row.link is None else str(row.link),
         "canary": canary,
         "received_at": row.received_at.isoformat(),
         "state_changed_at": row.state_changed_at.isoformat(),

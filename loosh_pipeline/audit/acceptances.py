@@ -19,6 +19,7 @@ FIRST_SEQ = 1
 LINK = re.compile(r"[0-9]{1,18}:[0-9a-f]{64}", re.ASCII)
 SIGNED_LINK = re.compile(r"([0-9]{1,18}:[0-9a-f]{64}):([0-9a-f]{128})", re.ASCII)
 SALT = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_SHOWN_CHARS = 100
 BACK_WITHIN = timedelta(minutes=5)
 """How far the time of a link may lie before that of an earlier one: clocks of several ingresses differ by a little."""
 
@@ -37,7 +38,9 @@ class Link:
     def read(cls, text: str) -> Link:
         """As the header of a 201 says it. Raises ValueError for anything else."""
         if LINK.fullmatch(text) is None:
-            raise ValueError(f"{text[:100]!r} is no link; it is written SEQ:DIGEST, with 64 hexadecimal digits")
+            shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+            said = "it is written SEQ:DIGEST or SEQ:DIGEST:SIGNATURE, of 64 and 128 hexadecimal digits"
+            raise ValueError(f"{shown!r} is no link; {said}")
         seq, _, digest = text.partition(":")
         return cls(int(seq), digest)
 

@@ -142,7 +142,7 @@ class ShownRounds(Mapping[ChallengeId, RoundInputs]):
             dim = len(vectors["vector"][0]) // 2
             context = stored.at(self._inbox.get(challenge).received_at, vectors["model_digest"][0], dim)
             if context.digest != digest:
-                raise StoreError(f"the scoring context {digest[:12]} of challenge {challenge} is not there any more")
+                raise StoreError(f"the scoring context {digest[:12]}… of challenge {challenge} is not there any more")
             found[digest] = context
         return found
 

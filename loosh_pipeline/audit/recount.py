@@ -128,15 +128,18 @@ def _verify_looks(content: Content, findings: Findings) -> None:
     looks, terms = np.unique(content.looks.at_ms), content.terms
     ends = np.array([ms_of(terms.since), *looks.tolist(), ms_of(terms.made_at)])
     gap_min = float(np.diff(ends).max()) / 60_000
+    told = ""
     if len(at_ms := content.window.at_ms):
         near = np.searchsorted(looks, at_ms)
         around = np.array([-math.inf, *looks.tolist(), math.inf])
         apart_min = np.minimum(at_ms - around[near], around[near + 1] - at_ms) / 60_000
+        told = f"; the round farthest from one is {apart_min.max():.0f} min away"
         if far := int((apart_min > LOOKED_WITHIN_MIN).sum()):
             said = f"{far} rounds are more than {LOOKED_WITHIN_MIN:g} min from any look at the miners"
             findings.unverifiable("looks", f"{said}: looks can be missing")
-    said = f"{len(looks)} looks at {len(content.looks.hotkeys)} miners, {gap_min:.0f} min without one at most"
-    findings.done("presence", How.RECOMPUTED, f"{said}, from the window's begin to its end")
+    looked = "1 look" if len(looks) == 1 else f"{len(looks)} looks"
+    said = f"{looked} at {len(content.looks.hotkeys)} miners; the longest part of the window without one is"
+    findings.done("presence", How.RECOMPUTED, f"{said} {gap_min:.0f} min{told}")
 
 
 def _verify_left_out(content: Content, payment: Payment, findings: Findings) -> None:
@@ -254,7 +257,7 @@ def verify_plan(content: Content, findings: Findings) -> None:
     stated, subnet, epoch = content.plan, content.subnet, content.epoch
     verify_snapshots(content, findings)
     if (digest := _digest(stated)) != epoch.digest:
-        findings.mismatch("weights", f"the digest of the plan is {digest[:12]}, and {epoch.digest[:12]} was set")
+        findings.mismatch("weights", f"the digest of the plan is {digest[:12]}…, and {epoch.digest[:12]}… was set")
     try:
         found = plan_weights(content.proposal.shares, subnet, epoch.validator)
     except LooshError as error:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from loosh_pipeline.errors import LooshError
 
+NOT_TRIED = 64
+"""Exit code for wrong usage and for a file that is not there: 1 and 2 are verdicts (64 is sysexits' EX_USAGE)."""
+
 
 class Refusal(LooshError):
     """Base of the tree."""

@@ -54,8 +54,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`parts`: in the order of the work; one with problems may be missing. `beyond`: what a bundle of this level does
-    not show.
+    """`parts`: in the order of the work; one with problems may be missing. `beyond`: what this does not show, and why.
+    `believe`: what may be believed now, in a sentence.
 
     `epoch`: None where it could not be read.
     """
@@ -68,6 +68,7 @@ class Report:
     parts: tuple[Part, ...]
     problems: tuple[Problem, ...]
     beyond: tuple[str, ...]
+    believe: str
 
     @property
     def exit_code(self) -> int:
@@ -85,6 +86,7 @@ class Findings:
     parts: list[Part] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
+    believe: str = ""
     _counts: dict[tuple[str, Verdict], int] = field(default_factory=dict)
 
     def done(self, name: str, how: How, said: str) -> None:
@@ -110,6 +112,16 @@ class Findings:
             self.problems.append(Problem(part, verdict, _short(said)))
 
     @property
+    def found(self) -> int:
+        """How many problems so far."""
+        return sum(self._counts.values())
+
+    def all_parts(self) -> tuple[Part, ...]:
+        """What was done; that something was worked out or compared is not said of a part that has problems."""
+        odd = {part for part, _ in self._counts}
+        return tuple(each for each in self.parts if each.how is How.STATED or each.name not in odd)
+
+    @property
     def verdict(self) -> Verdict:
         """The worst of all: what differs counts before what cannot be told."""
         found = {verdict for _, verdict in self._counts}
@@ -133,13 +145,16 @@ def _short(said: str) -> str:
 
 def told(report: Report) -> str:
     """A report for people."""
-    lines = [f"{report.verdict}: {_about(report)}", ""]
+    lines = [f"{report.verdict}: {_about(report)}"]
+    if report.parts:
+        lines.append("")
     lines += [f"  {each.how:<10}  {each.name}: {each.said}" for each in report.parts]
     if report.problems:
         lines += ["", "why it is no match:"]
         lines += [f"  {each.verdict:<12}  {each.part}: {each.said}" for each in report.problems]
     if report.beyond:
-        lines += ["", "not shown by this bundle:", *(f"  {each}" for each in report.beyond)]
+        lines += ["", "what this does not show:", *(f"  {each}" for each in report.beyond)]
+    lines += ["", f"to be believed now: {report.believe}"]
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loosh_pipeline.audit.content import RoundInputs
-from loosh_pipeline.domain import Metagraph
+from loosh_pipeline.domain import ChallengeId, Metagraph
 
 UNIT = 1e-2
 """How far the length of a vector may be from 1; rounding to float16 makes it 1e-4."""
@@ -20,11 +20,12 @@ MOST_REMEMBERED = 192 * 2**20
 
 
 class Seen:
-    """Vectors by model and text, contexts that were named, and who was asked under which uid and coldkey."""
+    """Rounds that could be read, vectors by model and text, contexts that were named, and who was asked as what."""
 
     def __init__(self, subnet: Metagraph) -> None:
         self.contexts: Counter[str] = Counter()
         self.asked = 0
+        self.read: list[ChallengeId] = []
         self.moved: list[str] = []
         self.unremembered = 0
         self._subnet = subnet.by_hotkey()
@@ -33,6 +34,7 @@ class Seen:
 
     def note(self, inputs: RoundInputs) -> None:
         """Which context it names, and whether responses are of the uids and coldkeys of the snapshot."""
+        self.read.append(inputs.challenge_id)
         self.contexts[inputs.context_digest] += 1
         self.asked += len(inputs.responses)
         for each in inputs.responses:
@@ -52,9 +54,9 @@ class Seen:
         for row, (_, kind, _, text) in enumerate(inputs.keys):
             first = within.setdefault(text, row)
             if first != row and inputs.vectors[first].tobytes() != inputs.vectors[row].tobytes():
-                yield f"two vectors of one text ({kind}, sha256 {text[:12]}) differ"
+                yield f"two vectors of one text ({kind}, sha256 {text[:12]}…) differ"
             elif first == row and not self._as_before((inputs.model_digest, text), inputs.vectors[row]):
-                yield f"the vector of a text ({kind}, sha256 {text[:12]}) is another than in an earlier round"
+                yield f"the vector of a text ({kind}, sha256 {text[:12]}…) is another than in an earlier round"
 
     def _as_before(self, key: tuple[str, str], vector: NDArray[np.float16]) -> bool:
         if (before := self._vectors.get(key)) is not None:

@@ -16,7 +16,7 @@ from loosh_pipeline.audit.file import Level, Manifest
 from loosh_pipeline.audit.leaves import digests_of, round_digest
 from loosh_pipeline.audit.refusals import Altered, Unreadable
 from loosh_pipeline.audit.report import Findings, How
-from loosh_pipeline.audit.sealing import SAMPLE_ROUNDS, drawn, found_with
+from loosh_pipeline.audit.sealing import SAMPLE_ROUNDS, drawn
 from loosh_pipeline.audit.seen import Seen
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.embedding.round_vectors import RoundVectors, VectorKey, text_sha256, texts_of, unpack
@@ -29,7 +29,7 @@ from loosh_pipeline.scoring.profiles import PROFILES
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.score import score
 
-HASH = re.compile(r"0x[0-9a-f]{64}")
+HASH = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 OF_ROWS = ("words", "elapsed_ms", "relevance", "baseline")
 OF_PAIRS = ("similarity", "meaning", "coverage", "coverage_back", "wording", "evidence", "same_address", "same_coldkey")
 
@@ -69,13 +69,12 @@ def _drawn(
         findings.unverifiable(
             "sample", f"{sample.rounds} of {len(challenges)} rounds; at least {least} are to be drawn"
         )
-    told = f"{sample.rounds} of {len(challenges)} rounds by block {sample.block}"
+    told = f"{sample.rounds} of {len(challenges)} rounds were drawn by block {sample.block}"
     if block_hash is None and sample.rounds < len(challenges):
         said = f"{told}, whose hash is the bundle's own word, and could be chosen to draw what suits"
         findings.unverifiable("sample", f"{said}: give it from any node (--block-hash, or loosh audit verify --chain)")
     else:
-        chance = found_with(len(challenges), min(max(sample.rounds, 0), len(challenges))) if challenges else 1.0
-        findings.done("sample", How.RECOMPUTED, f"{told}; one in twenty altered is found with {chance:.0%}")
+        findings.done("sample", How.RECOMPUTED, told)
     return set(drawn(seal.root, sample.block_hash, challenges, max(sample.rounds, 0)))
 
 
@@ -99,7 +98,8 @@ def verify_rounds(manifest: Manifest, content: Content, seen: Seen, findings: Fi
         except Unreadable as error:
             findings.unverifiable("rounds", f"{challenge_id}: {error}")
         yield challenge_id
-    _verify_used(content, seen.contexts, findings)
+    if len(seen.read) == len(content.rounds):
+        _verify_used(content, seen.contexts, findings)
 
 
 def _verify_used(content: Content, used: Counter[str], findings: Findings) -> None:
@@ -125,7 +125,7 @@ class _Shown:
             raise Unreadable("it is redacted in part, or not as the bundle says")
         stated, found = window.inputs_digest[self._place], round_digest(inputs)
         if stated and stated != found:
-            yield f"what it was scored from has digest {found[:12]}, and {stated[:12]} was sealed"
+            yield f"what it was scored from has digest {found[:12]}…, and {stated[:12]}… was sealed"
         if inputs.challenge_id != self._id or any(each.challenge_id != self._id for each in inputs.responses):
             yield f"it is of challenge {inputs.challenge_id}"
         if ms_of(inputs.received_at) != int(window.at_ms[self._place]):
@@ -153,7 +153,7 @@ class _Shown:
         window, inputs = self._content.window, self.inputs
         scorer = self._content.scorers.get(window.version[self._place])
         if scorer is None or scorer.model_digest != inputs.model_digest:
-            yield f"its vectors are of model {inputs.model_digest[:12]}, and its scorer of another"
+            yield f"its vectors are of model {inputs.model_digest[:12]}…, and its scorer of another"
             return
         context = self._context()
         if isinstance(context, str):
@@ -176,11 +176,11 @@ class _Shown:
         found = self._content.contexts.get(digest)
         if found is None:
             empty = ScoringContext.empty(dim)
-            return empty if empty.digest == digest else f"its context {digest[:12]} is missing"
+            return empty if empty.digest == digest else f"its context {digest[:12]}… is missing"
         if self._redacted:
             return found
         own = ScoringContext.of(found.rounds, found.document_frequency, found.background)
-        return found if own.digest == digest else f"its context {digest[:12]} has digest {own.digest[:12]}"
+        return found if own.digest == digest else f"its context {digest[:12]}… has digest {own.digest[:12]}…"
 
     def _compared(self, result: RoundScores) -> Iterator[str]:
         found, window = columns_of((result,)), self._content.window

@@ -1,31 +1,35 @@
 """Is it true? A bundle's weights made once more from what it shows; nothing but the file is needed.
 
-    python -m loosh_pipeline.audit.verify FILE [--root HEX] [--block-hash HEX] [--link SEQ:DIGEST …] [--least LEVEL]
-                                               [--json] [--debug]
+    python -m loosh_pipeline.audit.verify FILE [--root HEX] [--block-hash HEX] [--link SEQ:DIGEST:SIGNATURE …]
+                                               [--least LEVEL] [--json] [--debug]
 
 Imports numpy, scipy, scikit-learn, bittensor_core (for signatures) and the standard library, and nothing else. Exit
-codes: 0 match, 1 mismatch, 2 unverifiable.
+codes: 0 match, 1 mismatch, 2 unverifiable; 64 for wrong usage, and for a file that cannot be read.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
-from loosh_pipeline.audit.acceptances import Link
-from loosh_pipeline.audit.beyond import beyond
-from loosh_pipeline.audit.completeness import verify_chain, verify_complete, verify_links, verify_times
+from loosh_pipeline.audit.acceptances import Told
+from loosh_pipeline.audit.beyond import Compared, believed, beyond, shows_all
+from loosh_pipeline.audit.completeness import verify_chain, verify_complete, verify_times
 from loosh_pipeline.audit.content import Seal
 from loosh_pipeline.audit.file import Bundle, Level, Opened, open_bundle
+from loosh_pipeline.audit.given import LEVELS, read_file, read_hash, read_level, read_link, read_root
 from loosh_pipeline.audit.leaves import PARTS
+from loosh_pipeline.audit.links_told import verify_links
 from loosh_pipeline.audit.recount import (
     verify_emissions,
     verify_plan,
@@ -33,19 +37,20 @@ from loosh_pipeline.audit.recount import (
     verify_scorers,
     verify_terms,
 )
-from loosh_pipeline.audit.refusals import Altered, Unreadable
-from loosh_pipeline.audit.report import Findings, How, Report, told
+from loosh_pipeline.audit.refusals import NOT_TRIED, Altered, Unreadable
+from loosh_pipeline.audit.report import Findings, How, Report, Verdict, told
 from loosh_pipeline.audit.sealing import (
     SAMPLE_BLOCKS,
     SEAL_FORMAT,
     SEALED_WITHIN,
     SEALED_WITHIN_BLOCKS,
+    found_with,
     part_roots,
     root_of,
     seal_bytes,
 )
 from loosh_pipeline.audit.seen import Seen
-from loosh_pipeline.audit.shown import HASH, verify_rounds, verify_shown
+from loosh_pipeline.audit.shown import verify_rounds, verify_shown
 from loosh_pipeline.audit.soundness import check_sound
 from loosh_pipeline.chain.weights import matches
 from loosh_pipeline.domain import ChallengeId, ObservedWeights
@@ -57,10 +62,6 @@ from loosh_pipeline.scoring.profile import CODE_VERSION
 
 Progress = Callable[[int, int], None]
 """Told how many of how many rounds were scored again."""
-
-
-LEVELS = tuple(Level)
-"""From what shows least to what shows all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Known:
 
     root: str | None = None
     chain: ChainSaid = ChainSaid()
-    links: tuple[Link, ...] = ()
+    links: tuple[Told, ...] = ()
     least: Level = Level.ROWS
 
 
@@ -92,15 +93,16 @@ def verify(
     *,
     root: str | None = None,
     chain: ChainSaid | None = None,
-    links: Sequence[Link] = (),
+    links: Sequence[Told] = (),
     least: Level = Level.ROWS,
     progress: Progress | None = None,
     debug: bool = False,
 ) -> Report:
     """Verify a bundle; whatever is in the file, this returns a report. With `debug` it raises what goes wrong in here.
 
-    All else as in `Known`.
+    All else as in `Known`. Raises ValueError for a root that is none.
     """
+    root = None if root is None else read_root(root)
     findings, known = Findings(), Known(root, chain or ChainSaid(), tuple(links), least)
     opened: Opened | None = None
     try:
@@ -146,9 +148,14 @@ def _verified(bundle: Bundle, findings: Findings, known: Known, progress: Progre
     verify_proposal(content, findings)
     verify_plan(content, findings)
     _verify_by_chain(bundle, known.chain, findings)
-    compared = {"root": known.root is not None, "links": bool(known.links)}
-    of_chain = {"block_hash": known.chain.block_hash is not None, "weights": known.chain.weights is not None}
-    findings.beyond += beyond(bundle, seen, **compared, **of_chain)
+    compared = Compared(
+        root=known.root is not None,
+        links=tuple(each.link.seq for each in known.links),
+        block_hash=known.chain.block_hash is not None,
+        weights=known.chain.weights is not None,
+    )
+    findings.beyond += beyond(bundle, seen, compared)
+    findings.believe = believed(bundle, compared)
 
 
 def _verify_level(level: Level, least: Level, findings: Findings) -> None:
@@ -179,7 +186,7 @@ def _signed(opened: Opened, findings: Findings) -> bool:
             else:
                 findings.unverifiable("signatures", f"the {what} is not signed")
     if sound:
-        findings.done("signatures", How.RECOMPUTED, f"seal and bundle are signed by {by}")
+        findings.done("signatures", How.RECOMPUTED, f"the seal and the list of what the file holds are signed by {by}")
     return sound
 
 
@@ -192,7 +199,7 @@ def _plainly(signature: str) -> bytes:
 
 
 def _verify_seal(bundle: Bundle, findings: Findings, root: str | None) -> None:
-    seal, content = bundle.manifest.seal.seal, bundle.content
+    seal, content, before = bundle.manifest.seal.seal, bundle.content, findings.found
     if content.epoch != seal.epoch:
         findings.mismatch("seal", f"it is of epoch {seal.epoch.number}, and the content of {content.epoch.number}")
     found = part_roots(content)
@@ -200,14 +207,16 @@ def _verify_seal(bundle: Bundle, findings: Findings, root: str | None) -> None:
         findings.mismatch("seal", "its root is not over its parts")
     for name in PARTS:
         if name in seal.parts and seal.parts[name] != found[name]:
-            said = f"{found[name].leaves} leaves with root {found[name].root[:12]}"
+            said = f"{found[name].leaves} leaves with root {found[name].root[:12]}…"
             stated = seal.parts[name]
-            findings.mismatch(name, f"{said}; {stated.leaves} with root {stated.root[:12]} were sealed")
-    if root is not None and root.lower().removeprefix("0x") != seal.root:
+            findings.mismatch(name, f"{said}; {stated.leaves} with root {stated.root[:12]}… were sealed")
+    if root is not None and root != seal.root:
         findings.mismatch("seal", f"its root is {seal.root}, and {root} was given")
     if seal.sealed_at < seal.epoch.submitted_at or seal.sealed_block < seal.epoch.block:
         findings.mismatch("seal", f"it was made at block {seal.sealed_block}, before its weights")
     _verify_prompt(seal, findings)
+    if findings.found > before:
+        return
     said = f"root {seal.root} of block {seal.sealed_block}, to be out before block {seal.sample_block}"
     findings.done("seal", How.RECOMPUTED, f"{said}, as was given" if root is not None else said)
 
@@ -226,23 +235,25 @@ def _verify_prompt(seal: Seal, findings: Findings) -> None:
 def _verify_rounds(bundle: Bundle, seen: Seen, findings: Findings, progress: Progress | None) -> None:
     content = bundle.content
     columns, rows = content.window.columns, len(content.window.outcome)
-    before, shown = len(findings.problems), list[ChallengeId]()
-    for challenge_id in verify_rounds(bundle.manifest, content, seen, findings):
-        shown.append(challenge_id)
+    before = findings.found
+    for at, _ in enumerate(verify_rounds(bundle.manifest, content, seen, findings), 1):
         if progress is not None:
-            progress(len(shown), len(content.rounds))
-    done, asked = len(shown), _rows_of(columns, shown)
-    if done and len(findings.problems) == before:
+            progress(at, len(content.rounds))
+    done, asked = len(seen.read), _rows_of(columns, list(content.rounds))
+    if done and findings.found == before:
         said = f"{done} of {len(columns.challenges)} rounds from their vectors ({asked} of {rows} rows)"
+        if bundle.manifest.level is Level.SAMPLE and not shows_all(bundle):
+            chance = math.floor(100 * found_with(len(columns.challenges), done))
+            said += f"; were one in twenty altered, so many that are drawn find it with {chance}%"
         if bundle.manifest.redacted:
             findings.done("scores", How.COMPARED, f"{said}, and from words that stand for texts, as stated")
         else:
             findings.done("scores", How.RECOMPUTED, said)
     if done:
         moved = f", {len(seen.moved)} of another uid or coldkey than the snapshot's" if seen.moved else ""
-        findings.done("who was asked", How.COMPARED, f"{seen.asked} responses of {done} rounds{moved}")
-    if done < len(columns.challenges):
-        which = "of other rounds than those shown" if done else "of no round that is shown"
+        findings.done("who was asked", How.COMPARED, f"{seen.asked} responses of {done} rounds that were read{moved}")
+    if len(content.rounds) < len(columns.challenges):
+        which = "of other rounds than those shown" if content.rounds else "of no round that is shown"
         findings.done("scores of other rounds", How.STATED, f"{rows - asked} rows {which}")
 
 
@@ -258,12 +269,14 @@ def _verify_by_chain(bundle: Bundle, chain: ChainSaid, findings: Findings) -> No
         if chain.block_hash.lower() != sample.block_hash.lower():
             said = f"block {sample.block} has the hash {chain.block_hash}, and {sample.block_hash} drew the sample"
             findings.mismatch("sample", said)
-        findings.done("hash of the sample's block", How.COMPARED, chain.block_hash)
+        else:
+            findings.done("hash of the sample's block", How.COMPARED, chain.block_hash)
     if chain.weights is not None:
         if chain.weights.hotkey != content.epoch.validator or not matches(content.plan, chain.weights):
             said = f"the row of {chain.weights.hotkey} at block {chain.weights.block} is not what this epoch set"
             findings.mismatch("chain", said)
-        findings.done("weights on chain", How.COMPARED, f"the row at block {chain.weights.block}")
+        else:
+            findings.done("weights on chain", How.COMPARED, f"the row at block {chain.weights.block}")
 
 
 def _report(opened: Opened | None, findings: Findings) -> Report:
@@ -274,10 +287,19 @@ def _report(opened: Opened | None, findings: Findings) -> Report:
         epoch=None if seal is None else seal.epoch,
         root="" if seal is None else seal.root,
         release="" if seal is None else seal.release,
-        parts=tuple(findings.parts),
+        parts=findings.all_parts(),
         problems=findings.all_problems(),
         beyond=tuple(findings.beyond),
+        believe=_believe(findings),
     )
+
+
+def _believe(findings: Findings) -> str:
+    if findings.verdict is Verdict.MISMATCH:
+        return "nothing: something differs from what was signed, or from what was given to compare with"
+    if findings.verdict is Verdict.UNVERIFIABLE:
+        return "nothing yet: nothing differs, and what is told above is missing, damaged or cannot be checked"
+    return findings.believe
 
 
 def _own_release() -> str | None:
@@ -288,32 +310,45 @@ def _own_release() -> str | None:
         return None
 
 
-def read_hash(text: str) -> str:
-    """The hash of a block as somebody gives it. Raises ValueError for what is none."""
-    found = text.lower() if text.lower().startswith("0x") else f"0x{text.lower()}"
-    if not HASH.fullmatch(found):
-        raise ValueError(f"{text[:70]!r} is no hash of a block: 64 hexadecimal digits")
-    return found
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is no verdict, and so does not end with the code of one."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(NOT_TRIED, f"{self.prog}: error: {message}\n")
+
+
+def _of(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """For argparse, which tells what is wrong with a value only where it is raised so."""
+
+    def reading(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return reading
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m loosh_pipeline.audit.verify", description="Verify a bundle.")
+    parser.add_argument("file", type=_of(read_file), metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="one JSON value on stdout")
+    about = "the root of the seal as it was taken down earlier, 64 hexadecimal digits"
+    parser.add_argument("--root", type=_of(read_root), metavar="HEX", help=about)
+    parser.add_argument("--block-hash", type=_of(read_hash), metavar="HEX", help="of the block that draws the sample")
+    about = "an X-Challenge-Link as its sender got it, with or without its signature; repeat it"
+    link: dict[str, Any] = {"type": _of(read_link), "metavar": "SEQ:DIGEST:SIGNATURE", "help": about}
+    parser.add_argument("--link", action="append", default=[], **link)
+    about = f"no match below this level: {', '.join(LEVELS)}"
+    parser.add_argument("--least", type=_of(read_level), metavar="LEVEL", default=Level.ROWS, help=about)
+    parser.add_argument("--debug", action="store_true", help="raise what goes wrong in the verifier itself")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify the file that is named, and tell the report."""
-    parser = argparse.ArgumentParser(prog="python -m loosh_pipeline.audit.verify", description="Verify a bundle.")
-    parser.add_argument("file", type=Path, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="one JSON value on stdout")
-    parser.add_argument("--root", metavar="HEX", help="the root of the seal as it was taken down earlier")
-    parser.add_argument("--block-hash", type=read_hash, metavar="HEX", help="of the block that draws the sample")
-    parser.add_argument(
-        "--link",
-        type=Link.read,
-        action="append",
-        default=[],
-        metavar="SEQ:DIGEST",
-        help="an X-Challenge-Link; repeat it",
-    )
-    parser.add_argument("--least", type=Level, choices=LEVELS, default=Level.ROWS, help="no match below this level")
-    parser.add_argument("--debug", action="store_true", help="raise what goes wrong in the verifier itself")
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     about = {"root": given.root, "links": given.link, "least": given.least, "debug": given.debug}
     report = verify(given.file, chain=ChainSaid(given.block_hash), **about)
     _print(json.dumps(plain(report)) if given.json else told(report))

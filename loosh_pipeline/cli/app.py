@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import typer
+from typer.core import TyperCommand
 
 from loosh_pipeline.cli import (
     acceptances,
@@ -70,6 +71,8 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     ),
 }
 """Commands by group and verb."""
+OWN: dict[Callable[..., None], type[TyperCommand]] = {audit.verify: audit.Verifying}
+"""Commands that are read in a way of their own."""
 
 app.add_typer(alerts.app, name="alerts")
 
@@ -77,4 +80,4 @@ for name, (about, commands) in GROUPS.items():
     group = typer.Typer(no_args_is_help=True, help=about)
     app.add_typer(group, name=name)
     for verb, command in commands.items():
-        group.command(verb)(told(command))
+        group.command(verb, cls=OWN.get(command))(told(command))

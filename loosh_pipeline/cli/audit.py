@@ -12,8 +12,11 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
-from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json
+from loosh_pipeline.audit.refusals import NOT_TRIED
+from loosh_pipeline.cli.telling import NOT_YET, AsJson, err, out, tell_json, telling
 from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import Settings, get_settings
 
@@ -35,6 +38,7 @@ def list_(as_json: AsJson = False) -> None:
         tell_json({"epochs": [_facts(each) for each in found]})
     elif found:
         out.print(_table(found))
+        err.print("whole roots: loosh audit list --json", highlight=False)
     else:
         out.print("no weights were set yet")
     if not found:
@@ -56,7 +60,7 @@ def _table(found: list[Sealed]) -> Table:
     for facts in map(_facts, found):
         when = facts["submitted_at"][:19].replace("T", " ")
         sealed = facts["root"] is not None
-        seal = (str(facts["rounds"]), facts["root"][:DIGEST_CHARS], str(facts["sample_block"])) if sealed else ()
+        seal = (str(facts["rounds"]), f"{facts['root'][:DIGEST_CHARS]}…", str(facts["sample_block"])) if sealed else ()
         table.add_row(str(facts["epoch"]), when, facts["state"], *(seal or ("", "not sealed", "")))
     return table
 
@@ -113,12 +117,19 @@ def verify(
     block_hash: Annotated[
         str | None, typer.Option(help="of the block that draws the sample, in place of --chain")
     ] = None,
-    link: Annotated[list[str] | None, typer.Option(help="an X-Challenge-Link, SEQ:DIGEST; repeat it")] = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SEQ:DIGEST:SIGNATURE", help="an X-Challenge-Link, with or without its signature; repeat it"
+        ),
+    ] = None,
     least: Annotated[str, typer.Option(help="no match below this level: rows, sample or full")] = "rows",
     debug: Annotated[bool, typer.Option("--debug", help="raise what goes wrong in the verifier itself")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Work an epoch's weights out again from a bundle: match (0), mismatch (1) or unverifiable (2).
+
+    Ends with 64, as no verdict was reached, for wrong usage, a file that cannot be read, a chain that does not answer.
 
     `python -m loosh_pipeline.audit.verify FILE` does the same where nothing else of this program is installed.
     """
@@ -127,14 +138,15 @@ def verify(
     from loosh_pipeline.audit.verify import verify as verified
     from loosh_pipeline.plain import plain
 
-    given = _given(block_hash, link or [], least)
-    said = (_chain_said(file, get_settings()) if chain else None) or ChainSaid()
+    with _or_not_tried():
+        given = _given(file, root, block_hash, link or [], least)
+        said = (_chain_said(file, get_settings()) if chain else None) or ChainSaid()
     if given.chain.block_hash is not None and said.block_hash is None:
         said = replace(said, block_hash=given.chain.block_hash)
     with _progress("rounds", None) as advance:
         report = verified(
             file,
-            root=root,
+            root=given.root,
             chain=said,
             links=given.links,
             least=given.least,
@@ -148,15 +160,39 @@ def verify(
     raise typer.Exit(report.exit_code)
 
 
-def _given(block_hash: str | None, links: list[str], least: str) -> Known:
+@contextmanager
+def _or_not_tried() -> Iterator[None]:
+    """What goes wrong before anything is verified is told as ever, and ends with the code of no verdict."""
+    try:
+        with telling():
+            yield
+    except typer.Exit as ended:
+        raise typer.Exit(NOT_TRIED) from ended
+
+
+class Verifying(TyperCommand):
+    """Options that there are not end with the code of no verdict too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            err.print(
+                f"[red]error:[/] {escape(str(error))}; see loosh audit verify --help", highlight=False, soft_wrap=True
+            )
+            raise typer.Exit(NOT_TRIED) from error
+
+
+def _given(file: Path, root: str | None, block_hash: str | None, links: list[str], least: str) -> Known:
     """What was given on the command line. Raises ConfigError for what cannot be."""
-    from loosh_pipeline.audit.acceptances import Link
-    from loosh_pipeline.audit.file import Level
-    from loosh_pipeline.audit.verify import ChainSaid, Known, read_hash
+    from loosh_pipeline.audit.given import read_file, read_hash, read_level, read_link, read_root
+    from loosh_pipeline.audit.verify import ChainSaid, Known
 
     try:
+        read_file(str(file))
         said = ChainSaid(None if block_hash is None else read_hash(block_hash))
-        return Known(None, said, tuple(map(Link.read, links)), Level(least))
+        given = None if root is None else read_root(root)
+        return Known(given, said, tuple(map(read_link, links)), read_level(least))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -182,7 +218,7 @@ def _chain_said(file: Path, settings: Settings) -> ChainSaid | None:
 def _progress(what: str, count: int | None) -> Iterator[Callable[[tuple[int, int] | None], None]]:
     """A bar on stderr; told nothing it goes on by one, else to where it is told of how many."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=count)
 
         def advance(at: tuple[int, int] | None) -> None:

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 
 from loosh_pipeline.audit import verify as verify_module
-from loosh_pipeline.audit.acceptances import Link
+from loosh_pipeline.audit.acceptances import Link, Told
+from loosh_pipeline.audit.canonical import link_bytes
 from loosh_pipeline.audit.comparing import apart
 from loosh_pipeline.audit.container import Container, write_container
 from loosh_pipeline.audit.content import Content, RoundInputs
 from loosh_pipeline.audit.file import MANIFEST, SIGNATURE, Level, open_bundle
+from loosh_pipeline.audit.refusals import NOT_TRIED
 from loosh_pipeline.audit.report import How, Report, Verdict
+from loosh_pipeline.audit.report import told as told_text
 from loosh_pipeline.audit.verify import ChainSaid, main, verify
 from loosh_pipeline.chain.weights import plan_weights
 from loosh_pipeline.domain import Metagraph, NetworkView
@@ -35,6 +38,8 @@ from tests.audit.epochs import (
     BLOCK_HASH,
     MADE_AT,
     MINERS,
+    STRANGER,
+    VALIDATOR,
     Size,
     bundled,
     chained,
@@ -165,9 +170,17 @@ def test_a_hash_that_nobody_gave_draws_nothing(wide: Content, path: Path, capsys
     assert verify(path, chain=ChainSaid(BLOCK_HASH)).verdict is Verdict.MATCH
     assert main([str(path), "--block-hash", BLOCK_HASH[2:].upper()]) == 0
     assert main([str(path), "--block-hash", "ab" * 32]) == 1
-    with pytest.raises(SystemExit):
-        main([str(path), "--block-hash", "0x12"])
-    assert "invalid read_hash value: '0x12'" in capsys.readouterr().err
+    for wrong, about in (
+        (["--block-hash", "0x12"], "'0x12' is no hash of a block"),
+        (["--root", "ab" * 31], "is no root of a seal: that is 64 hexadecimal digits, whole, and these are 62 char"),
+        (["--root", "xy" * 32], "and these are other characters"),
+        (["--link", "3:ab"], "'3:ab' is no link; it is written SEQ:DIGEST or SEQ:DIGEST:SIGNATURE"),
+        (["--least", "all"], "'all' is no level; there are rows, sample, full"),
+        ([f"{path}.gone"], "gone cannot be read: No such file"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([str(path), *wrong] if wrong[1:] else wrong)
+        assert (ended.value.code, about in capsys.readouterr().err) == (NOT_TRIED, True), wrong
 
 
 def test_a_sample_of_all_rounds_hangs_on_no_hash(epoch: Content, path: Path) -> None:
@@ -318,12 +331,52 @@ def test_a_chain_made_anew_is_another_than_senders_were_told_of(epoch: Content, 
     assert how_of(alone, "completeness") is How.STATED
     assert any("made anew from 1" in each for each in alone.beyond)
     told_of = Link(epoch.acceptances[-1].seq - 1, epoch.acceptances[-2].digest)
-    assert problems(verify(path, links=[told_of])) == {("challenges", Verdict.MISMATCH)}
+    assert problems(verify(path, links=[Told(told_of)])) == {("challenges", Verdict.MISMATCH)}
     assert main([str(path), "--link", str(told_of)]) == 1
     first = Link(remade[0].seq, remade[0].digest)
-    with_links = verify(path, links=[first, Link(0, "0" * 64)])
+    with_links = verify(path, links=[Told(first), Told(Link(0, "0" * 64))])
     assert (with_links.verdict, how_of(with_links, "completeness")) == (Verdict.MATCH, How.COMPARED)
-    assert problems(verify(path, links=[Link(999, "0" * 64)])) == {("challenges", Verdict.UNVERIFIABLE)}
+    assert problems(verify(path, links=[Told(Link(999, "0" * 64))])) == {("challenges", Verdict.UNVERIFIABLE)}
+
+
+def test_a_link_is_taken_as_its_sender_got_it(epoch: Content, path: Path) -> None:
+    bundled(path, epoch, Level.ROWS)
+    own, other = epoch.acceptances[1], epoch.acceptances[2]
+
+    def link(challenge_id: str, digest: str = own.digest, signer: Any = VALIDATOR) -> Told:
+        signature = signer.sign(link_bytes(challenge_id, own.seq, digest)).hex()
+        return Told(Link(own.seq, digest), signature)
+
+    right = verify(path, links=[link(own.challenge_id)])
+    assert right.verdict is Verdict.MATCH
+    assert [each.said for each in right.parts if each.name == "links"] == [f"{own.seq} (signed)"]
+    assert main([str(path), "--link", f" {str(link(own.challenge_id)).upper()}"]) == 0
+    for told, about in (
+        (link(own.challenge_id, signer=STRANGER), "its signature is not that of"),
+        (link(other.challenge_id), "its signature is not that of"),
+        (link(own.challenge_id, "a" * 64), f"signed that link for {own.challenge_id}: a right signature of a link"),
+        (link("dropped", "a" * 64), "for no challenge of the bundle"),
+    ):
+        report = verify(path, links=[told])
+        assert problems(report) == {("challenges", Verdict.MISMATCH)}
+        assert about in said(report)
+        assert "links" not in {each.name for each in report.parts}
+
+
+def test_of_a_damaged_file_nothing_is_claimed_that_was_not_read(epoch: Content, path: Path) -> None:
+    bundled(path, epoch, Level.SAMPLE)
+    entry = next(each for each in Container(path)._entries.values() if each.name.startswith("rounds/"))
+    content = bytearray(path.read_bytes())
+    content[entry.data_at + entry.size // 2] ^= 1
+    path.write_bytes(content)
+    report = verify(path)
+    assert report.verdict is Verdict.UNVERIFIABLE
+    parts = {each.name: each.said for each in report.parts}
+    of = len(epoch.rounds)
+    assert "scores" not in parts
+    assert f"of {of - 1} rounds that were read" in parts["who was asked"]
+    assert "found with" not in told_text(report)
+    assert told_text(report).splitlines()[-1].startswith("to be believed now: nothing yet")
 
 
 def how_of(report: Report, name: str) -> How:
@@ -380,14 +433,14 @@ def test_looks_are_there_from_about_when_rounds_were(epoch: Content, path: Path)
         report = verify(bundled(path, reweighed(epoch, looks=few), Level.ROWS))
         assert ("looks", Verdict.UNVERIFIABLE) in problems(report)
     (presence,) = (each for each in verify(bundled(path, epoch, Level.ROWS)).parts if each.name == "presence")
-    assert "1315 min without one at most" in presence.said  # from the begin of the window to the first look
+    assert "the longest part of the window without one is 1315 min" in presence.said  # from its begin to the first look
 
 
 def test_what_a_verifier_cannot_know_is_told(epoch: Content, path: Path) -> None:
     beyond = " ".join(verify(bundled(path, epoch)).beyond)
     for words in (
         *("who was asked", "who sent the challenges", "looks at miners", "not counted", "snapshots were not compared"),
-        *("at block 1000", "extrinsic", "mode", "scoring contexts", "X-Challenge-Link"),
+        *("at block 1000", "extrinsic", "mode", "a scoring context", "X-Challenge-Link"),
     ):
         assert words in beyond, words
     assert "of no round that is shown" in stated(verify(bundled(path, epoch, Level.ROWS)))["scores of other rounds"]
@@ -472,5 +525,8 @@ def test_of_a_sample_the_rows_of_its_rounds_are_counted(wide: Content, path: Pat
     bundled(path, wide, Level.SAMPLE, rounds=50)
     report = verify(path, chain=ChainSaid(BLOCK_HASH))
     (scores,) = (each for each in report.parts if each.name == "scores")
-    assert scores.said == "50 of 60 rounds from their vectors (200 of 240 rows)"
+    assert scores.said == (
+        "50 of 60 rounds from their vectors (200 of 240 rows); were one in twenty altered, so many that are drawn "
+        "find it with 99%"
+    )
     assert "40 rows of other rounds" in stated(report)["scores of other rounds"]

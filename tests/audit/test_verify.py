@@ -161,9 +161,8 @@ def test_figures_off_in_the_last_digits_are_no_other_figures(epoch: Content, pat
         (lambda path, epoch: bundled(path, epoch), 0),
         (lambda path, epoch: bundled(path, epoch, seal=sealed(replace(epoch, link_before="0" * 63 + "1"))), 1),
         (lambda path, epoch: path.write_bytes(b"nothing"), 2),
-        (lambda path, epoch: None, 2),
     ],
-    ids=["match", "mismatch", "no bundle", "no file"],
+    ids=["match", "mismatch", "no bundle"],
 )
 def test_the_command_tells_people_and_programs(epoch: Content, path: Path, make, code: int, capsys) -> None:
     make(path, epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,12 @@ def test_a_changed_request_is_seen_only_where_requests_are_read(env: dict[str, s
     shown = chain(env, "--link", str(links[2]))
     assert shown.exit_code == 1
     assert "broken at link 2 (challenge c-1): its request is not the one that was accepted" in shown.stdout
+
+
+def test_a_challenge_says_its_link_whole(env: dict[str, str], links: list[Link]) -> None:
+    said = CliRunner().invoke(app, ["challenges", "show", "c-1", "--json"], env=env, prog_name="loosh")
+    assert json.loads(said.stdout)["link_header"] == str(links[1])
+    told = CliRunner().invoke(app, ["challenges", "show", "c-1"], env=env | {"COLUMNS": "60"}, prog_name="loosh")
+    table = told.stdout
+    assert links[1].digest in re.sub(r"[^0-9a-f:]", "", table)
+    assert "…" not in table

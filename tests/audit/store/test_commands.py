@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from loosh_pipeline.audit.refusals import NOT_TRIED
 from loosh_pipeline.audit.sealing import SAMPLE_BLOCKS
 from loosh_pipeline.cli import app
 from loosh_pipeline.errors import ChainError
@@ -32,7 +33,7 @@ def audit(*arguments: str) -> Any:
 def test_from_a_list_to_a_verdict(world: World, tmp_path: Path) -> None:
     (listed,) = json.loads(audit("list", "--json").stdout)["epochs"]
     assert (listed["epoch"], listed["rounds"], listed["challenges"], listed["state"]) == (1, ROUNDS, ROUNDS, "observed")
-    assert listed["root"][:16] in audit("list").stdout
+    assert f"{listed['root'][:16]}…" in audit("list").stdout
     file = tmp_path / "one.loosh-audit"
 
     early = audit("export", "--out", str(file))
@@ -60,10 +61,13 @@ def test_from_a_list_to_a_verdict(world: World, tmp_path: Path) -> None:
     for given, code, about in (
         (("--least", "sample"), 0, "match"),
         (("--least", "full"), 2, "full was asked for"),
-        (("--least", "most"), 2, "'most'"),
+        (("--least", "most"), NOT_TRIED, "there are rows, sample, full"),
         (("--link", f"1:{'0' * 64}"), 1, "another chain than its senders"),
-        (("--link", "1:0"), 2, "is no link"),
-        (("--block-hash", "0x12"), 2, "is no hash of a block"),
+        (("--link", "1:0"), NOT_TRIED, "is no link"),
+        (("--block-hash", "0x12"), NOT_TRIED, "is no hash of a block"),
+        (("--root", f" 0x{listed['root'].upper()} "), 0, "match"),
+        (("--root", listed["root"][:16]), NOT_TRIED, "is no root of a seal"),
+        (("--rooot", "1"), NOT_TRIED, "No such option"),
         (("--block-hash", "ab" * 32), 1, "drew the sample"),
     ):
         shown = audit("verify", str(file), *given)
@@ -80,7 +84,7 @@ def test_another_root_an_altered_file_and_no_bundle_never_end_with_0(world: Worl
     assert audit("verify", str(file)).exit_code in (1, 2)
     file.write_bytes(b"no bundle")
     assert audit("verify", str(file), "--chain").exit_code == 2
-    assert audit("verify", str(tmp_path / "gone")).exit_code == 2
+    assert audit("verify", str(tmp_path / "gone")).exit_code == NOT_TRIED
 
 
 def test_later_weights_on_the_chain_are_no_contradiction(world: World, tmp_path: Path) -> None:
