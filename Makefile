@@ -8,7 +8,7 @@ DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
 # Dagster and its tools read their telemetry switch from an instance: never run them without one.
 export DAGSTER_HOME := $(CURDIR)/.loosh/dagster_check
 
-.PHONY: help setup demo up devnet test test-slow test-scale faults check format env-example wheel clean
+.PHONY: help setup demo up devnet test test-slow test-scale faults check format env-example golden sample-bundle wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,6 +59,12 @@ format: setup ## format the code
 
 env-example: setup ## write env.example anew, from the settings
 	$(BIN)/loosh config example > env.example
+
+golden: setup $(DAGSTER_HOME)/dagster.yaml ## write tests/golden/weights.md anew: what scoring pays for a frozen day
+	$(BIN)/python -m tests.golden.history --write
+
+sample-bundle: setup $(DAGSTER_HOME)/dagster.yaml ## make docs/sample.loosh-audit anew: a subnet and a validator run for it
+	$(BIN)/python -m loosh_pipeline.sample_bundle docs/sample.loosh-audit
 
 wheel: setup ## build dist/*.whl, which holds everything that is needed to run
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -12,8 +12,7 @@ from assets.scoring_context import scoring_context
 from loosh_pipeline.domain import Response
 from loosh_pipeline.rescoring.rounds import StoredRound
 from loosh_pipeline.rescoring.scoring import score_stored
-from loosh_pipeline.scorers import paying_profile
-from loosh_pipeline.scoring.profile import scorer_version
+from loosh_pipeline.scorers import paying_profile, paying_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import get_settings
@@ -35,12 +34,12 @@ PREVIEW = ["uid", "reason", "relevance", "agreement", "share", "payout", "qualit
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
-    code_version=scorer_version(paying_profile(get_settings())),
+    code_version=paying_version(get_settings()),
 )
 def consensus_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
     result, metadata = evaluate_and_keep(store, partition, paying_profile(get_settings()))
-    frame = scores_frame(result, partition.row.received_at)
+    frame = scores_frame(result, partition.row.received_at)  # to be shown: the digest is told beside it
     shown = preview(_with_uids(frame, store.responses(partition)), PREVIEW)
     return dg.MaterializeResult(metadata={"scores": shown, **metadata})
 
@@ -52,18 +51,22 @@ def evaluate_and_keep(
     stored = StoredRound(
         id=partition.row.id,
         received_at=partition.row.received_at,
+        request=partition.row.request,
         prompt=partition.challenge.prompt,
         vectors=store.tables.read("embeddings", partition.key),
         responses=store.tables.read("miner_responses", partition.key),
     )
     found = score_stored(stored, store.score_tables.context_at, profile)
     result, past = found.scores, found.context
-    table = store.score_tables.write(partition.key, result, profile, found.model_digest, stored.received_at)
+    table = store.scores_beside(partition).write(
+        partition.key, result, profile, found.model_digest, stored.received_at, found.inputs_digest
+    )
     measure = result.measure
     return result, {
         "profile": dg.MetadataValue.text(result.profile),
         "scorer_version": dg.MetadataValue.text(result.scorer_version),
         "context_digest": dg.MetadataValue.text(result.context_digest),
+        "inputs_digest": dg.MetadataValue.text(found.inputs_digest),
         "context_rounds": dg.MetadataValue.int(past.rounds),
         "consensus_score": _figure(measure.consensus_score if measure else None),
         "consensus_mean": _figure(measure.consensus_mean if measure else None),

@@ -5,8 +5,9 @@ import dagster as dg
 from assets.challenges import OWNERS, challenge_partitions
 from assets.miner_responses import miner_responses
 from loosh_pipeline.embedding.port import Embedder
-from loosh_pipeline.embedding.round_vectors import embed_round, to_frame
+from loosh_pipeline.embedding.round_vectors import embed_round
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.vector_frames import to_frame
 from resources.store import Store, written
 
 

@@ -1,7 +1,7 @@
 """What each miner earned over the lookback."""
 
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -11,24 +11,20 @@ from dagster_duckdb import DuckDBResource
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
-from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
-from loosh_pipeline.emissions import DEFAULT_PAY, EmissionRule, emissions_from
-from loosh_pipeline.errors import ScoringError
+from loosh_pipeline.domain import Emission, Hotkey, Mode
 from loosh_pipeline.left_out import MAX_LEFT_OUT, left_out_frame, said_of, too_many
-from loosh_pipeline.payouts import NOTHING_PAID, Payouts, payouts_of, settles
+from loosh_pipeline.paying import Earnings, earned_over, nothing_earned, sources_of
+from loosh_pipeline.payouts import Payouts
 from loosh_pipeline.policy.bases import suffices, unsound
 from loosh_pipeline.policy.inputs import Earned, Inputs
 from loosh_pipeline.policy.modes import lookbacks_h, only_warns
-from loosh_pipeline.presence import LOOKS, coverage_of
-from loosh_pipeline.proposing import policy_of
-from loosh_pipeline.scorers import model_warning, paying_profile
-from loosh_pipeline.scoring.network.profile import NetworkProfile
-from loosh_pipeline.scoring.profile import scorer_version
-from loosh_pipeline.scoring.profiles import ScoringProfile
+from loosh_pipeline.proposing import policy_of, rule_of
+from loosh_pipeline.scorers import model_warning, paying_profile, paying_version
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
+from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, write_terms
 from loosh_pipeline.store.weighing import last_vector
-from loosh_pipeline.store.window_cache import WindowCache, forget_before
+from loosh_pipeline.store.window_cache import forget_before
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store, preview, run_key, written
 
@@ -45,7 +41,7 @@ from resources.store import Store, preview, run_key, written
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
-    code_version=scorer_version(paying_profile(get_settings())),
+    code_version=paying_version(get_settings()),
 )
 def emissions(
     context: dg.AssetExecutionContext,
@@ -64,27 +60,16 @@ def emissions(
         context.log.warning(said_of(lost))
     if found.payouts.settled is not None:
         store.tables.write("settled_scores", key, found.payouts.settled)
-    store.tables.write("sources", key, sources_frame(_sources(found.payouts)))
-    frame = _frame(found, paying_profile(settings), now)
+    store.tables.write("sources", key, sources_frame(sources_of(found.payouts)))
+    store.tables.write(COUNTED_ROUNDS, key, found.payouts.counted)
+    write_terms(store.tables, key, found.terms)
+    frame = _frame(found)
     table, warning = store.tables.write("emissions", key, frame), model_warning(settings)
     if warning is not None:
         context.log.warning(warning)
     shown = preview(frame.sort("weight", descending=True), ["hotkey", *frame.columns[1:10]])
     about = {"mode": mode.value, "left_out": said_of(lost), "warning": warning or "none", "emissions": shown}
-    return dg.MaterializeResult(metadata={**about, **_said(found, settings, now), **written(table)})
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What one lookback says."""
-
-    lookback_h: float
-    payouts: Payouts
-    paid: tuple[Emission, ...]
-
-    @property
-    def rounds(self) -> int:
-        return sum(self.payouts.rounds.values())
+    return dg.MaterializeResult(metadata={**about, **_said(found), **written(table)})
 
 
 def _worth_paying(
@@ -94,22 +79,24 @@ def _worth_paying(
     settings: Settings,
     now: datetime,
     inputs: Inputs | None,
-) -> Found:
+) -> Earnings:
     """The shortest lookback that the mode allows and that pays enough miners; the longest, where none does."""
     profile, mode = paying_profile(settings), Mode.NORMAL if inputs is None else inputs.mode
     allowed_h = settings.emissions_lookback_h, settings.emissions_emergency_lookback_h
     forget_before(store.tables, now, lookbacks_h(Mode.EMERGENCY, *allowed_h)[-1])
     hours = lookbacks_h(mode, *allowed_h)
-    found = Found(hours[0], NOTHING_PAID, ())
+    rule = rule_of(settings)
+    found = nothing_earned(profile, rule, now, hours[0])
     for lookback_h in hours:
         try:
-            found = Found(lookback_h, *paid_over(store, duckdb, profile, settings, now, lookback_h, mode))
+            with duckdb.get_connection() as connection:
+                found = earned_over(store.tables, connection, profile, rule, now, lookback_h, mode)
         except Exception as error:
             if mode is not Mode.EMERGENCY:
                 raise
             # One broken table must not cost the validator its place: the last weights are still known.
             context.log.exception("nothing can be said of the last %g h: %s", lookback_h, error)
-        if inputs is None or suffices(replace(inputs, earned=Earned(emissions=found.paid))):
+        if inputs is None or suffices(replace(inputs, earned=Earned(emissions=found.emissions))):
             break
     return found
 
@@ -126,63 +113,28 @@ def _inputs(store: Store, own: Hotkey, settings: Settings, now: datetime) -> Inp
     return Inputs(now, settings.pay_profile, subnet, own, view=view, last=last, policy=policy_of(settings))
 
 
-def _frame(found: Found, profile: ScoringProfile, now: datetime) -> pl.DataFrame:
-    about = {"made_at": now, "lookback_h": found.lookback_h, "versions": found.payouts.rounds}
-    return emissions_frame(found.paid, profile.name, found.rounds, **about)
+def _frame(found: Earnings) -> pl.DataFrame:
+    terms = found.terms
+    about = {"made_at": terms.made_at, "lookback_h": terms.lookback_h, "versions": found.payouts.rounds}
+    return emissions_frame(found.emissions, terms.profile, terms.rounds, **about)
 
 
-def _said(found: Found, settings: Settings, now: datetime) -> dict[str, Any]:
+def _said(found: Earnings) -> dict[str, Any]:
     return {
-        "since": dg.MetadataValue.timestamp(now - timedelta(hours=found.lookback_h)),
-        "lookback_h": found.lookback_h,
-        "profile": settings.pay_profile,
+        "since": dg.MetadataValue.timestamp(found.terms.since),
+        "lookback_h": found.terms.lookback_h,
+        "profile": found.terms.profile,
         "scorer_versions": ", ".join(found.payouts.rounds) or "no round",
-        "rounds": found.rounds,
-        "miners": len(found.paid),
-        "earning": sum(each.weight > 0 for each in found.paid),
+        "rounds": found.terms.rounds,
+        "miners": len(found.emissions),
+        "earning": sum(each.weight > 0 for each in found.emissions),
         "one_source": _named(found.payouts),
     }
 
 
-def paid_over(
-    store: Store,
-    duckdb: DuckDBResource,
-    profile: ScoringProfile,
-    settings: Settings,
-    now: datetime,
-    lookback_h: float,
-    mode: Mode,
-) -> tuple[Payouts, tuple[Emission, ...]]:
-    """What a profile pays for the rounds of a lookback, and makes of that and of who was there meanwhile.
-
-    The network's method always looks at its 24 h, or its averages would begin elsewhere than those of others.
-    """
-    if isinstance(profile, NetworkProfile):
-        lookback_h = max(lookback_h, DEFAULT_PAY.lookback_hours)
-    since = now - timedelta(hours=lookback_h)
-    with duckdb.get_connection() as connection:
-        rows = store.score_tables.window_rows(connection, profile, since, pairs=settles(profile))
-    payouts = payouts_of(rows, profile)
-    rule = EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
-    looks = WindowCache(store.tables, "miner_availability", LOOKS).rows(since.date())
-    coverage = coverage_of(looks.filter(pl.col("taken_at") >= since), rule.half_life_h)
-    paid = emissions_from(payouts.paid, profile, now, coverage=coverage, mode=mode, rule=rule)
-    if mode is Mode.EMERGENCY and (wrong := unsound(paid)):
-        raise ScoringError(f"these emissions are no numbers from 0 on: {', '.join(wrong)}; see settled_scores")
-    return payouts, paid
-
-
-def _sources(payouts: Payouts) -> list[OneSource]:
-    """The pairs of the window that are taken for one source to any degree."""
-    return [
-        OneSource(first, second, history.rounds, history.degree, history.same_address, history.same_coldkey)
-        for (first, second), history in payouts.sources.items()
-    ]
-
-
 def _named(payouts: Payouts) -> str:
     """Which identities the window takes for one source."""
-    found = [f"{each.first} = {each.second} ({each.degree:.0%})" for each in _sources(payouts)]
+    found = [f"{each.first} = {each.second} ({each.degree:.0%})" for each in sources_of(payouts)]
     return ", ".join(found[:20]) + (f" and {len(found) - 20} more" if len(found) > 20 else "") or "none"
 
 

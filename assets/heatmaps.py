@@ -58,6 +58,8 @@ def _upload(store: Store, partition: Partition, png: bytes) -> str:
     """Keep the picture for the Challenge API; the outbox sends it when no result waits. Returns what was done."""
     if len(png) > MAX_UPLOAD_BYTES:
         return f"not uploaded: {len(png)} bytes, at most {MAX_UPLOAD_BYTES} are"
+    if partition.canary:
+        return "never: it is a canary"
     body = build_heatmap_upload(partition.row.id, f"{file_stem(partition.row.id)}.png", png)
     kept = store.outbox.keep_heatmap(partition.row.id, encode_json(body), datetime.now(UTC))
     return "in the outbox" if kept else "by an earlier run; the first picture stands"

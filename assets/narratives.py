@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
-from loosh_pipeline.narrative import Narrative
+from loosh_pipeline.narrative import Narrative, RoundNarrator
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.narrative_frames import narrative_frame
@@ -35,7 +35,9 @@ def narratives(
 def tell(store: Store, llm: Narrator, partition: Partition) -> dict[str, dg.MetadataValue]:
     """Say in words what happened in a scored round and keep it; returns what the asset's page shows."""
     scores = store.scores(partition, paying_profile(get_settings()))
-    narrative = llm.narrate(partition.challenge, scores, store.responses(partition))
+    # Nobody outside is told of a canary, a model's provider neither.
+    narrator: Narrator = RoundNarrator(None) if partition.canary else llm
+    narrative = narrator.narrate(partition.challenge, scores, store.responses(partition))
     table = store.tables.write("narratives", partition.key, narrative_frame(partition.row.id, narrative))
     return {
         "narrative": dg.MetadataValue.md(narrative.text),

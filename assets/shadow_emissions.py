@@ -8,10 +8,12 @@ import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from assets.challenges import OWNERS
-from assets.emissions import emissions, newest_emissions, paid_over
+from assets.emissions import emissions, newest_emissions
 from assets.shadow_scores import shadow_scores
-from loosh_pipeline.domain import Emission, Hotkey, Mode
-from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles
+from loosh_pipeline.domain import Emission, Hotkey
+from loosh_pipeline.paying import earned_over
+from loosh_pipeline.proposing import rule_of
+from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles, shadow_versions
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame
 from resources.store import Store, run_key
@@ -26,18 +28,19 @@ from resources.store import Store, run_key
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
-    code_version="1",
+    code_version=f"2 {shadow_versions(get_settings())}",
 )
 def shadow_emissions(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], duckdb: DuckDBResource
 ) -> dg.MaterializeResult[None]:
     settings, now = get_settings(), datetime.now(UTC)
-    profile, paid, mode = paying_profile(settings), _weights(newest_emissions(store)), Mode.NORMAL
-    frames, costs = [], []
+    profile, paid, rule = paying_profile(settings), _weights(newest_emissions(store)), rule_of(settings)
+    frames, costs, lookback_h = [], [], settings.emissions_lookback_h
     for shadow in shadow_profiles(settings):
-        payouts, unpaid = paid_over(store, duckdb, shadow, settings, now, settings.emissions_lookback_h, mode)
-        frames.append(emissions_frame(unpaid, shadow.name, sum(payouts.rounds.values())))
-        costs.append(clipping_warning(paid, profile.name, _weights(unpaid), shadow.name))
+        with duckdb.get_connection() as connection:
+            unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h)
+        frames.append(emissions_frame(unpaid.emissions, shadow.name, unpaid.terms.rounds))
+        costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:
         context.log.warning(line)
     if frames:

@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores, evaluate_and_keep
-from loosh_pipeline.scorers import shadow_profiles
+from loosh_pipeline.scorers import shadow_profiles, shadow_versions
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
 
@@ -19,7 +19,7 @@ from resources.store import Store
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
-    code_version="1",
+    code_version=f"2 {shadow_versions(get_settings())}",
 )
 def shadow_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)

@@ -12,7 +12,7 @@ from loosh_pipeline.settings import Present, get_settings
 from loosh_pipeline.wire.challenge_api_client import ChallengeApi
 from loosh_pipeline.wire.codec import encode_json
 from loosh_pipeline.wire.crypto import Signer
-from resources.store import Store
+from resources.store import Partition, Store
 
 
 def now() -> datetime:
@@ -53,10 +53,16 @@ def submissions(
     tally = deliver_due(store.outbox, challenge_api, now, partition.row.id)
     return dg.MaterializeResult(
         metadata={
-            "kept": "now" if kept else "by an earlier run; the first result stands",
+            "kept": "now" if kept else _why_not(partition),
             "told_as": kind.value,
             "responses": len(body.get("responses", ("the fastest",))),
             "best_miner": evaluation.best_miner or "nobody was paid",
             **{f"delivery_{status.value}": count for status, count in tally.items()},
         }
     )
+
+
+def _why_not(partition: Partition) -> str:
+    if partition.canary:
+        return "never: it is a canary, and nobody is told of it"
+    return "by an earlier run; the first result stands"

@@ -14,10 +14,13 @@ from assets.network_view import network_view
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.domain import Metagraph, Proposal
 from loosh_pipeline.policy.checks import CHECKS, WAIVABLE, judged, waivers
+from loosh_pipeline.policy.inputs import Earned
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.proposing import gathered
+from loosh_pipeline.scorers import paying_version
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import policy_acts_frame, proposal_frame
+from loosh_pipeline.store.weigh_records import write_inputs
 from resources.store import Store, preview, run_key, written
 
 READABLE_CHARS = 160
@@ -40,7 +43,7 @@ class Waivers(dg.Config):
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
-    code_version="3",
+    code_version=f"4 {paying_version(get_settings())}",
 )
 def weight_proposal(
     context: dg.AssetExecutionContext,
@@ -52,9 +55,17 @@ def weight_proposal(
     subnet, own = chain.snapshot(settings.netuid), chain.identity()
     store.save_metagraph(subnet)
     now = datetime.now(UTC)
-    proposal = propose(gathered(settings, store.tables, store.inbox.engine, subnet, own, now, waived))
-    table = store.save_proposal(proposal, run_key(now, context.run.run_id))
-    return dg.MaterializeResult(metadata={**_shown(proposal, subnet), **written(table)})
+    inputs = gathered(settings, store.tables, store.inbox.engine, subnet, own, now, waived)
+    proposal, key = propose(inputs), run_key(now, context.run.run_id)
+    write_inputs(store.tables, key, inputs)
+    table = store.save_proposal(proposal, key)
+    about = {**_shown(proposal, subnet), "scorer_versions": versions_said(inputs.earned)}
+    return dg.MaterializeResult(metadata={**about, **written(table)})
+
+
+def versions_said(earned: Earned) -> str:
+    """Which scorer versions the rounds of emissions were scored by, and how many each."""
+    return ", ".join(f"{version} ({rounds} rounds)" for version, rounds in earned.versions.items()) or "no round"
 
 
 def _shown(proposal: Proposal, subnet: Metagraph) -> dict[str, Any]:

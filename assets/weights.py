@@ -4,15 +4,18 @@ import dagster as dg
 
 from assets.chain_alerts import told
 from assets.challenges import OWNERS
-from assets.weight_proposal import weight_proposal
+from assets.weight_proposal import versions_said, weight_proposal
+from loosh_pipeline.audit.epochs import epoch_tables
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.readiness import NotYet
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.domain import Hotkey, Metagraph, Proposal
-from loosh_pipeline.errors import NotTheWriter
+from loosh_pipeline.errors import NotTheWriter, StoreError
 from loosh_pipeline.policy.checks import unmet
 from loosh_pipeline.proposing import gathered
+from loosh_pipeline.scorers import paying_version
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.weighing import earned_at
 from loosh_pipeline.store.weight_frames import weights_frame
 from loosh_pipeline.weight_setting import RATE_LIMITED, set_weights, utc_now
 from resources.store import Store, preview, written
@@ -27,7 +30,7 @@ from resources.store import Store, preview, written
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
-    code_version="2",
+    code_version=f"3 {paying_version(get_settings())}",
 )
 def weights(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
@@ -81,11 +84,22 @@ def _told(context: dg.AssetExecutionContext, store: Store, row: SubmissionRow) -
             "commit_reveal": row.commit_reveal,
             "spec_version": row.spec_version,
             "miners": len(plan.weights),
+            "scorer_versions": _versions(context, store, row),
             "dropped": dg.MetadataValue.json({str(hotkey): why for hotkey, why in plan.dropped.items()}),
             "weights": preview(shown, ["uid", "hotkey", "weight"]),
             **written(table),
         }
     )
+
+
+def _versions(context: dg.AssetExecutionContext, store: Store, row: SubmissionRow) -> str:
+    """By which versions the rounds behind these weights were scored. They are set by now: nothing here may fail."""
+    try:
+        emissions = epoch_tables(store.inbox.engine, store.tables, str(row.id)).emissions
+        return "no emissions are kept" if emissions is None else versions_said(earned_at(store.tables, emissions))
+    except StoreError as error:
+        context.log.warning("which scorer versions are behind submission %d cannot be told: %s", row.id, error)
+        return f"unknown: {error}"
 
 
 @dg.asset_check(

@@ -29,13 +29,14 @@ from loosh_pipeline.domain import ChallengeId, Coldkey, Hotkey, Outcome, Respons
 from loosh_pipeline.embedding.load import Backend, load_model
 from loosh_pipeline.embedding.model import BUILTIN
 from loosh_pipeline.embedding.port import Embedder, Rows, ServableEmbedder
-from loosh_pipeline.embedding.round_vectors import embed_round, from_frame, texts_of, to_frame, unpack
+from loosh_pipeline.embedding.round_vectors import embed_round, texts_of, unpack
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.score import score
 from loosh_pipeline.scoring.text import sentences
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.score_frames import pairs_frame, scores_frame
+from loosh_pipeline.store.vector_frames import from_frame, to_frame
 
 SEED = 20_260_101
 ANSWER_WORDS = 200

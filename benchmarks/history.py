@@ -10,6 +10,7 @@ is made by `benchmarks.history_runs`. Hotkeys, snapshots and what weights say ar
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import sqlite3
 import zlib
@@ -30,6 +31,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.variation import SMALLEST, Varying, common_figures
+from loosh_pipeline.audit.acceptances import BEFORE_ALL, next_link
+from loosh_pipeline.audit.canonical import request_digest
 from loosh_pipeline.domain import ChallengeState, DeliveryKind
 from loosh_pipeline.retention.pruning import FOLD_AFTER, FOLD_AT_ONCE
 from loosh_pipeline.settings import Settings, get_settings
@@ -206,11 +209,16 @@ def insert(connection: sqlite3.Connection, table: str, rows: Iterator[Row]) -> N
 
 def _challenge_rows(source: sqlite3.Connection, template: Template, past: Past) -> Iterator[Row]:
     found = {row["id"]: dict(row) for row in source.execute("SELECT * FROM challenges")}
+    link = BEFORE_ALL
     for number in range(past.challenges):
         old = template.rounds[number % len(template.rounds)]
         later = past.at(number) - template.received_at[old]
         row = {name: _moved(value, later) if name.endswith("_at") else value for name, value in found[old].items()}
-        yield row | {"id": past.id(number), "request": row["request"].replace(old, past.id(number))}
+        request = row["request"].replace(old, past.id(number))
+        digest = request_digest(json.loads(request))
+        link = next_link(link, past.id(number), _time(row["received_at"]), digest, row["commitment"])
+        of_chain = {"seq": link.seq, "request_sha256": digest, "link": link.digest}
+        yield row | {"id": past.id(number), "request": request} | of_chain
 
 
 def _outbox_rows(source: sqlite3.Connection, template: Template, past: Past) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from loosh_pipeline.wire.messages import CHALLENGE_PATH, KEY_EXCHANGE_PATH
@@ -54,6 +54,30 @@ class Counts:
 
     def answered(self, path: str, status: int) -> None:
         self._by_pair[ROUTES[path], RESULTS.get(status, OTHER)].inc()
+
+
+LEFT_OUT = ("regular", "no_template", "no_question", "used_up", "no_room", "closed", "failed")
+"""Why a canary is not put in: docs/operating.md#canaries."""
+
+
+class CanaryCounts:
+    """What became of canaries since the start of this process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.put_in = Counter("loosh_canaries_put_in_total", "Canaries that were put in.", registry=registry)
+        self.left = Gauge(
+            "loosh_canary_questions_left", "Questions that may still be put in, as of the last try.", registry=registry
+        )
+        left_out = Counter(
+            "loosh_canaries_left_out_total",
+            "Canaries that were due and not put in; of regular, pushes after which none could come.",
+            ("reason",),
+            registry=registry,
+        )
+        self._left_out = {reason: left_out.labels(reason) for reason in LEFT_OUT}
+
+    def left_out(self, reason: str) -> None:
+        self._left_out[reason].inc()
 
 
 class Counting:

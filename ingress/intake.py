@@ -7,16 +7,21 @@ from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 
+from ingress.canaries import CanarySource, LeftOut
 from ingress.health import Health
 from ingress.launcher import Launcher
+from ingress.links import Links
 from ingress.rates import retry_after
 from ingress.writer import StoreUnavailable, Writer
+from loosh_pipeline.audit.acceptances import Link, Told
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed
 from loosh_pipeline.requests import ChallengeRequest, Limits
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.arrivals import Arrival
+from loosh_pipeline.store.canaries import CanaryMark
 from loosh_pipeline.store.nonces import Nonce
+from loosh_pipeline.wire.headers import LINK_HEADER
 
 STOPPED = (
     "the validator is stopped and takes no new challenges; on its machine, POST /set_running with content-type: "
@@ -24,11 +29,13 @@ STOPPED = (
 )
 UNWELL_S = 15.0
 STOPPED_S = 60.0
+CANARY_BACKLOG = 0.5
+"""The part of the backlog up to which a canary is taken."""
 FULL_S = 60.0
 
 
 class Intake:
-    """The one way into the inbox. `accepted` hears of every challenge that is kept."""
+    """The one way into the inbox. `accepted` hears of every challenge that is kept, `canaries` of every one pushed."""
 
     def __init__(
         self,
@@ -36,12 +43,16 @@ class Intake:
         health: Health,
         writer: Writer,
         launcher: Launcher,
+        links: Links,
         accepted: Callable[[str], object] = lambda _: None,
+        canaries: CanarySource | None = None,
     ) -> None:
+        self._canaries = canaries
         self._max_backlog = settings.intake_max_backlog
         self._health = health
         self._writer = writer
         self._launcher = launcher
+        self._links = links
         self._accepted = accepted
         self.limits = Limits(
             prompt_chars=settings.intake_max_prompt_chars,
@@ -67,14 +78,30 @@ class Intake:
         if (waiting := self._health.waiting()) >= self._max_backlog:
             raise unavailable(f"{waiting} challenges wait already, which is as many as are kept waiting", FULL_S)
 
-    async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> str:
-        """Keep a challenge and have it evaluated; returns its id. Raises 401, 409 or 503."""
+    async def take(self, request: ChallengeRequest, nonce: Nonce | None = None) -> Told:
+        """Keep a challenge and have it evaluated; returns its link. Raises 401, 409 (with the link it has) or 503."""
+        link = await self._keep(request, nonce=nonce)
+        if self._canaries is not None:
+            self._canaries.pushed(self._take_canary)
+        return self._links.told(ChallengeId(request.id), link)
+
+    async def _take_canary(self, request: ChallengeRequest, canary: CanaryMark) -> None:
+        """Take one of our own, where it takes no place of another: not near the limit. Raises LeftOut, or 503."""
+        if not self.open() or self._health.waiting() >= self._max_backlog * CANARY_BACKLOG:
+            raise LeftOut("closed", "the intake is closed, or half full")
+        await self._keep(request, canary=canary)
+
+    async def _keep(
+        self, request: ChallengeRequest, nonce: Nonce | None = None, canary: CanaryMark | None = None
+    ) -> Link:
         now = datetime.now(UTC)
-        arrival = Arrival(ChallengeId(request.id), request.stored(now), now, nonce)
+        arrival = Arrival(ChallengeId(request.id), request.stored(now), now, nonce, canary)
         try:
-            await self._writer.keep(arrival)
+            link = await self._writer.keep(arrival)
         except DuplicateChallenge as error:
-            raise HTTPException(409, str(error)) from error
+            told = await self._links.of_known(arrival.id)
+            headers = None if told is None else {LINK_HEADER: str(told)}
+            raise HTTPException(409, str(error), headers=headers) from error
         except NonceUsed as error:
             raise HTTPException(401, str(error)) from error
         except StoreUnavailable as error:
@@ -82,7 +109,7 @@ class Intake:
         self._health.took_one()
         self._accepted(arrival.id)
         self._launcher.wake()
-        return arrival.id
+        return link
 
 
 def unavailable(said: str, wait_s: float) -> HTTPException:

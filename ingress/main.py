@@ -20,14 +20,17 @@ from ingress.metrics import registry_and_counts
 from ingress.parts import Parts
 from ingress.problems import gone, store_away, unprocessable
 from ingress.rates import Rates
-from ingress.routers import availability, challenges, fiber, metrics, operator, pages
+from ingress.routers import audit, availability, challenges, fiber, metrics, operator, pages
 from ingress.version import VERSION
 from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
 
-ROUTERS = (challenges.router, fiber.router, availability.router, operator.router, metrics.router, pages.router)
+ROUTERS = (
+    *(challenges.router, fiber.router, availability.router, audit.router),
+    *(operator.router, metrics.router, pages.router),
+)
 REFUSALS = {RequestValidationError: unprocessable, OperationalError: store_away, ClientDisconnect: gone}
 
 

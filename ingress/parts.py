@@ -13,21 +13,27 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
 from ingress.auth import Door
-from ingress.counting import Counts
+from ingress.canaries import CanarySource
+from ingress.counting import CanaryCounts, Counts
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
 from ingress.intake import Intake
 from ingress.launcher import Launcher
+from ingress.links import Links
 from ingress.metrics import Metrics
 from ingress.rates import Rates
+from ingress.receipts import Receipts
+from ingress.seals import Seals
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.push_sessions import PushSessions
 from loosh_pipeline.store.shared_places import check_shared
+from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
 from loosh_pipeline.workers.room import free_children
@@ -51,8 +57,11 @@ class Parts:
     health: Health
     writer: Writer
     intake: Intake
+    canaries: CanarySource | None
     figures: Figures
     metrics: Metrics
+    seals: Seals
+    receipts: Receipts
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -66,7 +75,10 @@ class Parts:
         free = partial(free_children, settings, inbox.engine)
         launcher = Launcher(inbox, dagster_url, settings.max_concurrent_runs, free, counts.dispatched.observe)
         figures = Figures(inbox)
+        wanted = bool(settings.canary_rate)
+        canaries = CanarySource.of(settings, Canaries(inbox.engine), CanaryCounts(registry)) if wanted else None
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
+        links = Links.of(settings, inbox.engine)
         metrics = Metrics(
             settings,
             inbox,
@@ -87,9 +99,12 @@ class Parts:
             handshakes=Handshakes(settings, Nonces(inbox.engine), shared=_shared_sessions(settings, inbox)),
             health=health,
             writer=writer,
-            intake=Intake(settings, health, writer, launcher, metrics.progress.accepted),
+            intake=Intake(settings, health, writer, launcher, links, metrics.progress.accepted, canaries),
+            canaries=canaries,
             figures=figures,
             metrics=metrics,
+            seals=Seals(tables, Submissions(inbox.engine)),
+            receipts=Receipts(settings, inbox.engine, tables),
         )
 
     def start(self) -> None:
@@ -100,6 +115,8 @@ class Parts:
 
     async def stop(self) -> None:
         """Let what is under way come to its end; what was answered with 201 is on disk already."""
+        if self.canaries is not None:
+            self.canaries.stop()
         await self.writer.stop()
         self.launcher.stop()
         self.handshakes.close()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.store.arrivals import Arrival, Verdict, commit_arrivals
 
@@ -70,8 +71,8 @@ class Writer:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def keep(self, arrival: Arrival) -> None:
-        """Return when the challenge is on disk.
+    async def keep(self, arrival: Arrival) -> Link:
+        """Return its link when the challenge is on disk.
 
         Raises DuplicateChallenge or NonceUsed, and StoreUnavailable when it is not known to be kept: the sender then
         tries again, and hears 409 if it was.
@@ -86,8 +87,9 @@ class Writer:
             verdict = await waiting.answer
         finally:
             del self._waiting[waiting]
-        if verdict is not None:
+        if isinstance(verdict, StoreError):
             raise verdict
+        return verdict
 
     def _work(self) -> None:
         """In the thread: commit whoever waits, until told to end."""

@@ -71,7 +71,7 @@ def run_demo(plan: DemoPlan, out: Console) -> None:
     with devnet_process(home, say, miners=plan.miners, answers=plan.answers) as (info, _):
         settings = local_settings(info, home, weights_interval_blocks=WEIGHTS_EVERY_BLOCKS)
         with supervised(services(settings), home / "logs", say) as supervisor:
-            result = _demonstrate(plan, info, settings, supervisor, started_at, out)
+            result = demonstrate(plan, info, settings, supervisor, started_at, out)
             out.print(_miners_table(info, result))
             if not plan.once:
                 _print_pages(settings, out)
@@ -80,9 +80,10 @@ def run_demo(plan: DemoPlan, out: Console) -> None:
     print(json.dumps(_summary(plan, info, result)), flush=True)
 
 
-def _demonstrate(
+def demonstrate(
     plan: DemoPlan, info: DevnetInfo, settings: Settings, supervisor: Supervisor, since: datetime, out: Console
 ) -> DemoResult:
+    """From challenges to weights that are read back. Raises LooshError when a part fails."""
     with _progress(out) as progress:
         step = _Steps(progress, supervisor)
         _wait_ready(settings, step)

@@ -1,6 +1,6 @@
 """From payouts to emissions: what each miner earned over the lookback.
 
-Everything is taken from one table, a row for every miner asked in every round (`PAID`), and comes out the same to the
+Everything is taken from one value, a row for every miner asked in every round (`Paid`), and comes out the same to the
 last bit in whatever order its rows stand. Under the robust profile the rounds of the lookback are settled together
 first; then, with d = 0.5 ** (age / half-life) of every ask,
 
@@ -16,18 +16,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from itertools import accumulate
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode
+from loosh_pipeline.paid import Paid
 from loosh_pipeline.policy.evidence import full_evidence
 from loosh_pipeline.scoring.network.pay import EmissionRow, fresh_averages, moving_averages
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
+from loosh_pipeline.scoring.signals import Flags, Floats, Ints
 
 DEFAULT_PAY = NetworkPay()
 MS_PER_H = 3_600_000.0
@@ -51,8 +50,36 @@ class EmissionRule:
 DEFAULT_RULE = EmissionRule()
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """By what emissions were made of the rounds that counted: with these and the rounds, the same come out again.
+
+    `since`: from when on rounds count, of which there are `rounds`, without those left out. `looks_until`: the newest
+    look that counts, of those since then; None for none. `parameters`: of the profile.
+    """
+
+    profile: str
+    parameters: Mapping[str, float]
+    made_at: datetime
+    since: datetime
+    lookback_h: float
+    mode: Mode
+    rule: EmissionRule
+    rounds: int
+    looks_until: datetime | None = None
+
+
+def since_of(profile: ScoringProfile, now: datetime, lookback_h: float) -> datetime:
+    """From when on rounds count. The network's method looks at its 24 h at least: else its averages would begin
+    elsewhere than those of others.
+    """
+    if isinstance(profile, NetworkProfile):
+        lookback_h = max(lookback_h, DEFAULT_PAY.lookback_hours)
+    return now - timedelta(hours=lookback_h)
+
+
 def emissions_from(
-    paid: pl.DataFrame,
+    paid: Paid,
     profile: ScoringProfile,
     now: datetime,
     *,
@@ -60,7 +87,7 @@ def emissions_from(
     mode: Mode = Mode.NORMAL,
     rule: EmissionRule = DEFAULT_RULE,
 ) -> tuple[Emission, ...]:
-    """The emissions of a `PAID` table under a profile, sorted by hotkey.
+    """The emissions of what was paid, under a profile, sorted by hotkey.
 
     `coverage` counts under the robust profile (1 for whom it does not name), `mode` under the network's.
     """
@@ -69,10 +96,8 @@ def emissions_from(
     return aggregate(paid, coverage or {}, rule)
 
 
-def aggregate(
-    paid: pl.DataFrame, coverage: Mapping[Hotkey, float], rule: EmissionRule = DEFAULT_RULE
-) -> tuple[Emission, ...]:
-    """Emissions of a `PAID` table, sorted by hotkey; their weights sum to 1, or are all 0 when nobody earned."""
+def aggregate(paid: Paid, coverage: Mapping[Hotkey, float], rule: EmissionRule = DEFAULT_RULE) -> tuple[Emission, ...]:
+    """Emissions under the robust profile, sorted by hotkey; their weights sum to 1, or are all 0 when nobody earned."""
     found, records = [], list(_records(paid, rule))
     full = full_evidence(rule.full_evidence_rounds, [each.evidence for each in records])
     for record in records:
@@ -82,7 +107,7 @@ def aggregate(
 
 
 def network_emissions(
-    paid: pl.DataFrame,
+    paid: Paid,
     now: datetime,
     mode: Mode = Mode.NORMAL,
     rule: EmissionRule = DEFAULT_RULE,
@@ -99,43 +124,43 @@ def network_emissions(
     return _weighed([replace(each, emission=fresh.get(each.hotkey, 0.0)) for each in records])
 
 
-def _network_rows(paid: pl.DataFrame) -> Iterator[EmissionRow]:
+def _network_rows(paid: Paid) -> Iterator[EmissionRow]:
     """What each round paid, the oldest first; who was not measured is not in it."""
-    rounds = (
-        paid.filter(pl.col("measured"))
-        .group_by("challenge_id")
-        .agg(pl.col("received_at").first(), "hotkey", "payout")
-        .sort("received_at", "challenge_id")
-    )
-    for _, at, hotkeys, payouts in rounds.iter_rows():
-        yield EmissionRow(at, dict(zip(hotkeys, payouts, strict=True)))
+    rows = np.flatnonzero(paid.measured)
+    rows = rows[np.lexsort((paid.miner[rows], paid.round[rows], paid.at_ms[rows]))]
+    starts = np.flatnonzero(np.diff(paid.round[rows], prepend=-1))
+    for part in np.split(rows, starts[1:]) if len(rows) else []:
+        names = (paid.hotkeys[miner] for miner in paid.miner[part].tolist())
+        yield EmissionRow(_time(int(paid.at_ms[part[0]])), dict(zip(names, paid.payout[part].tolist(), strict=True)))
 
 
-def _records(paid: pl.DataFrame, rule: EmissionRule) -> Iterator[Emission]:
-    """Counts, mean and evidence of every miner of a table, in order of hotkeys."""
-    ordered = paid.sort("hotkey")
-    runs = ordered["hotkey"].rle().struct.unnest()
-    at_ms, payouts = ordered["received_at"].dt.epoch("ms").to_numpy(), ordered["payout"].to_numpy()
-    answered = ordered["answered"].to_numpy()
-    ends = list(accumulate(runs["len"].to_list()))
-    for hotkey, start, end in zip(runs["value"].to_list(), [0, *ends], ends, strict=False):
-        part = slice(start, end)
-        yield _record(Hotkey(hotkey), at_ms[part], payouts[part], answered[part], rule)
+def _records(paid: Paid, rule: EmissionRule) -> Iterator[Emission]:
+    """Counts, mean and evidence of every miner, in order of hotkeys."""
+    order = np.argsort(paid.miner, kind="stable")
+    ends = np.cumsum(np.bincount(paid.miner, minlength=len(paid.hotkeys)))
+    for hotkey, part in zip(paid.hotkeys, np.split(order, ends[:-1]), strict=False):
+        yield _record(hotkey, paid.at_ms[part], paid.payout[part], paid.answered[part], rule)
+
+
+def decays(at_ms: Ints, half_life_h: float) -> Floats:
+    """(m,) how much each ask of one miner counts beside its newest.
+
+    Ages are counted from that: counted from now, all would shrink alike, which changes neither mean nor evidence, and
+    at great ages all would be 0.
+    """
+    found: Floats = 0.5 ** ((at_ms.max(initial=0) - at_ms) / (half_life_h * MS_PER_H))
+    return found
 
 
 def _record(
     hotkey: Hotkey,
-    at_ms: NDArray[np.int64],
-    payouts: NDArray[np.float64],
-    answered: NDArray[np.bool_],
+    at_ms: Ints,
+    payouts: Floats,
+    answered: Flags,
     rule: EmissionRule,
 ) -> Emission:
-    """Of one miner. `math.fsum` rounds once, so the order of its rounds changes no bit.
-
-    Ages are counted from its newest round: counted from now, all would shrink alike, which changes neither mean nor
-    evidence, and at great ages all would be 0.
-    """
-    decay = 0.5 ** ((at_ms.max() - at_ms) / (rule.half_life_h * MS_PER_H))
+    """Of one miner. `math.fsum` rounds once, so the order of its rounds changes no bit."""
+    decay = decays(at_ms, rule.half_life_h)
     weight = math.fsum(decay.tolist())
     return Emission(
         hotkey=hotkey,

@@ -9,6 +9,8 @@
     │   ├── DuplicateChallenge the id is already known
     │   ├── NonceUsed          a signed request was sent before
     │   ├── UnknownChallenge   the id is not known
+    │   ├── UnknownEpoch       no weights were set under the number
+    │   ├── UnknownMiner       no hotkey or uid is meant by what was given, or several are
     │   ├── NotTheWriter       another process may write now
     │   ├── Overtaken          another run evaluates the challenge
     │   └── PartTaken          another compaction wrote a part of the day
@@ -71,6 +73,14 @@ class NonceUsed(StoreError):
 
 class UnknownChallenge(StoreError):
     """No challenge of this id was accepted."""
+
+
+class UnknownEpoch(StoreError):
+    """No weights were submitted under this number, or none at all."""
+
+
+class UnknownMiner(StoreError):
+    """No hotkey of an epoch is meant by what was given, or several are."""
 
 
 class NotTheWriter(StoreError):

@@ -9,9 +9,10 @@ from typing import Any
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox
-from loosh_pipeline.store.score_tables import ScoreTables
+from loosh_pipeline.store.score_tables import CANARIES, IN_USE, ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables
 
 ENDED = (ChallengeState.SUBMITTED, ChallengeState.FAILED)
@@ -23,10 +24,15 @@ def challenge_facts(settings: Settings, inbox: Inbox, challenge_id: ChallengeId)
     row = inbox.get(challenge_id)
     told = Outbox(inbox.engine).result_of(challenge_id)
     key = TableKey.of(row.id, row.received_at)
-    scores = ScoreTables(Tables(settings.tables_root)).newest_rows(key, paying_profile(settings))
+    canary = challenge_id in Canaries(inbox.engine)
+    stored = ScoreTables(Tables(settings.tables_root), CANARIES if canary else IN_USE)
+    scores = stored.newest_rows(key, paying_profile(settings))
     return {
         "id": row.id,
         "state": row.state.value,
+        "link": None if row.link is None else {"seq": row.link.seq, "digest": row.link.digest},
+        "link_header": None if row.link is None else str(row.link),
+        "canary": canary,
         "received_at": row.received_at.isoformat(),
         "state_changed_at": row.state_changed_at.isoformat(),
         "scored_at": None if row.scored_at is None else row.scored_at.isoformat(),

@@ -8,12 +8,11 @@ from typing import Any
 import polars as pl
 
 from loosh_pipeline.domain import Mode
+from loosh_pipeline.paid import MAX_LEFT_OUT as MAX_LEFT_OUT
 from loosh_pipeline.payouts import Payouts
 
 LEFT_OUT: Mapping[str, Any] = {"challenge_id": pl.String, "of_rounds": pl.Int64, "mode": pl.String}
 """`of_rounds`: how many the lookback has, with those left out. `mode`: that of the run which left them out."""
-MAX_LEFT_OUT = 0.05
-"""Part of the rounds of a lookback that may be left out; by more, somebody could choose who is paid."""
 NAMED = 20
 
 

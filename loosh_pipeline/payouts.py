@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.paid import Paid, pay, settles
 from loosh_pipeline.scoring.columns import WindowColumns
-from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.pairs import Pair, PairColumns, PairHistory
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.signals import Floats, Ints
-from loosh_pipeline.scoring.window import settle_columns
 from loosh_pipeline.store.frames import UTC_MS
 from loosh_pipeline.store.score_frames import settled_frame
 from loosh_pipeline.store.score_tables import WindowRows
@@ -30,6 +28,28 @@ PAID: Mapping[str, Any] = {
     "payout": pl.Float64,
 }
 """A row for every miner asked in every round. `measured`: the scorer scored it. A failed ask has a payout of 0."""
+COUNTED: Mapping[str, Any] = {
+    "challenge_id": pl.String,
+    "scorer_version": pl.String,
+    "received_at": UTC_MS,
+    "left_out": pl.Boolean,
+}
+"""A row for every round of a lookback, by challenge. `left_out`: it lacks pairs, and is paid nothing."""
+
+
+def paid_of(table: pl.DataFrame) -> Paid:
+    """A `PAID` table as arrays."""
+    challenges, hotkeys = (table[name].unique().sort() for name in ("challenge_id", "hotkey"))
+    return Paid(
+        challenges=tuple(map(ChallengeId, challenges)),
+        hotkeys=tuple(map(Hotkey, hotkeys)),
+        round=_places(table["challenge_id"], challenges),
+        miner=_places(table["hotkey"], hotkeys),
+        at_ms=table["received_at"].dt.epoch("ms").to_numpy(),
+        answered=table["answered"].to_numpy(),
+        measured=table["measured"].to_numpy(),
+        payout=table["payout"].to_numpy(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +58,8 @@ class Payouts:
 
     `paid`: a `PAID` table, by challenge and hotkey. `settled`: the table of `settled_scores`, and `sources`, the pairs
     taken for one source to any degree; of a profile that settles nothing None and empty. `rounds`: how many each scorer
-    version scored. `left_out`: the rounds that `paired_rows` left out, sorted; they are in nothing else.
+    version scored. `left_out`: the rounds that `pay` left out, sorted; they are in nothing else but `counted`,
+    the table of `counted_rounds`.
     """
 
     paid: pl.DataFrame
@@ -46,14 +67,10 @@ class Payouts:
     sources: Mapping[Pair, PairHistory]
     rounds: Mapping[ScorerVersion, int]
     left_out: tuple[ChallengeId, ...] = ()
+    counted: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COUNTED))
 
 
 NOTHING_PAID = Payouts(pl.DataFrame(schema=PAID), None, {}, {})
-
-
-def settles(profile: ScoringProfile) -> bool:
-    """Whether a profile pays by the whole window, for which it needs the pairs of the rounds."""
-    return not isinstance(profile, NetworkProfile)
 
 
 def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
@@ -61,16 +78,24 @@ def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
 
     Raises ValueError for a round that has a miner twice.
     """
-    if isinstance(profile, NetworkProfile):
-        scores = rows.scores.sort("challenge_id", "hotkey")
-        return Payouts(_paid(scores, scores["payout"].to_numpy()), None, {}, _rounds(scores))
-    paired = paired_rows(rows)
-    scores, columns = paired.scores, paired.columns
-    settled = settle_columns(columns, profile)
-    payout = np.zeros(scores.height)
-    payout[settled.rows] = settled.payout
-    frame, sources = settled_frame(columns, settled), settled.histories.sources()
-    return Payouts(_paid(scores, payout), frame, sources, _rounds(scores), paired.left_out)
+    scores = rows.scores.sort("challenge_id", "hotkey")
+    columns = window_columns(scores, rows.pairs if settles(profile) else rows.pairs.clear())
+    payment = pay(columns, _floats(scores["payout"]), profile)
+    judged, settled = scores[payment.rows], payment.settled
+    return Payouts(
+        paid=_paid(judged, payment.payout),
+        settled=None if settled is None else settled_frame(payment.columns, settled),
+        sources={} if settled is None else settled.histories.sources(),
+        rounds=_rounds(judged),
+        left_out=payment.left_out,
+        counted=_counted(scores, payment.left_out),
+    )
+
+
+def _counted(scores: pl.DataFrame, left_out: Sequence[ChallengeId]) -> pl.DataFrame:
+    """Which version of which rounds a window has, by challenge."""
+    rounds = scores.select("challenge_id", "scorer_version", "received_at").unique("challenge_id").sort("challenge_id")
+    return rounds.with_columns(left_out=pl.col("challenge_id").is_in(list(left_out))).select(*COUNTED)
 
 
 def _rounds(scores: pl.DataFrame) -> dict[ScorerVersion, int]:
@@ -100,18 +125,12 @@ class PairedRows:
 
 
 def paired_rows(rows: WindowRows) -> PairedRows:
-    """Leave out the rounds whose pairs are not exactly those of their compared answers (`WindowColumns.mispaired`).
-
-    A file of `pair_evidence` that was lost would otherwise make copies independent, and honest answers alone. Raises
-    StoreError for pairs of a challenge without scores.
-    """
-    scores, pairs = rows.scores.sort("challenge_id", "hotkey"), rows.pairs
-    columns = window_columns(scores, pairs)
+    """Leave out the rounds that `pay` leaves out. Raises StoreError for pairs of a challenge without scores."""
+    scores = rows.scores.sort("challenge_id", "hotkey")
+    columns = window_columns(scores, rows.pairs)
     left_out = tuple(columns.challenges[place] for place in columns.mispaired)
-    if left_out:
-        scores, pairs = (each.filter(~pl.col("challenge_id").is_in(left_out)) for each in (scores, pairs))
-        columns = window_columns(scores, pairs)
-    return PairedRows(scores, pairs, columns, left_out)
+    kept, columns = columns.without(columns.mispaired)
+    return PairedRows(scores[kept], rows.pairs.filter(~pl.col("challenge_id").is_in(left_out)), columns, left_out)
 
 
 def window_columns(scores: pl.DataFrame, pairs: pl.DataFrame) -> WindowColumns:

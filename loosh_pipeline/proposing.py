@@ -12,14 +12,20 @@ import polars as pl
 from sqlalchemy import Engine
 
 from loosh_pipeline.domain import Hotkey, Metagraph
+from loosh_pipeline.emissions import EmissionRule
 from loosh_pipeline.policy.handover import is_over
 from loosh_pipeline.policy.inputs import Inputs, Policy, Presence
-from loosh_pipeline.presence import LOOKS, coverage_of
+from loosh_pipeline.presence import coverage_of
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.imported import first_imported_at, imported_at
+from loosh_pipeline.store.looks import look_rows, looks_of
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.weighing import answered_at, ever_answered, last_vector, newest_earned, view_at
-from loosh_pipeline.store.window_cache import WindowCache
+
+
+def rule_of(settings: Settings) -> EmissionRule:
+    """How rounds of different age count here."""
+    return EmissionRule(settings.emissions_half_life_h, settings.emissions_full_evidence_rounds)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -48,10 +54,9 @@ def policy_of(settings: Settings) -> Policy:
 def presence_since(tables: Tables, at: datetime, settings: Settings) -> dict[Hotkey, Presence]:
     """Who was there in the lookback, of all that were looked for: who never was is in no round, so in no emissions."""
     since = at - timedelta(hours=settings.emissions_lookback_h)
-    rows = WindowCache(tables, "miner_availability", LOOKS).rows(since.date())
-    looks = rows.filter(pl.col("taken_at").is_between(since, at))
+    looks = look_rows(tables, since.date()).filter(pl.col("taken_at").is_between(since, at))
     counts = dict(looks.group_by("hotkey").agg(pl.col("taken_at").n_unique()).iter_rows())
-    covered = coverage_of(looks, settings.emissions_half_life_h)
+    covered = coverage_of(looks_of(looks), settings.emissions_half_life_h)
     return {hotkey: Presence(coverage, counts[hotkey]) for hotkey, coverage in covered.items()}
 
 

@@ -7,7 +7,7 @@ here, with the reason, before anything is promised.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationInfo, field_validator, model_validator
 
 from loosh_pipeline.domain import Challenge, ChallengeId
+from loosh_pipeline.prompts import evaluated_prompt, message_text
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-32B-Instruct"
 DEFAULT_MAX_TOKENS = 12_288
@@ -132,10 +133,7 @@ class ChallengeRequest(BaseModel):
 
     def evaluated_prompt(self) -> str:
         """The prompt, or the text of the last user message when there is none."""
-        if self.prompt and self.prompt.strip():
-            return self.prompt
-        users = [m for m in self.messages or () if m.get("role") == "user"]
-        return message_text(users[-1].get("content")) if users else ""
+        return evaluated_prompt(self.prompt, self.messages)
 
     def stored(self, received_at: datetime) -> dict[str, Any]:
         """The JSON that is kept, and returned upstream as `original_request`."""
@@ -152,16 +150,6 @@ def _limits(info: ValidationInfo) -> Limits:
 def _at_most(found: int, most: int, what: str, unit: str) -> None:
     if found > most:
         raise ValueError(f"{what.format(found)}; at most {most} {unit} are taken, so send less")
-
-
-def message_text(content: Any) -> str:
-    """Text of a chat message: a string, or the text parts of a list of content parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, Sequence):
-        parts = (part.get("text") for part in content if isinstance(part, Mapping))
-        return "\n".join(part for part in parts if isinstance(part, str))
-    return ""
 
 
 def resolve_challenge(request: Mapping[str, Any], received_at: datetime) -> Challenge:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing, nullcontext
 from importlib.metadata import version
 
+from loosh_pipeline.canaries.questions import read_questions
 from loosh_pipeline.clock import ClockWatch
 from loosh_pipeline.errors import ConfigError, ServiceError, StoreError
 from loosh_pipeline.lock import note_stopping, validator_lock
@@ -19,7 +20,7 @@ from loosh_pipeline.redaction import redactor
 from loosh_pipeline.run_state import RunState, forget
 from loosh_pipeline.services import DAEMON, environment, services
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.settings.roles import KEEPS
+from loosh_pipeline.settings.roles import INGRESS, KEEPS
 from loosh_pipeline.store.foreign import check_ours
 from loosh_pipeline.store.shared_places import see_what_is_shared
 from loosh_pipeline.supervisor import supervised
@@ -38,6 +39,7 @@ def run_validator(settings: Settings, say: Say, started: Callable[[], object]) -
     `started` is called when every process is ready.
     """
     check_databases(settings)
+    check_canaries(settings)
     if settings.runs_here(DAEMON):
         see_what_is_shared(settings)
     logs, form = settings.home / "logs", log_form(settings)
@@ -96,6 +98,12 @@ def check_databases(settings: Settings) -> None:
         if isinstance(error.__cause__, sqlite3.Error):  # locked, for now
             raise
         raise ConfigError(str(error)) from error
+
+
+def check_canaries(settings: Settings) -> None:
+    """Raises ConfigError for a file of canaries that an ingress here could not use."""
+    if settings.runs_here(INGRESS) and settings.canaries_path is not None and settings.canary_rate:
+        read_questions(settings.canaries_path)
 
 
 def _renew_history(settings: Settings, say: Say) -> None:

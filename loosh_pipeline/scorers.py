@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.domain import Hotkey, ScorerVersion
 from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile, profile_of
 from loosh_pipeline.scoring.shadow import surviving_share
 from loosh_pipeline.settings import Settings
@@ -19,6 +20,16 @@ def paying_profile(settings: Settings) -> ScoringProfile:
 def shadow_profiles(settings: Settings) -> tuple[ScoringProfile, ...]:
     """The other profiles of SCORING_PROFILES, which are scored and stored and decide nothing."""
     return tuple(profile_of(name) for name in settings.scoring_profiles if name != settings.pay_profile)
+
+
+def paying_version(settings: Settings) -> ScorerVersion:
+    """Of the scorer that pays, whatever model embeds: assets that an older one stands behind are stale."""
+    return scorer_version(paying_profile(settings))
+
+
+def shadow_versions(settings: Settings) -> str:
+    """What the shadows are, whatever model embeds: assets of others are stale."""
+    return " ".join(scorer_version(profile) for profile in shadow_profiles(settings)) or "none"
 
 
 NETWORK_MODEL = "all-mpnet-base-v2"

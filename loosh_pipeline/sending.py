@@ -42,12 +42,16 @@ Progress = Callable[[Pushed], None]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of all challenges. `accepted` holds their ids, `refused` counts by what was said."""
+    """What became of all challenges. `accepted` holds their ids, `refused` counts by what was said.
+
+    `links`: by id, of those that were answered with an X-Challenge-Link, accepted before too.
+    """
 
     accepted: tuple[str, ...]
     refused: Mapping[tuple[int | None, str], int]
     latencies_ms: tuple[float, ...]
     seconds: float
+    links: Mapping[str, str]
 
     @property
     def failed(self) -> int:
@@ -61,6 +65,7 @@ class Summary:
             "sent": len(self.accepted) + self.failed,
             "accepted": len(self.accepted),
             "ids": list(self.accepted),
+            "links": dict(self.links),
             "refused": dict(by_status),
             "reasons": sorted({said for _, said in self.refused})[:20],
             "seconds": round(self.seconds, 3),
@@ -168,4 +173,5 @@ def summarised(pushed: Sequence[tuple[str, Pushed]], seconds: float) -> Summary:
     accepted = tuple(challenge_id for challenge_id, said in pushed if said.status == httpx.codes.CREATED)
     refused = Counter((said.status, said.said) for _, said in pushed if said.status != httpx.codes.CREATED)
     answered = tuple(said.elapsed_ms for _, said in pushed if said.status is not None)
-    return Summary(accepted, refused, answered, seconds)
+    links = {challenge_id: said.link for challenge_id, said in pushed if said.link}
+    return Summary(accepted, refused, answered, seconds, links)

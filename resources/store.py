@@ -31,6 +31,7 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.asking_frames import availability_frame, availability_of
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.frames import (
     metagraph_frame,
     metagraph_of,
@@ -44,7 +45,7 @@ from loosh_pipeline.store.leases import Leases
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.presenting import Presenting
 from loosh_pipeline.store.runs import Runs
-from loosh_pipeline.store.score_tables import ScoreTables
+from loosh_pipeline.store.score_tables import CANARIES, IN_USE, ScoreTables
 from loosh_pipeline.store.sessions import MinerSessions
 from loosh_pipeline.store.spec_versions import SpecVersions
 from loosh_pipeline.store.submissions import LEASE, Submissions
@@ -66,6 +67,7 @@ class Partition:
     row: InboxRow
     challenge: Challenge
     key: TableKey
+    canary: bool = False
 
 
 class Store:
@@ -81,6 +83,10 @@ class Store:
     @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self.inbox.engine)
+
+    @cached_property
+    def canaries(self) -> Canaries:
+        return Canaries(self.inbox.engine)
 
     @cached_property
     def runs(self) -> Runs:
@@ -105,7 +111,8 @@ class Store:
 
     def partition(self, challenge_id: str) -> Partition:
         row = self.inbox.get(ChallengeId(challenge_id))
-        return Partition(row, row.challenge(), TableKey.of(row.id, row.received_at))
+        key, canary = TableKey.of(row.id, row.received_at), row.id in self.canaries
+        return Partition(row, row.challenge(), key, canary)
 
     def responses(self, partition: Partition) -> tuple[Response, ...]:
         return responses_of(self.tables.read("miner_responses", partition.key))
@@ -114,10 +121,14 @@ class Store:
     def score_tables(self) -> ScoreTables:
         return ScoreTables(self.tables)
 
+    def scores_beside(self, partition: Partition) -> ScoreTables:
+        """Where the scores of a challenge lie: those of a canary on a shelf of their own, which nothing pays by."""
+        return ScoreTables(self.tables, CANARIES if partition.canary else IN_USE)
+
     def scores(self, partition: Partition, profile: ScoringProfile) -> RoundScores:
         """The stored scores of a round under a profile, in the version of the round's embedding model."""
         version = scorer_version(profile, self.score_tables.model_digest(partition.key))
-        return self.score_tables.read(partition.key, version)
+        return self.scores_beside(partition).read(partition.key, version)
 
     def save_metagraph(self, metagraph: Metagraph) -> WrittenTable:
         self.spec_versions.note(metagraph.spec_version, metagraph.taken_at)

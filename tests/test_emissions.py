@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
 from loosh_pipeline.emissions import EmissionRule, aggregate, emissions_from, network_emissions
-from loosh_pipeline.payouts import PAID, Payouts, payouts_of
+from loosh_pipeline.paid import Paid
+from loosh_pipeline.payouts import PAID, paid_of, payouts_of
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -27,13 +28,13 @@ UNHURRIED = settings(deadline=None, max_examples=80)
 SUM_TOLERANCE = 1e-9
 
 
-def paid(*asks: tuple[str, float, float | None]) -> pl.DataFrame:
+def paid(*asks: tuple[str, float, float | None]) -> Paid:
     """One row for each (hotkey, hours before noon, payout); None where the ask failed. Each is a round of its own."""
     rows = [
         (f"c-{i}", hotkey, NOON - timedelta(hours=ago), payout is not None, payout is not None, payout or 0.0)
         for i, (hotkey, ago, payout) in enumerate(asks)
     ]
-    return pl.DataFrame(rows, schema=PAID, orient="row")
+    return paid_of(pl.DataFrame(rows, schema=PAID, orient="row"))
 
 
 def by_hotkey(emissions: tuple[Emission, ...]) -> dict[str, Emission]:
@@ -61,11 +62,13 @@ def test_weights_are_shares_of_one_or_all_zero(given_: list[tuple[str, float, fl
 @UNHURRIED
 @given(asks(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_bit(given_: list[tuple[str, float, float | None]], random: Any) -> None:
-    frame = paid(*given_)
-    order = list(range(frame.height))
+    rows = paid(*given_)
+    order = list(range(len(rows.miner)))
     random.shuffle(order)
-    assert aggregate(frame[order], {}) == aggregate(frame, {})
-    assert network_emissions(frame[order], NOON) == network_emissions(frame, NOON)
+    names = ("round", "miner", "at_ms", "answered", "measured", "payout")
+    shuffled = replace(rows, **{name: getattr(rows, name)[order] for name in names})
+    assert aggregate(shuffled, {}) == aggregate(rows, {})
+    assert network_emissions(shuffled, NOON) == network_emissions(rows, NOON)
 
 
 @UNHURRIED
@@ -138,8 +141,9 @@ def test_luck_in_the_draw_costs_nobody_who_has_enough_rounds() -> None:
 
 def test_evidence_and_mean_hang_on_no_clock() -> None:
     """All ages grow alike while nothing happens, however old they get."""
-    old = paid(("a", 0.0, 1.0), ("a", 10.0, 0.5)).with_columns(pl.col("received_at").dt.offset_by("-9000d"))
-    (ages_ago,), (now,) = aggregate(old, {}), aggregate(paid(("a", 0.0, 1.0), ("a", 10.0, 0.5)), {})
+    new = paid(("a", 0.0, 1.0), ("a", 10.0, 0.5))
+    old = replace(new, at_ms=new.at_ms - 9000 * 24 * 3_600_000)
+    (ages_ago,), (now,) = aggregate(old, {}), aggregate(new, {})
     assert replace(ages_ago, last_answered_at=None) == replace(now, last_answered_at=None)
 
 
@@ -155,10 +159,10 @@ def test_a_broken_payout_is_not_hidden(payout: float) -> None:
     assert fine.emission == 1.0
 
 
-def paid_for(profile: ScoringProfile, *rounds: RoundScores, hours_apart: float = 1.0) -> Payouts:
+def paid_for(profile: ScoringProfile, *rounds: RoundScores, hours_apart: float = 1.0) -> Paid:
     """Payouts of rounds whose challenges came one after the other, the last as long before noon as they are apart."""
     came = [NOON - timedelta(hours=hours_apart * (len(rounds) - i)) for i in range(len(rounds))]
-    return payouts_of(window_rows(*rounds, came=came), profile)
+    return paid_of(payouts_of(window_rows(*rounds, came=came), profile).paid)
 
 
 def network_round(name: str, emissions: Mapping[str, float | None]) -> RoundScores:
@@ -173,14 +177,14 @@ def network_round(name: str, emissions: Mapping[str, float | None]) -> RoundScor
 
 
 def network_of(*rounds: RoundScores, mode: Mode = Mode.NORMAL, **how: float) -> dict[str, Emission]:
-    return by_hotkey(emissions_from(paid_for(NetworkProfile(), *rounds, **how).paid, NetworkProfile(), NOON, mode=mode))
+    return by_hotkey(emissions_from(paid_for(NetworkProfile(), *rounds, **how), NetworkProfile(), NOON, mode=mode))
 
 
 def test_the_robust_profile_pays_by_the_settled_window_and_by_who_was_there() -> None:
     rounds = [neutral_round({"a": True, "b": True, "c": False}, challenge_id=ChallengeId(f"c-{i}")) for i in range(4)]
-    payouts, coverage = paid_for(RobustProfile(), *rounds), {Hotkey("b"): 0.5}
-    made = emissions_from(payouts.paid, RobustProfile(), NOON, coverage=coverage)
-    assert made == aggregate(payouts.paid, coverage)
+    paid, coverage = paid_for(RobustProfile(), *rounds), {Hotkey("b"): 0.5}
+    made = emissions_from(paid, RobustProfile(), NOON, coverage=coverage)
+    assert made == aggregate(paid, coverage)
     assert {each.hotkey: each.weight for each in made} == pytest.approx({"a": 2 / 3, "b": 1 / 3, "c": 0.0})
 
 
@@ -188,15 +192,13 @@ def test_payouts_stored_with_a_round_are_not_what_the_robust_profile_pays() -> N
     """They are of the round alone; its window may say otherwise."""
     honest = neutral_round({"a": True, "b": True})
     boasting = replace(honest, scores=tuple(replace(each, payout=each.payout * 9) for each in honest.scores))
-    one, two = (
-        emissions_from(paid_for(RobustProfile(), each).paid, RobustProfile(), NOON) for each in (honest, boasting)
-    )
+    one, two = (emissions_from(paid_for(RobustProfile(), each), RobustProfile(), NOON) for each in (honest, boasting))
     assert one == two
 
 
 def test_no_round_is_no_emission_under_either_profile() -> None:
     for profile in (RobustProfile(), NetworkProfile()):
-        assert emissions_from(paid_for(profile).paid, profile, NOON) == ()
+        assert emissions_from(paid_for(profile), profile, NOON) == ()
 
 
 def test_the_networks_emissions_are_a_moving_average_of_payouts() -> None:

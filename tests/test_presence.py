@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loosh_pipeline.presence import LOOKS, PRIOR_LOOKS, coverage_of
+from loosh_pipeline.presence import PRIOR_LOOKS, Looks, coverage_of
+from loosh_pipeline.store.looks import LOOKS, looks_of
 from tests.builders import NOON
 
 UNHURRIED = settings(deadline=None, max_examples=80)
@@ -18,14 +20,14 @@ UNHURRIED = settings(deadline=None, max_examples=80)
 FOR_EVER_H = 1e9
 
 
-def looks(*found: dict[str, bool], every_min: float = 2.0) -> pl.DataFrame:
+def looks(*found: dict[str, bool], every_min: float = 2.0) -> Looks:
     """Looks one after the other, the last at noon; who is missing from one had no address then."""
     rows = [
         (NOON - timedelta(minutes=every_min * (len(found) - 1 - i)), hotkey, there)
         for i, look in enumerate(found)
         for hotkey, there in look.items()
     ]
-    return pl.DataFrame(rows, schema=LOOKS, orient="row")
+    return looks_of(pl.DataFrame(rows, schema=LOOKS, orient="row"))
 
 
 def test_being_there_one_minute_in_ten_is_a_tenth() -> None:
@@ -80,9 +82,10 @@ def test_lately_counts_more() -> None:
     st.randoms(use_true_random=False),
 )
 def test_the_order_of_rows_changes_no_bit(found: list[dict[str, bool]], random: Any) -> None:
-    frame = looks(*found)
-    order = list(range(frame.height))
+    rows = looks(*found)
+    order = list(range(len(rows.miner)))
     random.shuffle(order)
-    coverage = coverage_of(frame, 12.0)
-    assert coverage_of(frame[order], 12.0) == coverage
+    coverage = coverage_of(rows, 12.0)
+    shuffled = {name: getattr(rows, name)[order] for name in ("miner", "at_ms", "available")}
+    assert coverage_of(replace(rows, **shuffled), 12.0) == coverage
     assert all(0 < share <= 1 for share in coverage.values())

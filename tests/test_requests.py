@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from loosh_pipeline.prompts import message_text
 from loosh_pipeline.requests import (
     DEFAULT_MAX_TOKENS,
     DEFAULT_MODEL,
@@ -19,7 +20,6 @@ from loosh_pipeline.requests import (
     LIMITS,
     ChallengeRequest,
     Limits,
-    message_text,
     resolve_challenge,
 )
 from loosh_pipeline.wire.messages import build_challenge

@@ -12,9 +12,10 @@ import pytest
 
 from benchmarks.scoring_adapter import score_rounds
 from loosh_pipeline.domain import ChallengeId, Outcome
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.embedding.round_vectors import unpack
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.vectors import Vectors
+from loosh_pipeline.store.vector_frames import from_frame
 from tests.world import World, metadata_of
 
 MINERS = [f"hotkey-{number}" for number in range(1, 6)]

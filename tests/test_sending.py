@@ -206,7 +206,7 @@ def test_a_file_that_is_wrong_is_named_with_its_line(tmp_path: Path, name: str, 
 
 def test_a_summary_hides_nothing() -> None:
     said = [
-        ("a", Pushed(201, "", 1.0)),
+        ("a", Pushed(201, "", 1.0, "1:aa")),
         ("b", Pushed(201, "", 3.0)),
         ("c", Pushed(409, "known", 2.0)),
         ("d", Pushed(None, "gone")),
@@ -216,6 +216,7 @@ def test_a_summary_hides_nothing() -> None:
         "sent": 4,
         "accepted": 2,
         "ids": ["a", "b"],
+        "links": {"a": "1:aa"},
         "refused": {"409": 1, "no answer": 1},
         "reasons": ["gone", "known"],
         "seconds": 2.0,

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from ingress.bodies import plain_challenge
 from ingress.callers import CALLER
 from ingress.parts import PartsOf, parts_of
+from loosh_pipeline.audit.acceptances import Told
 from loosh_pipeline.requests import ChallengeRequest
-from loosh_pipeline.wire.headers import API_KEY_HEADER, HOTKEY_HEADER, NONCE_HEADER, SIGNATURE_HEADER
+from loosh_pipeline.wire.headers import API_KEY_HEADER, HOTKEY_HEADER, LINK_HEADER, NONCE_HEADER, SIGNATURE_HEADER
 
 CREDENTIALS = {
     HOTKEY_HEADER: "SS58 address of the hotkey that signs",
@@ -45,29 +46,43 @@ class Problems(BaseModel):
     detail: list[dict[str, Any]]
 
 
+OF_LINK: dict[str, Any] = {
+    "schema": {"type": "string", "pattern": "^[0-9]+:[0-9a-f]{64}(:[0-9a-f]{128})?$"},
+    "description": "SEQ:DIGEST:SIGNATURE, its place in the chain of all accepted challenges, signed by this validator "
+    "(not where it has no wallet): keep it, and no challenge up to this one can be dropped unseen",
+}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "not signed, or not rightly"},
     403: {"model": Problem, "description": "signed by a hotkey that may not push here"},
-    409: {"model": Problem, "description": "the id was accepted before"},
+    409: {"model": Problem, "description": "the id was accepted before", "headers": {LINK_HEADER: OF_LINK}},
     413: {"model": Problem, "description": "the body is too large"},
     429: {"model": Problem, "description": "too many requests; see Retry-After"},
     503: {"model": Problem, "description": "no challenge is taken now, with the reasons; see Retry-After"},
 }
 
 
+LINKED: dict[int | str, dict[str, Any]] = {201: {"headers": {LINK_HEADER: OF_LINK | {"required": True}}}}
+"""What comes with an acceptance."""
+
 ACCEPTED = Accepted(challenge_id="%s").model_dump_json().replace('"%s"', "%s").encode()
 
 
-def accepted(challenge_id: str) -> Response:
+def accepted(challenge_id: str, link: Told) -> Response:
     """201, as both ways of sending a challenge are answered."""
-    return Response(ACCEPTED % json.dumps(challenge_id).encode(), status_code=201, media_type="application/json")
+    return Response(
+        ACCEPTED % json.dumps(challenge_id).encode(),
+        status_code=201,
+        media_type="application/json",
+        headers={LINK_HEADER: str(link)},
+    )
 
 
 @router.post(
     "",
     status_code=201,
     response_model=Accepted,
-    responses=REFUSALS
+    responses=LINKED
+    | REFUSALS
     | {
         415: {"model": Problem, "description": "an unsigned challenge of another content type"},
         422: {"model": Problems, "description": "it cannot be scored, and why"},
@@ -92,7 +107,7 @@ async def receive_challenge(request: Request) -> Response:
     body = await request.body()
     nonce = parts.door.pushed(request.headers, body, caller)
     challenge = plain_challenge(body, parts.intake.limits)
-    return accepted(await parts.intake.take(challenge, nonce))
+    return accepted(challenge.id, await parts.intake.take(challenge, nonce))
 
 
 @router.get("/stats")

@@ -13,7 +13,7 @@ from ingress.bodies import problems, understood
 from ingress.callers import CALLER
 from ingress.handshakes import Handshakes
 from ingress.parts import PartsOf, parts_of
-from ingress.routers.challenges import REFUSALS, Accepted, Problem, accepted
+from ingress.routers.challenges import LINKED, REFUSALS, Accepted, Problem, accepted
 from loosh_pipeline.errors import CryptoError, WireError
 from loosh_pipeline.requests import ChallengeRequest, Limits
 from loosh_pipeline.wire.codec import decode_json
@@ -99,7 +99,8 @@ async def key_exchange(request: Request) -> Exchanged:
     "/challenge",
     status_code=201,
     response_model=Accepted,
-    responses=_refusals(
+    responses=LINKED
+    | _refusals(
         401, 409, 413, 429, 503, d400="what was decrypted is no challenge to be scored", d422="a header is missing"
     ),
     openapi_extra={
@@ -124,7 +125,7 @@ async def receive_challenge(request: Request) -> Response:
     if signed:  # only now is it known that this hotkey sent it; whose name a stranger took is not counted for it
         parts.rates.count_hotkey(request.scope[CALLER], hotkey)
     challenge = _challenge(plaintext, parts.intake.limits)
-    return accepted(await parts.intake.take(challenge))
+    return accepted(challenge.id, await parts.intake.take(challenge))
 
 
 async def _opened(handshakes: Handshakes, hotkey: str, key_uuid: str, token: bytes) -> tuple[bytes, bool]:

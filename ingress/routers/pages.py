@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, HTTPException, Request, status
+from fastapi import APIRouter, Depends, HTTPException, Request, Response, status
 from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 
 from ingress.callers import CALLER
 from ingress.parts import Parts, PartsOf
 from ingress.version import VERSION
+from loosh_pipeline.audit.epochs import LATEST
+from loosh_pipeline.audit.templates import TEMPLATES
 from loosh_pipeline.domain import RESULTS
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.tables import file_stem
 
 
@@ -21,8 +28,45 @@ def for_the_operator(request: Request, parts: PartsOf) -> None:
     parts.door.sees(request.headers, request.scope[CALLER])
 
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(for_the_operator)])
-templates = Jinja2Templates(Path(__file__).parents[1] / "templates")
+class PageRoute(APIRoute):
+    """Refusals are pages for whoever prefers those, and JSON for all others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HTTPException as refusal:
+                if not prefers_html(request.headers.get("accept", "")):
+                    raise
+                about = {"status": HTTPStatus(refusal.status_code), "detail": refusal.detail}
+                return templates.TemplateResponse(
+                    request, "refusal.html", about, refusal.status_code, headers=refusal.headers
+                )
+
+        return handled
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether an Accept header asks for HTML by name, and for JSON less."""
+    wanted = {"text/html": 0.0, "application/json": 0.0}
+    for each in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in each.split(";"))
+        if kind in wanted:
+            wanted[kind] = next((_quality(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
+    return wanted["text/html"] > wanted["application/json"]
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(for_the_operator)], route_class=PageRoute)
+templates = Jinja2Templates([Path(__file__).parents[1] / "templates", TEMPLATES])
 templates.env.filters["quote"] = lambda text: quote(text, safe="")
 
 RECENT = 50
@@ -33,6 +77,9 @@ REFUSED = 10
 def overview(request: Request, parts: PartsOf) -> HTMLResponse:
     """What this validator has accepted lately and how far it has come."""
     rows = parts.inbox.recent(RECENT)
+    if parts.settings.pages_public:  # a miner may read this, and would learn which questions are the validator's own
+        ours = Canaries(parts.inbox.engine).among(row.id for row in rows)
+        rows = [row for row in rows if row.id not in ours]
     return templates.TemplateResponse(
         request,
         "overview.html",
@@ -47,6 +94,18 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
             "dagster_url": str(parts.settings.dagster_url or "").rstrip("/"),
         },
     )
+
+
+@router.get("/miners", response_class=HTMLResponse)
+def miners(request: Request, parts: PartsOf, epoch: str = LATEST) -> HTMLResponse:
+    """Who has which weight, and what it was made of."""
+    return templates.TemplateResponse(request, "miners.html", {"table": parts.receipts.miners(epoch)})
+
+
+@router.get("/miners/{miner}", response_class=HTMLResponse)
+async def miner_receipt(miner: str, parts: PartsOf, epoch: str = LATEST) -> HTMLResponse:
+    """Why one of them has its weight, as `loosh explain` says it."""
+    return HTMLResponse(await parts.receipts.page(miner, epoch))
 
 
 @router.get("/heatmaps/{challenge_id:path}.png")

@@ -34,6 +34,8 @@ def perform(operation: Operation, request: ChainRequest, before_sending: BeforeS
             return chain.observe(request.netuid, request.hotkey, genesis)
         case "submit_weights" if request.plan is not None:
             return chain.submit_weights(request.plan, before_sending, genesis)
+        case "block_hash" if request.block is not None:
+            return chain.block_hash(request.block, genesis)
         case "serve_axon" if request.ip is not None:
             return chain.serve_axon(request.netuid, request.ip, request.port, before_sending, genesis)
     raise ValueError(f"{operation} misses its argument")

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from loosh_pipeline.chain.endpoints import hushed, shown
 from loosh_pipeline.chain.port import ERA_BLOCKS, BeforeSending, send_at_once
-from loosh_pipeline.chain.reads import PALLET, Head, newest_block, read_subnet, read_weights
+from loosh_pipeline.chain.reads import PALLET, Head, newest_block, read_block_hash, read_subnet, read_weights
 from loosh_pipeline.chain.wallet import HotkeySigner, load_signer
 from loosh_pipeline.chain.weights import quantize
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
@@ -93,6 +93,11 @@ class BittensorChain:
             ChainError,
             lambda at: read_weights(at, netuid, hotkey),
             expected_genesis,
+        )
+
+    def block_hash(self, block: Block, expected_genesis: str | None = None) -> str | None:
+        return self._connected(
+            f"reading the hash of block {block}", ChainError, lambda at: read_block_hash(at, block), expected_genesis
         )
 
     def serve_axon(

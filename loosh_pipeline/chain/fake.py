@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict, deque
 from dataclasses import replace
 
@@ -109,6 +110,13 @@ class FakeChain:
             hotkeys={each.uid: each.hotkey for each in self.metagraph.neurons},
             registered={each.uid: each.registered_block for each in self.metagraph.neurons},
         )
+
+    def block_hash(self, block: Block, expected_genesis: str | None = None) -> str | None:
+        """Made of the number alone. Every block is final at once."""
+        self._enter("block_hash", self.metagraph.netuid, expected_genesis)
+        if block > self.metagraph.block:
+            return None
+        return "0x" + hashlib.sha256(f"block {block}".encode()).hexdigest()
 
     def serve_axon(self, netuid: int, ip: str, port: int) -> Submission:
         self._enter("serve_axon", netuid)

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
+from loosh_pipeline.domain import Block, Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
 
-Operation = Literal["snapshot", "submit_weights", "observe", "serve_axon"]
+Operation = Literal["snapshot", "submit_weights", "observe", "block_hash", "serve_axon"]
 
 GO = b"go\n"
 
@@ -35,6 +35,7 @@ class ChainRequest:
     plan: WeightPlan | None = None
     ip: str | None = None
     port: int = 0
+    block: Block | None = None
     expected_genesis: str | None = None
 
 
@@ -54,6 +55,7 @@ RESULTS: Mapping[Operation, TypeAdapter[Any]] = {
     "snapshot": TypeAdapter(Metagraph),
     "submit_weights": TypeAdapter(Submission),
     "observe": TypeAdapter(ObservedWeights),
+    "block_hash": TypeAdapter(str | None),
     "serve_axon": TypeAdapter(Submission),
 }
 SENDING = frozenset[Operation]({"submit_weights", "serve_axon"})

@@ -1,11 +1,11 @@
-"""What this project needs of a chain: five operations, in its own types."""
+"""What this project needs of a chain: six operations, in its own types."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
-from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
+from loosh_pipeline.domain import Block, Hotkey, Metagraph, ObservedWeights, SignedExtrinsic, Submission, WeightPlan
 
 ERA_BLOCKS = 64
 """Blocks for which a signed submission stays valid: so long it may still be included after its outcome was lost."""
@@ -38,6 +38,10 @@ class Chain(Protocol):
 
     def observe(self, netuid: int, hotkey: Hotkey, expected_genesis: str | None = None) -> ObservedWeights:
         """The weight row of a validator, what it committed to, and who holds which slot, at the newest final block."""
+        ...
+
+    def block_hash(self, block: Block, expected_genesis: str | None = None) -> str | None:
+        """The hash of a block, as `0x…`; None while it is not final, for another may still take its place."""
         ...
 
     def serve_axon(self, netuid: int, ip: str, port: int) -> Submission:

@@ -28,7 +28,7 @@ from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints, digest, hu
 from loosh_pipeline.chain.messages import ANSWER, GO, REQUEST, RESULTS, SENDING, Answer, ChainRequest, Operation
 from loosh_pipeline.chain.port import BeforeSending, send_at_once
 from loosh_pipeline.chain.wallet import load_signer
-from loosh_pipeline.domain import Hotkey, Metagraph, ObservedWeights, Submission, WeightPlan
+from loosh_pipeline.domain import Block, Hotkey, Metagraph, ObservedWeights, Submission, WeightPlan
 from loosh_pipeline.errors import (
     ChainError,
     ChainRefusal,
@@ -69,6 +69,11 @@ class ProcessChain:
         request = replace(self._request(netuid), hotkey=hotkey, expected_genesis=expected_genesis)
         observed: ObservedWeights = self._run("observe", request)
         return observed
+
+    def block_hash(self, block: Block, expected_genesis: str | None = None) -> str | None:
+        request = replace(self._request(self._settings.netuid), block=block, expected_genesis=expected_genesis)
+        found: str | None = self._run("block_hash", request)
+        return found
 
     def serve_axon(self, netuid: int, ip: str, port: int) -> Submission:
         submission: Submission = self._run("serve_axon", replace(self._request(netuid), ip=ip, port=port))

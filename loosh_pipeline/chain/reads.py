@@ -160,6 +160,13 @@ async def finalized(at: Head) -> Head:
     return replace(at, block_hash=await at.substrate.block_hash(await at.substrate.finalized_block_number()))
 
 
+async def read_block_hash(head: Head, block: Block) -> str | None:
+    """Of a final block; None while it is not. Nodes keep the headers of blocks whose state they forgot."""
+    if block > int(await head.substrate.finalized_block_number()):
+        return None
+    return str(await head.substrate.block_hash(block))
+
+
 async def read_weights(head: Head, netuid: int, hotkey: Hotkey) -> ObservedWeights:
     at = await finalized(head)
     number, uid = await asyncio.gather(at.number(), at.read("Uids", netuid, hotkey))

@@ -105,6 +105,11 @@ class SubmissionRow:
         failed_in = self.included_block if self.state is SubmissionState.REFUSED else None
         return self.state in OPEN or (failed_in is not None and self.seen_block <= failed_in)
 
+    @property
+    def taken(self) -> bool:
+        """Whether the chain took these weights, and nothing since says that it does not hold them."""
+        return self.included_block is not None and self.state not in FAILED
+
     def submission(self) -> Submission:
         """What the chain said to it, as far as it is known."""
         included = self.included_block is not None and self.state not in _NOT_INCLUDED

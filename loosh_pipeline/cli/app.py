@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import typer
+from typer.core import TyperCommand
 
 from loosh_pipeline.cli import (
+    acceptances,
     alerts,
+    audit,
     chain,
     challenges,
     config,
+    counterfactual,
+    explaining,
     keeping,
     moving,
     rescoring,
@@ -32,7 +37,10 @@ COMMANDS = (
     state.status,
     state.doctor,
     state.retry,
+    explaining.explain,
     rescoring.rescore,
+    counterfactual.whatif,
+    counterfactual.diff,
     keeping.backup,
     restoring.restore,
 )
@@ -53,12 +61,18 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
         {"send": challenges.send, "show": challenges.show},
     ),
     "weights": ("Weights, by hand.", {"set": weights.set_}),
+    "audit": (
+        "Showing that it was all done rightly, and checking that of others.",
+        {"list": audit.list_, "export": audit.export, "verify": audit.verify, "chain": acceptances.chain},
+    ),
     "chain": (
         "This validator on the chain.",
         {"status": chain.status, "serve": chain.serve, "acknowledge": chain.acknowledge},
     ),
 }
 """Commands by group and verb."""
+OWN: dict[Callable[..., None], type[TyperCommand]] = {audit.verify: audit.Verifying}
+"""Commands that are read in a way of their own."""
 
 app.add_typer(alerts.app, name="alerts")
 
@@ -66,4 +80,4 @@ for name, (about, commands) in GROUPS.items():
     group = typer.Typer(no_args_is_help=True, help=about)
     app.add_typer(group, name=name)
     for verb, command in commands.items():
-        group.command(verb)(told(command))
+        group.command(verb, cls=OWN.get(command))(told(command))

@@ -106,6 +106,12 @@ def _print_hints(shown: Console, summary: Summary) -> None:
             f" and {len(summary.accepted) - len(first)} more (--json lists all)" if summary.accepted[SHOWN_IDS:] else ""
         )
         shown.print(f"accepted: {', '.join(map(escape, first))}{more}", highlight=False, soft_wrap=True)
+    if summary.links:
+        shown.print("links (X-Challenge-Link), to keep and compare with bundles (--link):", highlight=False)
+        for challenge_id, link in list(summary.links.items())[:SHOWN_IDS]:
+            shown.print(f"  {escape(challenge_id)}  {escape(link)}", highlight=False, soft_wrap=True)
+        if len(summary.links) > SHOWN_IDS:
+            shown.print(f"  … and {len(summary.links) - SHOWN_IDS} more (--json lists all)", highlight=False)
     statuses = {status for status, _ in summary.refused}
     if None in statuses:
         shown.print("No answer: is `loosh up` running there, and is the URL its base URL?", highlight=False)
@@ -142,7 +148,7 @@ def _sender(
 
 def _pushed(wanted: Sequence[Mapping[str, Any]], sender: Sender, rate: float) -> Summary:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("challenges answered", total=len(wanted))
         advance: Callable[[Pushed], None] = lambda _: bar.advance(task)  # noqa: E731
         started_s = time.perf_counter()
@@ -190,16 +196,18 @@ def show(
 
 
 def _print_facts(facts: Mapping[str, Any]) -> None:
-    told = facts["told"]
     rows = {
         "state": f"{facts['state']} since {facts['state_changed_at']}",
         "received": facts["received_at"],
+        "link": facts["link_header"] or "none: it was accepted before there was a chain",
         "attempts": str(facts["attempts"]),
         "run": facts["run_id"] or "none yet",
         "miners": f"{facts['asked']} asked, {facts['answered']} answered",
-        "network": "not told yet" if told is None else _delivery(told),
+        "network": _told(facts),
     } | ({"failure": facts["failure"]} if facts["failure"] else {})
     table = Table(show_header=False, title=escape(f"challenge {facts['id']}"))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, escape(value.strip()))
     out.print(table)
@@ -212,6 +220,12 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
         paid.add_row(each["hotkey"], each["reason"] or each["outcome"], elapsed, f"{each['payout']:.4f}")
     if facts["payouts"]:
         out.print(paid)
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    if facts["canary"]:
+        return "never: it is a canary"
+    return "not told yet" if facts["told"] is None else _delivery(facts["told"])
 
 
 def _delivery(told: Mapping[str, Any]) -> str:

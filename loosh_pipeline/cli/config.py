@@ -54,9 +54,10 @@ def _line(row: Shown) -> Text:
 
 def check(as_json: Json = False) -> None:
     """Say whether the settings can be used: end with 2 and name what is wrong otherwise."""
-    from loosh_pipeline.running import check_databases
+    from loosh_pipeline.running import check_canaries, check_databases
 
     check_databases(get_settings())
+    check_canaries(get_settings())
     if as_json:
         typer.echo(json.dumps({"ok": True, "warnings": warnings()}))
     else:

@@ -50,7 +50,7 @@ class RescoringRun:
     said: Sequence[str] = ()
 
 
-def _profiles() -> Sequence[str]:
+def profiles() -> Sequence[str]:
     from loosh_pipeline.rescoring.wanted import profile_names
 
     return profile_names()
@@ -66,7 +66,7 @@ def rescore(
     until: Annotated[str | None, typer.Option(metavar="DAY", help="last day; today without it")] = None,
     profile: Annotated[
         str | None,
-        typer.Option(help="by which profile; without it, by what pays", autocompletion=completing(_profiles)),
+        typer.Option(help="by which profile; without it, by what pays", autocompletion=completing(profiles)),
     ] = None,
     set_: Annotated[
         list[str] | None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -52,24 +53,32 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
-        except ValidationError as error:
-            problems = "; ".join(problems_of(error))
-            err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False, soft_wrap=True)
-            raise typer.Exit(2) from error
-        except LooshError as error:
-            err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
-        except BrokenPipeError:  # whoever reads has seen enough: typer ends quietly
-            raise
-        except OSError as error:
-            err.print(f"[red]error:[/] {escape(_refusal(error))}", highlight=False, soft_wrap=True)
-            raise typer.Exit(1) from error
+            with telling():
+                command(*args, **kwargs)
         except KeyboardInterrupt:
             err.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
 
     return wrapper
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """What `told` does about errors, for a part of a command. Raises typer.Exit with the code in their place."""
+    try:
+        yield
+    except ValidationError as error:
+        problems = "; ".join(problems_of(error))
+        err.print(f"[red]error:[/] wrong settings: {escape(problems)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+    except LooshError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+    except BrokenPipeError:  # whoever reads has seen enough: typer ends quietly
+        raise
+    except OSError as error:
+        err.print(f"[red]error:[/] {escape(_refusal(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
 
 
 def _refusal(error: OSError) -> str:

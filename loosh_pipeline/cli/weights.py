@@ -19,7 +19,7 @@ from loosh_pipeline.settings import Settings, get_settings
 
 POLL_S = 0.5
 WEIGHTS = "weights"
-AFTER_SUBMISSION = frozenset({"weight_receipts", "penalties"})
+AFTER_SUBMISSION = frozenset({"audit_seals", "weight_receipts", "penalties"})
 """Steps that come once weights are submitted."""
 
 

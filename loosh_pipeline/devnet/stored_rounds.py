@@ -10,23 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Any
 
 import polars as pl
+from bittensor_core import Keypair
 from sqlalchemy import Engine
 
 from loosh_pipeline.devnet.answers import AnswerBook
 from loosh_pipeline.devnet.essays import essay
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Coldkey, Hotkey, Outcome, Response, Uid
 from loosh_pipeline.embedding.port import Embedder
-from loosh_pipeline.embedding.round_vectors import embed_round, to_frame
+from loosh_pipeline.embedding.round_vectors import embed_round
 from loosh_pipeline.requests import ChallengeRequest
+from loosh_pipeline.store.accepting import new_row
 from loosh_pipeline.store.compaction import whole, write_part
 from loosh_pipeline.store.frames import responses_frame
-from loosh_pipeline.store.inbox import new_row
 from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.vector_frames import to_frame
 
 MINERS = 256
 ASKED = 7
@@ -52,6 +55,7 @@ class StoredChallenge:
     id: ChallengeId
     received_at: datetime
     sample: Sample
+    always: tuple[int, ...] = ()
 
     @property
     def key(self) -> TableKey:
@@ -79,11 +83,20 @@ class StoredChallenge:
         return self.sample.vectors.with_columns(challenge_id=pl.lit(self.id), hotkey=hotkeys)
 
     def _uids(self) -> list[int]:
-        return Random(f"{SEED} {self.number} miners").sample(range(MINERS), self.sample.responses.height)
+        """In the order of their hotkeys, as vectors lie."""
+        others = [uid for uid in range(MINERS) if uid not in self.always]
+        drawn = Random(f"{SEED} {self.number} miners").sample(others, self.sample.responses.height - len(self.always))
+        return sorted([*self.always, *drawn], key=hotkey_of)
 
     def _hotkeys(self) -> dict[str, str]:
         """By place in the sample."""
-        return {str(place): f"5Made{uid:043d}" for place, uid in enumerate(self._uids())}
+        return {str(place): hotkey_of(uid) for place, uid in enumerate(self._uids())}
+
+
+@cache
+def hotkey_of(uid: int) -> Hotkey:
+    """A real address, whose private key nobody has."""
+    return Hotkey(Keypair(public_key=(uid + 1).to_bytes(32, "big")).ss58_address)
 
 
 def samples(embedder: Embedder, count: int, asked: int = ASKED) -> list[Sample]:
@@ -114,11 +127,13 @@ def _response(place: int, text: str, draw: Random) -> Response:
     )
 
 
-def made(drawn: Sequence[Sample], numbers: range, start: datetime, apart: timedelta) -> Iterator[StoredChallenge]:
-    """The challenges of these numbers, `apart` from one another."""
+def made(
+    drawn: Sequence[Sample], numbers: range, start: datetime, apart: timedelta, always: tuple[int, ...] = ()
+) -> Iterator[StoredChallenge]:
+    """The challenges of these numbers, `apart` from one another. `always`: uids that are asked in each."""
     for number in numbers:
         name = f"{Random(f'{SEED} {number} name').getrandbits(128):032x}"
-        yield StoredChallenge(number, ChallengeId(name), start + number * apart, drawn[number % len(drawn)])
+        yield StoredChallenge(number, ChallengeId(name), start + number * apart, drawn[number % len(drawn)], always)
 
 
 def store(tables: Tables, engine: Engine, rounds: Iterable[StoredChallenge]) -> list[ChallengeId]:

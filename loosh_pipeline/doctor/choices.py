@@ -5,17 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import polars as pl
 from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
 
-from loosh_pipeline.doctor.finding import Finding, look, ok
+from loosh_pipeline.canaries.questions import Question, read_questions
+from loosh_pipeline.canaries.templates import templates_of
+from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.scorers import clipping_warning, model_warning
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import LATELY, LIKE_ONE_OF, Canaries, questions_left
+from loosh_pipeline.store.database import stands_at
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import Tables
 
 SHORTEST_KEY = 12
@@ -106,6 +114,45 @@ def keys(settings: Settings, devnet: bool = False) -> Finding:
     return ok("keys", "no API key is short")
 
 
+def canaries(settings: Settings, devnet: bool = False) -> Finding:
+    """Whether the file of canaries can be used, and is."""
+    subject, path, rate = "canaries", settings.canaries_path, settings.canary_rate
+    if path is None:
+        return ok(subject, "none are put in (CANARIES_FILE)")
+    try:
+        questions = read_questions(path)
+    except ConfigError as error:
+        return wrong(subject, *parts(error))
+    if not rate:
+        return look(subject, f"{path} has {len(questions)} questions, and CANARY_RATE is 0: none are put in")
+    said = f"{len(questions)} questions of {path}, {rate:g} to each challenge that is pushed"
+    return _supply(settings, questions, said)
+
+
+def _supply(settings: Settings, questions: Sequence[Question], said: str) -> Finding:
+    """Whether any of the questions is left, and any challenge was pushed that one can be made after."""
+    subject, now = "canaries", datetime.now(UTC)
+    try:
+        if stands_at(settings.inbox_url, "inbox") != "up to date":
+            return ok(subject, said)
+        engine = Inbox.open(settings.inbox_url).engine
+        kept = Canaries(engine)
+        left = questions_left(questions, kept, settings.canary_times)
+        pushed = kept.pushed_lately(now - LATELY, LIKE_ONE_OF)
+        engine.dispose()
+    except (StoreError, SQLAlchemyError):
+        return ok(subject, said)  # what is wrong with the inbox is said by its own finding
+    if not left:
+        todo = "write others, or set CANARY_TIMES higher"
+        return look(subject, f"{said}; each was put in {settings.canary_times} times, and none is left", todo)
+    fit, unfit = templates_of(pushed)
+    if pushed and not fit:
+        why = "; ".join(f"{count} × {reason}" for reason, count in unfit.most_common(3))
+        todo = "see docs/operating.md#canaries"
+        return look(subject, f"{said}; none can be made like those pushed lately: {why}", todo)
+    return ok(subject, f"{said}; {len(left)} are left")
+
+
 CHOICES: Mapping[str, Callable[[Settings, bool], Finding]] = {
     "intake": intake,
     "proxy": proxy,
@@ -113,5 +160,6 @@ CHOICES: Mapping[str, Callable[[Settings, bool], Finding]] = {
     "keys": keys,
     "pay": pay,
     "embedding model": model,
+    "canaries": canaries,
 }
 """By subject, in the order in which they matter."""

@@ -46,7 +46,7 @@ CONCERNS = {
     "broker": RUNS,
     **dict.fromkeys(("chain", "registration", "pay", "embedding model"), RUNS),
     **dict.fromkeys(("challenge API", "llm"), WORKERS),
-    **dict.fromkeys(("firewall", "intake", "proxy", "pages"), frozenset({INGRESS})),
+    **dict.fromkeys(("firewall", "intake", "proxy", "pages", "canaries"), frozenset({INGRESS})),
     "embedder": EMBEDS | {EMBEDDER},
 }
 """Services that have to do with a subject; every other subject concerns every machine."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from loosh_pipeline.audit.acceptances import BACK_WITHIN, first_broken
 from loosh_pipeline.chain.endpoints import hushed, shown
 from loosh_pipeline.doctor.finding import Finding, look, ok, parts, wrong
 from loosh_pipeline.errors import ServiceError, StoreError
@@ -16,7 +18,8 @@ from loosh_pipeline.own_health import unwell
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.settings.model import is_loopback
 from loosh_pipeline.settings.roles import EMBEDDER, EMBEDS, INGRESS, KEEPS, RUNS, WORKERS
-from loosh_pipeline.store.database import LOOK_WITHIN_S, stands_at, with_driver
+from loosh_pipeline.store.acceptances import newest_links, unlinked_since_the_first
+from loosh_pipeline.store.database import LOOK_WITHIN_S, looking, stands_at, with_driver
 from loosh_pipeline.store.foreign import Schema
 from loosh_pipeline.store.hosts import HEARD_WITHIN_S, Hosts, impatient_engine
 from loosh_pipeline.store.shared_places import name_file
@@ -26,6 +29,8 @@ from loosh_pipeline.workers.heart import copied, host_name, incarnation_file
 from loosh_pipeline.workers.reach import broker_problem, broker_shown
 
 HEALTH_WITHIN_S = 5.0
+LINKS = 1000
+UP_TO_DATE = "up to date"
 EMBEDDER_NOT_READY = "the embedder is not ready"
 """How the ingress says it."""
 
@@ -47,7 +52,30 @@ def databases(settings: Settings) -> Iterator[Finding]:
         fine.append(f"{schema} {stand}")
     if fine:
         yield ok("database", ", ".join(fine))
+    if f"inbox {UP_TO_DATE}" in fine:
+        yield from _accepted(settings, datetime.now(UTC))
     yield from _dagster_database(settings)
+
+
+def _accepted(settings: Settings, now: datetime) -> Iterator[Finding]:
+    """What is wrong with the newest links of the chain of accepted challenges; `loosh audit chain` follows all."""
+    try:
+        with looking(settings.inbox_url, "inbox") as connection:
+            newest = newest_links(connection, LINKS)
+            unlinked = len(unlinked_since_the_first(connection))
+    except SQLAlchemyError as error:
+        said = hushed(" ".join(str(getattr(error, "orig", None) or error).split()), settings.inbox_url)
+        yield look("database", f"accepted challenges cannot be read: {said}", "look again")
+        return
+    if broken := first_broken(newest):
+        said = f"the chain of accepted challenges breaks at {broken}"
+        yield look("database", said, "`loosh audit chain` says more: what was sealed since cannot be proved")
+    if unlinked:
+        said = f"{unlinked} challenges were accepted beside their chain, by an ingress of an older release"
+        yield look("database", said, "stop that ingress: weights that they decide cannot be proved")
+    if newest and (ahead := max(each.received_at for each in newest) - now) > BACK_WITHIN:
+        said = f"a challenge is stamped {ahead} in the future: a clock was ahead, or this one is behind"
+        yield look("database", said, "keep clocks by NTP; the windows that hold that challenge cannot be proved")
 
 
 def _dagster_database(settings: Settings) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ class Earned:
     """What miners earned over one lookback, and which of them are taken for one source.
 
     `at`: when it was worked out; None when nothing ever was. `versions`: how many rounds each scorer version scored.
+    `table`: under which day and name it is kept.
     """
 
     at: datetime | None = None
@@ -47,6 +48,7 @@ class Earned:
     emissions: tuple[Emission, ...] = ()
     sources: tuple[OneSource, ...] = ()
     versions: Mapping[ScorerVersion, int] = field(default_factory=dict)
+    table: str = ""
 
     def by_hotkey(self) -> dict[Hotkey, Emission]:
         return {each.hotkey: each for each in self.emissions}

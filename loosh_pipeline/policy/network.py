@@ -10,7 +10,7 @@ from __future__ import annotations
 from loosh_pipeline.domain import Mode, Neuron, RuleAct
 from loosh_pipeline.policy.filters import OWN, SERVING, VALIDATORS, listed_validators, registered
 from loosh_pipeline.policy.inputs import Inputs
-from loosh_pipeline.policy.ruled import Rule, Ruled, Shares
+from loosh_pipeline.policy.ruled import SHARED, Named, Ruled, Shares
 from loosh_pipeline.policy.sybil import SYBIL
 from loosh_pipeline.scoring.network.pay import Candidate, Serving, penalise, serving_miners, shares
 from loosh_pipeline.scoring.network.profile import NetworkPay
@@ -23,7 +23,7 @@ EXCLUDED = {
 }
 
 
-def network_rules(inputs: Inputs, pay: NetworkPay | None = None) -> list[Rule]:
+def network_rules(inputs: Inputs, pay: NetworkPay | None = None) -> list[Named]:
     """The penalty of sybils, for which those count too who do not serve; serving miners; shares of what is left."""
     pay = pay or NetworkPay()
     candidates = [_candidate(neuron) for neuron in inputs.subnet.neurons]
@@ -39,7 +39,7 @@ def network_rules(inputs: Inputs, pay: NetworkPay | None = None) -> list[Rule]:
     def shared(before: Shares) -> Ruled:
         return Ruled(shares(found.hotkeys, before, Mode.NORMAL, pay) or {})
 
-    return [penalty, left, shared]
+    return [(SYBIL, penalty), (SERVING, left), (SHARED, shared)]
 
 
 def _candidate(neuron: Neuron) -> Candidate:

@@ -20,15 +20,29 @@ class Ruled:
 
 
 Rule = Callable[[Shares], Ruled]
+Named = tuple[str, Rule]
+"""A rule by the name that its acts bear; of one that only divides what is left, `SHARED`."""
+SHARED = "shares"
 
 
-def chained(shares: Shares, rules: Iterable[Rule]) -> Ruled:
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one rule made of the shares it was given, and what it did to whom."""
+
+    rule: str
+    before: Shares
+    after: Shares
+    acts: tuple[RuleAct, ...] = ()
+
+
+def chained(shares: Shares, rules: Iterable[Named]) -> tuple[Step, ...]:
     """One rule after the other."""
-    acts: list[RuleAct] = []
-    for rule in rules:
+    steps: list[Step] = []
+    for name, rule in rules:
         ruled = rule(shares)
-        shares, acts = ruled.shares, [*acts, *ruled.acts]
-    return Ruled(shares, tuple(acts))
+        steps.append(Step(name, shares, ruled.shares, ruled.acts))
+        shares = ruled.shares
+    return tuple(steps)
 
 
 def without(shares: Shares, rule: str, reasons: Mapping[Hotkey, str]) -> Ruled:

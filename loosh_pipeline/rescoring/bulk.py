@@ -24,7 +24,7 @@ from loosh_pipeline.rescoring.wanted import is_tried
 from loosh_pipeline.scoring.profile import scorer_version
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.store.contexts import Contexts
-from loosh_pipeline.store.score_tables import IN_USE, TRIED, RoundTables, ScoreTables
+from loosh_pipeline.store.score_tables import CANARIES, IN_USE, TRIED, RoundTables, ScoreTables
 from loosh_pipeline.store.tables import Tables
 
 AHEAD = 2
@@ -135,10 +135,11 @@ class _Keeper:
     def __init__(self, rescoring: Rescoring, tables: Tables) -> None:
         self._by, self._tried = rescoring, rescoring.tried
         self._paid = ScoreTables(tables)
-        self._kept = ScoreTables(tables, TRIED if self._tried else IN_USE)
+        self._others = ScoreTables(tables, TRIED if self._tried else IN_USE)
+        self._canaries = ScoreTables(tables, CANARIES)
         self._versions: dict[frozenset[ScorerVersion], ScorerVersion | None] = {}
-        self._noted: set[str] = set()
-        self._new: list[RoundTables] = []
+        self._noted: set[tuple[str, bool]] = set()
+        self._new: list[tuple[RoundTables, bool]] = []
         self._done: list[Rescored] = []
         self._telling: deque[Rescored] = deque()
 
@@ -154,11 +155,11 @@ class _Keeper:
             self.write()
 
     def _take(self, found: Found, placed: Placed, scores: pl.DataFrame, pairs: pl.DataFrame) -> None:
-        version = self._version(placed.model_digest)
+        version = self._version(placed.model_digest, found.canary)
         tables = RoundTables.of(placed.id, placed.received_at, version, scores, pairs)
         had = {each["scorer_version"][0]: each for each in found.scores}
-        written, differs = self._keep(tables, had.get(version), found.unreadable)
-        against = self._counting(had)
+        written, differs = self._keep(tables, had.get(version), found)
+        against = None if found.canary else self._counting(had)
         move = None if against is None else compared(_payouts(had[against]), _payouts(scores))
         counts = placed.rows, int(scores["scored"].sum()), int((scores["payout"] > 0).sum())
         digest = str(scores["context_digest"][0]) if placed.rows else ""
@@ -166,35 +167,34 @@ class _Keeper:
             Rescored(placed.id, version, digest, *counts, against, move, written, differs, found.unreadable)
         )
 
-    def _keep(self, tables: RoundTables, paid: pl.DataFrame | None, unreadable: str) -> tuple[bool, tuple[str, ...]]:
+    def _keep(self, tables: RoundTables, paid: pl.DataFrame | None, found: Found) -> tuple[bool, tuple[str, ...]]:
         """Whether a round's rows are written, and in which columns stored ones of its version differ."""
-        stored = self._stored(tables) if self._tried else paid
+        kept, apart = self._shelf(found.canary), self._tried and not found.canary
+        stored = _stored(kept, tables) if apart else paid
         if stored is None:
             # What cannot be read may be of this version, and what paid: a backup may bring it back.
-            if unreadable and not self._tried and not self._by.replace:
+            if found.unreadable and not apart and not self._by.replace:
                 return False, ()
-            self._new.append(tables)
+            self._new.append((tables, found.canary))
             return True, ()
-        pairs = self._kept.pairs_of(tables.key)
+        pairs = kept.pairs_of(tables.key)
         differs = differing(stored, tables.scores)
         if pairs is not None:
             differs += tuple(f"{PAIR} {name}" for name in differing(pairs, tables.pairs))
         write = self._by.replace if differs else pairs is None
         if write:
-            self._kept.replace(tables)
+            kept.replace(tables)
         return write, differs
 
-    def _stored(self, tables: RoundTables) -> pl.DataFrame | None:
-        """What an earlier trial said; None too where that cannot be read."""
-        try:
-            return self._kept.scores_of(tables.key)
-        except StoreError:
-            return None
+    def _shelf(self, canary: bool) -> ScoreTables:
+        """Where a round goes: a canary's never to where others are, be it only tried."""
+        return self._canaries if canary else self._others
 
     def write(self) -> None:
         """Write what is new; then it can be told of."""
         new, self._new = self._new, []
-        self._kept.write_many(new)
+        for canary in (False, True):
+            self._shelf(canary).write_many([tables for tables, of in new if of is canary])
         self._telling.extend(self._done)
         self._done = []
 
@@ -203,11 +203,11 @@ class _Keeper:
         for _ in range(len(self._telling) if most is None else min(most, len(self._telling))):
             yield self._telling.popleft()
 
-    def _version(self, model_digest: str) -> ScorerVersion:
+    def _version(self, model_digest: str, canary: bool) -> ScorerVersion:
         """The version of the scorer on a model, described before the first row says it."""
-        if model_digest not in self._noted:
-            self._kept.note_scorer(self._by.profile, model_digest)
-            self._noted.add(model_digest)
+        if (model_digest, canary) not in self._noted:
+            self._shelf(canary).note_scorer(self._by.profile, model_digest)
+            self._noted.add((model_digest, canary))
         return scorer_version(self._by.profile, model_digest)
 
     def _counting(self, had: Collection[ScorerVersion]) -> ScorerVersion | None:
@@ -220,6 +220,14 @@ class _Keeper:
 
 PAIR = "pair"
 """Before the names of columns of pairs."""
+
+
+def _stored(kept: ScoreTables, tables: RoundTables) -> pl.DataFrame | None:
+    """What an earlier trial said; None too where that cannot be read."""
+    try:
+        return kept.scores_of(tables.key)
+    except StoreError:
+        return None
 
 
 def _payouts(scores: pl.DataFrame) -> dict[str, float]:

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from loosh_pipeline.store.score_frames import INPUTS_DIGEST
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -37,7 +39,12 @@ def compared(before: Mapping[str, float], after: Mapping[str, float]) -> Move:
 
 
 def differing(stored: pl.DataFrame, now: pl.DataFrame) -> tuple[str, ...]:
-    """Columns in which two tables of the same rows differ, to the bit; all where they have other rows."""
+    """Columns in which two tables of the same rows differ, to the bit; all where they have other rows.
+
+    The digest of the inputs, which rows of earlier releases lack, is no difference where it is missing.
+    """
+    if INPUTS_DIGEST not in stored.columns:
+        now = now.drop(INPUTS_DIGEST, strict=False)
     if stored.height != now.height:
         return tuple(now.columns)
     names = dict.fromkeys([*now.columns, *stored.columns])

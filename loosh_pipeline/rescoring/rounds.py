@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from heapq import merge
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import StoreError
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox, InboxRow
-from loosh_pipeline.store.score_tables import SCORES
+from loosh_pipeline.store.score_tables import CANARY_SCORES, SCORES
 from loosh_pipeline.store.tables import TableKey, Tables
 
 RESPONSES = "miner_responses"
 VECTORS = "embeddings"
 INPUTS = (RESPONSES, VECTORS)
-READ_FROM = (*INPUTS, SCORES)
+OF_SCORES = SCORES, CANARY_SCORES
+READ_FROM = (*INPUTS, *OF_SCORES)
 AT_ONCE = 32
 """Rounds that are looked up in the inbox, handed to a process and kept together: some 3 MB."""
 
@@ -31,6 +33,7 @@ class StoredRound:
 
     id: ChallengeId
     received_at: datetime
+    request: Mapping[str, Any]
     prompt: str
     responses: pl.DataFrame
     vectors: pl.DataFrame
@@ -56,12 +59,14 @@ class Unscorable:
 class Found:
     """A challenge to be scored, with the scores that it has: one table for each scorer version.
 
-    `unreadable`: why nobody can tell all of them; empty where they are all there are.
+    `unreadable`: why nobody can tell all of them; empty where they are all there are. `canary`: whether it is one, by
+    its mark or by where its scores lie; then it never pays.
     """
 
     round: StoredRound
     scores: tuple[pl.DataFrame, ...]
     unreadable: str = ""
+    canary: bool = False
 
 
 UNKNOWN = "no such challenge was accepted"
@@ -76,6 +81,13 @@ class _Read(NamedTuple):
     asset: str
     key: TableKey
     content: pl.DataFrame | StoreError
+
+
+class _Asked(NamedTuple):
+    """What the inbox says of some challenges, and which of them it has marked as canaries."""
+
+    rows: Mapping[ChallengeId, InboxRow]
+    canaries: Set[ChallengeId]
 
 
 Reads = Mapping[str, Sequence[_Read]]
@@ -125,27 +137,29 @@ def _missing(name: str, asset: str, broken: Broken) -> Unscorable:
     return Unscorable(name, f"no table {asset} can be read: {parts[0]}", LOST)
 
 
-def of_challenges(tables: Tables, inbox: Inbox, ids: Sequence[str]) -> Generator[list[Found | Unscorable]]:
-    """The same for single challenges."""
+def of_challenges(
+    tables: Tables, inbox: Inbox, ids: Sequence[str], *, with_scores: bool = True
+) -> Generator[list[Found | Unscorable]]:
+    """The same for single challenges. `with_scores`: whether the scores that they have are read too."""
     for start in range(0, len(ids), AT_ONCE):
         wanted = ids[start : start + AT_ONCE]
         rows = {row.id: row for row in inbox.get_many(wanted)}
         keys = {row.id: TableKey.of(row.id, row.received_at) for row in rows.values()}
-        versions = _Versions(tables)
-        known = [_one(tables, name, key, rows, versions) for name, key in keys.items()]
+        versions = _Versions(tables) if with_scores else None
+        asked = _Asked(rows, Canaries(inbox.engine).among(rows))
+        known = [_one(tables, name, key, asked, versions) for name, key in keys.items()]
         yield [*known, *(Unscorable(name, UNKNOWN) for name in wanted if name not in rows)]
 
 
-def _one(
-    tables: Tables, name: str, key: TableKey, rows: Mapping[ChallengeId, InboxRow], versions: _Versions
-) -> Found | Unscorable:
+def _one(tables: Tables, name: str, key: TableKey, asked: _Asked, versions: _Versions | None) -> Found | Unscorable:
     try:
         reads = {asset: [_read(tables, asset, key)] for asset in INPUTS if tables.exists(asset, key)}
     except StoreError as error:
         return Unscorable(name, str(error), LOST)
-    found, broken = versions.of(key)
-    scores = [_read(tables, SCORES, each) for each in found]
-    return _found(name, {**reads, SCORES: scores}, rows, {RESPONSES: [], VECTORS: [], SCORES: broken})
+    found, broken = ((), []) if versions is None else versions.of(key)
+    scores = {asset: [_read(tables, asset, each) for of, each in found if of == asset] for asset in OF_SCORES}
+    none: Broken = {asset: [] for asset in READ_FROM}
+    return _found(name, {**reads, **scores}, asked, {**none, **dict.fromkeys(OF_SCORES, broken)})
 
 
 class _Versions:
@@ -153,21 +167,22 @@ class _Versions:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._days: dict[date, tuple[dict[str, list[TableKey]], list[StoreError]]] = {}
+        self._days: dict[date, tuple[dict[str, list[tuple[str, TableKey]]], list[StoreError]]] = {}
 
-    def of(self, key: TableKey) -> tuple[Sequence[TableKey], list[StoreError]]:
-        """Of a round, and why nobody can tell all of them."""
+    def of(self, key: TableKey) -> tuple[Sequence[tuple[str, TableKey]], list[StoreError]]:
+        """Of a round, with the asset that each is of, and why nobody can tell all of them."""
         if key.day not in self._days:
             self._days[key.day] = self._listed(key.day)
         found, broken = self._days[key.day]
         return found.get(key.name, ()), broken
 
-    def _listed(self, day: date) -> tuple[dict[str, list[TableKey]], list[StoreError]]:
-        found: dict[str, list[TableKey]] = {}
+    def _listed(self, day: date) -> tuple[dict[str, list[tuple[str, TableKey]]], list[StoreError]]:
+        found: dict[str, list[tuple[str, TableKey]]] = {}
         try:
-            for file in self._tables.files(SCORES, day):
-                key = TableKey.named(day, file.name)
-                found.setdefault(key.name, []).append(key)
+            for asset in OF_SCORES:
+                for file in self._tables.files(asset, day):
+                    key = TableKey.named(day, file.name)
+                    found.setdefault(key.name, []).append((asset, key))
         except StoreError as error:
             return {}, [error]
         return found, []
@@ -206,10 +221,11 @@ def _named(inbox: Inbox, batch: Sequence[Reads], broken: Broken) -> list[Found |
     """With their requests. A table whose challenge nobody can tell goes by its name, which may be it."""
     names = [_challenge_id(each) for each in batch]
     rows = {row.id: row for row in inbox.get_many(names)}
-    return [_found(name, each, rows, broken) for name, each in zip(names, batch, strict=True)]
+    asked = _Asked(rows, Canaries(inbox.engine).among(rows))
+    return [_found(name, each, asked, broken) for name, each in zip(names, batch, strict=True)]
 
 
-def _found(name: str, reads: Reads, rows: Mapping[ChallengeId, InboxRow], broken: Broken) -> Found | Unscorable:
+def _found(name: str, reads: Reads, asked: _Asked, broken: Broken) -> Found | Unscorable:
     frames: dict[str, pl.DataFrame] = {}
     for asset in INPUTS:
         if not (of := reads.get(asset)):
@@ -217,17 +233,19 @@ def _found(name: str, reads: Reads, rows: Mapping[ChallengeId, InboxRow], broken
         if isinstance(content := of[0].content, StoreError):
             return Unscorable(name, str(content), UNREADABLE)
         frames[asset] = content
-    if (row := rows.get(ChallengeId(name))) is None:
+    if (row := asked.rows.get(ChallengeId(name))) is None:
         return Unscorable(name, UNKNOWN)
     try:
         prompt = row.challenge().prompt
     except ValueError as error:
         return Unscorable(name, f"its request cannot be read: {error}", "its request cannot be read")
-    stored = StoredRound(row.id, row.received_at, prompt, frames[RESPONSES], frames[VECTORS])
-    contents = [each.content for each in reads.get(SCORES, ())]
+    stored = StoredRound(row.id, row.received_at, row.request, prompt, frames[RESPONSES], frames[VECTORS])
+    canary = row.id in asked.canaries or bool(reads.get(CANARY_SCORES))
+    asset = CANARY_SCORES if canary else SCORES
+    contents = [each.content for each in reads.get(asset, ())]
     scores = (each for each in contents if isinstance(each, pl.DataFrame) and not each.is_empty())
-    wrong = [*(each for each in contents if isinstance(each, StoreError)), *broken[SCORES]]
-    return Found(stored, tuple(scores), str(wrong[0]) if wrong else "")
+    wrong = [*(each for each in contents if isinstance(each, StoreError)), *broken[asset]]
+    return Found(stored, tuple(scores), str(wrong[0]) if wrong else "", canary)
 
 
 def _challenge_id(reads: Reads) -> str:

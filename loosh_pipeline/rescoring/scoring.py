@@ -9,14 +9,17 @@ from datetime import datetime
 
 import polars as pl
 
-from loosh_pipeline.domain import ChallengeId
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.audit.content import RoundInputs
+from loosh_pipeline.audit.leaves import round_digest
+from loosh_pipeline.domain import ChallengeId, Response
+from loosh_pipeline.embedding.round_vectors import RoundVectors, unpack
 from loosh_pipeline.rescoring.rounds import StoredRound, Unscorable
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.store.frames import responses_of
 from loosh_pipeline.store.score_frames import Scored, pairs_frames, scores_frames
+from loosh_pipeline.store.vector_frames import from_frame
 
 REASON_CHARS = 300
 NOT_FINITE = "its payouts are no finite numbers"
@@ -27,11 +30,14 @@ ContextAt = Callable[[datetime, str, int], ScoringContext]
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """A scored round: its scores, the context it was given, and the embedding model of its vectors."""
+    """A scored round: its scores, the context it was given, the embedding model of its vectors, and the digest of all
+    that it was scored from.
+    """
 
     scores: RoundScores
     context: ScoringContext
     model_digest: str
+    inputs_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +67,32 @@ def score_stored(stored: StoredRound, context_at: ContextAt, profile: ScoringPro
     from loosh_pipeline.scoring.score import score
 
     vectors = from_frame(stored.vectors)
-    round_ = unpack(vectors, stored.prompt, responses_of(stored.responses))
+    responses = responses_of(stored.responses)
     past = context_at(stored.received_at, vectors.model_digest, vectors.vectors.shape[1])
-    return RoundResult(score(round_, past, profile, vectors.model_digest), past, vectors.model_digest)
+    inputs = _inputs(stored, responses, vectors, past.digest)
+    scores = score(unpack(vectors, stored.prompt, responses), past, profile, vectors.model_digest)
+    return RoundResult(scores, past, vectors.model_digest, round_digest(inputs))
+
+
+def inputs_of(stored: StoredRound, context_digest: str) -> RoundInputs:
+    """Everything that a stored round is scored from, as it is sealed and shown."""
+    return _inputs(stored, responses_of(stored.responses), from_frame(stored.vectors), context_digest)
+
+
+def _inputs(
+    stored: StoredRound, responses: tuple[Response, ...], vectors: RoundVectors, context_digest: str
+) -> RoundInputs:
+    return RoundInputs(
+        challenge_id=stored.id,
+        received_at=stored.received_at,
+        request=stored.request,
+        prompt=stored.prompt,
+        responses=responses,
+        keys=vectors.keys,
+        vectors=vectors.vectors,
+        model_digest=vectors.model_digest,
+        context_digest=context_digest,
+    )
 
 
 def score_batch(rounds: Sequence[StoredRound], context_at: ContextAt, profile: ScoringProfile) -> ScoredBatch:
@@ -80,7 +109,7 @@ def score_batch(rounds: Sequence[StoredRound], context_at: ContextAt, profile: S
         if (strange := _not_finite(result.scores)) is not None:
             unscorable.append(Unscorable(each.id, strange, NOT_FINITE))
             continue
-        scored.append((result.scores, each.received_at))
+        scored.append(Scored(result.scores, each.received_at, result.inputs_digest))
         sizes = len(result.scores.scores), len(result.scores.pairs)
         placed.append(Placed(each.id, each.received_at, result.model_digest, *sizes))
     return ScoredBatch(tuple(placed), scores_frames(scored), pairs_frames(scored), tuple(unscorable))

@@ -29,15 +29,23 @@ NOT_OF_A_ROUND: Mapping[str, frozenset[str]] = {
 def wanted_profile(name: str, parameters: Mapping[str, Any]) -> ScoringProfile:
     """A profile with these parameters changed. Raises ConfigError that says what is wrong with which value."""
     try:
-        defaults = {each.name: each.default for each in fields(profile_of(name))}
+        profile_of(name)
         if settled := sorted(NOT_OF_A_ROUND[name] & parameters.keys()):
             raise ConfigError(
                 f"{', '.join(settled)} of profile {name!r} acts on a window of rounds, which is settled when weights "
                 "are planned; a round scored alone does not change"
             )
-        return profile_of(name, {key: _as(value, defaults.get(key)) for key, value in parameters.items()})
+        return profile_with(name, parameters)
     except (ValueError, OverflowError) as error:
         raise ConfigError(str(error)) from error
+
+
+def profile_with(name: str, parameters: Mapping[str, Any]) -> ScoringProfile:
+    """A profile with these parameters changed, be they written as whole numbers or not. Raises ValueError like
+    `profile_of`.
+    """
+    defaults = {each.name: each.default for each in fields(profile_of(name))}
+    return profile_of(name, {key: _as(value, defaults.get(key)) for key, value in parameters.items()})
 
 
 def _as(value: Any, default: object) -> Any:

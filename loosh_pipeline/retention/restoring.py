@@ -28,7 +28,7 @@ from loosh_pipeline.scoring.profiles import PROFILES, ScoringProfile, profile_of
 from loosh_pipeline.services import environment
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
-from loosh_pipeline.store.score_tables import SCORES, TRIED_SCORES, ScoreTables
+from loosh_pipeline.store.score_tables import CANARIES, CANARY_SCORES, IN_USE, SCORES, TRIED_SCORES, ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables, file_stem
 
 PLAIN = ("miner_responses", "embeddings", "narratives")
@@ -142,7 +142,8 @@ class Restorer:
             yield from self._of_table(row.id, asset, key)
         if (version := self._scores.version_of(key)) is not None:
             more = {"scorer_version": MetadataValue.text(version)}
-            yield from self._of_table(row.id, SCORES, TableKey(key.day, key.name, version), more)
+            table = self._scores.table_of(key)
+            yield from self._of_table(row.id, SCORES, TableKey(key.day, key.name, version), more, table)
         yield from self._of_others(row.id, key)
         if row.state is ChallengeState.SUBMITTED:
             yield _restored(row.id, SUBMISSIONS, {"state": MetadataValue.text(row.state.value)})
@@ -189,7 +190,8 @@ class ScoresOfDays:
     """Which scores of a round count, among many rounds: one look at a day, and one at each scorer."""
 
     def __init__(self, tables: Tables, paying: ScoringProfile) -> None:
-        self._tables, self._scores, self._paying = tables, ScoreTables(tables), paying
+        self._tables, self._paying = tables, paying
+        self._scores = {shelf.scores: ScoreTables(tables, shelf) for shelf in (IN_USE, CANARIES)}
         self._versions = cache(self._of_day)
         self._chosen = cache(self._choose)
 
@@ -198,7 +200,12 @@ class ScoresOfDays:
 
         Rows of 1.3.0 are of versions that were described nowhere.
         """
-        return self._chosen(frozenset(self._versions_of(SCORES, key)))
+        table = self.table_of(key)
+        return self._chosen(frozenset(self._versions_of(table, key)), table)
+
+    def table_of(self, key: TableKey) -> str:
+        """The table in which its scores lie: those of a canary lie apart."""
+        return CANARY_SCORES if self._versions_of(CANARY_SCORES, key) else SCORES
 
     def others_of(self, key: TableKey) -> Mapping[tuple[str, str], Sequence[str]]:
         """The other versions, by the asset that makes such and the table they lie in.
@@ -206,24 +213,24 @@ class ScoresOfDays:
         Those of profiles that do not pay, and what was scored again: by what paid otherwise once, or for a trial. A
         page speaks of one of them: of what counts before what was tried.
         """
-        counts, found = self.version_of(key), dict[tuple[str, str], list[str]]()
-        for version in self._versions_of(SCORES, key):
+        counts, table, found = self.version_of(key), self.table_of(key), dict[tuple[str, str], list[str]]()
+        for version in self._versions_of(table, key):
             if version != counts:
-                found.setdefault((self._asset_of(version), SCORES), []).append(version)
-        if (RESCORED, SCORES) not in found and (tried := self._versions_of(TRIED_SCORES, key)):
+                found.setdefault((self._asset_of(version, table), table), []).append(version)
+        if (RESCORED, table) not in found and (tried := self._versions_of(TRIED_SCORES, key)):
             found[RESCORED, TRIED_SCORES] = list(tried)
         return found
 
-    def _asset_of(self, version: str) -> str:
-        return RESCORED if self._scores.counting([version], self._paying) else SHADOW
+    def _asset_of(self, version: str, table: str) -> str:
+        return RESCORED if self._scores[table].counting([version], self._paying) else SHADOW
 
     def _versions_of(self, table: str, key: TableKey) -> Sequence[str]:
         return sorted(self._versions(table, key.day).get(key.name, ()))
 
-    def _choose(self, versions: frozenset[str]) -> str | None:
+    def _choose(self, versions: frozenset[str], table: str) -> str | None:
         others = (profile_of(name) for name in PROFILES if name != self._paying.name)
         for profile in (self._paying, *others):
-            if counting := self._scores.counting(versions, profile):
+            if counting := self._scores[table].counting(versions, profile):
                 return counting[0]
         return min(versions, default=None)
 

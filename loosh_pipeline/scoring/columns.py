@@ -52,6 +52,32 @@ class WindowColumns:
         expected = sizes * (sizes - 1) // 2
         return np.flatnonzero((found != expected) | (np.bincount(of_pair.round, minlength=count) != expected))
 
+    def without(self, rounds: Ints) -> tuple[Ints, WindowColumns]:
+        """The window without the rounds at these places, and the places of its rows in this one.
+
+        Who was asked in those rounds alone is not in it.
+        """
+        rows, pairs = np.arange(len(self.miner)), np.arange(len(self.pairs))
+        if not len(rounds):
+            return rows, self
+        kept = np.ones(len(self.challenges), dtype=np.bool_)
+        kept[rounds] = False
+        rows, pairs = rows[kept[self.round]], pairs[kept[self.pairs.round]]
+        there = np.zeros(len(self.hotkeys) + 1, dtype=np.bool_)
+        there[self.miner[rows]] = True
+        challenge, miner = np.cumsum(kept) - 1, np.where(there, np.cumsum(there) - 1, -1)  # the last is for -1, no one
+        return rows, WindowColumns(
+            challenges=tuple(name for name, stays in zip(self.challenges, kept.tolist(), strict=True) if stays),
+            hotkeys=tuple(name for name, stays in zip(self.hotkeys, there[:-1].tolist(), strict=True) if stays),
+            round=challenge[self.round[rows]],
+            miner=miner[self.miner[rows]],
+            **{name: getattr(self, name)[rows] for name in _OF_ROWS},
+            pairs=self.pairs.at(pairs, challenge, miner),
+        )
+
+
+_OF_ROWS = ("compared", "words", "elapsed_ms", "relevance", "baseline")
+
 
 def columns_of(rounds: Sequence[RoundScores]) -> WindowColumns:
     """The rows of rounds that are sorted by challenge."""

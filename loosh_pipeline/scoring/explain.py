@@ -17,8 +17,8 @@ from loosh_pipeline.scoring.pairs import PairEvidence, same_source
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores, Score
-from loosh_pipeline.scoring.signals import Floats, Signals
-from loosh_pipeline.scoring.votes import Standing, Verdict, judge, weighted_median
+from loosh_pipeline.scoring.signals import Batch, Floats, Signals
+from loosh_pipeline.scoring.votes import Standing, Verdict, Verdicts, judge, payouts_apart, weighted_median
 from loosh_pipeline.scoring.window import SettledScore, Settlement
 
 DEFAULT_PROFILE = RobustProfile()
@@ -82,10 +82,8 @@ class _Case:
             weight[self.i] = 0.0
         return weight
 
-    def payout_with(self, signals: Signals, sources: Floats | None = None) -> float:
-        standing = self.standing if sources is None else replace(self.standing, sources=sources)
-        verdict = judge(signals, self.profile, standing)
-        return float(verdict.payout[self.place])
+    def payout_with(self, signals: Signals) -> float:
+        return float(judge(signals, self.profile, self.standing).payout[self.place])
 
     @property
     def place(self) -> int:
@@ -285,32 +283,26 @@ def _if_relevant(case: _Case) -> tuple[WhatIf, ...]:
 
 
 def _if_no_copy(case: _Case, copies: Sequence[Copy]) -> tuple[WhatIf, ...]:
-    """Worded as unlike each copy as answers of this round are of one another, and of a source of its own."""
-    usual = _usual_wording(case)
+    """Sharing no pay with each copy; nothing for who is paid nothing anyway."""
+    if not case.verdict.payout[case.place]:
+        return ()
     at = {hotkey: j for j, hotkey in enumerate(case.signals.hotkeys)}
     found = [
-        WhatIf(Change.NOT_A_COPY, _payout_unlike(case, [at[copy.hotkey]], usual), usual, copy.hotkey)
+        WhatIf(Change.NOT_A_COPY, _payout_apart(case, [at[copy.hotkey]]), peer=copy.hotkey)
         for copy in copies[:TRIED_COPIES]
     ]
     if len(copies) > 1:
-        every = [at[copy.hotkey] for copy in copies]
-        found.append(WhatIf(Change.NO_COPIES, _payout_unlike(case, every, usual), usual))
+        found.append(WhatIf(Change.NO_COPIES, _payout_apart(case, [at[copy.hotkey] for copy in copies])))
     return tuple(found)
 
 
-def _payout_unlike(case: _Case, copies: Sequence[int], usual: float) -> float:
-    wording, known = case.signals.wording.copy(), case.standing.sources.copy()
-    for j in copies:
-        wording[case.place, j] = wording[j, case.place] = min(usual, wording[case.place, j])
-        known[case.place, j] = known[j, case.place] = 0.0
-    return case.payout_with(replace(case.signals, wording=wording), known)
-
-
-def _usual_wording(case: _Case) -> float:
-    """The mean likeness of two answers of the round that are no copies; that of honest pairs where there are none."""
-    honest = np.triu(case.verdict.copies == 0, k=1)
-    likeness = case.signals.wording[honest]
-    return float(likeness.mean()) if len(likeness) else case.profile.mean_prior_wording
+def _payout_apart(case: _Case, copies: Sequence[int]) -> float:
+    n = len(case.signals)
+    apart = np.zeros((1, n, n), dtype=np.bool_)
+    apart[0, case.place, copies] = apart[0, copies, case.place] = True
+    of_one = Batch.of_one(case.signals)
+    found = payouts_apart(of_one, case.profile, case.standing.part(None), Verdicts.of_one(case.verdict), apart)
+    return float(found[0, case.place])
 
 
 def _if_at_average(case: _Case, views: Sequence[View], reason: str) -> tuple[WhatIf, ...]:

@@ -20,9 +20,8 @@ from loosh_pipeline.scoring.admission import (
     NOT_EMBEDDED,
     OFF_TOPIC,
 )
-from loosh_pipeline.scoring.network.evaluate import IRRELEVANT
 from loosh_pipeline.scoring.network.profile import NetworkProfile
-from loosh_pipeline.scoring.network.removals import LOW_QUALITY, MINOR_CLUSTER, OUTDONE, OUTLIER
+from loosh_pipeline.scoring.network.removals import IRRELEVANT, LOW_QUALITY, MINOR_CLUSTER, OUTDONE, OUTLIER
 from loosh_pipeline.scoring.pairs import PairHistory
 from loosh_pipeline.scoring.result import Measure, RoundMeasure, Score
 from loosh_pipeline.scoring.text import TEST_MODE
@@ -120,6 +119,7 @@ class Change(StrEnum):
     """What a `WhatIf` changes, everything else left as it was."""
 
     NOT_A_COPY = "not_a_copy"
+    """It shares no pay with one copy. What copies say of it stays unheard, as no one knows how it would else read."""
     NO_COPIES = "no_copies"
     RELEVANT = "relevant"
     MEDIAN_TIME = "median_time"
@@ -135,7 +135,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """The payout after one change. `assumed`: the figure it would have had; `peer`: whom it would not be like."""
+    """The payout after one change. `assumed`: the figure it would have had; `peer`: with whom it shares no pay."""
 
     change: Change
     payout: float
@@ -265,8 +265,8 @@ def _score_lines(of: Explanation) -> Iterator[str]:
     if of.reason:
         return
     yield (
-        f"Its score, agreement raised to a power times speed, was {of.score:.4f}; "
-        f"a score of {of.typical_score:.4f} earns 1."
+        f"Its score, agreement raised to a power times speed, was {of.score:.4g}; "
+        f"a score of {of.typical_score:.4g} earns 1."
     )
     if of.row.elapsed_ms is not None and of.median_elapsed_ms is not None:
         yield (
@@ -366,8 +366,8 @@ def _change(each: WhatIf, of: Explanation) -> str:
     # adding 0 turns the -0 of a small loss into 0
     change = f"{each.payout:.2f} ({round(each.payout - of.payout, 2) + 0.0:+.2f})"
     return {
-        Change.NOT_A_COPY: f"worded as unlike {short(each.peer or of.hotkey)} as usual here ({assumed:.2f}): {change}.",
-        Change.NO_COPIES: f"worded as unlike all of these as usual here ({assumed:.2f}): {change}.",
+        Change.NOT_A_COPY: f"sharing no pay with {short(each.peer or of.hotkey)}: {change}.",
+        Change.NO_COPIES: f"sharing no pay with any of these: {change}.",
         Change.RELEVANT: f"with a relevance of {assumed:.2f}, just enough to pass the gate: {change}.",
         Change.MEDIAN_TIME: f"in the median time of {_seconds(assumed)}: {change}.",
         Change.ALL_VIEWS: f"with meaning, coverage and wording at least at the others' average: {change}.",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.domain import Hotkey, OneSource
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.signals import Flags, Floats, Ints, Signals
 from loosh_pipeline.scoring.votes import evidence_of, ramp
@@ -114,6 +114,13 @@ class PairColumns:
     def __len__(self) -> int:
         return len(self.first)
 
+    def at(self, rows: Ints, rounds: Ints, miners: Ints) -> PairColumns:
+        """Some of the pairs, their rounds and miners renumbered by these; the last of `miners` is for -1."""
+        named: dict[str, Any] = {"round": rounds[self.round[rows]]}
+        named |= {name: miners[getattr(self, name)[rows]] for name in ("first", "second")}
+        others = {each.name: getattr(self, each.name)[rows] for each in fields(self) if each.name not in named}
+        return PairColumns(**named, **others)
+
 
 @dataclass(frozen=True, eq=False)
 class Histories:
@@ -159,6 +166,14 @@ class Histories:
     def _pair(self, key: int) -> Pair:
         first, second = divmod(key, len(self.hotkeys))
         return self.hotkeys[first], self.hotkeys[second]
+
+
+def one_sources(sources: Mapping[Pair, PairHistory]) -> tuple[OneSource, ...]:
+    """Pairs that are taken for one source, as emissions are told of them."""
+    return tuple(
+        OneSource(first, second, each.rounds, each.degree, each.same_address, each.same_coldkey)
+        for (first, second), each in sources.items()
+    )
 
 
 def pair_histories(pairs: Iterable[PairEvidence], profile: RobustProfile) -> dict[Pair, PairHistory]:

@@ -46,7 +46,7 @@ def is_test_mode(text: str) -> bool:
 
 def words(text: str) -> list[str]:
     """Lower-case words in order; look-alike Unicode forms are one word (NFKC), `_` and digits belong to words."""
-    return _WORD.findall(unicodedata.normalize("NFKC", _stream_safe(_readable(text))).casefold())
+    return _WORD.findall(unicodedata.normalize("NFKC", stream_safe(encodable(text))).casefold())
 
 
 def sentences(text: str) -> list[str]:
@@ -55,7 +55,7 @@ def sentences(text: str) -> list[str]:
     A longer stretch without an end is cut into windows of `MAX_SENTENCE_WORDS`. A text that has words, but no
     unit of three, is one sentence; a text without words has none.
     """
-    readable = _readable(text)
+    readable = encodable(text)
     pieces = (piece.strip(_MARKUP) for piece in _BREAK.split(readable))
     kept = [piece for piece in pieces if len(_WORD.findall(piece)) >= MIN_SENTENCE_WORDS]
     if not kept and _WORD.search(readable):
@@ -71,18 +71,18 @@ def chunks(text: str, max_words: int = WINDOW_WORDS) -> list[str]:
     """
     if max_words < 1:
         raise ValueError(f"max_words is {max_words}; a window needs at least one word")
-    readable = _readable(text)
+    readable = encodable(text)
     if not _WORD.search(readable):
         return []
     return _evenly(_windows(readable, max_words), MAX_CHUNKS)
 
 
-def _readable(text: str) -> str:
+def encodable(text: str) -> str:
     # a lone surrogate survives JSON, but no tokenizer and no UTF-8 file takes it
     return text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8")
 
 
-def _stream_safe(text: str) -> str:
+def stream_safe(text: str) -> str:
     """`text` without the marks of a run beyond `MAX_MARKS`: normalising sorts a run in time quadratic in its length."""
     if text.isascii():
         return text

@@ -81,6 +81,14 @@ class Verdicts:
         names = [each.name for each in fields(cls) if each.name != "vote"]
         return cls(vote=vote, **{name: np.concatenate([getattr(each, name) for each in parts]) for name in names})
 
+    @classmethod
+    def of_one(cls, verdict: Verdict) -> Self:
+        """Those on a single round."""
+        vote = Vote(*(getattr(verdict.vote, each.name)[np.newaxis] for each in fields(Vote)))
+        names = [each.name for each in fields(cls) if each.name not in ("vote", "typical")]
+        arrays = {name: getattr(verdict, name)[np.newaxis] for name in names}
+        return cls(vote=vote, typical=np.array([verdict.typical]), **arrays)
+
     def one(self, k: int) -> Verdict:
         """The verdict on the k-th round."""
         return Verdict(
@@ -148,8 +156,7 @@ def _judge(batch: Batch, profile: RobustProfile, standing: Standing) -> Verdicts
     score = np.where(voters, np.maximum(vote.agreement, 0.0), 0.0) ** profile.power * speed_factor
     share = _share(batch, known, voters, profile)
     typical = _typical(score, independent)
-    earned = np.broadcast_to(typical[:, np.newaxis] > 0, score.shape)
-    payout = np.divide(share * score, typical[:, np.newaxis], out=np.zeros_like(score), where=earned)
+    payout = _payout(share, score, typical)
     return Verdicts(passed, copies, vote, share, speed_factor, score, payout, typical)
 
 
@@ -246,16 +253,35 @@ def _group_size(same_text: Floats, copies: Floats, voters: Flags) -> Floats:
     return size
 
 
-def _share(batch: Batch, known: Floats, voters: Flags, profile: RobustProfile) -> Floats:
+def payouts_apart(batch: Batch, profile: RobustProfile, standing: Standing, verdicts: Verdicts, apart: Flags) -> Floats:
+    """(R, n) what would be paid if the pairs of `apart` (R, n, n) shared no pay; votes, and so scores, as they were.
+
+    How an answer would have to read to be no copy is not known, but not what sharing costs. So what one of a pair says
+    of the other stays unheard: two like answers would praise each other more than any others do.
+    """
+    share = _share(batch, standing.sources, verdicts.vote.voters, profile, apart)
+    return _payout(share, verdicts.score, verdicts.typical)
+
+
+def _payout(share: Floats, score: Floats, typical: Floats) -> Floats:
+    earned = np.broadcast_to(typical[:, np.newaxis] > 0, score.shape)
+    payout: Floats = np.divide(share * score, typical[:, np.newaxis], out=np.zeros_like(score), where=earned)
+    return payout
+
+
+def _share(batch: Batch, known: Floats, voters: Flags, profile: RobustProfile, apart: Flags | None = None) -> Floats:
     """(R, n) part of one pay: one source is paid once. A short text alone proves no copying, so it shares less.
 
     With S the degree of being one source, T of being one text, and g_i = 1 + sum_j T_ij · S_ij, the size of its group
     of one text, an answer shares with sum_j S_ij · (T_ij + (1 - T_ij) · g_i · S_ij / sum_l S_il · T_lj) others: all of
     its own text, and of another text, as every answer of its own shares with it, once however often that is there.
+    `apart` (R, n, n): pairs that share nothing whatever they are.
     """
     evidence = evidence_of(batch.words, profile)
     same = np.maximum(known, ramp(batch.wording, profile.blatant_low, profile.blatant_high) * evidence)
     same = same * (1 - np.eye(same.shape[-1])) * voters[:, np.newaxis, :]
+    if apart is not None:
+        same = np.where(apart, 0.0, same)
     text = _same_text(batch.wording, profile)
     own = text * same
     group = 1 + own.sum(axis=2, keepdims=True) - own

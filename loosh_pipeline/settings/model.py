@@ -28,7 +28,7 @@ from loosh_pipeline.settings.machine import (
 )
 from loosh_pipeline.settings.roles import contradictions
 from loosh_pipeline.settings.section import UNSET, Section
-from loosh_pipeline.settings.subnet import Asking, ChainAccess, Narratives, Scores, Telling, Weights
+from loosh_pipeline.settings.subnet import Asking, Canaries, ChainAccess, Narratives, Scores, Telling, Weights
 
 SECTIONS: tuple[type[Section], ...] = (
     Places,
@@ -42,6 +42,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Scores,
     Weights,
     Narratives,
+    Canaries,
     Keeping,
     Machines,
     Seeing,
@@ -54,6 +55,7 @@ class Settings(
     Seeing,
     Machines,
     Keeping,
+    Canaries,
     Narratives,
     Weights,
     Scores,
@@ -165,6 +167,10 @@ class Settings(
     @property
     def heatmaps_root(self) -> Path:
         return (self.heatmaps_dir or self.home / "heatmaps").expanduser()
+
+    @property
+    def canaries_path(self) -> Path | None:
+        return None if self.canaries_file is None else self.canaries_file.expanduser()
 
     @property
     def models_root(self) -> Path:

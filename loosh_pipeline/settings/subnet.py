@@ -108,6 +108,13 @@ class Scores(Section):
     pay_profile: str = Field(
         RobustProfile.name, description="The one of them that decides pay; the others are shadows."
     )
+    shadow_max_change: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="A shadow profile under which more of the weight would go to other miners is told as a warning "
+        "on the page of shadow_diff.",
+    )
     context_rounds: int = Field(
         500,
         ge=20,
@@ -123,6 +130,33 @@ class Scores(Section):
             raise ValueError(
                 f"PAY_PROFILE is {self.pay_profile!r}, which SCORING_PROFILES ({','.join(self.scoring_profiles)}) does "
                 "not name; only a scorer that runs can decide pay"
+            )
+        return self
+
+
+class Canaries(Section):
+    """canaries: challenges with known answers; docs/operating.md says how to write them"""
+
+    canaries_file: Path | None = Field(
+        None, description="Questions with their right answers, JSON Lines; keep it secret, or miners learn it."
+    )
+    canary_rate: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="How many of them are put in to each challenge that is pushed, in the mean, such as 0.02. Never "
+        "paid, and nobody is told of them.",
+    )
+
+    canary_times: int = Field(
+        1, ge=1, le=1000, description="How often each question is put in, in all; a miner knows one that it saw before."
+    )
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if self.canary_rate and self.canaries_file is None:
+            raise ValueError(
+                f"CANARY_RATE is {self.canary_rate:g} and CANARIES_FILE names no file; set both, or neither"
             )
         return self
 

@@ -5,36 +5,38 @@ Each is judged by itself: one that is a duplicate, or whose nonce was used befor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Connection, Engine, select
 
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed, StoreError
-from loosh_pipeline.store.inbox import new_row
+from loosh_pipeline.store.accepting import Candidate, accept, accepting
+from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.nonces import Nonce, record_nonces, used_before
 from loosh_pipeline.store.schema import challenges
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A challenge that was checked and is to be kept; `nonce` is what its sender signed, if anything."""
+    """A challenge that was checked and is to be kept; `nonce` is what its sender signed, if anything.
+
+    `canary`: of one that the validator puts in itself.
+    """
 
     id: ChallengeId
     request: dict[str, Any]
     received_at: datetime
     nonce: Nonce | None = None
+    canary: CanaryMark | None = None
 
 
-TIMES = ("received_at", "state_changed_at", "next_run_at")
-
-Verdict = StoreError | None
-"""Why an arrival was not kept: DuplicateChallenge or NonceUsed. None: it is on disk."""
+Verdict = Link | StoreError
+"""The link of an arrival that is on disk, or why it was not kept: DuplicateChallenge or NonceUsed."""
 
 
 def commit_arrivals(engine: Engine, arrivals: Sequence[Arrival]) -> list[Verdict]:
@@ -43,12 +45,24 @@ def commit_arrivals(engine: Engine, arrivals: Sequence[Arrival]) -> list[Verdict
     Of two with the same id, or nonce, the first is kept. What is sent again as it was, because its sender heard no
     answer, is a duplicate rather than a replay: it is there. Raises SQLAlchemyError when nothing could be committed.
     """
-    with engine.begin() as connection:
+    candidates = {id(each): _candidate(each) for each in arrivals}
+    with accepting(engine) as connection:
         replayed = _replayed(connection, arrivals)
-        fresh = {each.id: each for each in reversed(arrivals) if id(each) not in replayed}
+        fresh: dict[ChallengeId, Arrival] = {}
+        for each in arrivals:
+            if id(each) not in replayed:
+                fresh.setdefault(each.id, each)
         there = _there(connection, [each.id for each in arrivals if id(each) in replayed])
-        kept = _insert(connection, list(reversed(fresh.values())))
+        kept = accept(connection, [candidates[id(each)] for each in fresh.values()])
+        for each in fresh.values():
+            if each.canary is not None and each.id in kept:
+                mark(connection, each.id, each.canary, each.received_at)
     return [_verdict(each, replayed, there, fresh, kept) for each in arrivals]
+
+
+def _candidate(arrival: Arrival) -> Candidate:
+    known = "" if arrival.canary is None else arrival.canary.known
+    return Candidate.of(arrival.id, arrival.request, arrival.received_at, known)
 
 
 def _replayed(connection: Connection, arrivals: Sequence[Arrival]) -> set[int]:
@@ -73,70 +87,17 @@ def _with_nonce(arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, Nonce]]:
     return ((arrival, arrival.nonce) for arrival in arrivals if arrival.nonce is not None)
 
 
-def _insert(connection: Connection, fresh: Sequence[Arrival]) -> Collection[str]:
-    """Insert challenges, all of different ids; returns the ids that are new."""
-    if not fresh:
-        return ()
-    if connection.dialect.name == "sqlite":
-        return _insert_sqlite(connection, fresh)
-    rows = [new_row(each.id, each.request, each.received_at) for each in fresh]
-    statement = postgresql.insert(challenges).on_conflict_do_nothing().returning(challenges.c.id)
-    return set(connection.execute(statement, rows).scalars())
-
-
-def _insert_sqlite(connection: Connection, fresh: Sequence[Arrival]) -> Collection[str]:
-    """The same in two statements: after each, the thread waits for Python's lock, which the event loop keeps busy.
-
-    The transaction holds SQLite's write lock, so nobody adds an id between the two.
-    """
-    ids = tuple(each.id for each in fresh)
-    known = connection.exec_driver_sql(f"SELECT id FROM challenges WHERE id IN ({_listed(len(ids))})", ids)
-    present = set(known.scalars())
-    new = [each for each in fresh if each.id not in present]
-    if new:
-        connection.exec_driver_sql(_insertion(len(new)), tuple(_values(connection.dialect, new)))
-    return {each.id for each in new}
-
-
-@lru_cache(maxsize=256)
-def _insertion(rows: int) -> str:
-    """Inserts what `new_row` says, of which only id, request and time differ from row to row."""
-    template = new_row(ChallengeId(""), {}, datetime.now(UTC))
-    given = {"id": "column1", "request": "column2", **dict.fromkeys(TIMES, "column3")}
-    values = (
-        given.get(name) or (f"'{value}'" if isinstance(value, str) else str(value)) for name, value in template.items()
-    )
-    lines = ", ".join(["(?, ?, ?)"] * rows)
-    return f"INSERT INTO challenges ({', '.join(template)}) SELECT {', '.join(values)} FROM (VALUES {lines})"
-
-
-def _values(dialect: Dialect, arrivals: Sequence[Arrival]) -> Iterator[Any]:
-    """Id, request and time of each, as their columns hand them to the driver."""
-    request = challenges.c.request.type.dialect_impl(dialect).bind_processor(dialect)
-    time = challenges.c.received_at.type.dialect_impl(dialect).bind_processor(dialect)
-    assert request is not None
-    assert time is not None
-    for each in arrivals:
-        yield each.id
-        yield request(each.request)
-        yield time(each.received_at)
-
-
-def _listed(count: int) -> str:
-    return ", ".join("?" * count)
-
-
 def _verdict(
     arrival: Arrival,
     replayed: Collection[int],
     there: Collection[str],
     fresh: dict[ChallengeId, Arrival],
-    kept: Collection[str],
+    kept: Mapping[ChallengeId, Link],
 ) -> Verdict:
     first = fresh.get(arrival.id)
     if id(arrival) in replayed and arrival.id not in there and (first is None or first.nonce != arrival.nonce):
         assert arrival.nonce is not None
         return NonceUsed(used_before(arrival.nonce))
-    if first is arrival and arrival.id in kept:
-        return None
+    if first is arrival and (link := kept.get(arrival.id)) is not None:
+        return link
     return DuplicateChallenge(f"Challenge {arrival.id} already exists")

@@ -28,6 +28,9 @@ LOOK_WITHIN_S = 5.0
 _BETWEEN_TRIES_S = 0.01
 LEAST_ROOM_BYTES = 64 * 1024
 BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+BY_LIBPQ = ("psycopg2", "psycopg")
+KEPT_ALIVE: dict[str, Any] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+"""Seconds, and probes: who waits for a server that is gone is not to wait for hours."""
 MIGRATION_LOCK_ID = 7_802_026
 """Key of the advisory lock under which one process migrates a Postgres database."""
 
@@ -45,7 +48,8 @@ def open_database(url: str, schema: Schema) -> Engine:
             check_ours(Path(parsed.database), schema)
         # An error is logged: it is not to quote a prompt that could not be written.
         pre_ping = parsed.get_backend_name() != "sqlite"
-        engine = create_engine(parsed, pool_pre_ping=pre_ping, hide_parameters=True)
+        kept = KEPT_ALIVE if parsed.get_driver_name() in BY_LIBPQ else {}
+        engine = create_engine(parsed, pool_pre_ping=pre_ping, hide_parameters=True, connect_args=kept)
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
         _migrate(engine, schema)

@@ -9,25 +9,31 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from loosh_pipeline.errors import PartTaken, StoreError
+from loosh_pipeline.store.canary_accuracy import CANARY_ACCURACY
 from loosh_pipeline.store.compaction import DayCompaction, Done
 from loosh_pipeline.store.compaction_plan import last_closed, unused
 from loosh_pipeline.store.objects import SECONDS_PER_H
-from loosh_pipeline.store.score_tables import IN_USE, TRIED
+from loosh_pipeline.store.score_tables import CANARIES, IN_USE, TRIED
+from loosh_pipeline.store.seals import SEALS
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS
 from loosh_pipeline.store.weighing import last_set, proposal_behind
 from loosh_pipeline.store.window_cache import CACHE
 
-NEVER = frozenset({CACHE, IN_USE.scorers, TRIED.scorers})
+NEVER = frozenset({CACHE, IN_USE.scorers, TRIED.scorers, CANARIES.scorers})
 """A copy, which is made again; and what the versions in all scores stand for, a few rows for good."""
 OF_CHALLENGES = frozenset({
     "selections", "miner_responses", "embeddings", "consensus_scores", "pair_evidence", "narratives",
-    "tried_scores", "tried_pairs",
+    "tried_scores", "tried_pairs", "canary_scores", "canary_pairs", "canary_verdicts",
 })  # fmt: skip
 """All else is a series: of some moment, the newest table before it counts."""
 SETTLED, WEIGHTS, PROPOSALS, EMISSIONS = "settled_scores", "weights", "weight_proposals", "emissions"
+OF_WINDOWS = frozenset({SETTLED, COUNTED_ROUNDS})
+"""A window is settled at each attempt to set weights; of those by which none were set, these are dropped: they are
+large."""
 OF_WEIGHTS = frozenset({
     WEIGHTS, "weights_dropped", "weight_receipts", PROPOSALS, "policy_acts", EMISSIONS, SETTLED, "sources",
-    "rounds_left_out",
+    "rounds_left_out", COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS, SEALS, CANARY_ACCURACY,
 })  # fmt: skip
 CHANGED_WITHIN_H = 7 * 24
 """Days into which parts were put so long ago are looked at again: some may have been replaced, or be merged."""
@@ -79,7 +85,7 @@ def _compacted(
     compaction = DayCompaction(tables, asset, day, clock, over)
     done = compaction.done
     try:
-        compaction.run(_unused(tables, day) if asset == SETTLED else ())
+        compaction.run(_unused(tables, day, asset) if asset in OF_WINDOWS else ())
     except PartTaken as error:
         done.problems.append(f"{asset} of {day}: {error}")
         return done, True
@@ -106,13 +112,13 @@ def _waiting(tables: Tables, until: date, now: datetime, problems: list[str]) ->
     return sorted(waiting)
 
 
-def _unused(tables: Tables, day: date) -> set[str]:
-    """Files of settled windows of a day by which no weights were set: a window is settled at each attempt."""
-    alone = {each.name for each in tables.originals(SETTLED, day)}
-    following = [each for each in tables.days(SETTLED) if each > day]
+def _unused(tables: Tables, day: date, asset: str) -> set[str]:
+    """Files of windows of a day by which no weights were set."""
+    alone = {each.name for each in tables.originals(asset, day)}
+    following = [each for each in tables.days(asset) if each > day]
     if not alone or not following:
         return set()
-    windows = alone | {each.name for each in tables.files(SETTLED, following[0])}
+    windows = alone | {each.name for each in tables.files(asset, following[0])}
     # Of a window's last proposal, the weights come before the next proposal, whenever that is.
     proposed, until = set[str](), following[0]
     for each in (each for each in tables.days(PROPOSALS) if each >= day):

@@ -13,11 +13,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, literal, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import RESULTS, STATE_ORDER, Challenge, ChallengeId, ChallengeState, Outcome, Response
 from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
 from loosh_pipeline.requests import resolve_challenge
+from loosh_pipeline.store.accepting import Candidate, accept, accepting
 from loosh_pipeline.store.database import open_database, reading, schema_version
 from loosh_pipeline.store.figures import WITHOUT_SCORES, InboxStats, figures, fold
 from loosh_pipeline.store.flags import flag, set_flag
@@ -50,6 +51,8 @@ class InboxRow:
     scored_at: datetime | None
     failure: str | None
     run_id: str | None
+    link: Link | None = None
+    """Its place in the chain; None of what was accepted before there was one."""
 
     def challenge(self) -> Challenge:
         return resolve_challenge(self.request, self.received_at)
@@ -78,13 +81,14 @@ class Inbox:
     def schema_version(self) -> str | None:
         return schema_version(self.engine)
 
-    def accept(self, challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> None:
-        """Commit a challenge. Raises DuplicateChallenge when the id was ever accepted before."""
-        try:
-            with self.engine.begin() as connection:
-                connection.execute(challenges.insert().values(new_row(challenge_id, request, now)))
-        except IntegrityError as error:
-            raise DuplicateChallenge(f"Challenge {challenge_id} already exists") from error
+    def accept(self, challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> Link:
+        """Commit a challenge; returns its link. Raises DuplicateChallenge when the id was ever accepted before."""
+        candidate = Candidate.of(challenge_id, request, now)
+        with accepting(self.engine) as connection:
+            accepted = accept(connection, [candidate])
+        if challenge_id not in accepted:
+            raise DuplicateChallenge(f"Challenge {challenge_id} already exists")
+        return accepted[challenge_id]
 
     def get(self, challenge_id: ChallengeId) -> InboxRow:
         """Raises UnknownChallenge when it was never accepted."""
@@ -302,22 +306,6 @@ class Inbox:
             set_flag(connection, RUNNING, "true" if running else "false", now)
 
 
-def new_row(challenge_id: ChallengeId, request: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """The row of a challenge that was just received."""
-    return {
-        "id": challenge_id,
-        "request": request,
-        "state": ChallengeState.RECEIVED,
-        "received_at": now,
-        "state_changed_at": now,
-        "next_run_at": now,
-        "attempts": 0,
-        "asked": 0,
-        "answered": 0,
-        "elapsed_ms_sum": 0.0,
-    }
-
-
 def pause_s(attempts: int, first_s: float, longest_s: float) -> float:
     """How long to wait after that many attempts: twice as long each time, up to the longest."""
     return float(min(first_s * 2 ** min(max(attempts - 1, 0), MOST_DOUBLINGS), longest_s))
@@ -336,6 +324,7 @@ def inbox_row(row: Row[Any]) -> InboxRow:
         scored_at=row.scored_at,
         failure=row.failure,
         run_id=row.run_id,
+        link=None if row.seq is None else Link(row.seq, row.link),
     )
 
 

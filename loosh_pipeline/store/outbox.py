@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from loosh_pipeline.domain import RESULTS, ChallengeId, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
+from loosh_pipeline.store.canaries import is_canary
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.flags import set_flag
 from loosh_pipeline.store.inbox import advance_to_scored, advance_to_submitted, pause_s
@@ -127,8 +128,13 @@ class Outbox:
 
         False when its result was kept before, in whichever form: the first one stands, also an empty one of a
         challenge that had been given up. Raises UnknownChallenge when no such challenge was accepted.
+        Of a canary nothing is kept; it is done once it has scores.
         """
         with _known(challenge_id), self._engine.begin() as connection:
+            if is_canary(connection, challenge_id):
+                advance_to_scored(connection, challenge_id, now)
+                advance_to_submitted(connection, challenge_id, now, now)
+                return False
             new = keep_first_result(connection, challenge_id, payload, now, kind)
             advance_to_scored(connection, challenge_id, now, to_present_since=now if to_present else None)
             told_at = connection.execute(
@@ -139,12 +145,16 @@ class Outbox:
             return new
 
     def keep_heatmap(self, challenge_id: ChallengeId, payload: bytes, now: datetime) -> bool:
-        """Keep the picture of a challenge for delivery; False when one was kept before. Raises UnknownChallenge.
+        """Keep the picture of a challenge for delivery; False when one was kept before, and of a canary.
+
+        Raises UnknownChallenge.
 
         While pictures cannot be delivered, the oldest make room: they are large, and can be drawn again. Those that
         wait take none from those that were refused.
         """
         with _known(challenge_id), self._engine.begin() as connection:
+            if is_canary(connection, challenge_id):
+                return False
             new = _insert(connection, DeliveryKind.HEATMAP, challenge_id, payload, now, challenge_id)
             for state in UNDELIVERED:
                 _forget_older(connection, DeliveryKind.HEATMAP, state, MOST_HEATMAPS)
@@ -330,7 +340,11 @@ def keep_first_result(
     now: datetime,
     kind: DeliveryKind = DeliveryKind.RESPONSE_BATCH,
 ) -> bool:
-    """Keep what is told of a challenge, within a transaction that also moves it; False when something is kept."""
+    """Keep what is told of a challenge, within a transaction that also moves it; False when something is kept, and of a
+    canary, of which nobody is told.
+    """
+    if is_canary(connection, challenge_id):
+        return False
     kept = select(outbox.c.id).where(outbox.c.key == challenge_id, outbox.c.kind.in_(RESULTS))
     return connection.execute(kept).first() is None and _insert(
         connection, kind, challenge_id, payload, now, challenge_id

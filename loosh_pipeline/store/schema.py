@@ -76,6 +76,14 @@ challenges = Table(
     Column("to_present_since", UtcDateTime),
     # Since when it stands in `totals` and not for itself in the figures; null while it may still change.
     Column("folded_at", UtcDateTime),
+    # Its place in the chain of all that were accepted, the digest of its request, what commits to its being pushed or a
+    # canary, the salt by which that is hidden, and the digest of its link, which holds the one before; null of what was
+    # accepted before there was a chain. See store/accepting.py.
+    Column("seq", BigInteger),
+    Column("request_sha256", String(64)),
+    Column("commitment", String(64)),
+    Column("salt", String(32)),
+    Column("link", String(64)),
     Index("challenges_state", "state", "next_run_at"),
     Index("challenges_received_at", "received_at"),
     # What was given up, by when: few of all.
@@ -105,6 +113,37 @@ challenges = Table(
         sqlite_where=text("to_present_since IS NOT NULL"),
         postgresql_where=text("to_present_since IS NOT NULL"),
     ),
+    # Of two writers that went on from the same link, one fails: the chain cannot fork.
+    Index(
+        "challenges_chain",
+        "seq",
+        unique=True,
+        sqlite_where=text("seq IS NOT NULL"),
+        postgresql_where=text("seq IS NOT NULL"),
+    ),
+    # What came after the chain began and is no part of it: none, if all goes well.
+    Index(
+        "challenges_unlinked",
+        "received_at",
+        sqlite_where=text("seq IS NULL"),
+        postgresql_where=text("seq IS NULL"),
+    ),
+)
+
+# Which challenges the validator put in itself, to see who answers rightly: nothing else tells them from others.
+canaries = Table(
+    "canaries",
+    inbox_metadata,
+    Column("challenge_id", String(128), ForeignKey("challenges.id"), primary_key=True),
+    # What is taken for a right answer, as the file of canaries said then.
+    Column("accepted", JSON, nullable=False),
+    # Digest of the question, by which the next one is chosen among those asked least.
+    Column("question", String(64), nullable=False),
+    # Hides both in the digest that the chain commits to: audit/canonical.py.
+    Column("salt", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("canaries_created_at", "created_at"),
+    Index("canaries_question", "question"),
 )
 
 # What challenges that do not change any more came to, by the state they ended in: figures need not count them again.

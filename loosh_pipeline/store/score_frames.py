@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -63,13 +63,17 @@ def _names(*kinds: type[Any]) -> list[str]:
 _OF_ROUND, _OF_SCORE, _OF_MEASURE, _OF_PAIR = map(_names, (RoundMeasure, Score, Measure, PairEvidence))
 SCORE_COLUMNS = (*_OF_SCORE, *_OF_MEASURE)
 RECEIVED = {"received_at": UTC_MS}
-SCORES: Mapping[str, Any] = _schema([*ROUND, *_names(RoundMeasure)]) | RECEIVED | _schema(SCORE_COLUMNS)
+INPUTS_DIGEST = "inputs_digest"
+"""Of everything that the round was scored from. Rows of releases before it lack it; null is the same."""
+SCORES: Mapping[str, Any] = (
+    _schema([*ROUND, *_names(RoundMeasure)]) | RECEIVED | {INPUTS_DIGEST: pl.String} | _schema(SCORE_COLUMNS)
+)
 PAIRS: Mapping[str, Any] = _schema(["challenge_id", "scorer_version"]) | RECEIVED | _schema(_names(PairEvidence))
 SETTLED_FROM: Mapping[str, Any] = {
     name: SCORES[name]
     for name in (
         *("challenge_id", "profile", "scorer_version", "received_at", "hotkey", "outcome", "words", "elapsed_ms"),
-        *("relevance", "baseline", "payout", "quality_threshold"),
+        *("relevance", "baseline", "payout", "quality_threshold", INPUTS_DIGEST),
     )
 }
 """The columns of scores that a window is settled and paid from."""
@@ -87,25 +91,30 @@ CONTEXT: Mapping[str, Any] = {
 }
 
 
-Scored = tuple[RoundScores, datetime]
-"""A scored round, and when its challenge came."""
+class Scored(NamedTuple):
+    """A scored round, when its challenge came, and the digest of what it was scored from, where that is known."""
+
+    result: RoundScores
+    received_at: datetime
+    inputs_digest: str | None = None
 
 
-def scores_frame(result: RoundScores, received_at: datetime) -> pl.DataFrame:
+def scores_frame(result: RoundScores, received_at: datetime, inputs_digest: str | None = None) -> pl.DataFrame:
     """One row for every miner asked."""
-    return scores_frames([(result, received_at)])
+    return scores_frames([Scored(result, received_at, inputs_digest)])
 
 
 def scores_frames(rounds: Sequence[Scored]) -> pl.DataFrame:
     """The rows of many rounds, one after the other."""
-    rows = [row for each in rounds for row in _score_rows(*each)]
+    rows = [row for each in rounds for row in _score_rows(each)]
     columns = zip(*rows, strict=True) if rows else [()] * len(SCORES)
     return _frame(dict(zip(SCORES, columns, strict=True)), SCORES)
 
 
-def _score_rows(result: RoundScores, received_at: datetime) -> Iterator[tuple[Any, ...]]:
+def _score_rows(scored: Scored) -> Iterator[tuple[Any, ...]]:
     """Values in the order of `SCORES`."""
-    about = (*(getattr(result, name) for name in ROUND), *_values(_OF_ROUND, result.measure), received_at)
+    result, *when_and_whereof = scored
+    about = (*(getattr(result, name) for name in ROUND), *_values(_OF_ROUND, result.measure), *when_and_whereof)
     for score in result.scores:
         yield *about, *_values(_OF_SCORE, score), *_values(_OF_MEASURE, score.measure)
 
@@ -116,14 +125,14 @@ def _values(names: Sequence[str], value: object) -> Sequence[Any]:
 
 def pairs_frame(result: RoundScores, received_at: datetime) -> pl.DataFrame:
     """One row for every two answers that were compared."""
-    return pairs_frames([(result, received_at)])
+    return pairs_frames([Scored(result, received_at)])
 
 
 def pairs_frames(rounds: Sequence[Scored]) -> pl.DataFrame:
     """The rows of many rounds, one after the other."""
-    pairs = [pair for result, _ in rounds for pair in result.pairs]
+    pairs = [pair for each in rounds for pair in each.result.pairs]
     about: dict[str, list[Any]] = {"challenge_id": [], "scorer_version": [], "received_at": []}
-    for result, received_at in rounds:
+    for result, received_at, _ in rounds:
         for name, value in zip(about, (result.challenge_id, result.scorer_version, received_at), strict=True):
             about[name] += [value] * len(result.pairs)
     return _frame(about | {name: [getattr(pair, name) for pair in pairs] for name in _OF_PAIR}, PAIRS)

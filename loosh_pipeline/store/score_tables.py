@@ -5,6 +5,7 @@ pair_evidence/day=…/CHALLENGE.VERSION.parquet      one row for every two answe
 window_cache/day=…/ASSET.HOUR.parquet              a copy of what settling reads of these two, see `window_cache`
 scorers/day=…/VERSION.parquet                      what the hash of a version stands for, since when
 tried_scores, tried_pairs, tried_scorers           the same of scorers that somebody tried: nothing reads them for pay
+canary_scores, canary_pairs, canary_scorers        the same of canaries, under whatever scorer: nor these
 scoring_context/day=…/TIME-RUN.MODEL.parquet       document frequencies and background, append-only
 """
 
@@ -46,6 +47,7 @@ SCORES = "consensus_scores"
 PAIRS = "pair_evidence"
 SCORERS = "scorers"
 TRIED_SCORES, TRIED_PAIRS, TRIED_SCORERS = "tried_scores", "tried_pairs", "tried_scorers"
+CANARY_SCORES, CANARY_PAIRS, CANARY_SCORERS = "canary_scores", "canary_pairs", "canary_scorers"
 PART_FROM = 20
 """Rounds of a day from which a part of their own is worth it; fewer are written as the first scoring writes them."""
 TRIES = 10
@@ -84,6 +86,9 @@ IN_USE = Shelf(SCORES, PAIRS, SCORERS)
 """What evaluation, the shadow profiles and rescoring by today's parameters wrote: planning weights reads it."""
 TRIED = Shelf(TRIED_SCORES, TRIED_PAIRS, TRIED_SCORERS)
 """What somebody tried, of other parameters or of a profile that does not run here."""
+CANARIES = Shelf(CANARY_SCORES, CANARY_PAIRS, CANARY_SCORERS)
+"""Rounds of canaries, under whatever scorer. They lie apart, so that nothing that pays, accuses or compares can take
+them for others: not even beside an inbox that is older than they are, and has lost their marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +121,26 @@ class RoundTables:
 class ScoreTables:
     """Reads and writes scores. Nothing is overwritten but by the same rows, unless `replace` is asked for.
 
-    `shelf`: where what is written goes. What pays is chosen from `IN_USE` alone.
+    `shelf`: where rounds are written and read. A window, and so what pays, is read from `IN_USE` alone.
     """
 
     def __init__(self, tables: Tables, shelf: Shelf = IN_USE) -> None:
         self._tables, self._shelf = tables, shelf
 
     def write(
-        self, key: TableKey, result: RoundScores, profile: Profile, model_digest: str, received_at: datetime
+        self,
+        key: TableKey,
+        result: RoundScores,
+        profile: Profile,
+        model_digest: str,
+        received_at: datetime,
+        inputs_digest: str | None = None,
     ) -> WrittenTable:
         """Keep the scores of a round, its pairs first: a round that has scores has its pairs."""
         at = TableKey(key.day, key.name, result.scorer_version)
         self.note_scorer(profile, model_digest)
-        return self.replace(RoundTables(at, scores_frame(result, received_at), pairs_frame(result, received_at)))
+        scores = scores_frame(result, received_at, inputs_digest)
+        return self.replace(RoundTables(at, scores, pairs_frame(result, received_at)))
 
     def note_scorer(self, profile: Profile, model_digest: str) -> None:
         """Say what the hash of a version stands for, before any row has it."""
@@ -195,20 +207,28 @@ class ScoreTables:
     def read(self, key: TableKey, version: ScorerVersion) -> RoundScores:
         """The scores of a round. Raises StoreError that names the missing table."""
         at = TableKey(key.day, key.name, version)
-        return scores_of(self._tables.read(SCORES, at), self._tables.read(PAIRS, at))
+        return scores_of(self._tables.read(self._shelf.scores, at), self._tables.read(self._shelf.pairs, at))
 
     def newest_rows(self, key: TableKey, profile: Profile) -> pl.DataFrame | None:
         """The score rows of a round in the version that counts under a profile; None while it has none."""
         # By the versions, which are few, and not by the tables of its day, which may be tens of thousands.
         for version in self.counting(self._versions(), profile):
             at = TableKey(key.day, key.name, version)
-            if self._tables.exists(SCORES, at):
-                return self._tables.read(SCORES, at)
+            if self._tables.exists(self._shelf.scores, at):
+                return self._tables.read(self._shelf.scores, at)
         return None
 
     def _versions(self) -> list[str]:
-        """The scorer versions that ever were in use."""
-        return [file.name.removesuffix(PARQUET) for file in self._tables.files(SCORERS, _EPOCH.date())]
+        """The scorer versions that have rows here."""
+        return [file.name.removesuffix(PARQUET) for file in self._tables.files(self._shelf.scorers, _EPOCH.date())]
+
+    def scorers(self) -> list[dict[str, Any]]:
+        """What is said of every version that has rows here: columns of `SCORER_SCHEMA`, by version."""
+        day, asset = _EPOCH.date(), self._shelf.scorers
+        return [
+            self._tables.read(asset, TableKey.named(day, name)).row(0, named=True)
+            for name in sorted(each.name for each in self._tables.files(asset, day))
+        ]
 
     def counting(self, versions: Iterable[str], profile: Profile) -> list[ScorerVersion]:
         """Those of some scorer versions that count under a profile; of a round's, the first is the one that does.
@@ -217,16 +237,17 @@ class ScoreTables:
         that came into use last. One that nobody described counts for nothing.
         """
         todays = _parameters(profile), CODE_VERSION
-        described = [each for version in versions if (each := self._described(version)) is not None]
+        described = [each for version in versions if (each := self.described(version)) is not None]
         found = [each for each in described if each["profile"] == profile.name]
         found.sort(key=lambda each: each["scorer_version"])
         found.sort(key=lambda each: each["first_used_at"], reverse=True)
         found.sort(key=lambda each: (each["parameters"], each["code_version"]) != todays)
         return [ScorerVersion(each["scorer_version"]) for each in found]
 
-    def _described(self, version: str) -> dict[str, Any] | None:
-        key = TableKey(_EPOCH.date(), version)
-        return self._tables.read(SCORERS, key).row(0, named=True) if self._tables.exists(SCORERS, key) else None
+    def described(self, version: str) -> dict[str, Any] | None:
+        """What a scorer version stands for, as `SCORER_SCHEMA`; None for one that nobody described."""
+        key, asset = TableKey(_EPOCH.date(), version), self._shelf.scorers
+        return self._tables.read(asset, key).row(0, named=True) if self._tables.exists(asset, key) else None
 
     def model_digest(self, key: TableKey) -> str:
         """The embedding model of a round's stored vectors. Raises StoreError when there are none."""
@@ -256,7 +277,7 @@ class ScoreTables:
         """Every round scored under a profile whose challenge came since then, from a copy that holds many a file.
 
         A round scored more than once is read in the version that `counting` has first. `pairs`: whether those of the
-        rounds are read too.
+        rounds are read too. Canaries lie elsewhere, and are never among them.
         """
         # Scores before pairs, which are written first: a round that has scores has its pairs.
         scores = WindowCache(self._tables, SCORES, SETTLED_FROM).rows(since.date())

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, func, insert, select, true, update
 
-from loosh_pipeline.chain.records import OPEN, SubmissionRow, SubmissionState, plan_digest
+from loosh_pipeline.chain.records import FAILED, OPEN, SubmissionRow, SubmissionState, plan_digest
 from loosh_pipeline.domain import Block, Hotkey, Metagraph, Uid, WeightPlan
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.leases import Lease, still_ours
@@ -78,6 +78,26 @@ class Submissions:
         query = select(submissions).where(chosen).order_by(newest_first)
         with reading(self._engine) as connection:
             return [_row(row) for row in connection.execute(query)]
+
+    def get(self, number: int) -> SubmissionRow | None:
+        """One submission; None where there is none of this number."""
+        return self._first(submissions.c.id == number)
+
+    def newest(self, most: int) -> Sequence[SubmissionRow]:
+        """What was submitted last from here, with whatever hotkey to whatever chain, newest first."""
+        query = select(submissions).order_by(submissions.c.id.desc()).limit(most)
+        with reading(self._engine) as connection:
+            return [_row(row) for row in connection.execute(query)]
+
+    def newest_taken(self) -> SubmissionRow | None:
+        """The newest of all that the chain took (`SubmissionRow.taken`)."""
+        return self._first(submissions.c.included_block.is_not(None), submissions.c.state.not_in(FAILED))
+
+    def _first(self, *which: ColumnElement[bool]) -> SubmissionRow | None:
+        query = select(submissions).where(*which).order_by(submissions.c.id.desc()).limit(1)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _row(row)
 
     def signers(self, netuid: int, genesis_hash: str | None = None) -> frozenset[Hotkey]:
         """Every hotkey that weights of this subnet were submitted with from here."""

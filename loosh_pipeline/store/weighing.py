@@ -38,13 +38,16 @@ def newest_earned(tables: Tables) -> Earned:
     Raises StoreError when that was 1.3.0, whose emissions say too little to set weights by.
     """
     newest = next(tables.newest_first("emissions"), None)
-    if newest is None:
-        return Earned()
-    found = tables.read("sources", newest) if tables.exists("sources", newest) else pl.DataFrame(schema=SOURCES)
-    frame = tables.read("emissions", newest)
+    return Earned() if newest is None else earned_at(tables, newest)
+
+
+def earned_at(tables: Tables, key: TableKey) -> Earned:
+    """What a run of `emissions` wrote. Raises StoreError like `newest_earned`, and when it is not there."""
+    found = tables.read("sources", key) if tables.exists("sources", key) else pl.DataFrame(schema=SOURCES)
+    frame = tables.read("emissions", key)
     if "rounds" not in frame.columns:
-        raise StoreError(f"the newest emissions ({newest.name}) are of release 1.3.0; materialize emissions first")
-    return earned_of(frame, found)
+        raise StoreError(f"the newest emissions ({key.name}) are of release 1.3.0; materialize emissions first")
+    return replace(earned_of(frame, found), table=f"{key.day}/{key.name}")
 
 
 def last_vector(tables: Tables, own_since: datetime | None = None) -> LastVector | None:

@@ -67,9 +67,14 @@ NOT_OURS = "not ours"
 
 def write_submission(tables: Tables, row: SubmissionRow) -> WrittenTable:
     """Write the tables of a submission as it stands; those of an earlier state of it give way."""
-    key = TableKey.of(f"{row.created_at:%Y%m%dT%H%M%S%f}-{row.id}", row.created_at)
+    key = submission_key(row)
     tables.write("weights_dropped", key, dropped_frame(row))
     return tables.write("weights", key, weights_frame(row))
+
+
+def submission_key(row: SubmissionRow) -> TableKey:
+    """Under which `weights` and `weights_dropped` of a submission lie."""
+    return TableKey.of(f"{row.created_at:%Y%m%dT%H%M%S%f}-{row.id}", row.created_at)
 
 
 def weights_frame(row: SubmissionRow) -> pl.DataFrame:

@@ -42,19 +42,22 @@ def forget_before(tables: Tables, now: datetime, lookback_h: float) -> None:
 
 
 class WindowCache:
-    """Reads some columns of an asset's days, whatever number of rows a file holds."""
+    """Reads some columns of an asset's days, whatever number of rows a file holds.
 
-    def __init__(self, tables: Tables, asset: str, schema: Mapping[str, Any]) -> None:
-        self._tables, self._asset, self._schema = tables, asset, schema
+    `keeps`: whether it leaves copies of what it read. Who only looks leaves nothing behind.
+    """
 
-    def rows(self, since: date) -> pl.DataFrame:
-        """All rows of the days from `since` on, in no particular order.
+    def __init__(self, tables: Tables, asset: str, schema: Mapping[str, Any], *, keeps: bool = True) -> None:
+        self._tables, self._asset, self._schema, self._may_keep = tables, asset, schema, keeps
+
+    def rows(self, since: date, until: date = date.max) -> pl.DataFrame:
+        """All rows of the days from `since` to `until`, in no particular order.
 
         A column that a file lacks is null, and a file that is deleted meanwhile has no rows. Raises StoreError that
         names a file which cannot be read. That no copy can be kept is a warning, once.
         """
-        self._keeps = True
-        days = [self._day(day) for day in self._tables.days(self._asset) if day >= since]
+        self._keeps = self._may_keep
+        days = [self._day(day) for day in self._tables.days(self._asset) if since <= day <= until]
         return pl.concat(days or [pl.DataFrame(schema=self._schema)])
 
     def _day(self, day: date) -> pl.DataFrame:
@@ -109,10 +112,10 @@ class WindowCache:
     def _keep(self, day: date, rows: pl.DataFrame, hours: set[int]) -> None:
         """Write these hours anew. A file whose store tells no versions apart is read anew each time."""
         for hour in hours:
-            part = rows.filter(pl.col("hour") == hour, pl.col("stamp") != "")
-            key = TableKey(day, self._asset, str(hour))
             if not self._keeps:
                 return
+            part = rows.filter(pl.col("hour") == hour, pl.col("stamp") != "")
+            key = TableKey(day, self._asset, str(hour))
             try:
                 if part.is_empty():
                     self._tables.remove(CACHE, key)

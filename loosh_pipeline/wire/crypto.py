@@ -10,24 +10,22 @@ import base64
 import binascii
 from typing import Protocol
 
-import bittensor_core
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import CryptoError
+from loosh_pipeline.hotkeys import SS58_FORMAT as SS58_FORMAT
+from loosh_pipeline.hotkeys import parse_hotkey as parse_hotkey
+from loosh_pipeline.hotkeys import verify_signature as verify_signature
 
 RSA_BITS = 2048
 CIPHERTEXT_BYTES = RSA_BITS // 8
 SIGNATURE_BYTES = 64
-SS58_FORMAT = 42
 MAX_PEM_CHARS = 4096
 
 _FERNET_KEY_CHARS = 44
-_MAX_SS58_CHARS = 64
-_SR25519 = 1
 _OAEP = padding.OAEP(mgf=padding.MGF1(hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
 
 
@@ -106,29 +104,6 @@ def unseal(symmetric_key: bytes, token: bytes, *, ttl_s: int | None = None) -> b
         return _fernet(symmetric_key).decrypt(token, ttl=ttl_s)
     except InvalidToken as error:
         raise CryptoError(f"payload of {len(token)} bytes is not a token of this key, or is too old") from error
-
-
-def parse_hotkey(text: str) -> Hotkey:
-    """`text` as a hotkey. Raises CryptoError unless it is an SS58 address of format 42."""
-    if len(text) > _MAX_SS58_CHARS:
-        raise CryptoError(f"hotkey has {len(text)} characters; an SS58 address has 48")
-    try:
-        canonical = bittensor_core.encode_ss58(bittensor_core.decode_ss58(text), SS58_FORMAT)
-    except ValueError as error:
-        raise CryptoError(f"hotkey {text!r} is not an SS58 address: {error}") from error
-    if canonical != text:
-        raise CryptoError(f"hotkey {text!r} is not of SS58 format {SS58_FORMAT}; use {canonical}")
-    return Hotkey(text)
-
-
-def verify_signature(message: bytes, signature: bytes, hotkey: str) -> None:
-    """Return when `hotkey` signed `message` with sr25519. Raises CryptoError otherwise."""
-    try:
-        valid = bittensor_core.verify(message, signature, hotkey, _SR25519)
-    except ValueError as error:
-        raise CryptoError(f"signature of {hotkey!r} cannot be checked: {error}") from error
-    if not valid:
-        raise CryptoError(f"signature is not one of {hotkey} over this message")
 
 
 def _fernet(symmetric_key: bytes) -> Fernet:

@@ -21,6 +21,8 @@ HOTKEY_HEADER = "X-Hotkey"
 NONCE_HEADER = "X-Nonce"
 SIGNATURE_HEADER = "X-Signature"
 API_KEY_HEADER = "X-API-Key"
+LINK_HEADER = "X-Challenge-Link"
+"""In the answer to a challenge that was accepted: its place in the chain of all of them."""
 
 _MAX_NONCE_CHARS = 32
 

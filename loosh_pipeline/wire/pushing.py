@@ -20,7 +20,7 @@ from loosh_pipeline.wire.crypto import (
     new_symmetric_key,
     seal,
 )
-from loosh_pipeline.wire.headers import API_KEY_HEADER, signature_headers
+from loosh_pipeline.wire.headers import API_KEY_HEADER, LINK_HEADER, signature_headers
 from loosh_pipeline.wire.messages import (
     API_HOTKEY_HEADER,
     API_UUID_HEADER,
@@ -38,15 +38,20 @@ CHALLENGE_API_PATH = "/challenge"
 MAX_ANSWER_BYTES = 64 * 1024
 
 _MAX_SAID_CHARS = 200
+_MAX_LINK_CHARS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What was said to one challenge: its status, or why there was none, and how long that took."""
+    """What was said to one challenge: its status, or why there was none, and how long that took.
+
+    `link`: the X-Challenge-Link as it came, empty for none; a receiver may say anything there.
+    """
 
     status: int | None
     said: str = ""
     elapsed_ms: float = 0.0
+    link: str = ""
 
 
 class Sender(Protocol):
@@ -120,7 +125,7 @@ class FiberSender:
         return await _pushed(http, self._base_url + CHALLENGE_PATH, seal(key, plaintext), headers), session
 
     async def _open(self, http: httpx.AsyncClient) -> tuple[str, bytes]:
-        status, answer = await _exchange(http, "GET", self._base_url + PUBLIC_KEY_PATH)
+        status, answer, _ = await _exchange(http, "GET", self._base_url + PUBLIC_KEY_PATH)
         if status != httpx.codes.OK:
             raise _Refused(status, _detail(answer))
         key, key_uuid = new_symmetric_key(), new_uuid()
@@ -134,7 +139,9 @@ class FiberSender:
             recipient=self._recipient,
         )
         headers = {"Content-Type": "application/json"}
-        status, answer = await _exchange(http, "POST", self._base_url + KEY_EXCHANGE_PATH, encode_json(body), headers)
+        status, answer, _ = await _exchange(
+            http, "POST", self._base_url + KEY_EXCHANGE_PATH, encode_json(body), headers
+        )
         if status != httpx.codes.OK or not parse_exchange_success(answer):
             raise _Refused(status, _detail(answer))
         return key_uuid, key
@@ -162,22 +169,24 @@ def client(timeout_s: float, connections: int = 100) -> httpx.AsyncClient:
 async def _pushed(http: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str]) -> Pushed:
     started_s = time.perf_counter()
     try:
-        status, answer = await _exchange(http, "POST", url, body, headers)
+        status, answer, link = await _exchange(http, "POST", url, body, headers)
     except (httpx.HTTPError, httpx.InvalidURL, WireError) as error:
         return Pushed(None, _said(f"{type(error).__name__}: {error}"), _ms_since(started_s))
     said = "" if httpx.codes.is_success(status) else _detail(answer)
-    return Pushed(status, said, _ms_since(started_s))
+    return Pushed(status, said, _ms_since(started_s), _said(link, _MAX_LINK_CHARS))
 
 
 async def _exchange(
     http: httpx.AsyncClient,
     method: str,
     url: str,
-    body: bytes | None = None,
+    content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-) -> tuple[int, bytes]:
-    async with http.stream(method, url, content=body, headers=headers) as reply:
-        return reply.status_code, await read_body(reply, MAX_ANSWER_BYTES)
+) -> tuple[int, bytes, str]:
+    """Status, body, and the link that came with it."""
+    async with http.stream(method, url, content=content, headers=headers) as reply:
+        body = await read_body(reply, MAX_ANSWER_BYTES)
+        return reply.status_code, body, reply.headers.get(LINK_HEADER, "")
 
 
 def _detail(answer: bytes) -> str:
@@ -199,8 +208,8 @@ def _problem(each: Mapping[str, Any]) -> str:
     return f"{where}: {said}" if where else said
 
 
-def _said(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text[:_MAX_SAID_CHARS])
+def _said(text: str, most: int = _MAX_SAID_CHARS) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:most])
 
 
 def _ms_since(started_s: float) -> float:

@@ -11,11 +11,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.emissions import paid_over
 from loosh_pipeline.definitions import defs
-from loosh_pipeline.domain import ChallengeId, Mode
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.emissions import EmissionRule
 from loosh_pipeline.following import challenge_facts
 from loosh_pipeline.orchestrator import CHALLENGES, RESCORE_DAY_JOB, RESCORE_JOB, RESCORED
+from loosh_pipeline.paying import earned_over
 from loosh_pipeline.rescoring import wanted
 from loosh_pipeline.retention.restoring import ScoresOfDays
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
@@ -138,14 +139,9 @@ def test_what_was_only_tried_pays_nobody(world: World) -> None:
     assert paid(world).is_empty()
     assert world.store.score_tables.newest_rows(world.partition(challenge_id).key, TODAYS) is None
     with tables_duckdb().get_connection() as connection:
-        payouts, emissions = _emissions(world, connection)
-    assert not payouts.rounds
-    assert not emissions
-
-
-def _emissions(world: World, _: object) -> Any:
-    settings = get_settings()
-    return paid_over(world.store, tables_duckdb(), TODAYS, settings, datetime.now(UTC), 12.0, Mode.NORMAL)
+        found = earned_over(world.store.tables, connection, TODAYS, EmissionRule(), datetime.now(UTC), 12.0)
+    assert not found.payouts.rounds
+    assert not found.emissions
 
 
 def test_what_was_tried_counts_once_it_is_scored_again_by_what_pays_then(
@@ -310,3 +306,11 @@ def test_the_evaluation_does_not_score_again(world: World) -> None:
     assert world.instance.get_materialized_partitions(key) == set()
     rescore(world, challenge_id)
     assert world.instance.get_materialized_partitions(key) == {challenge_id}
+
+
+def test_rows_of_a_release_that_kept_no_digest_of_inputs_are_no_difference(world: World) -> None:
+    (challenge_id,) = evaluated(world, "c-1")
+    older = stored(world, challenge_id, TODAYS).drop("inputs_digest")
+    world.store.tables.write(SCORES, world.scores_key(challenge_id), older)
+    assert metadata_of(rescore(world, challenge_id), RESCORED)["written"] == "no: these rows were there"
+    assert stored(world, challenge_id, TODAYS).equals(older)

@@ -11,7 +11,7 @@ import pytest
 
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.emissions import aggregate
-from loosh_pipeline.payouts import payouts_of
+from loosh_pipeline.payouts import paid_of, payouts_of
 from loosh_pipeline.scorers import clipping_warning
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
@@ -204,7 +204,7 @@ def test_what_is_settled_is_stored_and_sums_to_what_emissions_say(world: World) 
     with tables_duckdb().get_connection() as connection:
         since = world.partition(ids[0]).row.received_at - timedelta(hours=1)
         paid = payouts_of(world.store.score_tables.window_rows(connection, ROBUST, since), ROBUST).paid
-    assert tuple(emissions.values()) == aggregate(paid, {})
+    assert tuple(emissions.values()) == aggregate(paid_of(paid), {})
     assert paid.height == 3 * len(emissions)
 
 

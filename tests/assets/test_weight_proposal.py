@@ -13,25 +13,26 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.emissions import paid_over
 from loosh_pipeline.domain import (
     Availability,
     AvailabilityTable,
     Block,
     ChallengeId,
     DeliveryKind,
-    Mode,
     NetworkView,
     Outcome,
     Proposal,
 )
+from loosh_pipeline.emissions import EmissionRule
 from loosh_pipeline.errors import ChainTimeout
+from loosh_pipeline.paying import earned_over
 from loosh_pipeline.policy.propose import propose
-from loosh_pipeline.proposing import gathered
+from loosh_pipeline.proposing import gathered, rule_of
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile, scorer_version
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.tables import TableKey
+from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, read_inputs, read_terms
 from loosh_pipeline.store.weighing import answered_at, last_vector
 from resources.duckdb import tables_duckdb
 from resources.store import Store
@@ -106,6 +107,21 @@ def test_a_restart_changes_nothing(world: World) -> None:
     assert repr(made[0]) == repr(made[1])
 
 
+def test_what_is_on_record_leads_to_the_same_proposal_and_says_which_rounds_counted(world: World) -> None:
+    for i in range(4):
+        world.store_round(f"c-{i}", {"hotkey-1": True, "hotkey-2": i % 2 == 0, "hotkey-3": Outcome.TIMEOUT})
+    world.set_weights()
+    tables = world.store.tables
+    (proposed,), (earned,) = (list(tables.newest_first(name)) for name in ("weight_proposals", "emissions"))
+    found, stored = propose(read_inputs(tables, proposed)), proposal_of(world)
+    assert replace(found, made_at=stored.made_at) == stored
+    assert abs(found.made_at - stored.made_at) < timedelta(milliseconds=1)
+    terms, counted = read_terms(tables, earned), tables.read(COUNTED_ROUNDS, earned)
+    assert (terms.rounds, counted["challenge_id"].to_list()) == (4, [f"c-{i}" for i in range(4)])
+    assert not counted["left_out"].any()
+    assert terms.rule == rule_of(world.settings)
+
+
 def test_being_there_half_of_the_time_is_paid_by_half(world: World) -> None:
     for i in range(3):
         world.store_round(f"c-{i}", {"hotkey-1": True, "hotkey-2": True})
@@ -169,9 +185,10 @@ def test_the_networks_method_looks_at_its_own_day(world: World, monkeypatch: pyt
         version = scorer_version(profile, MODEL_DIGEST)
         made = neutral_round({"hotkey-1": True}, challenge_id=name, profile=profile.name, scorer_version=version)
         world.store.score_tables.write(TableKey.of(name, came), made, profile, MODEL_DIGEST, came)
-    payouts, paid = paid_over(world.store, tables_duckdb(), profile, get_settings(), now, 12.0, Mode.NORMAL)
-    assert sum(payouts.rounds.values()) == 1
-    assert [each.asked for each in paid] == [1]
+    with tables_duckdb().get_connection() as connection:
+        found = earned_over(world.store.tables, connection, profile, EmissionRule(), now, 12.0)
+    assert found.terms.rounds == 1
+    assert [each.asked for each in found.emissions] == [1]
 
 
 def test_what_the_last_weights_rested_on_is_kept(world: World) -> None:

@@ -33,7 +33,7 @@ def test_whatever_is_named_is_there(name: str) -> None:
 def test_everything_is_what_a_module_itself_has_for_others() -> None:
     module = importlib.import_module("loosh_pipeline.store.inbox")
     found = {name for _, name, _ in functions_of(module, "*")}
-    assert {"new_row", "advance"} <= found
+    assert {"pause_s", "advance"} <= found
     assert not {"select", "open_database", "_inbox_row", "Inbox"} & found
     assert {"accept", "retry", "collected"} <= {name for _, name, _ in functions_of(module, "Inbox.*")}
 

@@ -23,6 +23,7 @@ from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB
 from loosh_pipeline.retention.ages import Ages
 from loosh_pipeline.retention.pruning import Pruner
 from loosh_pipeline.settings import get_settings
+from loosh_pipeline.store.acceptances import first_broken_of
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.outbox import Outbox, OutboxState
 from loosh_pipeline.store.tables import TableKey, Tables
@@ -92,6 +93,11 @@ def test_every_challenge_is_in_the_inbox_and_was_told(inbox: Inbox) -> None:
     assert row.challenge().id == PAST.id(7)
     assert Outbox(inbox.engine).counts()[OutboxState.DELIVERED] >= 40
     assert not Outbox(inbox.engine).has_due(NOW)
+
+
+def test_challenges_are_a_chain_as_if_they_had_been_accepted(inbox: Inbox) -> None:
+    followed = first_broken_of(inbox.engine, requests=True)
+    assert (followed.links, followed.broken) == (40, None)
 
 
 def test_tables_of_every_round_are_read_as_the_products_own(home: Path, template: Template) -> None:

@@ -6,7 +6,7 @@ from loosh_pipeline.chain.fake import FakeChain
 from loosh_pipeline.chain.port import Chain
 from loosh_pipeline.chain.readiness import not_ready
 from loosh_pipeline.chain.weights import matches, plan_weights
-from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.domain import Block, Hotkey
 from loosh_pipeline.errors import ChainError, ChainTimeout
 from tests.builders import metagraph, neuron, shares
 
@@ -56,3 +56,14 @@ def test_failures_and_refusals_come_once_in_order() -> None:
         chain.snapshot(5)
     with pytest.raises(ValueError, match="no operation 'transfer'"):
         chain.fail("transfer", ChainTimeout("late"))
+
+
+def test_only_blocks_that_are_there_have_a_hash() -> None:
+    chain = fake()
+    block = Block(chain.metagraph.block + 1)
+    assert chain.block_hash(block) is None
+    chain.advance(1)
+    found = chain.block_hash(block)
+    assert found is not None
+    assert len(found) == 66
+    assert found == chain.block_hash(block) != chain.block_hash(Block(block - 1))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.devnet.chain.faults import ChainFault
+from loosh_pipeline.domain import Block
+from loosh_pipeline.errors import WrongChain
 from tests.chain.bench import Bench
 
 
@@ -42,3 +46,14 @@ def test_what_a_reorganisation_took_out_was_never_observed_and_expires_when_that
     assert late_bench.settle().state == "included", "a block that is not final may still hold it"
     chain.tick(8)
     assert late_bench.settle().state == "expired"
+
+
+def test_the_hash_of_a_block_is_told_once_it_is_final(late_bench: Bench) -> None:
+    chain = late_bench.served.chain
+    late_bench.clock.running.clear()
+    block = Block(chain.head.number)
+    assert late_bench.chain.block_hash(block) is None
+    chain.tick(8)
+    assert late_bench.chain.block_hash(block) == chain.block_at(block).hash
+    with pytest.raises(WrongChain):
+        late_bench.chain.block_hash(block, "0x" + "0" * 64)

@@ -173,4 +173,4 @@ def test_a_malformed_request_is_answered_and_an_unknown_operation_refused() -> N
     assert json.loads(answered.stdout)["error_type"] == "ValidationError"
     unknown = subprocess.run([*command, "transfer"], input=b"{}", capture_output=True, timeout=20, check=False)
     assert unknown.returncode == 2
-    assert b"snapshot,submit_weights,observe,serve_axon" in unknown.stderr
+    assert b"snapshot,submit_weights,observe,block_hash,serve_axon" in unknown.stderr

@@ -11,22 +11,14 @@ from hypothesis import strategies as st
 from loosh_pipeline.domain import ChallengeId, Outcome, Response
 from loosh_pipeline.embedding.client import HttpEmbedder
 from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.embedding.round_vectors import (
-    SCHEMA,
-    RoundVectors,
-    embed_round,
-    from_frame,
-    text_sha256,
-    texts_of,
-    to_frame,
-    unpack,
-)
+from loosh_pipeline.embedding.round_vectors import RoundVectors, embed_round, text_sha256, texts_of, unpack
 from loosh_pipeline.embedding.server import Limits
 from loosh_pipeline.errors import EmbedderError, ScoringError
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.network.round import texts_to_embed
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.robust import score_round
+from loosh_pipeline.store.vector_frames import SCHEMA, from_frame, to_frame
 from tests import builders
 
 ID = ChallengeId("c-1")

@@ -25,9 +25,9 @@ import polars as pl
 
 from loosh_pipeline.chain.weights import plan_weights, quantize
 from loosh_pipeline.domain import Emission, Hotkey, Metagraph, Proposal
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.embedding.round_vectors import unpack
 from loosh_pipeline.emissions import DEFAULT_RULE, aggregate
-from loosh_pipeline.payouts import Payouts, payouts_of
+from loosh_pipeline.payouts import Payouts, paid_of, payouts_of
 from loosh_pipeline.policy.inputs import Earned, Inputs
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.scoring.context import ScoringContext
@@ -44,6 +44,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.frames import metagraph_of, responses_of
 from loosh_pipeline.store.score_frames import PAIRED_FROM, SETTLED_FROM
 from loosh_pipeline.store.score_tables import WindowRows
+from loosh_pipeline.store.vector_frames import from_frame
 
 DATA = Path(__file__).parent / "data"
 DOCUMENT = DATA.parents[2] / "docs" / "EVALUATION_PROCESS.md"
@@ -132,7 +133,7 @@ class Example:
 
     @cached_property
     def emissions(self) -> tuple[Emission, ...]:
-        return aggregate(self.window.paid, {}, DEFAULT_RULE)
+        return aggregate(paid_of(self.window.paid), {}, DEFAULT_RULE)
 
     @cached_property
     def proposal(self) -> Proposal:

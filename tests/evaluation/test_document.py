@@ -19,11 +19,12 @@ from loosh_pipeline.policy.handover import ANSWERING, PRESENT
 from loosh_pipeline.policy.inputs import Imported, Presence
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.policy.sybil import SYBIL
-from loosh_pipeline.presence import LOOKS, coverage_of
+from loosh_pipeline.presence import coverage_of
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.votes import judge
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.looks import LOOKS, looks_of
 from tests.builders import NOON, emission
 from tests.evaluation.example import BLOCK, DOCUMENT, SETTINGS, Example, blocks, filled
 from tests.policy.cases import earned, inputs, miner, subnet
@@ -144,7 +145,7 @@ def test_what_is_said_of_who_is_no_voter_is_so(example: Example) -> None:
 def test_coverage_is_counted_from_the_newest_look_of_all() -> None:
     """x was there until 6 hours ago, so its newest round is older than the newest look."""
     looks = [(NOON - timedelta(hours=h), name, name != "x" or h > 6) for h in range(24) for name in "xyz"]
-    found = coverage_of(pl.DataFrame(looks, schema=LOOKS, orient="row"), 12.0)["x"]
+    found = coverage_of(looks_of(pl.DataFrame(looks, schema=LOOKS, orient="row")), 12.0)["x"]
     d = [0.5 ** (h / 12.0) for h in range(24)]
     assert found == pytest.approx((1 + sum(d[7:])) / (1 + sum(d)), rel=1e-12)
     assert "here age is counted from the newest look of all" in TEXT

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bittensor_core import serialized_keypair_to_keyfile_data
 from fastapi.testclient import TestClient
 
 from ingress.main import create_app
@@ -80,6 +81,13 @@ def keep_wallet(home: Path, signer: Any = VALIDATOR) -> None:
     file = home / "wallets" / "validator" / "hotkeys" / "validator"
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"ss58Address": signer.ss58_address}))
+
+
+def keep_key(home: Path, signer: Any = VALIDATOR) -> None:
+    """This validator's hotkey, with which the ingress signs links."""
+    keep_wallet(home, signer)
+    data = serialized_keypair_to_keyfile_data(signer)
+    (home / "wallets" / "validator" / "hotkeys" / "validator").write_bytes(bytes(data))
 
 
 def exchange_body(client: TestClient, key_uuid: str = "u-1", signer: Any = VALIDATOR, **changes: Any) -> dict[str, Any]:

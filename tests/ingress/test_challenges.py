@@ -10,10 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ingress.main import create_app
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import file_stem
+from loosh_pipeline.wire.headers import LINK_HEADER
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY = {"id": "c-1", "prompt": "Why is the sky blue?"}
@@ -35,6 +37,8 @@ def test_accepted_challenge_is_in_the_table(client: TestClient, settings: Settin
         "challenge_id": "c-1",
     }
     row = Inbox.open(settings.inbox_url).get("c-1")
+    assert answer.headers[LINK_HEADER] == str(row.link)
+    assert Link.read(answer.headers[LINK_HEADER]).seq == 1
     assert row.state is ChallengeState.RECEIVED
     assert row.challenge().prompt == BODY["prompt"]
 

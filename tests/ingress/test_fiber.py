@@ -24,6 +24,7 @@ from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.users import Users
 from loosh_pipeline.wire.crypto import encrypt_symmetric_key, load_public_key, new_symmetric_key, seal
+from loosh_pipeline.wire.headers import LINK_HEADER
 from loosh_pipeline.wire.push import parse_push_key_exchange
 from tests.ingress.conftest import AWAY, HERE, KEY, Serve, body_of, exchange_body, keep_wallet
 from tests.wire.peers import STRANGER, VALIDATOR, rsa_key
@@ -57,6 +58,7 @@ def test_w_37_a_challenge_comes_encrypted_and_its_time_is_filled_in_aware(serve:
         "challenge_id": "c-1",
     }
     row = Inbox.open(settings.inbox_url).get("c-1")
+    assert answer.headers[LINK_HEADER] == str(row.link)
     assert row.challenge().max_tokens == 9
     assert row.request["created_at"] == row.received_at.isoformat(), "with its offset"
     assert challenge(client, body_of("c-1")).status_code == 409

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from schemathesis.generation import GenerationMode
 
 from ingress.main import create_app
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.wire.headers import LINK_HEADER
 from tests.ingress.conftest import HERE
 from tests.wire.peers import rsa_key
 
@@ -26,6 +28,8 @@ OPERATIONS = (
     ("GET", "/fiber/stats"),
     ("GET", "/availability"),
     ("GET", "/availability/health"),
+    ("GET", "/audit/seals"),
+    ("GET", "/audit/seals/{number}"),
     ("POST", "/register/"),
     ("GET", "/stats"),
     ("POST", "/set_running"),
@@ -94,3 +98,15 @@ def test_the_schema_says_what_a_challenge_is(client: TestClient) -> None:
     body = operation["requestBody"]["content"]["application/json"]["schema"]
     assert body["required"] == ["id"]
     assert {"201", "401", "403", "409", "413", "415", "422", "429", "503"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("path", ["/challenges", "/fiber/challenge"])
+def test_the_schema_says_what_comes_with_an_acceptance(client: TestClient, path: str) -> None:
+    answers = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    said = answers["201"]
+    assert LINK_HEADER in answers["409"]["headers"]
+    pattern = said["headers"][LINK_HEADER]["schema"]["pattern"]
+    assert re.fullmatch(pattern, f"7:{'a' * 64}")
+    assert re.fullmatch(pattern, f"7:{'a' * 64}:{'b' * 128}")
+    assert not re.fullmatch(pattern, f"7:{'a' * 64}:{'b' * 64}")
+    assert said["content"]["application/json"]["schema"], "and the body is described beside it"

@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from ingress import writer as module
 from ingress.writer import StoreUnavailable, Writer
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.errors import DuplicateChallenge
 from loosh_pipeline.settings import Settings
@@ -46,7 +47,7 @@ def ids(inbox: Inbox) -> list[str]:
 
 
 def kept(writer: Writer, arrivals: Sequence[Arrival]) -> list[Any]:
-    """Keep all at once; None or the error for each."""
+    """Keep all at once; the link or the error for each."""
 
     async def scenario() -> list[Any]:
         writer.start()
@@ -96,10 +97,10 @@ def test_w_36_of_the_same_ids_in_one_group_one_is_kept(inbox: Inbox) -> None:
     inbox.accept(ChallengeId("known"), {"id": "known", "prompt": "hi"}, NOW)
     answers = kept(Writer(inbox.engine), [arrival(name) for name in ("a", "a", "known", "b", "a")])
     assert [type(answer) for answer in answers] == [
-        type(None),
+        Link,
         DuplicateChallenge,
         DuplicateChallenge,
-        type(None),
+        Link,
         DuplicateChallenge,
     ]
     assert ids(inbox) == ["a", "b", "known"]
@@ -108,7 +109,7 @@ def test_w_36_of_the_same_ids_in_one_group_one_is_kept(inbox: Inbox) -> None:
 def test_one_that_cannot_be_written_costs_only_itself(inbox: Inbox) -> None:
     broken = Arrival(ChallengeId("x"), {"id": {1, 2}}, NOW)
     answers = kept(Writer(inbox.engine), [arrival("a"), broken, arrival("b")])
-    assert [type(answer) for answer in answers] == [type(None), StoreUnavailable, type(None)]
+    assert [type(answer) for answer in answers] == [Link, StoreUnavailable, Link]
     assert ids(inbox) == ["a", "b"]
 
 
@@ -142,13 +143,14 @@ def test_nobody_waits_for_ever(inbox: Inbox) -> None:
 def test_w_18_what_waits_is_bounded(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 2)
     answers = kept(Writer(inbox.engine), [arrival(f"c-{number}") for number in range(4)])
-    assert [type(answer) for answer in answers] == [type(None), type(None), StoreUnavailable, StoreUnavailable]
+    assert [type(answer) for answer in answers] == [Link, Link, StoreUnavailable, StoreUnavailable]
 
 
 def test_groups_are_bounded(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_GROUP", 3)
     commits = Commits(hold_first=False)
-    assert kept(Writer(inbox.engine, commit=commits), [arrival(f"c-{n}") for n in range(10)]) == [None] * 10
+    links = kept(Writer(inbox.engine, commit=commits), [arrival(f"c-{n}") for n in range(10)])
+    assert [link.seq for link in links] == list(range(1, 11))
     assert max(commits.sizes) <= 3
 
 

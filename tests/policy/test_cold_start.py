@@ -11,7 +11,7 @@ import pytest
 
 from loosh_pipeline.domain import Hotkey, Proposal
 from loosh_pipeline.emissions import aggregate
-from loosh_pipeline.payouts import PAID
+from loosh_pipeline.payouts import PAID, paid_of
 from loosh_pipeline.policy.checks import judged
 from loosh_pipeline.policy.inputs import Inputs, LastVector
 from loosh_pipeline.policy.propose import propose
@@ -39,7 +39,7 @@ def rounds_of(count: int, an_hour: float, seed: int) -> pl.DataFrame:
 
 def at(now: datetime, rounds: pl.DataFrame, last: LastVector | None) -> Inputs:
     so_far = rounds.filter(pl.col("received_at") <= now, pl.col("received_at") > now - timedelta(hours=24))
-    found = aggregate(so_far, {})
+    found = aggregate(paid_of(so_far), {})
     what = earned({each.hotkey: each for each in found}, at=now, rounds=so_far["challenge_id"].n_unique())
     return replace(inputs({}, subnet=THERE, earned=what, last=last), at=now)
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from loosh_pipeline.emissions import network_emissions
-from loosh_pipeline.payouts import PAID
+from loosh_pipeline.payouts import PAID, paid_of
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.policy.sybil import penalised
 from loosh_pipeline.scoring.network.pay import penalise
@@ -52,7 +52,7 @@ def test_the_worked_case_of_averages_freshness_and_shares_from_rows_to_weights(c
         for key, paid in emissions.items()
         if ago <= 24 and paid != "bad"
     ]
-    found = network_emissions(pl.DataFrame(rows, schema=PAID, orient="row"), NOON)
+    found = network_emissions(paid_of(pl.DataFrame(rows, schema=PAID, orient="row")), NOON)
     expected = cases["C16"]["output"]["normal_3h"]["scores"]
     assert {each.hotkey: each.emission for each in found} == pytest.approx(expected)
     there = subnet(*(miner(name, i) for i, name in enumerate(cases["C19"]["input"]["serving"], 1)))

@@ -182,3 +182,17 @@ def test_rows_that_are_no_round_are_refused(changed: dict[str, Any], message: st
     assert len(settle([other, right], PROFILE).scores) == 4
     with pytest.raises(ValueError, match=message):
         settle([other, replace(right, **changed)], PROFILE)
+
+
+@examples(40)
+@given(windows(), st.sets(st.integers(0, 7)))
+def test_a_window_without_some_rounds_is_that_of_the_others(rounds: list[RoundScores], gone: set[int]) -> None:
+    gone = {place for place in gone if place < len(rounds)}
+    rows, found = columns_of(rounds).without(np.array(sorted(gone), dtype=np.int64))
+    expected = columns_of([each for place, each in enumerate(rounds) if place not in gone])
+    assert (found.challenges, found.hotkeys) == (expected.challenges, expected.hotkeys)
+    assert len(rows) == len(expected.miner)
+    for name in ("round", "miner", "compared", "words", "elapsed_ms", "relevance", "baseline"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    for column in fields(found.pairs):
+        np.testing.assert_array_equal(getattr(found.pairs, column.name), getattr(expected.pairs, column.name))

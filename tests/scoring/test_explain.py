@@ -8,20 +8,17 @@ import pytest
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome
 from loosh_pipeline.scoring.admission import NO_AGREEMENT, OFF_TOPIC
-from loosh_pipeline.scoring.columns import signals_of
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.explain import explain
 from loosh_pipeline.scoring.explanation import REASONS, Change, Explanation, WhatIf, short
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.network.round import texts_to_embed
 from loosh_pipeline.scoring.network_rows import NOT_MEASURABLE, score_network_round
-from loosh_pipeline.scoring.pairs import same_source
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.scoring.robust import score_round
 from loosh_pipeline.scoring.round import Round, RoundResponse
 from loosh_pipeline.scoring.vectors import Vectors, unit_rows
-from loosh_pipeline.scoring.votes import Standing, judge
 from loosh_pipeline.scoring.window import Settlement, settle
 
 PROFILE = RobustProfile()
@@ -122,25 +119,20 @@ def test_a_copy_is_named_with_its_address_and_history_and_what_it_cost() -> None
     assert what_if(found, Change.NOT_A_COPY, COPIER).payout > 1.8 * found.payout
 
 
-def test_not_being_a_copy_is_paid_what_judging_the_changed_round_pays() -> None:
+def test_sharing_with_no_copy_is_paid_what_an_answer_that_shares_with_nobody_is_paid() -> None:
     rounds, settled = window()
-    signals = signals_of(rounds[1])
-    at = {hotkey: i for i, hotkey in enumerate(signals.hotkeys)}
-    i, j = at[Hotkey(HONEST[0])], at[Hotkey(COPIER)]
-    rows = [each for each in settled.scores if each.challenge_id == "c-1"]
-    standing = Standing(
-        sources=same_source(signals.hotkeys, settled.pairs),
-        trust=np.array([each.trust for each in rows]),
-        gate=np.array([each.relevance_gate for each in rows]),
-    )
-    honest = np.triu(judge(signals, PROFILE, standing).copies == 0, k=1)
-    wording = signals.wording.copy()
-    wording[i, j] = wording[j, i] = signals.wording[honest].mean()
-    standing.sources[i, j] = standing.sources[j, i] = 0.0
-    paid = judge(replace(signals, wording=wording), PROFILE, standing).payout[i]
-    found = what_if(explain(rounds[1], Hotkey(HONEST[0]), settled), Change.NOT_A_COPY)
-    assert found.payout == pytest.approx(paid)
-    assert found.assumed == pytest.approx(signals.wording[honest].mean())
+    found = explain(rounds[1], Hotkey(HONEST[0]), settled)
+    assert found.share == pytest.approx(0.5)
+    assert what_if(found, Change.NOT_A_COPY).payout == pytest.approx(found.score / found.typical_score)
+    assert what_if(found, Change.NOT_A_COPY).payout == pytest.approx(2 * found.payout)
+
+
+def test_equal_answers_of_which_some_share_one_pay_are_each_worth_one() -> None:
+    given = [replace(responses()[0], hotkey=Hotkey(f"5Only{i}")) for i in range(3)]
+    found = explain(scored(given), Hotkey("5Only0"))
+    assert found.payout == pytest.approx(1 / 3)
+    assert what_if(found, Change.NOT_A_COPY, "5Only1").payout == pytest.approx(1 / 2)
+    assert what_if(found, Change.NO_COPIES).payout == pytest.approx(1.0)
 
 
 def test_among_several_copies_each_is_left_out_and_then_all() -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from loosh_pipeline.devnet.answers import AnswerBook
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.embedding.round_vectors import embed_round, from_frame, text_sha256, to_frame, unpack
+from loosh_pipeline.embedding.round_vectors import embed_round, text_sha256, unpack
 from loosh_pipeline.scoring.context import ScoringContext
 from loosh_pipeline.scoring.measure import _is_unit
 from loosh_pipeline.scoring.network import consensus, text
@@ -37,11 +37,13 @@ from loosh_pipeline.store.score_frames import (
     PAIRS,
     ROUND,
     SCORES,
+    Scored,
     pairs_frame,
     pairs_frames,
     scores_frame,
     scores_frames,
 )
+from loosh_pipeline.store.vector_frames import from_frame, to_frame
 from tests.builders import NOON, response
 
 WORDS = ("Aa", "Bé", "²", "7", "the", "Zurich,", "extraordinarily.", "no:", "End?", "ß")
@@ -129,7 +131,7 @@ def test_scikit_learn_says_the_same_unchecked(monkeypatch: pytest.MonkeyPatch) -
 
 
 def plain_scores(result: RoundScores) -> pl.DataFrame:
-    about = {name: getattr(result, name) for name in ROUND} | {"received_at": NOON}
+    about = {name: getattr(result, name) for name in ROUND} | {"received_at": NOON, "inputs_digest": None}
     about |= asdict(result.measure) if result.measure else {}
     rows = []
     for each in result.scores:
@@ -149,8 +151,8 @@ def test_tables_are_those_of_a_row_at_a_time_and_of_a_round_at_a_time(results: l
     for result in results:
         assert scores_frame(result, NOON).equals(plain_scores(result), null_equal=True)
         assert pairs_frame(result, NOON).equals(plain_pairs(result), null_equal=True)
-    many = [(result, NOON) for result in results]
+    many = [Scored(result, NOON, "ab" * 32) for result in results]
     assert scores_frames(many).equals(pl.concat(scores_frame(*each) for each in many))
-    assert pairs_frames(many).equals(pl.concat(pairs_frame(*each) for each in many))
+    assert pairs_frames(many).equals(pl.concat(pairs_frame(each.result, each.received_at) for each in many))
     assert (scores_frames(many).schema, pairs_frames(many).schema) == (pl.Schema(SCORES), pl.Schema(PAIRS))
     assert (scores_frames([]).schema, pairs_frames([]).schema) == (pl.Schema(SCORES), pl.Schema(PAIRS))

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import StatementError
 
+from loosh_pipeline.audit.acceptances import Link
 from loosh_pipeline.domain import ChallengeId, Hotkey
 from loosh_pipeline.errors import DuplicateChallenge, NonceUsed
 from loosh_pipeline.store.arrivals import Arrival, commit_arrivals
@@ -50,14 +51,17 @@ def test_a_row_is_the_same_as_one_that_is_accepted_alone(inbox: Inbox) -> None:
     commit_arrivals(inbox.engine, [arrival("it's", **request), arrival("b")])
     inbox.accept(ChallengeId("c"), {"prompt": "hi"} | request, NOW)
     first, _, alone = rows(inbox)[2], rows(inbox)[0], rows(inbox)[1]
-    assert first | {"id": ""} == alone | {"id": ""}
+    assert (first["seq"], alone["seq"]) == (1, 3)
+    assert first["salt"] != alone["salt"]
+    same = {"id": "", "seq": 0, "link": "", "salt": "", "commitment": ""}
+    assert first | same == alone | same
     assert due(inbox, NOW) == sorted(["b", "c", "it's"])
 
 
 def test_each_is_judged_by_itself(inbox: Inbox) -> None:
-    assert kinds(inbox, arrival("a"), arrival("b")) == [type(None)] * 2
+    assert kinds(inbox, arrival("a"), arrival("b")) == [Link] * 2
     found = kinds(inbox, arrival("c"), arrival("b"), arrival("c"), arrival("d"))
-    assert found == [type(None), DuplicateChallenge, DuplicateChallenge, type(None)]
+    assert found == [Link, DuplicateChallenge, DuplicateChallenge, Link]
     assert [row["id"] for row in rows(inbox)] == ["a", "b", "c", "d"]
 
 
@@ -74,8 +78,8 @@ def test_w_17_a_nonce_lets_one_challenge_in(inbox: Inbox) -> None:
         arrival("c", nonce("2.5")),
         arrival("d", nonce(hotkey="5B")),
     )
-    assert found == [type(None), NonceUsed, type(None), type(None)]
-    assert kinds(inbox, arrival("e", nonce()), arrival("f")) == [NonceUsed, type(None)]
+    assert found == [Link, NonceUsed, Link, Link]
+    assert kinds(inbox, arrival("e", nonce()), arrival("f")) == [NonceUsed, Link]
     assert [row["id"] for row in rows(inbox)] == ["a", "c", "d", "f"]
 
 
@@ -86,7 +90,7 @@ def test_a_duplicate_uses_its_nonce_up(inbox: Inbox) -> None:
 
 def test_who_replays_does_not_take_an_id_from_another(inbox: Inbox) -> None:
     commit_arrivals(inbox.engine, [arrival("x", nonce())])
-    assert kinds(inbox, arrival("a", nonce()), arrival("a")) == [NonceUsed, type(None)]
+    assert kinds(inbox, arrival("a", nonce()), arrival("a")) == [NonceUsed, Link]
 
 
 def test_nothing_is_kept_of_a_group_that_cannot_be_written(inbox: Inbox) -> None:
@@ -100,7 +104,7 @@ def test_w_36_one_of_many_processes_wins(inbox: Inbox) -> None:
     with ThreadPoolExecutor(8) as pool:
         groups = [[arrival(f"c-{n}") for n in range(5)] for _ in range(8)]
         verdicts = list(pool.map(lambda group: commit_arrivals(inbox.engine, group), groups))
-    assert sum(verdict is None for group in verdicts for verdict in group) == 5
+    assert sum(isinstance(verdict, Link) for group in verdicts for verdict in group) == 5
     assert len(rows(inbox)) == 5
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from loosh_pipeline.domain import ChallengeId, Outcome, Response
 from loosh_pipeline.embedding.fake import HashingEmbedder
-from loosh_pipeline.embedding.round_vectors import embed_round, to_frame
+from loosh_pipeline.embedding.round_vectors import embed_round
 from loosh_pipeline.scoring.vectors import mean_direction
 from loosh_pipeline.store.context_source import recent_context
 from loosh_pipeline.store.frames import responses_frame
 from loosh_pipeline.store.tables import TableKey, Tables
+from loosh_pipeline.store.vector_frames import to_frame
 from tests.builders import NOON, response
 
 PROMPT = "Why is the sky blue?"

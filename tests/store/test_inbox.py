@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import select, text, update
-from sqlalchemy.exc import StatementError
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome, Response
 from loosh_pipeline.errors import DuplicateChallenge, UnknownChallenge
@@ -93,7 +92,7 @@ def test_threads_that_accept_one_id_at_once_have_one_winner(inbox: Inbox) -> Non
 def test_unknown_and_naive_are_refused(inbox: Inbox) -> None:
     with pytest.raises(UnknownChallenge, match="'c-9'"):
         inbox.get(ChallengeId("c-9"))
-    with pytest.raises(StatementError, match="naive"):
+    with pytest.raises(ValueError, match="naive"):
         accept(inbox, at=NOON.replace(tzinfo=None))
     assert inbox.stats().total == 0
 

@@ -25,7 +25,7 @@ from loosh_pipeline.backup.places import Places
 from loosh_pipeline.backup.restoring import restore_backup
 from loosh_pipeline.backup.taking import take_backup
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Hotkey, Outcome
-from loosh_pipeline.embedding.round_vectors import from_frame, unpack
+from loosh_pipeline.embedding.round_vectors import unpack
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.scoring.score import score
@@ -39,6 +39,7 @@ from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
 from loosh_pipeline.store.users import Users
+from loosh_pipeline.store.vector_frames import from_frame
 from loosh_pipeline.store.weighing import last_vector, newest_earned
 
 RELEASED = Path(__file__).parent / "released"
@@ -120,7 +121,7 @@ def test_a_backup_of_an_earlier_release_is_restored_and_migrated(tmp_path: Path)
     assert taken.manifest.revisions == {"validator.db": "0001"}
     restore_backup(taken.path, new, NOW, force=False, say=lambda _: None)
     engine: Engine = open_database(f"sqlite:///{new.inbox}", "inbox")
-    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0005", 5)
+    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0006", 5)
     engine.dispose()
 
 
@@ -191,5 +192,5 @@ def test_a_killed_migration_is_none(tmp_path: Path, revision: str) -> None:
         assert connection.execute("SELECT count(*) FROM challenges").fetchone() == (5,)
     connection.close()
     engine = open_database(f"sqlite:///{path}", "inbox")
-    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0005", 5)
+    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0006", 5)
     engine.dispose()

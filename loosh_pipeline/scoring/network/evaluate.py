@@ -17,13 +17,11 @@ from loosh_pipeline.scoring.network.emission import emissions, time_shares
 from loosh_pipeline.scoring.network.entities import entity_weights
 from loosh_pipeline.scoring.network.profile import DEFAULT_PROFILE, NetworkProfile
 from loosh_pipeline.scoring.network.quality import Quality, score_quality
+from loosh_pipeline.scoring.network.removals import IRRELEVANT
 from loosh_pipeline.scoring.network.round import NetworkRound, Reply
 from loosh_pipeline.scoring.network.similarity import unit_rows
 from loosh_pipeline.scoring.network.text import prompt_components, sentences
 from loosh_pipeline.scoring.text import TEST_MODE, is_test_mode
-
-IRRELEVANT = "relevance"
-"""Removed as the only reply of a round, for having nothing to do with the prompt."""
 
 
 @dataclass(frozen=True, slots=True)

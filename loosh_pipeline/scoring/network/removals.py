@@ -7,4 +7,6 @@ OUTLIER = "outlier"
 OUTDONE = "better_outliers"
 """Removed because the outliers were so much better that they were kept instead."""
 MINOR_CLUSTER = "cluster"
+IRRELEVANT = "relevance"
+"""Removed as the only reply of a round, for having nothing to do with the prompt."""
 REMOVALS = (OUTLIER, OUTDONE, LOW_QUALITY, MINOR_CLUSTER)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.scoring.network.evaluate import IRRELEVANT, NetworkEvaluation, evaluate
+from loosh_pipeline.scoring.network.evaluate import NetworkEvaluation, evaluate
 from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.scoring.network.removals import IRRELEVANT
 from loosh_pipeline.scoring.network.round import NetworkRound, Node, Reply
 from loosh_pipeline.scoring.network.sybil import detect_sybils
 from loosh_pipeline.scoring.text import TEST_MODE

@@ -1,0 +1,149 @@
+"""All miners of an epoch in a line each: what an operator looks at first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from loosh_pipeline.audit.epochs import EpochTables, snapshot_of
+from loosh_pipeline.audit.naming import known_hotkeys
+from loosh_pipeline.audit.rules_said import why_not_asked
+from loosh_pipeline.domain import Emission, Hotkey, Metagraph
+from loosh_pipeline.policy.filters import listed_validators, why_validator
+from loosh_pipeline.presence import attendance_of
+from loosh_pipeline.store.frames import emissions_of
+from loosh_pipeline.store.looks import looks_behind
+from loosh_pipeline.store.tables import Tables
+from loosh_pipeline.store.weigh_records import EMISSION_TERMS, PROPOSAL_INPUTS, read_inputs, read_terms
+
+
+@dataclass(frozen=True, slots=True)
+class MinerLine:
+    """One miner. `weight`: what was submitted; `acts`: rules that acted on it, with their reasons. `dropped`: why it
+    has no weight though it was proposed; empty otherwise. `emission` is None for one that was not asked, and
+    `not_asked` says why. `shares_with`: whose answers are taken for one source with its own, with their uids, the
+    surest first.
+    """
+
+    hotkey: Hotkey
+    uid: int | None
+    weight: float
+    emission: Emission | None
+    acts: tuple[tuple[str, str], ...]
+    dropped: str
+    not_asked: str = ""
+    shares_with: tuple[tuple[Hotkey, int | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Miners:
+    """The lines of an epoch, and everybody that it has something of with their uids, by which one may be meant."""
+
+    lines: tuple[MinerLine, ...]
+    uids: Mapping[Hotkey, int | None]
+
+
+def miners_of_epoch(tables: Tables, where: EpochTables) -> Miners:
+    """Who has a weight, was asked or was acted on, and every registered miner that serves or was looked for.
+
+    The largest weight comes first. Raises StoreError for broken tables.
+    """
+    emissions, acts = _emissions(tables, where), _acts(tables, where)
+    proposed = _proposed(tables, where)
+    subnet = snapshot_of(tables, where.row)
+    uids = known_hotkeys(where.row, [*emissions, *proposed], subnet)
+    not_asked = {} if subnet is None else _not_asked(tables, where, subnet, emissions)
+    sources = _sources(tables, where)
+    lines = tuple(
+        replace(
+            each,
+            not_asked=not_asked.get(each.hotkey, ""),
+            shares_with=tuple((other, uids.get(other)) for other in sources.get(each.hotkey, ())),
+        )
+        for each in _lines(where, uids, emissions, acts, not_asked)
+    )
+    return Miners(lines, uids)
+
+
+def _not_asked(
+    tables: Tables, where: EpochTables, subnet: Metagraph, emissions: Mapping[Hotkey, Emission]
+) -> dict[Hotkey, str]:
+    """Why each registered miner that serves or was looked for was never asked, of those that were not."""
+    own, key = where.row.hotkey, where.emissions
+    terms = None if key is None or not tables.exists(EMISSION_TERMS, key) else read_terms(tables, key)
+    looks = None if terms is None else looks_behind(tables, terms)
+    kept = where.proposal is not None and tables.exists(PROPOSAL_INPUTS, where.proposal)
+    view = read_inputs(tables, where.proposal).view if kept and where.proposal is not None else None
+    listed, looked_for = listed_validators(view, subnet.taken_at), frozenset(() if looks is None else looks.hotkeys)
+    found = {}
+    for each in subnet.neurons:
+        if each.hotkey in emissions or each.hotkey == own or why_validator(each, listed):
+            continue
+        if each.serves or each.hotkey in looked_for:
+            seen = None if looks is None else attendance_of(looks, each.hotkey)
+            there = None if seen is None else (seen.there, seen.looks)
+            found[each.hotkey] = why_not_asked(each.hotkey, own, subnet, view, there)
+    return found
+
+
+def _sources(tables: Tables, where: EpochTables) -> dict[Hotkey, list[Hotkey]]:
+    """With whom each shares its pay, the surest first."""
+    key = where.emissions
+    if key is None or not tables.exists("sources", key):
+        return {}
+    found: dict[Hotkey, list[Hotkey]] = {}
+    rows = tables.read("sources", key).filter(pl.col("degree") > 0).sort("degree", descending=True)
+    for first, second in rows.select("first", "second").iter_rows():
+        found.setdefault(Hotkey(first), []).append(Hotkey(second))
+        found.setdefault(Hotkey(second), []).append(Hotkey(first))
+    return found
+
+
+def _lines(
+    where: EpochTables,
+    uids: Mapping[Hotkey, int | None],
+    emissions: Mapping[Hotkey, Emission],
+    acts: Mapping[Hotkey, Sequence[tuple[str, str]]],
+    others: Iterable[Hotkey],
+) -> tuple[MinerLine, ...]:
+    plan = where.row.plan
+    weighed = {hotkey: uid for uid, hotkey in plan.hotkeys.items()}
+    found = [
+        MinerLine(
+            hotkey=hotkey,
+            uid=uids.get(hotkey),
+            weight=plan.weights[weighed[hotkey]] if hotkey in weighed else 0.0,
+            emission=emissions.get(hotkey),
+            acts=tuple(acts.get(hotkey, ())),
+            dropped=plan.dropped.get(hotkey, ""),
+        )
+        for hotkey in {*weighed, *emissions, *acts, *others} - {""}
+    ]
+    return tuple(sorted(found, key=lambda each: (-each.weight, -_earned(each), each.hotkey)))
+
+
+def _earned(each: MinerLine) -> float:
+    return 0.0 if each.emission is None else each.emission.emission
+
+
+def _emissions(tables: Tables, where: EpochTables) -> Mapping[Hotkey, Emission]:
+    if where.emissions is None:
+        return {}
+    return {each.hotkey: each for each in emissions_of(tables.read("emissions", where.emissions))}
+
+
+def _proposed(tables: Tables, where: EpochTables) -> list[Hotkey]:
+    if where.proposal is None:
+        return []
+    return [Hotkey(each) for each in tables.read("weight_proposals", where.proposal)["hotkey"].to_list()]
+
+
+def _acts(tables: Tables, where: EpochTables) -> dict[Hotkey, list[tuple[str, str]]]:
+    found: dict[Hotkey, list[tuple[str, str]]] = {}
+    if where.proposal is not None:
+        rows = tables.read("policy_acts", where.proposal).select("hotkey", "rule", "reason")
+        for hotkey, rule, reason in rows.iter_rows():
+            found.setdefault(Hotkey(hotkey), []).append((rule, reason))
+    return found
