@@ -313,7 +313,9 @@ VERSIONS = st.sampled_from(["", "v1", "v2"])
 WRITES = st.lists(st.tuples(IDS, VERSIONS, frames()), max_size=12)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(WRITES, WRITES, st.integers(0, 4))
 def test_any_tables_read_alike_before_and_after(
     tmp_path_factory: pytest.TempPathFactory, first: Any, second: Any, removed: int
