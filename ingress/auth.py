@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from ingress.callers import Caller
 from ingress.rates import Rates
+from ingress.viewers import Viewers
 from loosh_pipeline.chain.wallet import hotkey_of
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.errors import CryptoError, WireError
@@ -35,8 +36,8 @@ JSON = "application/json"
 API_KEY_HOLDER = "api-key"
 SEEN_HERE = (
     "this page shows prompts and answers: it is for the validator's own machine, as 127.0.0.1 or localhost with the "
-    "port it serves on (through an SSH tunnel of that port too), and for holders of CHALLENGE_PUSH_API_KEY ("
-    "Authorization: Bearer KEY); PAGES_PUBLIC=true shows it to everybody"
+    "port it serves on (through an SSH tunnel of that port too), and for whoever signs in with PAGES_TOKEN or "
+    "CHALLENGE_PUSH_API_KEY, or sends it (Authorization: Bearer TOKEN); PAGES_PUBLIC=true shows it to everybody"
 )
 MEASURED_HERE = (
     "metrics are for the validator's own machine, and for holders of CHALLENGE_PUSH_API_KEY (Authorization: Bearer "
@@ -61,6 +62,7 @@ class Door:
         self._local_auth = settings.intake_local_auth
         self._require_binding = settings.intake_require_binding
         self._pages_public = settings.pages_public
+        self.viewers = Viewers(settings.pages_token, key)
         self._metrics_public = settings.metrics_public
         self._own_hotkey = hotkey_of(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
         self._window_s = settings.intake_window_s
@@ -106,8 +108,12 @@ class Door:
 
     def sees(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Let one pass that may see prompts, failures and pictures. Raises 403."""
-        if not (self._pages_public or self._knows(headers, caller)):
+        here = caller.local and not self._local_auth
+        if not (self._pages_public or here or self._views(headers)):
             raise HTTPException(403, SEEN_HERE)
+
+    def _views(self, headers: Mapping[str, str]) -> bool:
+        return self.viewers.knows(_presented(headers)) or self.viewers.signed_in(headers)
 
     def measures(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Let one pass that may see figures of everything. Raises 403."""

@@ -17,10 +17,11 @@ from ingress.counting import Counting
 from ingress.express import Express
 from ingress.limits import Gate
 from ingress.metrics import registry_and_counts
+from ingress.pages import files, miners, overview, sign_in
 from ingress.parts import Parts
 from ingress.problems import gone, store_away, unprocessable
 from ingress.rates import Rates
-from ingress.routers import audit, availability, challenges, fiber, metrics, operator, pages
+from ingress.routers import audit, availability, challenges, fiber, metrics, operator
 from ingress.version import VERSION
 from loosh_pipeline.pushers import who_may_push
 from loosh_pipeline.settings import Settings, get_settings
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (
     *(challenges.router, fiber.router, availability.router, audit.router),
-    *(operator.router, metrics.router, pages.router),
+    *(operator.router, metrics.router),
+    *(overview.router, miners.router, files.everybody, files.router, sign_in.router),
 )
 REFUSALS = {RequestValidationError: unprocessable, OperationalError: store_away, ClientDisconnect: gone}
 

@@ -158,9 +158,15 @@ class Intake(Section):
     )
     pages_public: bool = Field(
         False,
-        description="Overview and heatmaps show prompts and answers. They are for this machine (with "
-        "INTAKE_LOCAL_AUTH not even for it), an SSH tunnel to its port, and holders of the API key; with true, for "
+        description="The pages show prompts and answers. They are for this machine (with INTAKE_LOCAL_AUTH not even "
+        "for it), an SSH tunnel to its port, and whoever signs in with PAGES_TOKEN or the API key; with true, for "
         "everybody who reaches API_PORT.",
+    )
+    pages_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Whoever signs in with it under /sign-in, or sends it as `Authorization: Bearer TOKEN`, sees the "
+        "pages from elsewhere, and may do nothing else. At least 16 characters; behind TLS only.",
     )
     intake_window_s: float = Field(60.0, ge=1, le=600, description="How far a signed time may be from this clock.")
     intake_max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="The longest body of a challenge.")

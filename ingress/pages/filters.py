@@ -1,0 +1,72 @@
+"""How values are written on pages: one way for each kind, wherever it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup, escape
+
+from loosh_pipeline.scoring.explanation import short
+
+NOTHING = "–"
+TIME = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{0:%m-%d %H:%M:%S}</time>')
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+
+
+def at(moment: datetime | None) -> Markup | str:
+    """A moment in UTC, as a `time` element; the script adds how long ago that was."""
+    if moment is None:
+        return NOTHING
+    utc = moment.astimezone(UTC)
+    return TIME.format(utc)
+
+
+def lasted(seconds: float | None) -> str:
+    """A duration in the two units that matter: `850 ms`, `4.2 s`, `3 min 5 s`, `2 h 14 min`, `5 d 3 h`."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < MINUTE_S:
+        return f"{seconds:.1f} s"
+    if seconds < HOUR_S:
+        return f"{seconds // MINUTE_S:.0f} min {seconds % MINUTE_S:.0f} s"
+    if seconds < DAY_S:
+        return f"{seconds // HOUR_S:.0f} h {seconds % HOUR_S // MINUTE_S:.0f} min"
+    return f"{seconds // DAY_S:.0f} d {seconds % DAY_S // HOUR_S:.0f} h"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share of 1 in per cent."""
+    return NOTHING if share is None else f"{100 * share:.{digits}f} %"
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number with so many digits after the point."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def words(code: Any) -> str:
+    """A code in words: `no_answer` is `no answer`."""
+    return str(code or "").replace("_", " ")
+
+
+def whole(text: Any, most: int = 12) -> Markup:
+    """The beginning of an id, with the whole of it where the pointer rests."""
+    said = str(text)
+    return escape(said) if len(said) <= most else Markup('<span title="{}">{}…</span>').format(said, said[:most])
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "at": at,
+    "lasted": lasted,
+    "percent": percent,
+    "figure": figure,
+    "words": words,
+    "whole": whole,
+    "short": short,
+    "quote": lambda text: quote(str(text), safe=""),
+}

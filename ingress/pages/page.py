@@ -1,0 +1,112 @@
+"""What all pages share: who sees them, what every template is given, and how a refusal looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from fastapi.templating import Jinja2Templates
+from starlette.exceptions import HTTPException
+
+from ingress.callers import CALLER
+from ingress.pages.filters import FILTERS
+from ingress.pages.static import static_path
+from ingress.parts import PartsOf
+from ingress.version import VERSION
+from loosh_pipeline.audit.templates import TEMPLATES
+
+HEADERS = {
+    # Nothing of a stranger's text can be run or loaded, even if it were not escaped. Charts are drawn by expressions
+    # that Vega interprets, so no page may evaluate code.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-cache",
+}
+NAV = (("", "Overview"), ("challenges", "Challenges"), ("miners", "Miners"), ("weights", "Weights"))
+"""Where each entry of the navigation leads, from the root of the ingress."""
+
+templates = Jinja2Templates([Path(__file__).with_name("templates"), TEMPLATES])
+templates.env.filters.update(FILTERS)
+templates.env.globals.update(version=VERSION, static=static_path)
+templates.env.trim_blocks = templates.env.lstrip_blocks = True
+
+
+def for_the_operator(request: Request, parts: PartsOf) -> None:
+    """Refuse strangers, whom prompts and answers are no business of."""
+    parts.door.sees(request.headers, request.scope[CALLER])
+
+
+def page_router() -> APIRouter:
+    """Routes of pages that only the operator sees, unless PAGES_PUBLIC says otherwise."""
+    return APIRouter(include_in_schema=False, dependencies=[Depends(for_the_operator)], route_class=PageRoute)
+
+
+def show(request: Request, template: str, about: Mapping[str, Any], status: int = HTTPStatus.OK) -> HTMLResponse:
+    """A page of a template. It is given, beside `about`:
+
+    `up`, which leads from it to the root of the ingress, wherever a proxy mounts that; `nav`; `dagster_url`, without a
+    slash at its end, empty where there is none; `version`; `static(name)`, and the filters of `pages/filters.py`.
+    """
+    parts = getattr(request.app.state, "parts", None)
+    url = None if parts is None else parts.settings.dagster_url
+    around = {"up": up_from(request), "nav": NAV, "dagster_url": str(url or "").rstrip("/")}
+    return templates.TemplateResponse(request, template, {**around, **about}, status, headers=HEADERS)
+
+
+def up_from(request: Request) -> str:
+    """The relative way to the root: every page links by it, so that a proxy may mount the ingress anywhere.
+
+    By the path as it was sent: an id may hold a slash, which is then no step.
+    """
+    sent: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    return "../" * max(0, sent.partition(b"?")[0].count(b"/") - 1) or "./"
+
+
+class PageRoute(APIRoute):
+    """Refusals are pages for whoever prefers those, and JSON for all others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except HTTPException as refusal:
+                if not prefers_html(request.headers.get("accept", "")):
+                    raise
+                return refused(request, refusal)
+
+        return handled
+
+
+def refused(request: Request, refusal: HTTPException) -> HTMLResponse:
+    """A refusal as a page; with a way to sign in, where that would help."""
+    status = HTTPStatus(refusal.status_code)
+    about = {"status": status, "detail": refusal.detail, "sign_in": status is HTTPStatus.FORBIDDEN}
+    answer = show(request, "refusal.html", about, status)
+    answer.headers.update(refusal.headers or {})
+    return answer
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether an Accept header asks for HTML by name, and for JSON less."""
+    wanted = {"text/html": 0.0, "application/json": 0.0}
+    for each in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in each.split(";"))
+        if kind in wanted:
+            wanted[kind] = next((_quality(one[2:]) for one in parameters if one.startswith("q=")), 1.0)
+    return wanted["text/html"] > wanted["application/json"]
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
