@@ -7,9 +7,9 @@ from fastapi.responses import HTMLResponse
 
 from ingress.callers import CALLER
 from ingress.pages.page import page_router, show
+from ingress.pages.shown import without_hidden
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.domain import RESULTS
-from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.tables import file_stem
 
 router = page_router()
@@ -21,10 +21,7 @@ REFUSED = 10
 @router.get("/", response_class=HTMLResponse)
 def overview(request: Request, parts: PartsOf) -> HTMLResponse:
     """What this validator has accepted lately and how far it has come."""
-    rows = parts.inbox.recent(RECENT)
-    if parts.settings.pages_public:  # a miner may read this, and would learn which questions are the validator's own
-        ours = Canaries(parts.inbox.engine).among(row.id for row in rows)
-        rows = [row for row in rows if row.id not in ours]
+    rows = without_hidden(parts, parts.inbox.recent(RECENT))
     return show(
         request,
         "overview.html",

@@ -14,6 +14,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException
 
 from ingress.callers import CALLER
+from ingress.pages import dagster_ui
 from ingress.pages.filters import FILTERS
 from ingress.pages.static import static_path
 from ingress.parts import PartsOf
@@ -34,7 +35,7 @@ NAV = (("", "Overview"), ("challenges", "Challenges"), ("miners", "Miners"), ("w
 
 templates = Jinja2Templates([Path(__file__).with_name("templates"), TEMPLATES])
 templates.env.filters.update(FILTERS)
-templates.env.globals.update(version=VERSION, static=static_path)
+templates.env.globals.update(version=VERSION, static=static_path, dagster_ui=dagster_ui)
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 
@@ -52,7 +53,7 @@ def show(request: Request, template: str, about: Mapping[str, Any], status: int 
     """A page of a template. It is given, beside `about`:
 
     `up`, which leads from it to the root of the ingress, wherever a proxy mounts that; `nav`; `dagster_url`, without a
-    slash at its end, empty where there is none; `version`; `static(name)`, and the filters of `pages/filters.py`.
+    slash at its end, empty where there is none; `version`; `static(name)`; `dagster_ui`; the filters of `pages/filters.py`.
     """
     parts = getattr(request.app.state, "parts", None)
     url = None if parts is None else parts.settings.dagster_url

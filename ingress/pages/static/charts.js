@@ -1,5 +1,5 @@
-// Draws every `.vega` by the specification that `data-spec` leads to, or that lies in it as JSON, in the colours of the
-// page. Expressions are interpreted and not compiled, as the page may evaluate no code.
+// Draws every `.vega` by the specification that lies in it as JSON, in the colours of the page. Expressions are
+// interpreted and not compiled, as the page may evaluate no code.
 "use strict";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -18,16 +18,9 @@ function colours() {
   };
 }
 
-async function specification(place) {
-  if (!place.dataset.spec) return JSON.parse(place.querySelector("script").textContent);
-  const answer = await fetch(place.dataset.spec);
-  if (!answer.ok) throw new Error(`${place.dataset.spec}: HTTP ${answer.status}`);
-  return answer.json();
-}
-
 async function draw(place) {
   try {
-    place.spec ??= await specification(place);
+    place.spec ??= JSON.parse(place.querySelector("script").textContent);
     const spec = { ...place.spec, background: "transparent" };
     const tooltip = { disableDefaultStyle: true };
     const picture = place.querySelector(".picture") ?? place.appendChild(document.createElement("div"));

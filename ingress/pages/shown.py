@@ -1,0 +1,21 @@
+"""What of the inbox a page may show to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ingress.parts import Parts
+from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.store.canaries import Canaries
+from loosh_pipeline.store.inbox import InboxRow
+
+
+def hidden(parts: Parts, ids: Sequence[ChallengeId]) -> frozenset[ChallengeId]:
+    """Those that no page may show: canaries, where miners may be among the readers and would learn which they are."""
+    return frozenset(Canaries(parts.inbox.engine).among(ids)) if parts.settings.pages_public else frozenset()
+
+
+def without_hidden(parts: Parts, rows: Sequence[InboxRow]) -> list[InboxRow]:
+    """The rows that a page may show."""
+    ours = hidden(parts, [row.id for row in rows])
+    return [row for row in rows if row.id not in ours]
