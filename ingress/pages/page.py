@@ -53,7 +53,8 @@ def show(request: Request, template: str, about: Mapping[str, Any], status: int 
     """A page of a template. It is given, beside `about`:
 
     `up`, which leads from it to the root of the ingress, wherever a proxy mounts that; `nav`; `dagster_url`, without a
-    slash at its end, empty where there is none; `version`; `static(name)`; `dagster_ui`; the filters of `pages/filters.py`.
+    slash at its end, empty where there is none; `version`; `static(name)`;
+    `dagster_ui`; the filters of `pages/filters.py`.
     """
     parts = getattr(request.app.state, "parts", None)
     url = None if parts is None else parts.settings.dagster_url
