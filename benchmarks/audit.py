@@ -56,6 +56,13 @@ COMMANDS = {
     "whatif_sample_s": (*EXACT, "--set", "context_rounds=1000"),
 }
 KB_PER_MB = 1024
+MEASURED = """
+import os, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+os.write(int(sys.argv[1]), str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss).encode())
+sys.exit(code if code >= 0 else 128 - code)
+"""
+"""Starts a command from a small process: one that a large process forks counts that one's memory as its own."""
 
 
 def say(line: str) -> None:
@@ -73,18 +80,18 @@ class Ran:
 
 def ran(command: Sequence[str], environment: dict[str, str]) -> Ran:
     """Exits with what it said where it fails."""
+    seen, told = os.pipe()
     started_s = time.perf_counter()
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - started_s
-        output.seek(0)
-        errors.seek(0)
-        said, wrong = output.read().decode(), errors.read().decode()
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}: {wrong[-2_000:]}{said[-500:]}")
-    return Ran(seconds, usage.ru_maxrss / KB_PER_MB, said)
+    measured = [sys.executable, "-S", "-c", MEASURED, str(told), *command]
+    done = subprocess.run(measured, env=environment, capture_output=True, text=True, pass_fds=[told], check=False)
+    seconds = time.perf_counter() - started_s
+    os.close(told)
+    with os.fdopen(seen) as pipe:
+        most = pipe.read()
+    if done.returncode:
+        said = f"{done.stderr[-2_000:]}{done.stdout[-500:]}"
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {said}")
+    return Ran(seconds, int(most) / KB_PER_MB, done.stdout)
 
 
 @contextmanager

@@ -82,6 +82,20 @@ def test_either_storage_reads_what_the_other_wrote(tmp_path: Path) -> None:
             assert found == written
 
 
+def test_partition_keys_are_those_of_the_stock_storage_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    keys = ["c-2", "c-10", "ünï/ c'1", "c-1"]
+    with opened(tmp_path, warm=True) as instance:
+        assert instance.get_dynamic_partitions("challenges") == []
+        for key in keys:
+            instance.add_dynamic_partitions("challenges", [key])
+        instance.add_dynamic_partitions("other", ["of another"])
+        instance.delete_dynamic_partition("challenges", "c-10")
+        kept = instance.get_dynamic_partitions("challenges")
+    assert kept == ["c-2", "ünï/ c'1", "c-1"]
+    with opened(tmp_path, warm=False) as instance:
+        assert instance.get_dynamic_partitions("challenges") == kept
+
+
 def test_a_run_has_a_file_of_its_own_that_holds_its_events(warm: WarmSqliteStorage) -> None:
     note(warm, RUN, "first")
     note(warm, RUN, "second")
