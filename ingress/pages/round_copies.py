@@ -1,0 +1,93 @@
+"""Which answers of a round are copies of which, for its page: pure functions over stored scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.narrative.facts import copy_groups
+from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.scoring.pairs import PairEvidence
+from loosh_pipeline.scoring.result import RoundScores
+
+COLOURS = 6
+"""How many kinds of marks the styles have; further groups begin again, under letters of their own."""
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """One answer of the same source as another. `wording`: how far they use the same words, None where that is not
+    kept; `shared`: what else they have in common.
+    """
+
+    name: str
+    wording: float | None
+    shared: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyGroup:
+    """Answers of one source. `least` and `most`: how alike they are worded, two by two."""
+
+    letter: str
+    colour: int
+    names: tuple[str, ...]
+    hotkeys: frozenset[Hotkey]
+    least: float | None
+    most: float | None
+
+
+def groups_of(scored: RoundScores | None, names: Mapping[Hotkey, str]) -> tuple[CopyGroup, ...] | None:
+    """The groups of copies, by the first name in each; None where nobody looked for any.
+
+    `names`: of everybody asked, in the order in which they are to be named.
+    """
+    if scored is None or scored.profile == NetworkProfile.name:
+        return None
+    place = {hotkey: at for at, hotkey in enumerate(names)}
+    ordered = [sorted(group, key=lambda each: place.get(each, len(place))) for group in copy_groups(scored.scores)]
+    ordered.sort(key=lambda group: place.get(group[0], len(place)))
+    pairs = {(pair.first, pair.second): pair for pair in scored.pairs}
+    return tuple(_group(at, group, names, pairs) for at, group in enumerate(ordered))
+
+
+def _group(
+    at: int,
+    hotkeys: Sequence[Hotkey],
+    names: Mapping[Hotkey, str],
+    pairs: Mapping[tuple[Hotkey, Hotkey], PairEvidence],
+) -> CopyGroup:
+    found = [pairs.get((min(pair), max(pair))) for pair in combinations(hotkeys, 2)]
+    wording = [each.wording for each in found if each is not None]
+    return CopyGroup(
+        letter=LETTERS[at % len(LETTERS)] + str(at // len(LETTERS) or ""),
+        colour=at % COLOURS,
+        names=tuple(names.get(each, each) for each in hotkeys),
+        hotkeys=frozenset(hotkeys),
+        least=min(wording, default=None),
+        most=max(wording, default=None),
+    )
+
+
+def alike(hotkey: Hotkey, scored: RoundScores | None, names: Mapping[Hotkey, str]) -> tuple[Alike, ...]:
+    """Whose answers are copies of one miner's, as its row says, the most alike first."""
+    row = next((each for each in scored.scores if each.hotkey == hotkey), None) if scored else None
+    if scored is None or row is None or not row.copies:
+        return ()
+    pairs = {each.second if each.first == hotkey else each.first: each for each in scored.pairs if hotkey in _two(each)}
+    found = [_alike(names.get(each, each), pairs.get(each)) for each in row.copies]
+    return tuple(sorted(found, key=lambda each: (-(each.wording or 0.0), each.name)))
+
+
+def _two(pair: PairEvidence) -> tuple[Hotkey, Hotkey]:
+    return pair.first, pair.second
+
+
+def _alike(name: str, pair: PairEvidence | None) -> Alike:
+    if pair is None:
+        return Alike(name, None)
+    shared = [said for said, same in (("address", pair.same_address), ("coldkey", pair.same_coldkey)) if same]
+    return Alike(name, pair.wording, " and ".join(shared))
