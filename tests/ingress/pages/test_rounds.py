@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from ingress.pages.round_story import ASSETS
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
@@ -19,6 +20,7 @@ from loosh_pipeline.scoring.profiles import profile_of
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.score_tables import CANARIES, PAIRS, SCORES, ScoreTables
 from loosh_pipeline.store.tables import Tables, file_stem
 from tests.ingress.conftest import AWAY, HERE, Serve
@@ -128,13 +130,10 @@ def test_before_there_are_scores_there_are_the_answers(serve: Serve, settings: S
 
 def test_one_that_was_given_up_says_why(serve: Serve, settings: Settings) -> None:
     client = serve(HERE)
-    named = accepted(settings)
+    accepted(settings)
     inbox = Inbox.open(settings.inbox_url)
-    inbox.retry(inbox.get(named), "no", datetime.now(UTC), 150)
     with inbox.engine.begin() as connection:
-        connection.exec_driver_sql(
-            "UPDATE challenges SET next_run_at = NULL, state = 'failed', failure = '<b>lost</b>'"
-        )
+        connection.execute(update(challenges).values(state="failed", next_run_at=None, failure="<b>lost</b>"))
     inbox.engine.dispose()
     page = page_of(client, "c-1")
     assert "&lt;b&gt;lost&lt;/b&gt;" in page
@@ -238,9 +237,8 @@ def test_huge_texts_are_cut_and_lead_to_the_whole(serve: Serve, settings: Settin
 
 def test_a_conversation_is_shown_message_by_message(serve: Serve, settings: Settings) -> None:
     client = serve(HERE)
-    messages = [{"role": "system", "content": "Be <i>brief</i>."}] + [
-        {"role": "user", "content": f"Why {n}?"} for n in range(40)
-    ]
+    questions = [{"role": "user", "content": f"Why {n}?"} for n in range(40)]
+    messages = [{"role": "system", "content": "Be <i>brief</i>."}, *questions]
     accepted(settings, prompt=None, messages=messages, tools=[{"type": "function", "function": {"name": "look"}}])
     page = page_of(client, "c-1")
     assert "Why 39?" in page
