@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ingress.pages.passages import Passage, cut, passage
-from ingress.pages.round_copies import Alike, CopyGroup, alike, groups_of
+from ingress.pages.round_copies import Alike, CopyGroup, alike, groups_of, with_window
 from ingress.pages.round_facts import RoundFacts, Scored
 from ingress.pages.round_why import Why, whys
 from loosh_pipeline.domain import Hotkey, Outcome, Response
 from loosh_pipeline.scoring.explanation import REASONS, short
 from loosh_pipeline.scoring.network.profile import NetworkProfile
 from loosh_pipeline.scoring.result import Score
+from loosh_pipeline.store.settled import SettledAnswer, SettledRound
 
 TEXTS_ROOM = 64_000
 """Bytes of a page that all answers may take together."""
@@ -21,6 +22,7 @@ TEXT_ROOM = 6_000
 LEAST_ROOM = 200
 DETAIL_ROOM = 400
 FINISH_ROOM = 60
+UNPAID = SettledAnswer(payout=0.0, share=0.0, trust=1.0, sources=())
 MOST = 128
 """Answers that are shown each by itself; a page of more would be too long for anybody."""
 
@@ -29,7 +31,8 @@ MOST = 128
 class Answer:
     """What became of asking one miner. `rank`: by payout, 1 for the most; `reason`: why it was paid nothing, in words.
 
-    `beside`: what it is paid under the other stored profiles. `group` and `alike`: of whose answer it is a copy.
+    `beside`: what it is paid under the other stored profiles; `settled`: what its window made of it. `group` and
+    `alike`: of whose answer it is a copy.
     """
 
     hotkey: Hotkey
@@ -45,6 +48,7 @@ class Answer:
     group: CopyGroup | None
     alike: tuple[Alike, ...]
     why: Why | None
+    settled: SettledAnswer | None
 
     @property
     def payout(self) -> float | None:
@@ -96,7 +100,9 @@ def answers_of(facts: RoundFacts) -> Answers:
     hotkeys = sorted({**responses, **scores}, key=lambda each: _order(responses.get(each), scores.get(each), each))
     names = {each: _name(each, responses.get(each)) for each in hotkeys}
     looked = next((each for each in facts.scored.values() if each.scores.profile != NetworkProfile.name), None)
-    groups = groups_of(looked.scores if looked else None, names)
+    alone = looked.scores if looked else None
+    together = with_window(alone, facts.settled) if alone else None
+    groups = groups_of(together, names)
     others = _others(facts)
     explained = whys(facts.paying, [each for each in hotkeys if each in scores])
     room = max(LEAST_ROOM, min(TEXT_ROOM, TEXTS_ROOM // max(1, len(hotkeys))))
@@ -113,8 +119,9 @@ def answers_of(facts: RoundFacts) -> Answers:
             text=_text(responses.get(hotkey), room),
             beside={name: paid[hotkey] for name, paid in others.items() if hotkey in paid},
             group=next((each for each in groups or () if hotkey in each.hotkeys), None),
-            alike=alike(hotkey, looked.scores if looked else None, names),
+            alike=alike(hotkey, together, alone, names),
             why=explained.get(hotkey),
+            settled=_settled(hotkey, facts.settled),
         )
         for hotkey in hotkeys[:MOST]
     )
@@ -144,6 +151,11 @@ def _outcome(response: Response | None, score: Score | None) -> Outcome:
 def _rank(hotkey: Hotkey, scores: Mapping[Hotkey, Score]) -> int | None:
     score = scores.get(hotkey)
     return None if score is None else 1 + sum(each.payout > score.payout for each in scores.values())
+
+
+def _settled(hotkey: Hotkey, settled: SettledRound | None) -> SettledAnswer | None:
+    """Who is missing from a settled round was paid nothing."""
+    return None if settled is None else settled.answers.get(hotkey, UNPAID)
 
 
 def _reason(response: Response | None, score: Score | None) -> str:

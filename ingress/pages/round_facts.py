@@ -22,6 +22,7 @@ from loosh_pipeline.store.inbox import InboxRow
 from loosh_pipeline.store.one_challenge import OneChallenge, one_challenge
 from loosh_pipeline.store.score_frames import PAIRS, scores_of
 from loosh_pipeline.store.score_tables import CANARIES, IN_USE, ScoreTables
+from loosh_pipeline.store.settled import SettledRound, settled_round
 from loosh_pipeline.store.tables import TableKey, Tables
 
 UNREADABLE = (LooshError, OSError, ValueError, KeyError, pl.exceptions.PolarsError)
@@ -76,12 +77,15 @@ class Told:
 
 @dataclass(frozen=True, eq=False)
 class RoundFacts:
-    """All that is stored of one challenge. `scored`: by profile, the paying one first."""
+    """All that is stored of one challenge. `scored`: by profile, the paying one first; `settled`: what its window made
+    of it, once weights were made of that.
+    """
 
     row: InboxRow
     known: OneChallenge
     responses: tuple[Response, ...]
     scored: Mapping[str, Scored]
+    settled: SettledRound | None
     narrative: Told | None
     missing: tuple[Missing, ...]
 
@@ -97,7 +101,8 @@ def round_facts(parts: Parts, row: InboxRow) -> RoundFacts:
     reader = _Reader(parts.tables, row, known.canary)
     responses = reader.responses()
     scored = reader.scored(paying_profile(parts.settings))
-    return RoundFacts(row, known, responses, scored, reader.narrative(), tuple(reader.missing))
+    settled = None if known.canary else reader.settled(parts.settings.emissions_lookback_h)
+    return RoundFacts(row, known, responses, scored, settled, reader.narrative(), tuple(reader.missing))
 
 
 class _Reader:
@@ -126,6 +131,10 @@ class _Reader:
             said = f"PAY_PROFILE is {paying.name} now, and it was scored by {next(iter(there))} alone"
             self.missing.append(Missing(f"scores by {paying.name}", said))
         return there
+
+    def settled(self, lookback_h: float) -> SettledRound | None:
+        row = self._row
+        return self._read("settled pay", lambda: settled_round(self._tables, row.id, row.received_at, lookback_h))
 
     def narrative(self) -> Told | None:
         return self._read("narrative", lambda: self._table("narratives", _told))
