@@ -57,17 +57,20 @@ def _with_sources(row: Score, settled: SettledRound, asked: Collection[Hotkey]) 
 
 
 def groups_of(scored: RoundScores | None, names: Mapping[Hotkey, str]) -> tuple[CopyGroup, ...] | None:
-    """The groups of copies, by the first name in each; None where nobody looked for any.
-
-    `names`: of everybody asked, in the order in which they are to be named.
-    """
+    """The groups of copies, by the lowest uid in each; None where nobody looked for any. `names`: of all asked."""
     if scored is None or scored.profile == NetworkProfile.name:
         return None
-    place = {hotkey: at for at, hotkey in enumerate(names)}
-    ordered = [sorted(group, key=lambda each: place.get(each, len(place))) for group in copy_groups(scored.scores)]
-    ordered.sort(key=lambda group: place.get(group[0], len(place)))
+    ordered = sorted(
+        (sorted(group, key=lambda each: _place(names.get(each, each))) for group in copy_groups(scored.scores)),
+        key=lambda group: _place(names.get(group[0], group[0])),
+    )
     pairs = {(pair.first, pair.second): pair for pair in scored.pairs}
     return tuple(_group(at, group, names, pairs) for at, group in enumerate(ordered))
+
+
+def _place(name: str) -> tuple[int, str]:
+    """So that uid 10 comes after uid 9."""
+    return len(name), name
 
 
 def _group(

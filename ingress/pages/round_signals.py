@@ -12,11 +12,15 @@ from loosh_pipeline.scoring.result import Measure, Score
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: `says` what it means in a line, `of` reads its cell, None for what was not measured."""
+    """A column: `says` what it means in a line, `of` reads its cell, None for what was not measured. `words`: its cells
+    are words.
+    """
 
     head: str
     says: str
     of: Callable[[Any], float | str | None]
+    words: bool = False
+    digits: int = 3
 
 
 def _field(name: str) -> Callable[[Any], Any]:
@@ -46,9 +50,9 @@ SIGNALS: tuple[Column, ...] = (
     Column("own vote", "weight of its own vote on the others; copies split one", _field("vote_weight")),
     Column("share", "part of one pay left after sharing it with copies: 1 for an independent answer", _field("share")),
     Column("speed", "factor for its time beside the median: above 1 is faster", _field("speed_factor")),
-    Column("score", "agreement raised to a power, times speed", _field("score")),
+    Column("score", "agreement raised to a power, times speed", _field("score"), digits=5),
     Column("words", "words of the answer", _field("words")),
-    Column("s", "seconds from sending the challenge to the end of the answer", _seconds),
+    Column("seconds", "from sending the challenge to the end of the answer", _seconds),
 )
 """By the profile that settles and pays by votes."""
 NETWORK: tuple[Column, ...] = (
@@ -60,7 +64,7 @@ NETWORK: tuple[Column, ...] = (
     Column("density", "share of its words that carry meaning", _field("signal_density")),
     Column("specificity", "marks of a concrete answer: digits, names, long words", _field("signal_specificity")),
     Column("composite", "by which the best in consensus are told", _field("composite")),
-    Column("consensus", "whether it is in consensus, or which filter took it out", _consensus),
     Column("would pay", "what the method pays, or would pay if it paid here", _field("emission")),
+    Column("consensus", "whether it is in consensus, or which filter took it out", _consensus, words=True),
 )
 """By the network's existing method, which measures whichever profile pays."""

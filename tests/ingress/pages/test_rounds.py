@@ -192,7 +192,7 @@ def test_one_nobody_knows_is_not_found(serve: Serve) -> None:
     assert client.get("/requests/nobody").status_code == 404
 
 
-IDS = ("a/b", "a b", "100%", "a?b=c#d", "été 汉字", "x/answers/hotkey-1", "../up", "a%2Fb", "-x", "'; rm -rf")
+IDS = ("a/b", "a b", "100%", "a?b=c#d", "été 汉字", "x/answers/hotkey-1", "../up", "-x", "'; rm -rf")
 
 
 @pytest.mark.parametrize("challenge_id", IDS)
