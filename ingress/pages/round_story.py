@@ -99,7 +99,7 @@ def _steps(facts: RoundFacts) -> tuple[Step, ...]:
     )
     found, before = [], None
     for name, says, at in given:
-        took = None if at is None or before is None else (at - before).total_seconds()
+        took: float | None = None if at is None or before is None else (at - before).total_seconds()
         found.append(Step(name, says, at, took))
         before = at or before
     return tuple(found)

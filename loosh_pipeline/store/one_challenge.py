@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, select
 
@@ -86,8 +87,8 @@ def _deliveries(connection: Connection, challenge_id: ChallengeId) -> Sequence[D
     columns = (outbox.c[name] for name in Delivery.__dataclass_fields__)
     query = select(*columns).where(outbox.c.kind.in_(OF_ROUNDS), outbox.c.key == challenge_id).order_by(outbox.c.id)
     return [
-        Delivery(DeliveryKind(kind), OutboxState(state), *rest, detail=detail or "")
-        for kind, state, *rest, detail in connection.execute(query)
+        Delivery(DeliveryKind(kind), OutboxState(state), attempts, created_at, again_at, delivered_at, detail or "")
+        for kind, state, attempts, created_at, again_at, delivered_at, detail in connection.execute(query)
     ]
 
 
@@ -100,7 +101,7 @@ def _beside(connection: Connection, challenge_id: ChallengeId, at: datetime, sho
     return Beside(*(_first(connection, query, show_canaries) for query in (older, newer)))
 
 
-def _first(connection: Connection, query: Select[tuple[str]], show_canaries: bool) -> ChallengeId | None:
+def _first(connection: Connection, query: Select[Any], show_canaries: bool) -> ChallengeId | None:
     if not show_canaries:
         query = query.where(~select(canaries.c.challenge_id).where(canaries.c.challenge_id == challenges.c.id).exists())
     found = connection.execute(query.limit(1)).scalar_one_or_none()
