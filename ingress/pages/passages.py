@@ -67,5 +67,5 @@ def _head(text: str) -> str:
     head = "".join(text.splitlines(keepends=True)[:HEAD_LINES])
     if len(head) > HEAD_CHARS:
         space = head.rfind(" ", HEAD_CHARS // 2, HEAD_CHARS)
-        head = head[: space if space > 0 else HEAD_CHARS]
+        head = head[: space + 1 if space > 0 else HEAD_CHARS]
     return head

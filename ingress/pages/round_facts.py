@@ -170,6 +170,8 @@ class _Reader:
             why = "their table is gone: it was deleted, or TABLES_DIR (or LOOSH_HOME) names another place than before"
         else:
             why = NOT_YET.get(self._row.state, "none were stored")
+        if any(each.why == why for each in self.missing):  # neither answers nor scores, for one reason
+            return
         self.missing.append(Missing(what, why, broken=gone))
 
 

@@ -115,7 +115,7 @@ def test_before_its_miners_are_asked_there_is_what_was_asked(serve: Serve, setti
     accepted(settings)
     page = page_of(client, "c-1")
     assert 'id="progress" data-fresh="3"' in page
-    assert "No answers here: it waits for a run, which asks the miners." in text_of(page)
+    assert "No answers yet: it waits for a run, which asks the miners." in text_of(page)
     assert "Was the network told? not yet: there is no result to tell" in text_of(page)
 
 
@@ -124,7 +124,7 @@ def test_before_there_are_scores_there_are_the_answers(serve: Serve, settings: S
     collected(settings, accepted(settings))
     said = text_of(page_of(client, "c-1"))
     assert "air scatters blue light" in said
-    assert "No scores here: its answers are being scored." in said
+    assert "No scores yet: its answers are being scored." in said
     assert "no answer came in time" in said
 
 
