@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from loosh_pipeline.scoring.explanation import short
 
 NOTHING = "–"
 TIME = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{0:%m-%d %H:%M:%S}</time>')
+BOLD = re.compile(r"\*\*([^*]+)\*\*")
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
 
@@ -60,6 +62,12 @@ def whole(text: Any, most: int = 12) -> Markup:
     return escape(said) if len(said) <= most else Markup('<span title="{}">{}…</span>').format(said, said[:most])
 
 
+def emphasised(text: str) -> Markup:
+    """The one thing that narratives write in Markdown: `**so**`."""
+    bold = Markup("<b>{}</b>")
+    return Markup("").join(bold.format(each) if at % 2 else each for at, each in enumerate(BOLD.split(text)))
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "at": at,
     "lasted": lasted,
@@ -67,6 +75,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "figure": figure,
     "words": words,
     "whole": whole,
+    "emphasised": emphasised,
     "short": short,
     "quote": lambda text: quote(str(text), safe=""),
 }

@@ -14,6 +14,7 @@ function colours() {
     title: { color: ink, subtitleColor: of("--dim") },
     axis: { labelColor: of("--dim"), titleColor: of("--dim"), gridColor: of("--line"), domainColor: of("--line"), tickColor: of("--line") },
     legend: { labelColor: ink, titleColor: of("--dim") },
+    text: { color: ink },
     header: { labelColor: ink, titleColor: of("--dim") },
   };
 }

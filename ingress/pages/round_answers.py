@@ -1,0 +1,175 @@
+"""The answers of a round as its page shows them side by side: pure functions over what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ingress.pages.passages import Passage, cut, passage
+from ingress.pages.round_copies import Alike, CopyGroup, alike, groups_of, with_window
+from ingress.pages.round_facts import RoundFacts, Scored
+from ingress.pages.round_why import Why, whys
+from loosh_pipeline.domain import Hotkey, Outcome, Response
+from loosh_pipeline.scoring.explanation import REASONS, short
+from loosh_pipeline.scoring.network.profile import NetworkProfile
+from loosh_pipeline.scoring.result import Score
+from loosh_pipeline.store.settled import SettledAnswer, SettledRound
+
+TEXTS_ROOM = 64_000
+"""Bytes of a page that all answers may take together."""
+TEXT_ROOM = 6_000
+"""And a single one: some thousand words."""
+LEAST_ROOM = 200
+DETAIL_ROOM = 400
+FINISH_ROOM = 60
+UNPAID = SettledAnswer(payout=0.0, share=0.0, trust=1.0, sources=())
+MOST = 128
+"""Answers that are shown each by itself; a page of more would be too long for anybody."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What became of asking one miner. `rank`: by payout, 1 for the most; `reason`: why it was paid nothing, in words.
+
+    `beside`: what it is paid under the other stored profiles; `settled`: what its window made of it. `group` and
+    `alike`: of whose answer it is a copy.
+    """
+
+    hotkey: Hotkey
+    name: str
+    outcome: Outcome
+    response: Response | None
+    score: Score | None
+    rank: int | None
+    reason: str
+    detail: str
+    text: Passage | None
+    beside: Mapping[str, float]
+    group: CopyGroup | None
+    alike: tuple[Alike, ...]
+    why: Why | None
+    settled: SettledAnswer | None
+
+    @property
+    def payout(self) -> float | None:
+        return None if self.score is None else self.score.payout
+
+    @property
+    def finish(self) -> str:
+        """Why the miner says that it ended."""
+        return cut((self.response and self.response.finish_reason) or "", FINISH_ROOM)
+
+    @property
+    def answered(self) -> bool:
+        return self.outcome is Outcome.ANSWERED
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Everybody asked, the best paid first. `copies`: None where nobody looked for any; `left_out`: how many are not
+    shown.
+    """
+
+    each: tuple[Answer, ...]
+    copies: tuple[CopyGroup, ...] | None
+    left_out: int = 0
+
+    @property
+    def paid(self) -> int:
+        return sum(bool(answer.payout) for answer in self.each)
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many asks ended how, the commonest first."""
+        found: dict[str, int] = {}
+        for answer in self.each:
+            found[answer.outcome.value] = found.get(answer.outcome.value, 0) + 1
+        return dict(sorted(found.items(), key=lambda item: (item[0] != Outcome.ANSWERED, -item[1], item[0])))
+
+    @property
+    def voters(self) -> tuple[Answer, ...]:
+        """Those whose votes counted for anybody who is explained."""
+        heard = {hotkey for answer in self.each if answer.why for hotkey in answer.why.votes}
+        return tuple(answer for answer in self.each if answer.hotkey in heard)
+
+
+def answers_of(facts: RoundFacts) -> Answers:
+    """What the tables of a round say of everybody who was asked."""
+    responses = {each.hotkey: each for each in facts.responses}
+    scores = {each.hotkey: each for each in facts.paying.scores.scores} if facts.paying else {}
+    hotkeys = sorted({**responses, **scores}, key=lambda each: _order(responses.get(each), scores.get(each), each))
+    names = {each: _name(each, responses.get(each)) for each in hotkeys}
+    looked = next((each for each in facts.scored.values() if each.scores.profile != NetworkProfile.name), None)
+    alone = looked.scores if looked else None
+    together = with_window(alone, facts.settled) if alone else None
+    groups = groups_of(together, names)
+    others = _others(facts)
+    explained = whys(facts.paying, [each for each in hotkeys if each in scores])
+    room = max(LEAST_ROOM, min(TEXT_ROOM, TEXTS_ROOM // max(1, len(hotkeys))))
+    shown = tuple(
+        Answer(
+            hotkey=hotkey,
+            name=names[hotkey],
+            outcome=_outcome(responses.get(hotkey), scores.get(hotkey)),
+            response=responses.get(hotkey),
+            score=scores.get(hotkey),
+            rank=_rank(hotkey, scores),
+            reason=_reason(responses.get(hotkey), scores.get(hotkey)),
+            detail=_detail(responses.get(hotkey)),
+            text=_text(responses.get(hotkey), room),
+            beside={name: paid[hotkey] for name, paid in others.items() if hotkey in paid},
+            group=next((each for each in groups or () if hotkey in each.hotkeys), None),
+            alike=alike(hotkey, together, alone, names),
+            why=explained.get(hotkey),
+            settled=_settled(hotkey, facts.settled),
+        )
+        for hotkey in hotkeys[:MOST]
+    )
+    return Answers(shown, groups, max(0, len(hotkeys) - MOST))
+
+
+def _others(facts: RoundFacts) -> dict[str, dict[Hotkey, float]]:
+    """Payouts under every stored profile but the one that pays, by its name."""
+    others: Sequence[Scored] = [each for each in facts.scored.values() if each is not facts.paying]
+    return {each.scores.profile: {row.hotkey: row.payout for row in each.scores.scores} for each in others}
+
+
+def _order(response: Response | None, score: Score | None, hotkey: Hotkey) -> tuple[float, bool, int, str]:
+    """The best paid first, then who answered, then by uid."""
+    answered = _outcome(response, score) is Outcome.ANSWERED
+    return -(score.payout if score else 0.0), not answered, int(response.uid) if response else -1, hotkey
+
+
+def _name(hotkey: Hotkey, response: Response | None) -> str:
+    return f"uid {response.uid}" if response else short(hotkey)
+
+
+def _outcome(response: Response | None, score: Score | None) -> Outcome:
+    return response.outcome if response else score.outcome if score else Outcome.UNREACHABLE
+
+
+def _rank(hotkey: Hotkey, scores: Mapping[Hotkey, Score]) -> int | None:
+    score = scores.get(hotkey)
+    return None if score is None else 1 + sum(each.payout > score.payout for each in scores.values())
+
+
+def _settled(hotkey: Hotkey, settled: SettledRound | None) -> SettledAnswer | None:
+    """Who is missing from a settled round was paid nothing."""
+    return None if settled is None else settled.answers.get(hotkey, UNPAID)
+
+
+def _reason(response: Response | None, score: Score | None) -> str:
+    if score is None:
+        outcome = _outcome(response, score)
+        return "" if outcome is Outcome.ANSWERED else REASONS.get(outcome, "")
+    if score.payout > 0:
+        return ""
+    return REASONS.get(score.reason, score.reason.replace("_", " ")) or "no peer agrees with it"
+
+
+def _detail(response: Response | None) -> str:
+    return cut(response.detail, DETAIL_ROOM) if response else ""
+
+
+def _text(response: Response | None, room: int) -> Passage | None:
+    return passage(response.text, room) if response and response.text else None
