@@ -39,7 +39,7 @@ up: setup ## run the validator that the environment and .env describe
 devnet: setup ## serve a subnet on this machine: chain, miners, Challenge API
 	$(BIN)/loosh devnet
 
-test: setup $(DAGSTER_HOME)/dagster.yaml ## the quick tests; about QUICK minutes on two cores
+test: setup $(DAGSTER_HOME)/dagster.yaml ## the quick tests; about ten minutes on two cores
 	$(PYTEST) -m "not slow and not scale"
 
 test-slow: setup $(DAGSTER_HOME)/dagster.yaml ## tests that take seconds each, and the end-to-end ones

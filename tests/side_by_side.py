@@ -9,8 +9,9 @@ TOGETHER = {
     "tests/e2e/": "validators",
     "tests/machines/": "validators",
     "tests/benchmarks/": "validators",
-    # One model, loaded and exported once.
-    "tests/embedding/": "embedding",
+    # The model is loaded and exported once.
+    "tests/embedding/": "model",
+    "tests/scoring/network/": "model",
 }
 
 
