@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that share the tests: `make test PROCESSES=4`; 0 runs them in one, for a debugger.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
+# Reading all tests takes longer than running some: files in which a mark does not stand are not read for it.
+MARKED = $$(grep -rlw --include='test_*.py' 'pytest.mark.$(1)' tests)
 DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
 
 # Dagster and its tools read their telemetry switch from an instance: never run them without one.
@@ -34,14 +39,14 @@ up: setup ## run the validator that the environment and .env describe
 devnet: setup ## serve a subnet on this machine: chain, miners, Challenge API
 	$(BIN)/loosh devnet
 
-test: setup $(DAGSTER_HOME)/dagster.yaml ## the quick tests; about a quarter of an hour on two cores
-	$(BIN)/python -m pytest -m "not slow and not scale"
+test: setup $(DAGSTER_HOME)/dagster.yaml ## the quick tests; about ten minutes on two cores
+	$(PYTEST) -m "not slow and not scale"
 
 test-slow: setup $(DAGSTER_HOME)/dagster.yaml ## tests that take seconds each, and the end-to-end ones
-	$(BIN)/python -m pytest -m "slow and not scale"
+	$(PYTEST) -m "slow and not scale" $(call MARKED,slow)
 
 test-scale: setup $(DAGSTER_HOME)/dagster.yaml ## tests of large amounts
-	$(BIN)/python -m pytest -m scale
+	$(BIN)/python -m pytest -m scale $(call MARKED,scale)
 
 faults: setup $(DAGSTER_HOME)/dagster.yaml ## kill, fill and confuse a validator; one line of JSON a fault (docs/reliability.md)
 	@$(BIN)/python -m tests.faults

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -21,12 +23,20 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def modules(*packages: str) -> dict[str, Path]:
-    return {module_name(path): path for package in packages for path in sorted((ROOT / package).rglob("*.py"))}
+@cache
+def modules(*packages: str) -> Mapping[str, Path]:
+    """Read once: there are a thousand tests, each of one module."""
+    found = {module_name(path): path for package in packages for path in sorted((ROOT / package).rglob("*.py"))}
+    return MappingProxyType(found)
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Full names of what a file imports, anywhere in it; `from a import b` yields `a.b`."""
+@cache
+def imported(path: Path) -> tuple[str, ...]:
+    """Full names of what a file imports, anywhere in it; `from a import b` is `a.b`."""
+    return tuple(_imported(path))
+
+
+def _imported(path: Path) -> Iterator[str]:
     package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -209,15 +211,39 @@ class World:
         return self._run(RETENTION_JOB, (), raise_on_error=True)
 
     def _run(self, job: str, assets: Sequence[str], raise_on_error: bool, **how: Any) -> dg.ExecuteInProcessResult:
-        wired = dg.Definitions(
-            assets=defs.assets, asset_checks=defs.asset_checks, jobs=defs.jobs, resources=self.resources()
-        )
-        return wired.resolve_job_def(job).execute_in_process(
-            instance=self.instance,
-            asset_selection=[dg.AssetKey(name) for name in assets] or None,
-            raise_on_error=raise_on_error,
-            **how,
-        )
+        before = _RUNNING.set(self)
+        try:
+            return (
+                _wired()
+                .resolve_job_def(job)
+                .execute_in_process(
+                    instance=self.instance,
+                    asset_selection=[dg.AssetKey(name) for name in assets] or None,
+                    raise_on_error=raise_on_error,
+                    **how,
+                )
+            )
+        finally:
+            _RUNNING.reset(before)
+
+
+_RUNNING: ContextVar[World] = ContextVar("running")
+
+
+@cache
+def _wired() -> dg.Definitions:
+    """Ours, around the resources of whichever world runs: resolving the graph takes longer than most runs."""
+
+    def of_the_world(name: str) -> dg.ResourceDefinition:
+        return dg.ResourceDefinition(lambda _: _RUNNING.get().resources()[name])
+
+    names = defs.resources or {}
+    return dg.Definitions(
+        assets=defs.assets,
+        asset_checks=defs.asset_checks,
+        jobs=defs.jobs,
+        resources={name: of_the_world(name) for name in names},
+    )
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:

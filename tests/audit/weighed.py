@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from loosh_pipeline.domain import Hotkey, NetworkView, Outcome
 from loosh_pipeline.settings import Settings, get_settings
+from tests.homes import living_in
 from tests.world import World
 
 COPIED = (
@@ -39,18 +39,11 @@ SUSPECTED = Hotkey("hotkey-3")
 @contextmanager
 def weighed_home(home: Path, **environment: str) -> Iterator[Settings]:
     """The settings of one whose copier is suspected, in a directory of its own; they hold meanwhile."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in Settings.model_fields:
-            patch.delenv(name.upper(), raising=False)
-        given = {"LOOSH_HOME": str(home), "WEIGHTS_MIN_EVIDENCE_ROUNDS": "1", "WEIGHTS_MAX_SHARE": "0.4"}
-        for name, value in {**given, **environment}.items():
-            patch.setenv(name, value)
-        patch.setitem(Settings.model_config, "env_file", None)
-        get_settings.cache_clear()
+    given = {"WEIGHTS_MIN_EVIDENCE_ROUNDS": "1", "WEIGHTS_MAX_SHARE": "0.4"}
+    with living_in(home, **{**given, **environment}):
         with dg.DagsterInstance.ephemeral() as instance:
             _weigh(World(instance, ANSWERS))
         yield get_settings()
-    get_settings.cache_clear()
 
 
 def _weigh(world: World) -> None:

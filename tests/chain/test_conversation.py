@@ -16,7 +16,7 @@ def test_a_process_that_reads_nothing_costs_the_deadline() -> None:
     started = time.monotonic()
     with Conversation(DEAF, os.environ) as process, pytest.raises(TimeoutError, match=r"within 0\.3 s"):
         process.say(b"x" * 1_000_000 + b"\n", 0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_a_line_longer_than_a_pipe_arrives() -> None:

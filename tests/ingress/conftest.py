@@ -15,6 +15,7 @@ from bittensor_core import serialized_keypair_to_keyfile_data
 from fastapi.testclient import TestClient
 
 from ingress.main import create_app
+from ingress.rates import Rates
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.database import open_database
 from loosh_pipeline.store.inbox import Inbox
@@ -34,6 +35,12 @@ Serve = Callable[..., TestClient]
 def one_rsa_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making a key takes a tenth of a second, at every start of an ingress."""
     monkeypatch.setattr("loosh_pipeline.wire.sessions.generate_private_key", rsa_key)
+
+
+@pytest.fixture(autouse=True)
+def still_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes for what callers may do: how many requests get through would say how busy this machine is."""
+    monkeypatch.setattr(Rates.__init__, "__kwdefaults__", {"clock": lambda: 1000.0})
 
 
 @pytest.fixture(scope="session")

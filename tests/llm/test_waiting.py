@@ -50,7 +50,7 @@ def test_whoever_waits_goes_on_at_the_deadline(chat: ChatServer) -> None:
     began_s = time.monotonic()
     with WaitingLLM(config(chat, timeout_s=0.2)) as model, pytest.raises(LLMUnreachable, match=r"0.2 s; see"):
         model.generate(ASKED)
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < 20
 
 
 def test_whoever_waits_goes_on_where_nothing_can_be_interrupted(
@@ -69,7 +69,7 @@ def test_whoever_waits_goes_on_where_nothing_can_be_interrupted(
     try:
         with pytest.raises(LLMUnreachable, match=r"did not answer within 0.2 s"):
             model.generate(ASKED)
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 20
     finally:
         stuck.set()
         model.close()

@@ -184,7 +184,7 @@ def test_what_was_scored_is_kept_when_nobody_wants_more(
     with pytest.raises(RuntimeError, match="cancelled"), closing(batches):
         list(Rescoring(str(tmp_path / "tables"), ROBUST, ROBUST, 1).run(_cancelled(batches, 2)))
     assert len(list(tables.each(SCORES, DAY))) == len(list(tables.each(PAIRS, DAY))) >= AT_ONCE
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def _first_missing(tables: Tables, inbox: Inbox) -> Iterator[list[Found | Unscorable]]:

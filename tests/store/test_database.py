@@ -41,6 +41,11 @@ print(schema_version(open_database(sys.argv[1], "inbox")), flush=True)
 """
 
 
+@pytest.fixture
+def migrations() -> None:
+    """The real ones."""
+
+
 @pytest.mark.parametrize(("schema", "metadata"), SCHEMAS)
 def test_migrated_schema_is_the_declared_one(inbox_url: str, schema: Schema, metadata: MetaData) -> None:
     engine = open_database(inbox_url, schema)

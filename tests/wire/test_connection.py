@@ -253,7 +253,7 @@ def test_the_clock_runs_from_the_first_byte_sent_to_the_last_received() -> None:
 
     reply = ask(serve)
     assert reply.body == b"body"
-    assert 200 <= reply.elapsed_ms < 1500
+    assert 200 <= reply.elapsed_ms < 2000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be asked to acknowledge at once")
@@ -280,12 +280,12 @@ def test_w_9_time_spent_on_others_after_an_answer_came_is_not_the_answers() -> N
     async def scenario() -> Reply:
         async with connected(answering(http(200, b"x"))) as connection:
             asking = asyncio.create_task(get(connection))
-            busy = asyncio.create_task(block_when_fed(connection, 1.0))
+            busy = asyncio.create_task(block_when_fed(connection, 3.0))
             reply = await asking
             await busy
             return reply
 
-    assert asyncio.run(scenario()).elapsed_ms < 800
+    assert asyncio.run(scenario()).elapsed_ms < 2500
 
 
 async def block_when_fed(connection: Connection, seconds: float) -> None:

@@ -21,13 +21,18 @@ ROBUST = profile_of("robust")
 
 
 HOTKEYS = tuple(hotkey_of(uid) for uid in range(MINERS))
+SILENT = dict.fromkeys(HOTKEYS, "")
+
+
+def small(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("os.fsync", lambda _: None)
+    patch.setattr(stored_rounds, "MINERS", MINERS)
 
 
 def validator(instance: dg.DagsterInstance, patch: pytest.MonkeyPatch, rounds: int = ROUNDS) -> World:
     """With rounds of the last hours stored and scored, and nothing set yet."""
-    patch.setattr("os.fsync", lambda _: None)
-    patch.setattr(stored_rounds, "MINERS", MINERS)
-    world = World(instance, dict.fromkeys(HOTKEYS, ""))
+    small(patch)
+    world = World(instance, SILENT)
     drawn = samples(HashingEmbedder(), 6, asked=ASKED)
     start = datetime.now(UTC) - timedelta(hours=3)
     kept = list(made(drawn, range(rounds), start, timedelta(minutes=2)))

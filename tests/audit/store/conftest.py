@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 from bittensor_core import Keypair
 
+from tests.homes import Kept, living_in
 from tests.world import ANSWERS, PROMPT, World
 
 
@@ -27,14 +28,24 @@ ROUNDS = 3
 MINERS = {Keypair.create_from_uri(f"//miner//{n}").ss58_address: said for n, said in enumerate(ANSWERS.values())}
 
 
-@pytest.fixture
-def addressed(own_home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> World:
+@pytest.fixture(scope="module")
+def sealed_once(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     """Some challenges were evaluated, then weights were set and sealed; hotkeys are real ones."""
+    home = tmp_path_factory.mktemp("sealed") / "loosh"
+    with living_in(home, WEIGHTS_MIN_EVIDENCE_ROUNDS="1"), dg.DagsterInstance.ephemeral() as instance:
+        world = World(instance, MINERS)
+        world.refresh_metagraph()
+        world.refresh_availability()
+        for n in range(ROUNDS):
+            world.evaluate(world.accept(f"c-{n}", f"{PROMPT} On day {n} of the journey?"))
+        world.set_weights()
+        return Kept.of(world, MINERS)
+
+
+@pytest.fixture
+def addressed(
+    sealed_once: Kept, own_home: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    """Such a validator, for this test alone."""
     monkeypatch.setenv("WEIGHTS_MIN_EVIDENCE_ROUNDS", "1")
-    world = World(instance, MINERS)
-    world.refresh_metagraph()
-    world.refresh_availability()
-    for n in range(ROUNDS):
-        world.evaluate(world.accept(f"c-{n}", f"{PROMPT} On day {n} of the journey?"))
-    world.set_weights()
-    return world
+    return sealed_once.again(instance)
