@@ -30,7 +30,7 @@ def _with_rows(part: Any, kept: Mapping[str, Any]) -> Any:
 
 
 def _data(data: dict[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-    values = data.get("values", kept.get(data.get("name", "")))
+    values: Any = data["values"] if "values" in data else kept.get(data.get("name", ""))
     shape = data.get("format", {})
     if shape.get("type") != "csv":
         return {**data, "values": values}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 from loosh_pipeline.audit.templates import TEMPLATES
@@ -24,7 +25,7 @@ def content(name: str) -> bytes:
     if name == VEGA:
         import vl_convert  # takes a second, and few pages have a chart
 
-        return str(vl_convert.javascript_bundle()).encode()
+        return vl_convert.javascript_bundle(None).encode()
     if name not in FILES:
         raise KeyError(name)
     return FILES[name].read_bytes()
@@ -38,7 +39,5 @@ def static_path(name: str) -> str:
 
 def _mark(name: str) -> str:
     if name == VEGA:
-        import vl_convert
-
-        return f"vl-{vl_convert.__version__}"
+        return f"vl-{version('vl-convert-python')}"
     return hashlib.sha256(content(name)).hexdigest()[:12]
