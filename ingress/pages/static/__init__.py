@@ -25,7 +25,7 @@ def content(name: str) -> bytes:
     if name == VEGA:
         import vl_convert  # takes a second, and few pages have a chart
 
-        return vl_convert.javascript_bundle(None).encode()
+        return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode()
     if name not in FILES:
         raise KeyError(name)
     return FILES[name].read_bytes()
