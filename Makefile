@@ -54,10 +54,10 @@ check: setup $(DAGSTER_HOME)/dagster.yaml ## lint, types, and whether Dagster lo
 	$(BIN)/dg check toml
 
 docs: setup ## build the site over docs/ into site/; a broken link fails
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 docs-serve: setup ## show that site on port 8008, made anew with each change
-	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8008
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8008
 
 reference: setup $(DAGSTER_HOME)/dagster.yaml ## write docs/reference anew, from settings, commands and the ingress
 	$(BIN)/python -m tests.docs.reference

@@ -1,4 +1,4 @@
-"""What the site does beyond Markdown: pages that lie beside docs/ belong to it, and links to source files are plain text.
+"""What the site does beyond Markdown: pages beside docs/ belong to it, and links to source files are plain text.
 
 In the repository such links lead to the file. A site is read without it, so there the file's name is left; one that is
 in neither place stays a link, which `--strict` refuses.

@@ -20,7 +20,7 @@ def problems(words: list[str]) -> Iterator[str]:
     """What is wrong with a command; nothing where it is none of ours."""
     for at, word in enumerate(words):
         program = word.rpartition("/")[2]
-        if program == "loosh" and (at == 0 or words[at - 1] not in ("-u", "cp", "-o")):
+        if program == "loosh" and (at == 0 or word != program or words[at - 2] == "-u" or words[at - 1] == "validator"):
             yield from of_loosh(words[at + 1 :])
             return
         if program == "make" and at == 0:

@@ -1,4 +1,4 @@
-"""`python -m tests.docs.reference`: write docs/reference/*.md anew, from settings, commands and the ingress's schema."""
+"""`python -m tests.docs.reference`: write docs/reference/*.md anew, from settings, commands and the ingress."""
 
 from __future__ import annotations
 

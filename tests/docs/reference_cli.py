@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_args
 
-import click
 import typer
 
 from loosh_pipeline.cli import app
@@ -18,6 +19,9 @@ HEAD = """\
 `loosh COMMAND --help` says the same in a terminal. With `--json` one JSON value is on stdout and nothing else.
 [Commands and exit codes](../operating/commands.md) says what each is for, and with what it ends.
 """
+
+
+KINDS = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH", datetime: "DAY"}
 
 
 def commands(at: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -46,33 +50,33 @@ def _command(name: str, command: Any) -> str:
 
 
 def _usage(each: Any) -> str:
-    if isinstance(each, click.Option) or each.param_type_name == "option":
-        return f"{each.opts[0]} {_metavar(each)}".strip() if each.required else ""
-    word = _metavar(each)
-    return word if word.startswith("[") or each.required else f"[{word}]"
+    """Of an argument, and of an option that must be given."""
+    if each.param_type_name == "option":
+        return f"{each.opts[0]} {_value(each)}".strip() if each.required else ""
+    word = _value(each)
+    return word if each.required or word.startswith("[") else f"[{word}]"
 
 
 def _names(each: Any) -> str:
-    names = " ".join(code(name) for name in (*each.opts, *each.secondary_opts))
     if each.param_type_name == "argument":
-        return code(_metavar(each))
-    value = "" if each.is_flag else f" {code(_metavar(each))}"
-    return names + value
+        return code(_value(each))
+    names = " ".join(code(name) for name in (*each.opts, *each.secondary_opts))
+    return names if each.is_flag else f"{names} {code(_value(each))}"
 
 
-def _metavar(each: Any) -> str:
-    if getattr(each, "is_flag", False):
+def _value(each: Any) -> str:
+    """What stands for the value of a parameter."""
+    if each.is_flag if each.param_type_name == "option" else False:
         return ""
     if each.metavar:
         return str(each.metavar)
     if each.param_type_name == "argument":
-        return str(each.name).upper() + ("..." if each.nargs == -1 else "")
-    choices = getattr(each.type, "choices", None)
-    return "|".join(map(str, choices)) if choices else str(each.type.name).upper()
+        return str(each.name).upper()
+    kind = each.type_descriptor.annotation
+    return KINDS[next(iter(get_args(kind)), kind)]
 
 
 def _default(each: Any) -> str:
     value = each.default
-    if value is None or callable(value) or value is False or value in ("", (), []) or "UNSET" in repr(value).upper():
-        return ""
-    return code(str(getattr(value, "value", value)))
+    shown = not (value is None or value is False or value in ("", (), []) or callable(value))
+    return code(str(getattr(value, "value", value))) if shown else ""

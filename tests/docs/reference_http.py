@@ -12,8 +12,9 @@ from tests.docs.tables import code, table
 HEAD = """\
 # HTTP API
 
-What the ingress answers on `API_PORT`. The same is at `/docs` of a running one, to be tried; `/openapi.json` is for programs.
-Times are in UTC. An error's `detail` says what was wrong. [Intake](../operating/intake.md) says who may push, and the bounds.
+What the ingress answers on `API_PORT`. The same is at `/docs` of a running one, to be tried; `/openapi.json` is for
+programs. Times are in UTC. An error's `detail` says what was wrong. [Intake](../operating/intake.md) says who may push,
+and the bounds.
 """
 Schema = dict[str, Any]
 

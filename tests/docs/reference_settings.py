@@ -17,10 +17,10 @@ from tests.docs.tables import code, table
 HEAD = """\
 # Settings
 
-Every setting is an environment variable, or a line of `.env`. An empty value counts as unset. `loosh config show` says what
-holds on a machine and where it comes from; `loosh config check` whether it can be used. [Configuration](../operating/configuration.md)
-says more, [tuning](../tuning.md) what some of them do to pay, latency and cost. A time in a name has its unit at the end: `_S`
-seconds, `_H` hours, `_DAYS` days.
+Every setting is an environment variable, or a line of `.env`. An empty value counts as unset. `loosh config show` says
+what holds on a machine and where it comes from; `loosh config check` whether it can be used.
+[Configuration](../operating/configuration.md) says more, [tuning](../tuning.md) what some of them do to pay, latency and
+cost. A time in a name has its unit at the end: `_S` seconds, `_H` hours, `_DAYS` days.
 """
 BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 

@@ -43,7 +43,11 @@ def spans() -> dict[str, str]:
 SPANS = spans()
 
 
-@pytest.mark.parametrize("command", SHOWN)
+WRONG = {"loosh statuss"}
+"""Shown for what is said of it."""
+
+
+@pytest.mark.parametrize("command", [command for command in SHOWN if command not in WRONG])
 def test_a_command_in_a_fence_is_known(command: str) -> None:
     found = [problem for words in simple_commands(command) for problem in problems(words)]
     assert found == [], SHOWN[command]
@@ -56,7 +60,12 @@ def test_a_command_in_the_text_is_known(span: str) -> None:
 
 
 def test_names_in_capitals_are_settings() -> None:
-    known = {name.upper() for name in Settings.model_fields} | set(RENAMED) | set(OURS_BEFORE) | set().union(*OTHERS.values())
+    known = (
+        {name.upper() for name in Settings.model_fields}
+        | set(RENAMED)
+        | set(OURS_BEFORE)
+        | set().union(*OTHERS.values())
+    )
     named = {found[0]: page for span, page in SPANS.items() if (found := SETTING.match(span))}
     assert len(named) > 80
     assert {name: page for name, page in named.items() if name not in known} == {}

@@ -36,6 +36,8 @@ def test_make_knows_what_to_do(command: str) -> None:
 def test_a_benchmark_has_the_options_that_are_shown(command: str) -> None:
     _, _, module, *options = command.split()
     asked = [sys.executable, "-m", module, "--help"]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
+    done = subprocess.run(
+        asked, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
+    )
     missing = [option for option in options if option.startswith("--") and option not in done.stdout]
     assert missing == []

@@ -18,8 +18,7 @@ from tests.docs.blocks import ROOT
 from tests.docs.fates import IN_A_HOME
 
 ENDS = {
-    "loosh diff --a robust --b robust:power=5": (1, "loosh rescore"),
-    "loosh diff --a robust --b network": (1, "SCORING_PROFILES"),
+    "loosh diff --a robust --b network": (1, "loosh rescore"),
 }
 """With what a command ends otherwise than with 0, and what it must say to do."""
 
@@ -34,10 +33,10 @@ class Home:
 
     def words(self, command: str) -> list[str]:
         """The words of a command, with what stands for something replaced by something that is there."""
-        backups = sorted(self.elsewhere.iterdir())
+        backups = sorted(self.elsewhere.rglob("*.tar"))
         there = {
             "HOTKEY": "hotkey-1",
-            "/mnt/elsewhere": str(self.elsewhere),
+            "/mnt/elsewhere": str(self.elsewhere / ("kept" if "--keep" in command else "before")),
             "FILE": str(backups[-1]) if backups else "FILE",
             "docs/sample.loosh-audit": str(ROOT / "docs/sample.loosh-audit"),
         }
@@ -53,7 +52,8 @@ class Home:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("documents")
     there = Home(folder / "elsewhere", folder / "restored", folder / "wallets")
-    there.elsewhere.mkdir()
+    for name in ("kept", "before"):
+        (there.elsewhere / name).mkdir(parents=True)
     with weighed_home(folder / "home"), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield there
