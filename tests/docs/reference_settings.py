@@ -19,8 +19,8 @@ HEAD = """\
 
 Every setting is an environment variable, or a line of `.env`. An empty value counts as unset. `loosh config show` says
 what holds on a machine and where it comes from; `loosh config check` whether it can be used.
-[Configuration](../operating/configuration.md) says more, [tuning](../tuning.md) what some of them do to pay, latency and
-cost. A time in a name has its unit at the end: `_S` seconds, `_H` hours, `_DAYS` days.
+[Configuration](../operating/configuration.md) says more, [tuning](../tuning.md) what some do to pay, latency and
+cost. A time has its unit at the end of its name: `_S` seconds, `_H` hours, `_DAYS` days.
 """
 BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 
