@@ -54,7 +54,7 @@ check: setup $(DAGSTER_HOME)/dagster.yaml ## lint, types, and whether Dagster lo
 	$(BIN)/dg check toml
 
 docs: setup ## build the site over docs/ into site/; a broken link fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: setup ## show that site on port 8008, made anew with each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8008
