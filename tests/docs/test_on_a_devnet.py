@@ -25,8 +25,10 @@ from tests.docs.fates import ON_A_DEVNET, STARTED
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 DEVNET, UP = STARTED
-READY_WITHIN_S = 240.0
+READY_WITHIN_S = 600.0
+"""The first start makes the model ready, unless MODELS_DIR names where that was done."""
 BIN = Path(sys.executable).parent
+OURS = Settings.model_fields.keys() - {"models_dir"}
 ENDS = {
     "loosh doctor": (0, 1),  # 1 where this machine is smaller than `min_compute.yml` says
     "loosh chain status": (0,),
@@ -107,7 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("as-documented")
     (folder / "prompts.txt").write_text("Why do leaves change colour in autumn?\nHow does a vaccine work?\n")
     (folder / "prompts.jsonl").write_text('{"prompt": "Why is the sky blue?"}\n')
-    environment = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
+    environment = {name: value for name, value in os.environ.items() if name.lower() not in OURS}
     environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "COLUMNS": "200"}
     with started(f"{DEVNET} --chain-port 0 --challenge-api-port 0 --miner-port 0", folder, environment):
         until("the devnet writes its settings", (folder / ".env").exists, folder)
