@@ -20,7 +20,7 @@ def problems(words: list[str]) -> Iterator[str]:
     """What is wrong with a command; nothing where it is none of ours."""
     for at, word in enumerate(words):
         program = word.rpartition("/")[2]
-        if program == "loosh" and (at == 0 or word != program or words[at - 2] == "-u" or words[at - 1] == "validator"):
+        if word.endswith("bin/loosh") or (word == "loosh" and (at == 0 or _runs(words[:at]))):
             yield from of_loosh(words[at + 1 :])
             return
         if program == "make" and at == 0:
@@ -29,6 +29,11 @@ def problems(words: list[str]) -> Iterator[str]:
         if program.startswith("python") and words[at + 1 : at + 2] == ["-m"]:
             yield from of_module(words[at + 2])
             return
+
+
+def _runs(before: list[str]) -> bool:
+    """Whether what comes before a word has another program run it: `sudo -u USER`, `docker compose … exec SERVICE`."""
+    return before[-2:-1] in (["-u"], ["exec"])
 
 
 def of_loosh(words: list[str]) -> Iterator[str]:
