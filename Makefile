@@ -13,7 +13,7 @@ DEMO_FLAGS := $(if $(filter once,$(DEMO)),--once)
 # Dagster and its tools read their telemetry switch from an instance: never run them without one.
 export DAGSTER_HOME := $(CURDIR)/.loosh/dagster_check
 
-.PHONY: help setup demo up devnet test test-slow test-scale faults check format env-example golden sample-bundle wheel clean
+.PHONY: help setup demo up devnet test test-slow test-scale faults check docs docs-serve reference format env-example golden sample-bundle wheel clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -57,6 +57,15 @@ check: setup $(DAGSTER_HOME)/dagster.yaml ## lint, types, and whether Dagster lo
 	$(BIN)/mypy
 	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/dg check toml
+
+docs: setup ## build the site over docs/ into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: setup ## show that site on port 8008, made anew with each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8008
+
+reference: setup $(DAGSTER_HOME)/dagster.yaml ## write docs/reference anew, from settings, commands and the ingress
+	$(BIN)/python -m tests.docs.reference
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .

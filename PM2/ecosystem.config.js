@@ -1,4 +1,4 @@
-// `pm2 start PM2/ecosystem.config.js`, then `pm2 save`. docs/operating.md says what to expect.
+// `pm2 start PM2/ecosystem.config.js`, then `pm2 save`. docs/operating/service.md says what to expect.
 //
 // Read from the environment at that moment:
 //   VALIDATOR_WORKDIR   directory that holds .env and, by default, the data (.loosh); default: this checkout

@@ -1,4 +1,4 @@
-"""Puts canaries in among the challenges that are pushed, through the same intake: docs/operating.md#canaries."""
+"""Puts canaries in among the challenges that are pushed, through the same intake: docs/operating/canaries.md."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class CanarySource:
         now_s = clock()
         if now_s - self._told_s.get(kind, -TOLD_EVERY_S) >= TOLD_EVERY_S:
             self._told_s[kind] = now_s
-            logger.warning("no canary is put in: %s; docs/operating.md#canaries", said)
+            logger.warning("no canary is put in: %s; docs/operating/canaries.md", said)
 
     def make(self, now: datetime) -> tuple[ChallengeRequest, CanaryMark]:
         """One of the questions put in least often, like one of the challenges pushed lately. Raises LeftOut."""

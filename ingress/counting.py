@@ -57,7 +57,7 @@ class Counts:
 
 
 LEFT_OUT = ("regular", "no_template", "no_question", "used_up", "no_room", "closed", "failed")
-"""Why a canary is not put in: docs/operating.md#canaries."""
+"""Why a canary is not put in: docs/operating/canaries.md."""
 
 
 class CanaryCounts:

@@ -28,7 +28,9 @@ def test_what_was_measured_is_what_the_documents_say() -> None:
     assert [each.miners_per_challenge for each in measured] == [10, 50]
     assert tuple(each.challenges_per_hour for each in measured) == found_in_performance("`challenges_per_hour`")
     assert tuple(each.memory_peak_mb for each in measured) == found_in_performance("`peak_rss_mb`, `peak_pss_mb`")
-    assert f"about {compute.validator_storage.mb_per_challenge} MB a" in (ROOT / "docs/operating.md").read_text()
+    assert (
+        f"about {compute.validator_storage.mb_per_challenge} MB a" in (ROOT / "docs/operating/retention.md").read_text()
+    )
 
 
 def test_no_figure_of_a_model_server_or_a_gpu_passes_for_measured() -> None:

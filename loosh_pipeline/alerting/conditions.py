@@ -141,7 +141,7 @@ def _of_health(seen: Seen) -> Iterator[Alert]:
             Source.INGRESS,
             Severity.CRITICAL,
             f"no challenge is taken: {'; '.join(seen.unwell)}",
-            "as the reason says; docs/operating.md, `When something is wrong`",
+            "as the reason says; docs/operating/troubleshooting.md, `When something is wrong`",
             after_s=UNWELL_FOR_S,
         )
 

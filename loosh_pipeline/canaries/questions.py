@@ -61,7 +61,7 @@ def read_questions(path: Path) -> tuple[Question, ...]:
             raise ConfigError(f"{path} (CANARIES_FILE), line {number}: this question stands there twice; drop one")
         found[question.digest] = question
     if not found:
-        raise ConfigError(f"{path} (CANARIES_FILE) has no question; docs/operating.md says how to write one")
+        raise ConfigError(f"{path} (CANARIES_FILE) has no question; docs/operating/canaries.md says how to write one")
     return tuple(found.values())
 
 

@@ -148,7 +148,7 @@ def _supply(settings: Settings, questions: Sequence[Question], said: str) -> Fin
     fit, unfit = templates_of(pushed)
     if pushed and not fit:
         why = "; ".join(f"{count} × {reason}" for reason, count in unfit.most_common(3))
-        todo = "see docs/operating.md#canaries"
+        todo = "see docs/operating/canaries.md"
         return look(subject, f"{said}; none can be made like those pushed lately: {why}", todo)
     return ok(subject, f"{said}; {len(left)} are left")
 

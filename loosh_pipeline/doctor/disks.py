@@ -24,7 +24,7 @@ Fault = tuple[str, str]
 """What is wrong with a directory, and what to do."""
 FULL: Fault = (
     "is full",
-    "free space there (docs/operating.md says what grows), or move it; nothing accepted is lost",
+    "free space there (docs/operating/retention.md says what grows), or move it; nothing accepted is lost",
 )
 
 
@@ -122,7 +122,7 @@ def room(setting: str, place: Path) -> Finding:
             "disk", f"{numbers.f_favail} files more fit at {place} ({setting})", "free inodes: delete files there"
         )
     if free_gb < FULL_BELOW_GB:
-        return wrong("disk", said, "free space there before intake stops (docs/operating.md says what grows)")
+        return wrong("disk", said, "free space there before intake stops (docs/operating/retention.md says what grows)")
     least = compute.validator.storage.min_space
     if free_gb < least:
         enough = f"enough for some {free_gb * 1000 / compute.validator_storage.mb_per_challenge:,.0f} challenges"

@@ -210,4 +210,4 @@ def running(settings: Settings, runs: bool) -> Iterator[Finding]:
     if all(each.startswith(EMBEDDER_NOT_READY) for each in reasons):
         yield look("validator", said, "it may be starting; the line embedder says what is wrong with that")
     else:
-        yield wrong("validator", said, "docs/operating.md: Health")
+        yield wrong("validator", said, "docs/operating/troubleshooting.md: Health")

@@ -135,7 +135,7 @@ class Scores(Section):
 
 
 class Canaries(Section):
-    """canaries: challenges with known answers; docs/operating.md says how to write them"""
+    """canaries: challenges with known answers; docs/operating/canaries.md says how to write them"""
 
     canaries_file: Path | None = Field(
         None, description="Questions with their right answers, JSON Lines; keep it secret, or miners learn it."

@@ -136,7 +136,7 @@ def _remedy(error: Exception, file: Path | None) -> str:
     if code in LOCKED:
         return "another program holds it: find that (`fuser -v FILE`), and look again when it has ended"
     if code == sqlite3.SQLITE_FULL or not _has_room(barrier(file)):
-        return "the disk is full: free space there (docs/operating.md says what grows); nothing accepted is lost"
+        return "the disk is full: free space (docs/operating/retention.md says what grows); nothing accepted is lost"
     if code in BROKEN:
         return "stop the validator, and restore a backup (`loosh restore`)"
     if isinstance(cause, PermissionError) or code == sqlite3.SQLITE_CANTOPEN:

@@ -88,7 +88,7 @@ def test_a_file_that_is_missing_empty_not_text_or_too_large(tmp_path: Path, monk
         read_questions(write(tmp_path / "large", GOOD[0]))
 
 
-BOOK = Path(__file__).parents[2] / "docs/operating.md"
+BOOK = Path(__file__).parents[2] / "docs/operating/canaries.md"
 
 
 def test_what_the_book_shows_can_be_used(tmp_path: Path) -> None:

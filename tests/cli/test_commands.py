@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from loosh_pipeline.cli import app
 
-BOOK = Path(__file__).parents[2] / "docs/operating.md"
+BOOK = Path(__file__).parents[2] / "docs/operating/commands.md"
 WITHOUT_JSON = {"config example": "it prints a file"}
 
 

@@ -15,7 +15,7 @@ from tests.faults.installation import Installation
 from tests.faults.trial import Trial
 
 KEEPING = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "")
-"""As docs/operating.md recommends."""
+"""As docs/operating/processes.md recommends."""
 KEPT = "appendonly*"
 """A file up to version 6, a directory since."""
 

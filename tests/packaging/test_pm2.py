@@ -1,4 +1,4 @@
-"""PM2/ecosystem.config.js, as node reads it. What PM2 itself does with it was tried by hand: docs/operating.md."""
+"""PM2/ecosystem.config.js, as node reads it. What PM2 itself does was tried by hand: docs/operating/service.md."""
 
 from __future__ import annotations
 

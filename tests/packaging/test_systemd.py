@@ -52,8 +52,8 @@ def environment(unit: dict[str, list[str]], file: Path) -> dict[str, str]:
 def test_with_the_example_as_its_settings_it_keeps_everything_where_it_may_write(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is what docs/operating.md installs. The data directory can be replaced as a whole: it is not the one that
-    may be written itself."""
+    """That is what docs/operating/service.md installs. The data directory can be replaced as a whole: it is not
+    the one that may be written itself."""
     unit, example = directives(name), ROOT / "env.example"
     assert {"LOOSH_HOME", "WALLET_PATH"} <= {key for key, value in dotenv_values(example).items() if value}
     for key, value in environment(unit, example).items():

@@ -1,4 +1,4 @@
-"""What docs/operating.md says to ask DuckDB is what there is, wherever tables lie."""
+"""What docs/operating/data.md says to ask DuckDB is what there is, wherever tables lie."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loosh_pipeline.store.compaction_plan import KEPT
 from loosh_pipeline.store.tables import TableKey, Tables
 from tests.store.compacted import DAY, LATER, SCORES, compact, compact_wholly, in_sql, put_scores, scores
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs/operating/data.md"
 
 
 def macro() -> str:
@@ -57,7 +57,7 @@ def test_the_view_is_exact_where_the_macro_sees_rows_alone(local: Tables) -> Non
     local.remove(SCORES, TableKey(DAY, "c-000", "v1"))
     local.write(SCORES, TableKey(DAY, "c-002", "v1"), scores("c-002"))
     assert len(in_sql(local)) == sum(frame.height for _, frame in local.each(SCORES, DAY))
-    assert asked(local) != known(local), "or say in docs/operating.md that it is exact"
+    assert asked(local) != known(local), "or say in docs/operating/data.md that it is exact"
 
 
 def test_a_view_is_made_anew_once_its_day_was_compacted(local: Tables) -> None:
