@@ -75,7 +75,7 @@ def test_before_any_weights_the_pages_say_so(serve: Serve) -> None:
     assert "No weights were submitted from here yet" in client.get("/miners").text
     answer = client.get("/miners/1")
     assert (answer.status_code, "took no weights of this validator yet" in answer.json()["detail"]) == (404, True)
-    assert '<a href="miners">Miners</a>' in client.get("/").text
+    assert '<a href="./miners">Miners</a>' in client.get("/").text
 
 
 def test_all_miners_are_listed_with_what_was_made_of_them(home: Path, serve: Serve) -> None:
