@@ -8,15 +8,13 @@ from fastapi import Query, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from ingress.epochs import Epochs
 from ingress.pages import comparison_said
 from ingress.pages.charts import embedded
 from ingress.pages.miner_charts import over_epochs
 from ingress.pages.miners import choice
 from ingress.pages.page import page_router, show
 from ingress.parts import PartsOf
-from loosh_pipeline.audit.comparison import Comparison
-from loosh_pipeline.audit.epochs import LATEST, EpochTables
+from loosh_pipeline.audit.epochs import LATEST
 from loosh_pipeline.audit.miners import MinerLine, Miners
 from loosh_pipeline.domain import Hotkey
 
@@ -40,7 +38,8 @@ def one(
     hotkey = epochs.named(where, miner)
     found = epochs.miners(where)
     line, past = line_of(found, hotkey), epochs.past(hotkey, where.number, PAST)
-    comparison = _compared(epochs, where, line, beside.strip()) if beside.strip() else None
+    other = line_of(found, epochs.named(where, beside.strip())) if beside.strip() else None
+    comparison = None if other is None else epochs.compared(where, line, other)
     about = {
         "where": where,
         "line": line,
@@ -53,15 +52,11 @@ def one(
         "groups": {each.name: each for each in found.groups},
         "uids": found.uids,
         "beside": beside,
+        "other_line": other,
         "comparison": comparison,
         "said": None if comparison is None else comparison_said.said(comparison),
     }
     return show(request, "miner.html", {"here": "Miners", **about})
-
-
-def _compared(epochs: Epochs, where: EpochTables, line: MinerLine, beside: str) -> Comparison:
-    found = epochs.miners(where)
-    return epochs.compared(where, line, line_of(found, epochs.named(where, beside)))
 
 
 def line_of(found: Miners, hotkey: Hotkey) -> MinerLine:

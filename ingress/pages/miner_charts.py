@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingress.epochs import Past
+from ingress.pages.charts import VEGA_LITE
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 ACCENT = "#2f8fb8"
 """Seen on light and on dark."""
 
@@ -25,7 +25,7 @@ def _line(values: Sequence[dict[str, Any]], title: str, form: str) -> dict[str, 
     epoch = {"field": "epoch", "type": "quantitative", "title": "epoch"}
     value = {"field": "value", "type": "quantitative", "title": title}
     return {
-        "$schema": SCHEMA,
+        "$schema": VEGA_LITE,
         "width": "container",
         "height": 120,
         "data": {"values": list(values)},

@@ -15,7 +15,7 @@ BY_DEFAULT = "weight"
 SHOWN: Mapping[str, str] = {
     "": "all",
     "weight": "with a weight",
-    "flagged": "flagged: one source with others, or penalised",
+    "flagged": "flagged (one source, or penalised)",
     "not_asked": "not asked",
 }
 """Which miners may be asked for, and how that is called."""

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ingress.epochs import MadeOf, weights_of
+from ingress.pages.charts import VEGA_LITE
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.domain import Hotkey, Proposal, RuleAct
 from loosh_pipeline.policy.propose import Traced
@@ -19,7 +20,6 @@ ACTS_SHOWN = 3
 """Acts of a rule that are told with their reasons."""
 HARDLY = 1e-9
 """A part of all weight that counts for nothing."""
-SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 NOW, LAST = "#2f8fb8", "#c2410c"
 """Seen on light and on dark."""
 NAMED = 40
@@ -187,7 +187,7 @@ def chart(rows: Sequence[WeightRow]) -> dict[str, Any]:
             }
         )
     data = {"values": values}
-    return {"$schema": SCHEMA, "width": "container", "height": 180, "data": data, "layer": layers}
+    return {"$schema": VEGA_LITE, "width": "container", "height": 180, "data": data, "layer": layers}
 
 
 def _percent(share: float) -> float:

@@ -198,9 +198,8 @@ def _left(taken: RuleTaken) -> float | None:
 
 
 def _ruled(a: RuleTaken, b: RuleTaken) -> str:
-    said = (
-        f"the rule {a.rule} made {a.before:.2%} of all {a.after:.2%}, and of the other's {b.before:.2%} {b.after:.2%}"
-    )
+    one, other = (f"from {each.before:.2%} of all to {each.after:.2%}" for each in (a, b))
+    said = f"the rule {a.rule} took it {one}, and the other {other}"
     reasons = [f"{whose}: {each.reason}" for whose, each in (("it", a), ("the other", b)) if each.reason]
     return "; ".join([said, *reasons])
 

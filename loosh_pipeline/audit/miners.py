@@ -15,7 +15,7 @@ from loosh_pipeline.domain import Emission, Hotkey, Metagraph, OneSource, RuleAc
 from loosh_pipeline.payouts import OUTCOMES
 from loosh_pipeline.policy.filters import listed_validators, why_validator
 from loosh_pipeline.policy.sybil import SYBIL
-from loosh_pipeline.presence import attendance_of
+from loosh_pipeline.presence import there_of
 from loosh_pipeline.store.frames import emissions_of
 from loosh_pipeline.store.looks import looks_behind
 from loosh_pipeline.store.tables import Tables
@@ -107,14 +107,13 @@ def _not_asked(
     kept = where.proposal is not None and tables.exists(PROPOSAL_INPUTS, where.proposal)
     view = read_inputs(tables, where.proposal).view if kept and where.proposal is not None else None
     listed, looked_for = listed_validators(view, subnet.taken_at), frozenset(() if looks is None else looks.hotkeys)
+    there = {} if looks is None else there_of(looks)
     found = {}
     for each in subnet.neurons:
         if each.hotkey in emissions or each.hotkey == own or why_validator(each, listed):
             continue
         if each.serves or each.hotkey in looked_for:
-            seen = None if looks is None else attendance_of(looks, each.hotkey)
-            there = None if seen is None else (seen.there, seen.looks)
-            found[each.hotkey] = why_not_asked(each.hotkey, own, subnet, view, there)
+            found[each.hotkey] = why_not_asked(each.hotkey, own, subnet, view, there.get(each.hotkey))
     return found
 
 
