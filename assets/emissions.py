@@ -22,7 +22,7 @@ from loosh_pipeline.proposing import policy_of, rule_of
 from loosh_pipeline.scorers import model_warning, paying_profile, paying_version
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.frames import emissions_frame, emissions_of, sources_frame
-from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, write_terms
+from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, UNPAID_ASKS, write_terms
 from loosh_pipeline.store.weighing import last_vector
 from loosh_pipeline.store.window_cache import forget_before
 from loosh_pipeline.wire.crypto import Signer
@@ -62,6 +62,7 @@ def emissions(
         store.tables.write("settled_scores", key, found.payouts.settled)
     store.tables.write("sources", key, sources_frame(sources_of(found.payouts)))
     store.tables.write(COUNTED_ROUNDS, key, found.payouts.counted)
+    store.tables.write(UNPAID_ASKS, key, found.payouts.unpaid)
     write_terms(store.tables, key, found.terms)
     frame = _frame(found)
     table, warning = store.tables.write("emissions", key, frame), model_warning(settings)

@@ -61,7 +61,7 @@ from loosh_pipeline.store.score_tables import ScoreTables
 from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.vector_frames import from_frame
-from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, write_inputs, write_terms
+from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, UNPAID_ASKS, write_inputs, write_terms
 from loosh_pipeline.store.weight_frames import write_submission
 from loosh_pipeline.weight_setting import Desk, lease_length, set_weights
 
@@ -223,6 +223,7 @@ def write_earnings(tables: Tables, key: TableKey, found: Earnings) -> None:
         tables.write("settled_scores", key, payouts.settled)
     tables.write("sources", key, sources_frame(sources_of(payouts)))
     tables.write(COUNTED_ROUNDS, key, payouts.counted)
+    tables.write(UNPAID_ASKS, key, payouts.unpaid)
     write_terms(tables, key, terms)
     tables.write("emissions", key, emissions_frame(found.emissions, terms.profile, terms.rounds, **about))
 

@@ -18,7 +18,7 @@ from ingress.express import Express
 from ingress.limits import Gate
 from ingress.metrics import registry_and_counts
 from ingress.pages import challenges as challenge_pages
-from ingress.pages import files, miners, overview, rounds, sign_in, weights
+from ingress.pages import files, miner, miners, overview, rounds, sign_in, weights
 from ingress.parts import Parts
 from ingress.problems import gone, store_away, unprocessable
 from ingress.rates import Rates
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 ROUTERS = (
     *(challenges.router, fiber.router, availability.router, audit.router),
     *(operator.router, metrics.router),
-    *(overview.router, challenge_pages.router, rounds.router, miners.router, weights.router),
+    *(overview.router, challenge_pages.router, rounds.router, miners.router, miner.router, weights.router),
     *(files.everybody, files.router, sign_in.router),
 )
 REFUSALS = {RequestValidationError: unprocessable, OperationalError: store_away, ClientDisconnect: gone}

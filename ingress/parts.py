@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from ingress.auth import Door
 from ingress.canaries import CanarySource
 from ingress.counting import CanaryCounts, Counts
+from ingress.epochs import Epochs
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
@@ -61,6 +62,7 @@ class Parts:
     figures: Figures
     metrics: Metrics
     seals: Seals
+    epochs: Epochs
     receipts: Receipts
     started_s: float = field(default_factory=time.monotonic)
 
@@ -77,6 +79,7 @@ class Parts:
         figures = Figures(inbox)
         wanted = bool(settings.canary_rate)
         canaries = CanarySource.of(settings, Canaries(inbox.engine), CanaryCounts(registry)) if wanted else None
+        epochs = Epochs(inbox.engine, tables)
         health, writer = Health(settings, inbox, tables), Writer(inbox.engine)
         links = Links.of(settings, inbox.engine)
         metrics = Metrics(
@@ -104,7 +107,8 @@ class Parts:
             figures=figures,
             metrics=metrics,
             seals=Seals(tables, Submissions(inbox.engine)),
-            receipts=Receipts(settings, inbox.engine, tables),
+            epochs=epochs,
+            receipts=Receipts(settings, inbox.engine, tables, epochs),
         )
 
     def start(self) -> None:

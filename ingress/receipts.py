@@ -10,19 +10,16 @@ import signal
 import sys
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
-from threading import Lock
+from typing import Any
 
 from fastapi import HTTPException, status
 from sqlalchemy import Engine
 
-from loosh_pipeline.audit.epochs import LATEST, EpochTables, epoch_tables, epochs, read_backs
-from loosh_pipeline.audit.miners import MinerLine, Miners, miners_of_epoch
-from loosh_pipeline.audit.naming import named_miner
-from loosh_pipeline.chain.records import SubmissionRow
+from ingress.epochs import Epochs
+from loosh_pipeline.audit.epochs import LATEST, EpochTables, read_backs
 from loosh_pipeline.domain import Hotkey
-from loosh_pipeline.errors import StoreError, UnknownEpoch, UnknownMiner
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.tables import Tables
 
 logger = logging.getLogger(__name__)
@@ -34,47 +31,28 @@ WAITING = 4
 MADE_WITHIN_S = 120.0
 ENDED_WITHIN_S = 5.0
 """How long a process that was killed is waited for."""
-OTHER_EPOCHS = 12
+UP = "../../"
+"""From the address of a receipt to the root of the ingress."""
 MEMORY = ", as the system does when memory runs out"
 COMMAND = (sys.executable, "-m", "loosh_pipeline.audit.process")
 
 
-Key = tuple[int, Hotkey, str]
-"""Of a page: the epoch, the miner, and what was seen of the weights on the chain."""
-
-
-@dataclass(frozen=True, slots=True)
-class MinersTable:
-    """The miners of an epoch, and the epochs that there are, newest first."""
-
-    row: SubmissionRow
-    lines: tuple[MinerLine, ...]
-    epochs: tuple[SubmissionRow, ...]
+Key = tuple[int, Hotkey, str, bool]
+"""Of a receipt: the epoch, the miner, what was seen of the weights on the chain, and whether it names rounds."""
 
 
 class Receipts:
-    """What an epoch says of its miners, kept for as long as nothing more of it was seen on the chain."""
+    """Receipts as parts of pages, kept for as long as nothing more of their epoch was seen on the chain."""
 
-    def __init__(self, settings: Settings, inbox: Engine, tables: Tables) -> None:
-        self._settings, self._inbox, self._tables = settings, inbox, tables
+    def __init__(self, settings: Settings, inbox: Engine, tables: Tables, epochs: Epochs) -> None:
+        self._settings, self._canaries, self._tables, self._epochs = settings, Canaries(inbox), tables, epochs
         self._one = asyncio.Lock()
         self._waiting = 0
-        self._pages: OrderedDict[Key, str] = OrderedDict()
-        self._listing = Lock()
-        self._of_epoch: tuple[str, Miners] | None = None
+        self._bodies: OrderedDict[Key, str] = OrderedDict()
 
-    def miners(self, epoch: str = LATEST) -> MinersTable | None:
-        """All miners in a line each; None before any weights. Blocks. Raises HTTPException for an unknown epoch."""
-        others = tuple(epochs(self._inbox, OTHER_EPOCHS))
-        if not others:
-            return None
-        where = self._where(epoch)
-        return MinersTable(where.row, self._miners_of(where).lines, others)
-
-    async def page(self, miner: str, epoch: str = LATEST) -> str:
+    async def body(self, miner: str, epoch: str = LATEST) -> str:
         """The receipt of one miner. Raises HTTPException for an unknown miner or epoch, and while many wait."""
-        where, hotkey, seen = await asyncio.to_thread(self._meant, miner, epoch)
-        key = where.number, hotkey, seen
+        key = await asyncio.to_thread(self._meant, miner, epoch)
         if (kept := self._kept(key)) is not None:
             return kept
         if self._waiting >= WAITING:
@@ -85,61 +63,43 @@ class Receipts:
             async with self._one:
                 if (kept := self._kept(key)) is not None:  # somebody else waited for the same
                     return kept
-                page = await self._made(hotkey, str(where.number))
+                body = await self._made(key)
         finally:
             self._waiting -= 1
-        self._pages[key] = page
-        while len(self._pages) > KEPT:
-            self._pages.popitem(last=False)
-        return page
+        self._bodies[key] = body
+        while len(self._bodies) > KEPT:
+            self._bodies.popitem(last=False)
+        return body
 
-    def _miners_of(self, where: EpochTables) -> Miners:
-        """Blocks. Raises HTTPException for broken tables."""
-        state = f"{where.number} {where.row.changed_at}"
-        with self._listing:
-            if self._of_epoch is None or self._of_epoch[0] != state:
-                try:
-                    self._of_epoch = state, miners_of_epoch(self._tables, where)
-                except (StoreError, OSError) as error:
-                    raise HTTPException(status.HTTP_500_INTERNAL_SERVER_ERROR, str(error)) from error
-            return self._of_epoch[1]
-
-    def _meant(self, miner: str, epoch: str) -> tuple[EpochTables, Hotkey, str]:
+    def _meant(self, miner: str, epoch: str) -> Key:
         """The epoch and the miner that are meant, and what its receipt hangs on that may still change. Blocks."""
-        where = self._where(epoch)
-        try:
-            hotkey = named_miner(miner, self._miners_of(where).uids)
-        except UnknownMiner as error:
-            raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
-        return where, hotkey, self._seen(where)
+        where = self._epochs.where(epoch)
+        hotkey = self._epochs.named(where, miner)
+        readers_are_miners = self._settings.pages_public and self._canaries.any()
+        return where.number, hotkey, self._seen(where), not readers_are_miners
 
     def _seen(self, where: EpochTables) -> str:
         """What was seen of it on the chain. The ledger is moved before the table is written, so both say it."""
         newest = [key.name for key in read_backs(self._tables, where)[-1:]]
         return f"{where.row.state} {where.row.changed_at} {newest}"
 
-    def _where(self, epoch: str) -> EpochTables:
-        try:
-            return epoch_tables(self._inbox, self._tables, epoch)
-        except UnknownEpoch as error:
-            raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
-
     def _kept(self, key: Key) -> str | None:
-        if (page := self._pages.get(key)) is not None:
-            self._pages.move_to_end(key)
-        return page
+        if (body := self._bodies.get(key)) is not None:
+            self._bodies.move_to_end(key)
+        return body
 
-    async def _made(self, miner: Hotkey, epoch: str) -> str:
+    async def _made(self, key: Key) -> str:
+        number, miner, _, rounds = key
         # The URL of a database may hold a password, so it is no argument, which every user of the machine sees.
-        asked = {"tables_root": self._settings.tables_root, "inbox_url": self._settings.inbox_url}
-        said = json.dumps({**asked, "epoch": epoch, "miner": miner})
-        answer = json.loads(await _run(said.encode()))
+        stores = {"tables_root": self._settings.tables_root, "inbox_url": self._settings.inbox_url}
+        asked: dict[str, Any] = {**stores, "epoch": str(number), "miner": miner, "up": UP, "rounds": rounds}
+        answer = json.loads(await _run(json.dumps(asked).encode()))
         if "unknown" in answer:
             raise HTTPException(status.HTTP_404_NOT_FOUND, answer["unknown"])
         if "error" in answer:
             raise _failed(answer["error"])
-        page: str = answer["page"]
-        return page
+        body: str = answer["body"]
+        return body
 
 
 async def _run(asked: bytes) -> bytes:

@@ -36,6 +36,11 @@ COUNTED: Mapping[str, Any] = {
 }
 """A row for every round of a lookback, by challenge. `left_out`: it lacks pairs, and is paid nothing."""
 
+OUTCOMES: Mapping[str, Any] = {"hotkey": pl.String, "outcome": pl.String, "asks": pl.Int64}
+"""How many asks of each miner were paid nothing, by why: an `Outcome`, or one of the two below."""
+NOT_COMPARED, PAID_NOTHING = "not_compared", "paid_nothing"
+"""An answer came, and there was nothing that it could be compared with; or it was, and was worth nothing."""
+
 
 def paid_of(table: pl.DataFrame) -> Paid:
     """A `PAID` table as arrays."""
@@ -59,7 +64,7 @@ class Payouts:
     `paid`: a `PAID` table, by challenge and hotkey. `settled`: the table of `settled_scores`, and `sources`, the pairs
     taken for one source to any degree; of a profile that settles nothing None and empty. `rounds`: how many each scorer
     version scored. `left_out`: the rounds that `pay` left out, sorted; they are in nothing else but `counted`,
-    the table of `counted_rounds`.
+    the table of `counted_rounds`. `unpaid`: an `OUTCOMES` table, the table of `unpaid_asks`.
     """
 
     paid: pl.DataFrame
@@ -68,6 +73,7 @@ class Payouts:
     rounds: Mapping[ScorerVersion, int]
     left_out: tuple[ChallengeId, ...] = ()
     counted: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COUNTED))
+    unpaid: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=OUTCOMES))
 
 
 NOTHING_PAID = Payouts(pl.DataFrame(schema=PAID), None, {}, {})
@@ -89,7 +95,17 @@ def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
         rounds=_rounds(judged),
         left_out=payment.left_out,
         counted=_counted(scores, payment.left_out),
+        unpaid=_unpaid(judged, payment.payout),
     )
+
+
+def _unpaid(scores: pl.DataFrame, payout: Floats) -> pl.DataFrame:
+    """By hotkey, the commonest first."""
+    compared = pl.col("relevance").is_not_null() | pl.col("quality_threshold").is_not_null()
+    answered = pl.when(compared).then(pl.lit(PAID_NOTHING)).otherwise(pl.lit(NOT_COMPARED))
+    why = pl.when(pl.col("outcome") == Outcome.ANSWERED).then(answered).otherwise("outcome")
+    rows = scores.filter(~(pl.Series(payout) > 0)).group_by("hotkey", outcome=why).agg(asks=pl.len().cast(pl.Int64))
+    return rows.sort("hotkey", "asks", "outcome", descending=[False, True, False]).select(*OUTCOMES)
 
 
 def _counted(scores: pl.DataFrame, left_out: Sequence[ChallengeId]) -> pl.DataFrame:

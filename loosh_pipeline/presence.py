@@ -90,6 +90,17 @@ def coverage_of(looks: Looks, half_life_h: float) -> dict[Hotkey, float]:
     return {looks.hotkeys[i]: float(share[i]) for i in np.flatnonzero(seen.any(axis=1)).tolist()}
 
 
+def there_of(looks: Looks) -> dict[Hotkey, tuple[int, int]]:
+    """In how many of how many looks each hotkey was there, as `attendance_of` counts them for one."""
+    counting = _counting(looks)
+    if counting is None:
+        return {}
+    seen, first = counting.seen.any(axis=1), counting.seen.argmax(axis=1)
+    since = np.arange(counting.seen.shape[1]) >= first[:, np.newaxis]
+    there, of = (counting.there & since).sum(axis=1), since.sum(axis=1)
+    return {looks.hotkeys[i]: (int(there[i]), int(of[i])) for i in np.flatnonzero(seen).tolist()}
+
+
 def attendance_of(looks: Looks, hotkey: Hotkey) -> Attendance | None:
     """The looks that the coverage of a hotkey was counted from; None where it was looked for in none of them."""
     counting = _counting(looks) if hotkey in looks.hotkeys else None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loosh_pipeline.presence import PRIOR_LOOKS, Looks, coverage_of
+from loosh_pipeline.presence import PRIOR_LOOKS, Looks, attendance_of, coverage_of, there_of
 from loosh_pipeline.store.looks import LOOKS, looks_of
 from tests.builders import NOON
 
@@ -63,6 +63,14 @@ def test_half_of_the_usual_number_is_a_look_like_others() -> None:
 
 def test_one_lost_packet_right_after_the_start_costs_half_and_not_all() -> None:
     assert coverage_of(looks({"a": True, "b": False}), 12.0) == {"a": 1.0, "b": 0.5}
+
+
+def test_all_at_once_are_counted_as_each_alone() -> None:
+    taken = looks({"a": True, "b": True}, {"a": False, "b": True, "c": True}, {"b": True, "c": False}, {"a": False})
+    alone = {hotkey: attendance_of(taken, hotkey) for hotkey in taken.hotkeys}
+    assert there_of(taken) == {h: (each.there, each.looks) for h, each in alone.items() if each is not None}
+    assert there_of(taken)["c"] == (1, 2)
+    assert there_of(looks()) == {}
 
 
 def test_without_looks_nobody_is_judged() -> None:

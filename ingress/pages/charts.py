@@ -10,6 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 NUMBER = "number"
+VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
+"""What a specification says it is; nothing is fetched from there."""
 
 
 def embedded(spec: dict[str, Any]) -> Markup:

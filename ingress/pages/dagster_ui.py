@@ -15,3 +15,7 @@ def of_partition(base: str, asset: str, partition: str) -> str:
 
 def of_run(base: str, run_id: str) -> str:
     return f"{base}/runs/{quote(run_id)}"
+
+
+def of_job_runs(base: str, job: str) -> str:
+    return f"{base}/runs?q%5B0%5D=job%3A{quote(job, safe='')}"

@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from ingress.pages.sparks import box, spark
 from loosh_pipeline.scoring.explanation import short
 
 NOTHING = "–"
 TIME = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{0:%m-%d %H:%M:%S}</time>')
 BOLD = re.compile(r"\*\*([^*]+)\*\*")
+GROUP_COLOURS = 8
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 
 
@@ -51,6 +53,19 @@ def figure(value: float | None, digits: int = 3) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
+def points(change: float | None, digits: int = 2) -> str:
+    """A change of a share of 1, in points of a hundred: `+1.25`, `−0.30`, and `0` for what would be shown as that."""
+    if change is None:
+        return NOTHING
+    said = f"{100 * change:+.{digits}f}"
+    return "0" if not float(said) else said.replace("-", "−")
+
+
+def group_colour(name: str) -> int:
+    """Which of the colours for groups one of this name has; there are eight, and the letter tells the rest apart."""
+    return sum(map(ord, name)) % GROUP_COLOURS
+
+
 def words(code: Any) -> str:
     """A code in words: `no_answer` is `no answer`."""
     return str(code or "").replace("_", " ")
@@ -73,6 +88,10 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "lasted": lasted,
     "percent": percent,
     "figure": figure,
+    "points": points,
+    "spark": spark,
+    "spark_box": box,
+    "group_colour": group_colour,
     "words": words,
     "whole": whole,
     "emphasised": emphasised,

@@ -31,8 +31,8 @@ class EpochTables:
     """One setting of weights, and under which keys lies what it was made of.
 
     `weights`: of weights, weights_dropped. `proposal`: of weight_proposals, policy_acts, proposal_inputs. `emissions`:
-    of emissions, sources, settled_scores, rounds_left_out, counted_rounds, emission_terms. A key is None where nothing
-    of it is kept any more; not everything was kept by earlier releases.
+    of emissions, sources, settled_scores, rounds_left_out, counted_rounds, unpaid_asks, emission_terms. A key is None
+    where nothing of it is kept any more; not everything was kept by earlier releases.
     """
 
     row: SubmissionRow
@@ -107,6 +107,11 @@ def read_backs(tables: Tables, where: EpochTables) -> list[TableKey]:
     """What was read back from the chain since these weights, the oldest first: they are, within a day or two, until the
     next. A table may be of other weights too.
     """
+    return made_after(tables, where, READ_BACK)
+
+
+def made_after(tables: Tables, where: EpochTables, asset: str) -> list[TableKey]:
+    """Tables of an asset that were made since these weights, within a day or two, the oldest first."""
     days = (where.weights.day, where.weights.day + timedelta(days=1))
-    found = (TableKey.named(day, each.name) for day in days for each in tables.files(READ_BACK, day))
+    found = (TableKey.named(day, each.name) for day in days for each in tables.files(asset, day))
     return sorted((key for key in found if key.name > where.weights.name), key=lambda key: key.name)

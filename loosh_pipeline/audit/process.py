@@ -1,7 +1,7 @@
-"""Makes one receipt as a page, in a process of its own: what it asks is one JSON object on stdin, and so is the answer.
+"""Makes one receipt as part of a page, in a process of its own: it is asked by a JSON object, and answers with one.
 
-    {"tables_root": …, "inbox_url": …, "epoch": "latest", "miner": …}
-        →  {"page": …}, {"unknown": why} or {"error": why}
+    {"tables_root": …, "inbox_url": …, "epoch": "latest", "miner": …, "up": "../../", "rounds": true}
+        →  {"body": …}, {"unknown": why} or {"error": why}
 
 A server that people look at starts it, with low priority: reading a day of rounds takes seconds of a processor, which
 whoever accepts challenges must not wait for.
@@ -17,14 +17,14 @@ from typing import Any
 NICE = 10
 
 
-def answer(asked: dict[str, str]) -> dict[str, Any]:
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """`unknown` for a miner or an epoch that there is not, `error` for what cannot be read."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from loosh_pipeline.errors import LooshError, UnknownEpoch, UnknownMiner
 
     try:
-        return {"page": _page(asked)}
+        return {"body": _body(asked)}
     except (UnknownEpoch, UnknownMiner) as error:
         return {"unknown": str(error)}
     except SQLAlchemyError as error:  # whose whole text quotes the query and ends with an address
@@ -33,9 +33,9 @@ def answer(asked: dict[str, str]) -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def _page(asked: dict[str, str]) -> str:
+def _body(asked: dict[str, Any]) -> str:
     from loosh_pipeline.audit.kept_epoch import Epoch
-    from loosh_pipeline.audit.receipt_page import receipt_page
+    from loosh_pipeline.audit.receipt_page import receipt_body, without_rounds
     from loosh_pipeline.audit.receipts import receipt_for
     from loosh_pipeline.store.inbox import Inbox
     from loosh_pipeline.store.tables import Tables
@@ -43,7 +43,8 @@ def _page(asked: dict[str, str]) -> str:
     inbox = Inbox.open(asked["inbox_url"])
     try:
         epoch = Epoch.read(Tables(asked["tables_root"]), inbox, asked["epoch"])
-        return receipt_page(receipt_for(epoch, asked["miner"]), within_pages=True)
+        receipt = receipt_for(epoch, asked["miner"])
+        return receipt_body(receipt if asked["rounds"] else without_rounds(receipt), asked["up"])
     finally:
         inbox.engine.dispose()
 

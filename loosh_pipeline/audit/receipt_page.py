@@ -1,15 +1,18 @@
-"""A receipt as one page: no script, nothing from elsewhere, and every word of a stranger escaped."""
+"""A receipt as one page, or as part of another: no script, nothing from elsewhere, every word of a stranger escaped."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from loosh_pipeline.audit.files_said import OF_CHALLENGE, OF_ROUND
 from loosh_pipeline.audit.receipt import Receipt, RoundSaid
 from loosh_pipeline.audit.receipt_text import when
 from loosh_pipeline.audit.templates import TEMPLATES
@@ -33,20 +36,37 @@ class Bar:
     title: str
 
 
-def receipt_page(receipt: Receipt, *, within_pages: bool = False) -> str:
-    """The page. `within_pages`: of an ingress, which has more of them to go to."""
+def receipt_page(receipt: Receipt) -> str:
+    """A page that needs nothing else, with its own styles."""
+    return _template("receipt.html").render(**_about(receipt), up="")
+
+
+def receipt_body(receipt: Receipt, up: str) -> str:
+    """The same as part of a page of an ingress, whose styles it takes. `up`: the way from there to the root, by which
+    challenges and miners are linked.
+    """
+    return _template("receipt_body.html").render(**_about(receipt), up=up)
+
+
+def without_rounds(receipt: Receipt) -> Receipt:
+    """The same without anything that names a challenge or says how canaries were answered: of miners who read it, one
+    that takes the challenges of its receipt from its own log would have the canaries.
+    """
+    earned = receipt.earned
+    if earned is not None:
+        earned = replace(earned, failures=tuple(replace(each, newest=()) for each in earned.failures))
+    files = tuple(each for each in receipt.files if each.asset not in (*OF_ROUND, *OF_CHALLENGE))
+    return replace(receipt, rounds=(), shown=(), files=files, earned=earned, canary=None)
+
+
+def _about(receipt: Receipt) -> dict[str, Any]:
     bars, top = _bars(receipt.rounds)
-    return _template().render(
-        receipt=receipt,
-        bars=bars,
-        ticks=[_tick(top), _tick(top / 2), "0"],
-        listed=receipt.rounds[:LISTED],
-        within_pages=within_pages,
-    )
+    ticks = [_tick(top), _tick(top / 2), "0"]
+    return {"receipt": receipt, "bars": bars, "ticks": ticks, "listed": receipt.rounds[:LISTED]}
 
 
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {
@@ -56,8 +76,9 @@ def _template() -> Template:
         "figure": _figure,
         "when": when,
         "sentence": _sentence,
+        "quote": lambda text: quote(str(text), safe=""),
     }
-    return environment.get_template("receipt.html")
+    return environment.get_template(name)
 
 
 def _bars(rounds: Sequence[RoundSaid]) -> tuple[list[Bar], float]:

@@ -73,6 +73,11 @@ class Canaries:
         with reading(self._engine) as connection:
             return is_canary(connection, challenge_id)
 
+    def any(self) -> bool:
+        """Whether there ever was one."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(canaries.c.challenge_id).limit(1)).first() is not None
+
     def among(self, ids: Iterable[ChallengeId]) -> frozenset[ChallengeId]:
         """Those of some challenges, few enough for one query, that are canaries."""
         query = select(canaries.c.challenge_id).where(canaries.c.challenge_id.in_(list(ids)))

@@ -16,7 +16,7 @@ from loosh_pipeline.store.objects import SECONDS_PER_H
 from loosh_pipeline.store.score_tables import CANARIES, IN_USE, TRIED
 from loosh_pipeline.store.seals import SEALS
 from loosh_pipeline.store.tables import TableKey, Tables
-from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS
+from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS, UNPAID_ASKS
 from loosh_pipeline.store.weighing import last_set, proposal_behind
 from loosh_pipeline.store.window_cache import CACHE
 
@@ -33,7 +33,7 @@ OF_WINDOWS = frozenset({SETTLED, COUNTED_ROUNDS})
 large."""
 OF_WEIGHTS = frozenset({
     WEIGHTS, "weights_dropped", "weight_receipts", PROPOSALS, "policy_acts", EMISSIONS, SETTLED, "sources",
-    "rounds_left_out", COUNTED_ROUNDS, EMISSION_TERMS, PROPOSAL_INPUTS, SEALS, CANARY_ACCURACY,
+    "rounds_left_out", COUNTED_ROUNDS, UNPAID_ASKS, EMISSION_TERMS, PROPOSAL_INPUTS, SEALS, CANARY_ACCURACY,
 })  # fmt: skip
 CHANGED_WITHIN_H = 7 * 24
 """Days into which parts were put so long ago are looked at again: some may have been replaced, or be merged."""

@@ -18,6 +18,9 @@ LEASE = "weights"
 """Name of the lease under which it is written."""
 
 
+_TAKEN = submissions.c.included_block.is_not(None), submissions.c.state.not_in(FAILED)
+
+
 class Submissions:
     """Every write names a lease, and raises `NotTheWriter` once somebody else has taken it over."""
 
@@ -85,13 +88,24 @@ class Submissions:
 
     def newest(self, most: int) -> Sequence[SubmissionRow]:
         """What was submitted last from here, with whatever hotkey to whatever chain, newest first."""
-        query = select(submissions).order_by(submissions.c.id.desc()).limit(most)
-        with reading(self._engine) as connection:
-            return [_row(row) for row in connection.execute(query)]
+        return self._newest(most)
+
+    def newest_until(self, number: int, most: int) -> Sequence[SubmissionRow]:
+        """What was submitted last up to this number, newest first."""
+        return self._newest(most, submissions.c.id <= number)
 
     def newest_taken(self) -> SubmissionRow | None:
         """The newest of all that the chain took (`SubmissionRow.taken`)."""
-        return self._first(submissions.c.included_block.is_not(None), submissions.c.state.not_in(FAILED))
+        return self._first(*_TAKEN)
+
+    def taken_until(self, number: int, most: int) -> Sequence[SubmissionRow]:
+        """What the chain took last up to this number, newest first."""
+        return self._newest(most, submissions.c.id <= number, *_TAKEN)
+
+    def _newest(self, most: int, *which: ColumnElement[bool]) -> list[SubmissionRow]:
+        query = select(submissions).where(*which).order_by(submissions.c.id.desc()).limit(most)
+        with reading(self._engine) as connection:
+            return [_row(row) for row in connection.execute(query)]
 
     def _first(self, *which: ColumnElement[bool]) -> SubmissionRow | None:
         query = select(submissions).where(*which).order_by(submissions.c.id.desc()).limit(1)

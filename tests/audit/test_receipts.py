@@ -20,7 +20,7 @@ from loosh_pipeline.audit import process
 from loosh_pipeline.audit.kept_epoch import Epoch
 from loosh_pipeline.audit.miners import miners_of_epoch
 from loosh_pipeline.audit.receipt import Measured, Receipt
-from loosh_pipeline.audit.receipt_page import receipt_page
+from loosh_pipeline.audit.receipt_page import receipt_body, receipt_page, without_rounds
 from loosh_pipeline.audit.receipt_text import receipt_text
 from loosh_pipeline.audit.receipts import receipt_for
 from loosh_pipeline.audit.rules_said import why_no_weight
@@ -249,8 +249,23 @@ def test_the_page_needs_nothing_else_and_runs_nothing(epoch: Epoch) -> None:
     assert "default-src 'none'" in page
     for strange in ("http://", "https://", "url(", "@import", "javascript:", " src=", "<link", "<iframe", " onload"):
         assert strange not in page
-    assert "../miners" not in page
-    assert "../miners" in receipt_page(receipt_for(epoch, "hotkey-3"), within_pages=True)
+    assert "<a " not in page
+
+
+def test_within_other_pages_it_links_to_rounds_and_miners_and_has_no_style_of_its_own(epoch: Epoch) -> None:
+    receipt = receipt_for(epoch, "hotkey-3")
+    body = receipt_body(receipt, "../../")
+    assert 'href="../../rounds/c-3"' in body
+    assert 'href="../../miners/hotkey-5?epoch=1"' in body
+    for strange in ("<style", "<html", "<script", "style=", "<h1"):
+        assert strange not in body
+
+
+def test_a_receipt_for_whoever_may_be_a_miner_names_no_challenge(epoch: Epoch) -> None:
+    for hotkey in ANSWERS:
+        body = receipt_body(without_rounds(receipt_for(epoch, hotkey)), "../../")
+        assert "/rounds/" not in body
+        assert not [number for number in range(ROUNDS) if f"c-{number}" in body]
 
 
 def test_reading_leaves_nothing_behind(epoch: Epoch, weighed: Settings) -> None:
@@ -310,12 +325,14 @@ def test_all_miners_in_a_line_each(epoch: Epoch) -> None:
     assert [each.weight for each in lines] == sorted((each.weight for each in lines), reverse=True)
     by_hotkey = {each.hotkey: each for each in lines}
     assert by_hotkey[Hotkey("hotkey-4")].uid == 4
-    assert "sybil_penalty" in [rule for rule, _ in by_hotkey[SUSPECTED].acts]
+    assert "sybil_penalty" in [act.rule for act in by_hotkey[SUSPECTED].acts]
 
 
 def test_the_process_of_the_pages_answers_with_a_page_or_with_what_there_is(weighed: Settings) -> None:
     asked = {"tables_root": weighed.tables_root, "inbox_url": weighed.inbox_url, "epoch": "latest", "miner": "1"}
-    assert "hotkey-1" in process.answer(asked)["page"]
+    asked |= {"up": "../../", "rounds": True}
+    assert "../../rounds/c-1" in process.answer(asked)["body"]
+    assert "../../rounds/c-1" not in process.answer({**asked, "rounds": False})["body"]
     assert "there is no epoch '7'" in process.answer({**asked, "epoch": "7"})["unknown"]
     assert "nobody had uid 77" in process.answer({**asked, "miner": "77"})["unknown"]
 

@@ -35,7 +35,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "intake_auth": ("signature-optional", "signature-optional"),
     "intake_hotkeys": (f"{ALICE}, {BOB},{ALICE}", (ALICE, BOB)),
     "challenge_push_api_key": ("key four", "key four"),
-    "pages_token": ("a token of 16 or more", SecretStr("a token of 16 or more")),
+    "pages_token": ("a token of 16 or more", "a token of 16 or more"),
     "intake_local_auth": ("true", True),
     "trusted_proxies": ("10.0.0.9, 10.1.0.0/16", ("10.0.0.9/32", "10.1.0.0/16")),
     "intake_require_binding": ("true", True),

@@ -37,3 +37,29 @@ for (const part of document.querySelectorAll("[data-fresh]")) {
 }
 setInterval(tellTimes, 5000);
 tellTimes();
+
+// A part that has `data-load` is made while the page is seen already: what has its id at that address takes its place.
+async function load(part) {
+  const state = part.querySelector(".state");
+  const told = state.cloneNode(true);
+  const say = (text) => state.replaceChildren(text, " ", told.querySelector("a").cloneNode(true));
+  part.setAttribute("aria-busy", "true");
+  say("Being made: a day of rounds is read for it, which takes some seconds the first time.");
+  try {
+    const answer = await fetch(part.dataset.load, { headers: { accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const found = answer.ok && page.getElementById(part.id);
+    if (found) {
+      for (const link of found.querySelectorAll("a[href]")) link.href = new URL(link.getAttribute("href"), answer.url);
+      part.replaceChildren(...found.childNodes);
+      tellTimes();
+    } else {
+      say(`It could not be made: ${page.querySelector("main p")?.textContent ?? answer.statusText}`);
+    }
+  } catch (error) {
+    say(`It could not be fetched: ${error.message}`);
+  }
+  part.removeAttribute("aria-busy");
+}
+
+document.querySelectorAll("[data-load]").forEach(load);

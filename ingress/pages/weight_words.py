@@ -1,0 +1,73 @@
+"""What became of submitted weights, in words: was it set, and when are the next due? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
+
+State = SubmissionState
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`tone`: good, warn or bad; `answer` to whether they were set; `text` after it."""
+
+    tone: str
+    answer: str
+    text: str
+
+
+def verdict(row: SubmissionRow) -> Verdict:
+    """Of one submission. What was seen of it is the row's own reason."""
+    block = "a block" if row.included_block is None else f"block {row.included_block}"
+    said = {
+        State.OBSERVED: ("good", "Yes", f"they were included in {block}, and read back from the chain as submitted"),
+        State.SUPERSEDED: (
+            "good",
+            "Yes",
+            f"they were included in {block}; later weights of this validator are there now",
+        ),
+        State.COMMITTED: ("good", "Yes", f"they are committed in {block}; {_reveal(row)}"),
+        State.INCLUDED: ("warn", "Yes, but not read back yet", f"they were included in {block}"),
+        State.PLANNED: ("warn", "Not yet", "they are on record, and nothing was signed yet"),
+        State.SENDING: ("warn", "Not yet", "they were signed, and sent or about to be"),
+        State.UNKNOWN: ("warn", "Not certain", f"sending broke off; until block {row.dies_at} they may be included"),
+        State.NOT_DUE: ("warn", "No", "the chain's rate limit had not passed; nothing went wrong"),
+        State.REFUSED: ("bad", "No", "the chain refused them"),
+        State.EXPIRED: ("bad", "No", "they got into no block, and never can"),
+        State.MISSING: ("bad", "No", f"they were included in {block}, and the chain's row is another"),
+        State.UNREVEALED: ("bad", "No", f"they were committed in {block}, and the chain did not reveal them"),
+        State.UNREGISTERED: ("bad", "No longer", "the hotkey lost its slot, and the weights went with it"),
+    }
+    return Verdict(*said[row.state])
+
+
+def _reveal(row: SubmissionRow) -> str:
+    if row.reveal_epoch is not None:
+        return f"the chain reveals them in its epoch {row.reveal_epoch}, and until then nobody can read them"
+    if row.reveal_round is not None:
+        return f"they can be opened from drand round {row.reveal_round} on, and until then nobody can read them"
+    return "the chain reveals them later, and until then nobody can read them"
+
+
+def next_due(facts: Mapping[str, Any], scored: int, wanted: int, lookback_h: float, tick_minutes: int) -> str:
+    """When the next are due. `facts`: of `chain_status`; `scored`: rounds of the lookback, counted up to `wanted`."""
+    if facts.get("block") is None:
+        return "the chain was never seen, so it is not known when weights are due"
+    if facts.get("hotkey") is None:
+        return "the wallet's hotkey cannot be read, so none are set"
+    count = str(scored) if scored < wanted else f"at least {wanted}"
+    rounds = f"{count} rounds were scored in the last {lookback_h:g} h, of the {wanted} that it takes"
+    enough = f"{rounds} (WEIGHTS_MIN_ROUNDS)"
+    if facts.get("not_yet") is None:
+        return f"they are due: weights_schedule looks every {tick_minutes} minutes; {enough}"
+    if facts.get("due_block") is None:
+        return str(facts["not_yet"])
+    minutes = facts.get("due_in_minutes")
+    in_words = (
+        "" if minutes is None else f", in about {minutes:.0f} minutes" if minutes >= 1 else ", in less than a minute"
+    )
+    return f"at block {facts['due_block']}{in_words} (the newest snapshot is of block {facts['block']}); {enough}"

@@ -1,0 +1,122 @@
+"""The page of weights: was the last one set, what is next, and what changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ingress.pages.weight_rows import moved
+from ingress.pages.weight_words import next_due, verdict
+from loosh_pipeline.audit.scorer_diff import SHADOW_DIFF
+from loosh_pipeline.chain.records import SubmissionState
+from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.tables import TableKey, Tables
+from tests.ingress.conftest import AWAY, HERE, Serve
+from tests.ingress.pages.conftest import submitted
+
+BROWSER = {"accept": "text/html"}
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+def test_before_any_weights_it_says_what_holds_them_up(serve: Serve) -> None:
+    page = serve(HERE).get("/weights").text
+    assert "No weights were submitted from here yet" in page
+    assert "the chain was never seen" in page
+    assert "SUBTENSOR_ADDRESS" in page
+
+
+def test_it_is_not_for_strangers(serve: Serve) -> None:
+    assert serve(AWAY).get("/weights").status_code == 403
+
+
+def test_was_the_last_weight_set(home: Path, serve: Serve) -> None:
+    page = serve(HERE, dagster_url="http://127.0.0.1:3999").get("/weights").text
+    assert "Was the last weight set? Yes" in page
+    assert "read back from the chain as submitted" in page
+    assert "loosh audit export --epoch 1" in page
+    assert "http://127.0.0.1:3999/assets/weight_receipts" in page
+    assert "sybil penalty" in page
+    assert "weight is 0" in page
+    assert "style=" not in page
+
+
+def test_a_failure_is_told_with_what_the_chain_holds_still(home: Path, serve: Serve, settings: Settings) -> None:
+    submitted(settings, state="refused", reason=HOSTILE)
+    page = serve(HERE).get("/weights").text
+    assert "Was the last weight set? No" in page
+    assert "The last that the chain took are those of epoch" in page
+    assert "<script>alert" not in page
+    assert "<img" not in page.partition("<main")[2]
+
+
+def test_an_epoch_beside_the_one_before(home: Path, serve: Serve, settings: Settings) -> None:
+    submitted(settings, {"hotkey-1": 0.25, "hotkey-2": 0.75})
+    submitted(settings, {"hotkey-1": 0.75, "hotkey-2": 0.25})
+    client = serve(HERE)
+    page = client.get("/weights?epoch=3").text
+    assert "+50.00" in page
+    assert "−50.00" in page
+    assert "50.0 %" in page
+    (spec,) = re.findall(r'<script type="application/json">(.+?)</script>', page)
+    assert json.loads(spec)["data"]["values"][0] == {"m": "uid 1", "now": 75.0, "last": 25.0}
+    assert "Epoch 1" in client.get("/weights?epoch=1").text
+
+
+def test_the_history_goes_on_on_further_pages(home: Path, serve: Serve, settings: Settings) -> None:
+    for _ in range(24):
+        submitted(settings)
+    client = serve(HERE)
+    page = client.get("/weights").text
+    assert "before=6" in page
+    older = client.get("/weights?before=6").text.partition("<h2>History</h2>")[2]
+    assert re.findall(r'weights\?epoch=(\d+)"', older) == ["5", "4", "3", "2", "1"]
+    for broken in ("x", "-1", "0", "9" * 30, "<b>"):
+        answer = client.get("/weights", params={"before": broken}, headers=BROWSER)
+        assert answer.status_code == 422
+        assert "give the number of one" in answer.text
+    assert client.get("/weights?epoch=99", headers=BROWSER).status_code == 404
+
+
+def test_shadow_profiles_are_told_or_how_to_have_one(home: Path, serve: Serve, settings: Settings) -> None:
+    client = serve(HERE)
+    assert "SCORING_PROFILES=robust,network" in client.get("/weights").text
+    (weights,) = Path(settings.tables_root).glob("weights/day=*/*.parquet")
+    at = datetime.now(UTC) + timedelta(seconds=5)
+    about = {"made_at": at, "epoch": 1, "a": "robust", "b": "network", "rounds": 8, "total_variation": 0.125}
+    about |= {"rank_correlation": 0.5, "expected_vtrust": 0.875}
+    rows = [about | {"hotkey": "hotkey-1", "weight_a": 0.4, "weight_b": 0.525, "change": 0.125}]
+    key = TableKey.of(f"{at:%Y%m%dT%H%M%S%f}-run", at)
+    Tables(settings.tables_root).write("shadow_diff", key, pl.DataFrame(rows, schema=SHADOW_DIFF))
+    page = client.get("/weights").text
+    assert weights.exists()
+    assert "+12.50" in page
+    assert "12.5 % of all weight would go to others" in page
+    assert "87.5 % of these weights would survive" in page
+
+
+@pytest.mark.parametrize("state", SubmissionState)
+def test_every_state_has_words(home: Path, settings: Settings, state: SubmissionState) -> None:
+    found = verdict(submitted(settings, state=state.value))
+    assert found.tone in ("good", "warn", "bad")
+    assert (found.tone == "bad") is (state.value in ("refused", "expired", "missing", "unrevealed", "unregistered"))
+
+
+def test_when_the_next_are_due() -> None:
+    facts = {"block": 100, "hotkey": "h", "not_yet": "too soon", "due_block": 160, "due_in_minutes": 12.0}
+    assert "at block 160, in about 12 minutes" in next_due(facts, 1, 3, 24.0, 2)
+    assert "1 rounds were scored in the last 24 h, of the 3" in next_due(facts, 1, 3, 24.0, 2)
+    assert "they are due" in next_due(facts | {"not_yet": None}, 3, 3, 24.0, 2)
+    assert next_due(facts | {"due_block": None}, 3, 3, 24.0, 2) == "too soon"
+    assert "never seen" in next_due({"block": None}, 0, 3, 24.0, 2)
+
+
+def test_how_much_went_to_others() -> None:
+    a, b = {Hotkey("x"): 0.5, Hotkey("y"): 0.5}, {Hotkey("x"): 0.25, Hotkey("z"): 0.75}
+    assert moved(a, b) == moved(b, a) == 0.75
+    assert moved(a, a) == 0.0
