@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from ingress.auth import Door
 from ingress.canaries import CanarySource
 from ingress.counting import CanaryCounts, Counts
+from ingress.days import Days
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
@@ -22,6 +23,7 @@ from ingress.intake import Intake
 from ingress.launcher import Launcher
 from ingress.links import Links
 from ingress.metrics import Metrics
+from ingress.outlook import Outlook
 from ingress.rates import Rates
 from ingress.receipts import Receipts
 from ingress.seals import Seals
@@ -29,6 +31,7 @@ from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.listing import Listing
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.push_sessions import PushSessions
@@ -62,6 +65,9 @@ class Parts:
     metrics: Metrics
     seals: Seals
     receipts: Receipts
+    outlook: Outlook
+    listing: Listing
+    days: Days
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -105,6 +111,9 @@ class Parts:
             metrics=metrics,
             seals=Seals(tables, Submissions(inbox.engine)),
             receipts=Receipts(settings, inbox.engine, tables),
+            outlook=Outlook(settings, inbox, health.reasons),
+            listing=(listing := Listing(inbox.engine, canaries=not settings.pages_public)),
+            days=Days(listing),
         )
 
     def start(self) -> None:
@@ -121,6 +130,7 @@ class Parts:
         self.launcher.stop()
         self.handshakes.close()
         self.health.stop()
+        self.outlook.close()
 
     def uptime_s(self) -> int:
         return int(time.monotonic() - self.started_s)

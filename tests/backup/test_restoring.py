@@ -197,7 +197,7 @@ def renamed(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callabl
 
 def later_revision(path: Path) -> None:
     def change(info: tarfile.TarInfo, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
-        return info, content.replace(b'"0006"', b'"0099"') if info.name == "manifest.json" else content
+        return info, content.replace(b'"0007"', b'"0099"') if info.name == "manifest.json" else content
 
     rewrite(path, change)
 

@@ -56,7 +56,7 @@ def test_both_schemas_live_in_one_server(inbox_url: str) -> None:
     for _ in range(2):
         engines = {schema: open_database(inbox_url, schema) for schema in ("inbox", "users")}  # type: ignore[arg-type]
         found = {schema: schema_version(engine, schema) for schema, engine in engines.items()}  # type: ignore[arg-type]
-        assert found == {"inbox": "0006", "users": "0001"}
+        assert found == {"inbox": "0007", "users": "0001"}
         for engine in engines.values():
             engine.dispose()
 
@@ -205,7 +205,7 @@ def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path, monkeypatch
 
 def test_every_connection_is_durable_and_checks_references(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/x.db", "inbox")
-    assert schema_version(engine) == "0006"
+    assert schema_version(engine) == "0007"
     with reading(engine) as one, reading(engine) as two:
         for connection in (one, two):
             pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
