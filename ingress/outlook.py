@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from loosh_pipeline.chain_status import facts, next_weights, unreached
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.status import broker_facts, hosts_facts, processes_facts
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.supervisor import Death
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class View:
     broker: Mapping[str, Any] | None
     hosts: Sequence[Mapping[str, Any]]
     blind: Mapping[Source, str]
+    deaths: Mapping[str, Sequence[Death]] = field(default_factory=dict)
+    """How processes ended lately that nobody had asked to."""
 
 
 class Outlook:
@@ -92,6 +95,7 @@ class Outlook:
             broker_facts(self._settings),
             self._hosts(seen),
             seen.blind,
+            seen.deaths,
         )
 
     def _chain(self) -> Mapping[str, Any]:

@@ -72,6 +72,14 @@ def words(code: Any) -> str:
     return str(code or "").replace("_", " ")
 
 
+def coded(text: Any) -> Markup:
+    """A text in which what stands between backticks is code: `loosh status`."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:  # one of them stands alone
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
+
+
 def whole(text: Any, most: int = 12) -> Markup:
     """The beginning of an id, with the whole of it where the pointer rests."""
     said = str(text)
@@ -81,6 +89,7 @@ def whole(text: Any, most: int = 12) -> Markup:
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "at": at,
     "ago": ago,
+    "coded": coded,
     "count": count,
     "lasted": lasted,
     "percent": percent,

@@ -20,7 +20,7 @@ TONES: Mapping[str, Tone] = {"runs": "good", "listens": "warn", "starting": "war
 NOTES: Mapping[str, str] = {
     "starting": "it does not listen yet",
     "listens": "its port is taken, by no process of this data directory",
-    "stopped": "it does not run; its last words are in LOOSH_HOME/logs",
+    "stopped": "it was not started",
 }
 
 
@@ -49,7 +49,16 @@ def _line(name: str, found: Mapping[str, Any] | None, view: View) -> ProcessLine
     if found is None or found["state"] == "elsewhere":
         return _elsewhere(name, view)
     state = str(found["state"])
-    return ProcessLine(name, TONES[state], state, NOTES.get(state, ""), *_where(found))
+    return ProcessLine(name, TONES[state], state, _ends(name, view) or NOTES.get(state, ""), *_where(found))
+
+
+def _ends(name: str, view: View) -> str:
+    """How it ended lately, though nobody asked it to; empty where it did not."""
+    deaths = view.deaths.get(name, ())
+    if not deaths:
+        return ""
+    times = "once" if len(deaths) == 1 else f"{len(deaths)} times"
+    return f"ended {times} lately; the last time, at {deaths[-1].at:%Y-%m-%d %H:%M:%S}, it {deaths[-1].why}"
 
 
 def _where(found: Mapping[str, Any] | None) -> tuple[int | None, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from ingress.health import STOPPED
 from ingress.pages.concerns import concerns, headline
 from ingress.pages.processes import process_lines
 from loosh_pipeline.alerting.conditions import Alert, Severity, Source
+from loosh_pipeline.supervisor import Death
 from tests.ingress.pages.test_overview import CHAIN, HOST, seen
 
 
@@ -69,7 +71,16 @@ def test_each_process_of_one_machine_has_its_state() -> None:
     assert list(lines) == list(names)
     assert [each.tone for each in lines.values()] == ["good", "warn", "warn", "good", "bad", "good", "good", "good"]
     assert lines["ingress"].state == "runs", "it says so itself"
-    assert lines["dagster-daemon"].note.startswith("it does not run")
+    assert lines["dagster-daemon"].note == "it was not started"
+
+
+def test_a_process_that_ended_by_itself_says_how() -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    deaths = {"worker": [Death(at, "x"), Death(at, "was ended by SIGKILL")], "upkeep": [Death(at, "ended with 1")]}
+    view = seen(processes=[process("worker", "runs"), process("upkeep", "stopped")], deaths=deaths)
+    notes = {each.name: each.note for each in process_lines(view)}
+    assert notes["worker"] == "ended 2 times lately; the last time, at 2026-01-02 03:04:05, it was ended by SIGKILL"
+    assert notes["upkeep"].startswith("ended once lately")
 
 
 def test_of_what_runs_on_other_machines_it_says_what_is_known() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingress.pages.filters import ago, at, count, figure, lasted, percent, whole, words
+from ingress.pages.filters import ago, at, coded, count, figure, lasted, percent, whole, words
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -36,6 +36,18 @@ def test_durations(seconds: float, said: str) -> None:
 def test_an_id_is_cut_and_told_in_full_where_the_pointer_rests() -> None:
     assert whole("short<") == "short&lt;"
     assert whole('"' * 20, 4) == f'<span title="{"&#34;" * 20}">{"&#34;" * 4}…</span>'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run `a <b>` & `c`", "run <code>a &lt;b&gt;</code> &amp; <code>c</code>"),
+        ("one ` <b>", "one ` &lt;b&gt;"),
+        ("", ""),
+    ],
+)
+def test_code_in_a_sentence(text: str, said: str) -> None:
+    assert coded(text) == said
 
 
 def test_figures_and_codes() -> None:

@@ -69,7 +69,7 @@ def text_of(page: str) -> str:
 def test_a_new_validator_says_what_is_missing_and_what_to_do(serve: Serve) -> None:
     page = text_of(serve(HERE).get("/").text)
     assert "the chain was never seen check SUBTENSOR_ADDRESS" in page
-    assert "do not run on this machine `loosh up` starts them" in page
+    assert "do not run on this machine loosh up starts what does not run" in page
     assert "No challenge was accepted yet. loosh challenges send" in page
     assert "last weights none yet" in page
 
@@ -81,7 +81,7 @@ def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
     inbox.collected(done, [response("hotkey-1"), response("hotkey-2")], now)
     with inbox.engine.begin() as connection:
         advance_to_scored(connection, done, now - timedelta(minutes=3) + timedelta(seconds=4.2))
-    accept(inbox, "c-2", at=now - timedelta(minutes=2))
+    accept(inbox, "c-2", at=now - timedelta(seconds=5))
     client = serve(HERE)
     html = client.get("/").text
     page = text_of(html)
@@ -91,7 +91,7 @@ def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
     assert "next weights 48 min 0 s at block 4512585" in page
     assert "challenges in the last hour 2 2 in 24 hours" in page
     assert "from acceptance to scores 4.2 s median of 1 in the last hour; 95 % within 4.2 s" in page
-    assert "waiting for scores 1 the oldest came 2 min ago" in page
+    assert re.search(r"waiting for scores 1 the oldest came \d+ s ago", page)
     assert "results still to be told 0 none refused" in page
     assert 'href="./rounds/c-1"' in html
     assert "2 of 2" in page
@@ -127,7 +127,7 @@ def test_a_refused_result_is_shown_with_its_reason_and_what_tells_it_again(serve
     assert HOSTILE not in html
     assert "loosh retry" in html
     assert "0 and 1 refused by the Challenge API" in text_of(html)
-    assert "penalty report digest 1 in 1 h ConnectError" in text_of(html)
+    assert re.search(r"penalty report digest 1 in \d+ (min|h) ConnectError", text_of(html))
 
 
 def test_prompts_and_ids_of_strangers_are_only_text(serve: Serve, inbox: Inbox) -> None:
@@ -184,7 +184,7 @@ def test_parts_that_change_can_be_fetched_anew(serve: Serve, inbox: Inbox) -> No
     html = serve(HERE).get("/").text
     fresh = re.findall(r'<div id="([^"]+)"[^>]*data-fresh="\d+"', html)
     assert fresh == ["state", "hours", "newest", "deliveries", "processes"]
-    assert not re.search(r'style="|<style|on\w+="', html)
+    assert not re.search(r' style="|<style| on\w+="', html)
 
 
 def test_links_lead_into_dagster_where_there_is_one(serve: Serve, inbox: Inbox) -> None:
