@@ -14,8 +14,18 @@ from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
 
 QUEUES: Mapping[str, str] = {"worker": EVALUATIONS, "upkeep": UPKEEP}
 """Which queue each kind of worker takes runs from."""
-ALL = ("ingress", "embedder", "code-server", "dagster-webserver", "dagster-daemon", "worker", "upkeep")
-"""Processes of a whole validator, wherever they run."""
+DOES: Mapping[str, str] = {
+    "ingress": "takes challenges, and serves these pages",
+    "embedder": "makes vectors of answers",
+    "code-server": "tells Dagster what there is to make",
+    "dagster-webserver": "serves Dagster's pages, and launches runs",
+    "dagster-daemon": "ticks sensors and schedules",
+    "worker": "asks miners, and scores their answers",
+    "upkeep": "sets weights, and runs all other jobs",
+}
+"""What the processes of a whole validator are for, wherever they run."""
+TELLS = {"alerts": "tells the webhook of alerts"}
+"""Those that not every validator has."""
 TONES: Mapping[str, Tone] = {"runs": "good", "listens": "warn", "starting": "warn", "stopped": "bad"}
 NOTES: Mapping[str, str] = {
     "starting": "it does not listen yet",
@@ -35,17 +45,22 @@ class ProcessLine:
     pid: int | None = None
     at: str | None = None
 
+    @property
+    def does(self) -> str:
+        """What it is for."""
+        return {**DOES, **TELLS}.get(self.name, "")
+
 
 def process_lines(view: View) -> list[ProcessLine]:
     """All processes of this validator, those of other machines too, as far as something is known of them."""
     here = {each["name"]: each for each in view.processes}
-    extra = [name for name in here if name not in ALL]
-    return [_line(name, here.get(name), view) for name in (*ALL, *extra)]
+    extra = [name for name in here if name not in DOES]
+    return [_line(name, here.get(name), view) for name in (*DOES, *extra)]
 
 
 def _line(name: str, found: Mapping[str, Any] | None, view: View) -> ProcessLine:
     if name == "ingress":  # it tells this
-        return ProcessLine(name, "good", "runs", "it made this page", *_where(found))
+        return ProcessLine(name, "good", "runs", "", *_where(found))
     if found is None or found["state"] == "elsewhere":
         return _elsewhere(name, view)
     state = str(found["state"])
