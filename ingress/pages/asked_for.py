@@ -31,7 +31,8 @@ class AskedFor:
 
     def wanted(self) -> Wanted:
         """Raises CannotAsk."""
-        return Wanted(_state(self.state), *_between(self.day), _words(self.q))
+        since, until = _between(self.day)
+        return Wanted(_state(self.state), since, until, _words(self.q))
 
     def after(self) -> Place | None:
         """The place in the list from which on it is asked for. Raises CannotAsk."""

@@ -43,10 +43,13 @@ def concerns(reasons: Sequence[str], view: View | None) -> list[Concern]:
     return sorted(found, key=lambda each: each.tone != "bad")
 
 
-def headline(reasons: Sequence[str], found: Sequence[Concern]) -> Headline:
-    """One sentence of what `concerns` found."""
+def headline(reasons: Sequence[str], view: View | None) -> Headline:
+    """One sentence of what `concerns` finds."""
+    found = concerns(reasons, view)
     if reasons:
         return Headline("bad", "No challenge is taken now.")
+    if view is None:
+        return Headline("good", "Challenges are taken; the rest is being looked at.")
     if not found:
         return Headline("good", "All is well: challenges are taken.")
     worst = found[0].tone

@@ -32,14 +32,13 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
     addresses nor what exactly went wrong.
     """
     ours, view, reasons = is_operator(request, parts), parts.outlook(), parts.health.reasons()
-    found = concerns(reasons, view)
     about = {
         "here": "Overview",
         "ours": ours,
         "view": view,
         "reasons": reasons,
-        "headline": headline(reasons, found),
-        "concerns": found if ours else (),
+        "headline": headline(reasons, view),
+        "concerns": concerns(reasons, view) if ours else (),
         "processes": () if view is None else process_lines(view),
     }
     about |= _of_challenges(parts) | _of_weights(parts, view) | _of_deliveries(parts, ours)

@@ -35,10 +35,10 @@ def process(name: str, state: str) -> dict[str, Any]:
 def test_a_sentence_says_how_it_is(
     reasons: tuple[str, ...], severities: tuple[Severity, ...], tone: str, text: str
 ) -> None:
-    found = concerns(reasons, seen(alerts=[alert(each) for each in severities], processes=()))
-    said = headline(reasons, found)
+    view = seen(alerts=[alert(each) for each in severities], processes=())
+    said = headline(reasons, view)
     assert (said.tone, said.text) == (tone, text)
-    assert len(found) == len(reasons) + len(severities)
+    assert len(concerns(reasons, view)) == len(reasons) + len(severities)
 
 
 def test_what_is_worst_comes_first_and_everything_says_what_to_do() -> None:
@@ -60,6 +60,7 @@ def test_what_is_worst_comes_first_and_everything_says_what_to_do() -> None:
 
 def test_while_nothing_was_seen_the_ingress_speaks_for_itself() -> None:
     assert concerns((), None) == []
+    assert headline((), None).text == "Challenges are taken; the rest is being looked at."
     assert len(concerns(("the disk is full",), None)) == 1
 
 
