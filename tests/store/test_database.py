@@ -151,7 +151,7 @@ def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:
     processes = together(4, OPEN_WHEN_TOLD, inbox_url)
     ended = [process.communicate(timeout=60) for process in processes]
 
-    assert [out for out, _ in ended] == ["0006\n"] * 4, [err for _, err in ended]
+    assert [out for out, _ in ended] == ["0007\n"] * 4, [err for _, err in ended]
     engine = create_engine(inbox_url)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
