@@ -228,7 +228,7 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (renamed("tables", tarfile.DIRTYPE), "does not belong into one"),
     (
         later_revision,
-        "validator.db of the backup, taken by .* has schema revision 0099, and this release .* after 0006",
+        "validator.db of the backup, taken by .* has schema revision 0099, and this release .* after 0007",
     ),
     (later_format, "its manifest is of another release: format"),
 ]
