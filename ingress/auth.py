@@ -108,12 +108,17 @@ class Door:
 
     def sees(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Let one pass that may see prompts, failures and pictures. Raises 403."""
-        here = caller.local and not self._local_auth
-        if not (self._pages_public or here or self._views(headers)):
+        if not (self._pages_public or self.is_operator(headers, caller)):
             raise HTTPException(403, SEEN_HERE)
 
+    def is_operator(self, headers: Mapping[str, str], caller: Caller) -> bool:
+        """Whether whoever sees a page is the operator, and none of those whom PAGES_PUBLIC lets in."""
+        return (caller.local and not self._local_auth) or self._views(headers)
+
     def _views(self, headers: Mapping[str, str]) -> bool:
-        return self.viewers.knows(_presented(headers)) or self.viewers.signed_in(headers)
+        presented = _presented(headers)
+        knows = presented is not None and self.viewers.knows(presented.encode("latin-1"))  # the bytes that were sent
+        return knows or self.viewers.signed_in(headers)
 
     def measures(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Let one pass that may see figures of everything. Raises 403."""

@@ -16,6 +16,7 @@ from ingress.auth import Door
 from ingress.canaries import CanarySource
 from ingress.counting import CanaryCounts, Counts
 from ingress.epochs import Epochs
+from ingress.days import Days
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
@@ -23,6 +24,7 @@ from ingress.intake import Intake
 from ingress.launcher import Launcher
 from ingress.links import Links
 from ingress.metrics import Metrics
+from ingress.outlook import Outlook
 from ingress.rates import Rates
 from ingress.receipts import Receipts
 from ingress.seals import Seals
@@ -30,6 +32,7 @@ from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.listing import Listing
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.push_sessions import PushSessions
@@ -64,6 +67,9 @@ class Parts:
     seals: Seals
     epochs: Epochs
     receipts: Receipts
+    outlook: Outlook
+    listing: Listing
+    days: Days
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -109,6 +115,9 @@ class Parts:
             seals=Seals(tables, Submissions(inbox.engine)),
             epochs=epochs,
             receipts=Receipts(settings, inbox.engine, tables, epochs),
+            outlook=Outlook(settings, inbox, health.reasons),
+            listing=(listing := Listing(inbox.engine, canaries=not settings.pages_public)),
+            days=Days(listing),
         )
 
     def start(self) -> None:
@@ -125,6 +134,7 @@ class Parts:
         self.launcher.stop()
         self.handshakes.close()
         self.health.stop()
+        self.outlook.close()
 
     def uptime_s(self) -> int:
         return int(time.monotonic() - self.started_s)

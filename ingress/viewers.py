@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 
 from pydantic import SecretStr
+from starlette.requests import cookie_parser
 
 COOKIE = "loosh_pages"
 COOKIE_S = 30 * 86_400
@@ -30,9 +30,9 @@ class Viewers:
         """Whether there is a token to sign in with."""
         return bool(self._tokens)
 
-    def knows(self, token: str | None) -> bool:
-        """Whether this is one of the tokens."""
-        given = (token or "").encode("utf-8", "surrogatepass")
+    def knows(self, token: str | bytes | None) -> bool:
+        """Whether this is one of the tokens; `bytes`, as they were sent."""
+        given = token if isinstance(token, bytes) else (token or "").encode("utf-8", "surrogatepass")
         return any([hmac.compare_digest(given, each) for each in self._tokens])  # a list: all are compared
 
     def cookie(self, token: str) -> str:
@@ -42,11 +42,8 @@ class Viewers:
 
     def signed_in(self, headers: Mapping[str, str]) -> bool:
         """Whether the cookie of a request was given out here, by a token that still holds, and is not too old."""
-        try:
-            morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        until, _, seal = ("" if morsel is None else morsel.value).partition(".")
+        # As browsers send them: whatever else is served on this host may have set cookies that are hard to read.
+        until, _, seal = cookie_parser(headers.get("cookie", "")).get(COOKIE, "").partition(".")
         if not (until.isascii() and until.isdigit() and len(until) < 16) or int(until) < self._clock():
             return False
         return any([hmac.compare_digest(seal.encode(), _seal(each, until).encode()) for each in self._tokens])

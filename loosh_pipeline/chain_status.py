@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -225,7 +225,7 @@ def standing_table(standing: Standing, settings: Settings) -> Table:
         table.add_row("stake", f"{about['stake']:.9g}, at least {about['stake_threshold']:.9g} is asked for")
         table.add_row("address", about["serves_at"] or "none announced: `loosh chain serve`")
         table.add_row("last weights", _last_update(about))
-        table.add_row("next weights", _next(about, standing.block_s, settings))
+        table.add_row("next weights", escape(next_weights(about, standing.block_s, settings)))
     table.add_row("weights", _newest(standing.rows[0]) if standing.rows else "never set from here")
     return table
 
@@ -244,12 +244,13 @@ def _last_update(about: dict[str, Any]) -> str:
     return f"block {about['last_update']}, {about['blocks_since_update']} blocks ago ({about['mode']}); {cutoff}"
 
 
-def _next(about: dict[str, Any], block_s: float | None, settings: Settings) -> str:
+def next_weights(about: Mapping[str, Any], block_s: float | None, settings: Settings) -> str:
+    """When weights can be set next, in words, by the `facts` of a standing."""
     if about["not_yet"] is None:
         rounds = f"{settings.weights_min_rounds} scored rounds (WEIGHTS_MIN_ROUNDS)"
         return f"may be set now: by weights_schedule, which looks every {TICK_MINUTES} minutes and wants {rounds}"
     if about["due_block"] is None:
-        return escape(about["not_yet"])
+        return str(about["not_yet"])
     at = f"at block {about['due_block']}"
     if block_s is None:
         return at

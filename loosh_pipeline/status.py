@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from sqlalchemy import Engine
 
 from loosh_pipeline.alerting.book import read
 from loosh_pipeline.chain.alerts import alerts
@@ -38,7 +39,7 @@ def status_facts(settings: Settings) -> dict[str, Any]:
     """Everything as plain values: challenges, deliveries, the chain as last seen, machines of workers, processes and
     broker. On a machine of few services, of what there is (docs/many-machines.md).
     """
-    here = {"home": str(settings.home), "broker": _broker(settings), "processes": _processes(settings)}
+    here = {"home": str(settings.home), "broker": broker_facts(settings), "processes": processes_facts(settings)}
     if not settings.runs_here(*KEEPS):  # the embedder's machine knows nothing of challenges
         return here
     inbox, now = Inbox.open(settings.inbox_url), datetime.now(UTC)
@@ -50,7 +51,7 @@ def status_facts(settings: Settings) -> dict[str, Any]:
         "challenges": _challenges(inbox, now),
         "deliveries": _deliveries(Outbox(inbox.engine), now),
         "chain": facts(standing, settings) | {"reached": not unreached(standing, settings)},
-        "hosts": _hosts(settings, inbox),
+        "hosts": hosts_facts(settings, inbox.engine),
     }
 
 
@@ -121,9 +122,9 @@ def _not_taking(settings: Settings, inbox: Inbox) -> str | None:
         return f"{error}; it may be starting, else see LOOSH_HOME/logs/ingress.log"
 
 
-def _hosts(settings: Settings, inbox: Inbox) -> list[dict[str, Any]]:
+def hosts_facts(settings: Settings, engine: Engine) -> list[dict[str, Any]]:
     """Machines of workers that were heard of within a day, where there may be several."""
-    known = Hosts(inbox.engine).known() if settings.spread else ()
+    known = Hosts(engine).known() if settings.spread else ()
     return [
         {
             "host": each.host,
@@ -137,7 +138,7 @@ def _hosts(settings: Settings, inbox: Inbox) -> list[dict[str, Any]]:
     ]
 
 
-def _broker(settings: Settings) -> dict[str, Any] | None:
+def broker_facts(settings: Settings) -> dict[str, Any] | None:
     """What hands out runs; None on a machine that neither hands out nor takes any."""
     if not settings.runs_here(*RUNS):
         return None
@@ -147,7 +148,7 @@ def _broker(settings: Settings) -> dict[str, Any] | None:
     return {"at": broker_shown(settings), "reachable": problem is None, "problem": problem}
 
 
-def _processes(settings: Settings) -> list[dict[str, Any]]:
+def processes_facts(settings: Settings) -> list[dict[str, Any]]:
     """What `loosh up` runs, whether or not it does now."""
     running = list(processes_of(settings.home))
     found = [_process(each, running) for each in planned(settings)]

@@ -17,7 +17,9 @@ NOTHING = "–"
 TIME = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{0:%m-%d %H:%M:%S}</time>')
 BOLD = re.compile(r"\*\*([^*]+)\*\*")
 GROUP_COLOURS = 8
+AGO = Markup('<time data-ago datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{1}</time>')
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+UNITS = (("d", DAY_S), ("h", HOUR_S), ("min", MINUTE_S), ("s", 1))
 
 
 def at(moment: datetime | None) -> Markup | str:
@@ -26,6 +28,17 @@ def at(moment: datetime | None) -> Markup | str:
         return NOTHING
     utc = moment.astimezone(UTC)
     return TIME.format(utc)
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> Markup | str:
+    """How long ago a moment was, as the script keeps saying while the page is open: `12 min ago`, `in 3 h`."""
+    if moment is None:
+        return NOTHING
+    utc = moment.astimezone(UTC)
+    passed_s = ((now or datetime.now(UTC)) - utc).total_seconds()
+    unit, size = next((each for each in UNITS if abs(passed_s) >= each[1]), UNITS[-1])
+    number = int(abs(passed_s) / size + 0.5)
+    return AGO.format(utc, f"in {number} {unit}" if passed_s < 0 else f"{number} {unit} ago")
 
 
 def lasted(seconds: float | None) -> str:
@@ -64,11 +77,22 @@ def points(change: float | None, digits: int = 2) -> str:
 def group_colour(name: str) -> int:
     """Which of the colours for groups one of this name has; there are eight, and the letter tells the rest apart."""
     return sum(map(ord, name)) % GROUP_COLOURS
+def count(number: int | None) -> str:
+    """A number of things, with its thousands apart: `4,880`."""
+    return NOTHING if number is None else f"{number:,}"
 
 
 def words(code: Any) -> str:
     """A code in words: `no_answer` is `no answer`."""
     return str(code or "").replace("_", " ")
+
+
+def coded(text: Any) -> Markup:
+    """A text in which what stands between backticks is code: `loosh status`."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:  # one of them stands alone
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def whole(text: Any, most: int = 12) -> Markup:
@@ -85,6 +109,9 @@ def emphasised(text: str) -> Markup:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "at": at,
+    "ago": ago,
+    "coded": coded,
+    "count": count,
     "lasted": lasted,
     "percent": percent,
     "figure": figure,

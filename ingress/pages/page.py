@@ -19,6 +19,7 @@ from ingress.pages.filters import FILTERS
 from ingress.pages.static import static_path
 from ingress.parts import PartsOf
 from ingress.version import VERSION
+from ingress.viewers import COOKIE
 from loosh_pipeline.audit.templates import TEMPLATES
 
 HEADERS = {
@@ -53,12 +54,17 @@ def show(request: Request, template: str, about: Mapping[str, Any], status: int 
     """A page of a template. It is given, beside `about`:
 
     `up`, which leads from it to the root of the ingress, wherever a proxy mounts that; `nav`; `dagster_url`, without a
-    slash at its end, empty where there is none; `version`; `static(name)`;
-    `dagster_ui`; the filters of `pages/filters.py`.
+    slash at its end, empty where there is none; `signed_in`, whether there is a cookie to be taken back; `version`;
+    `static(name)`; `dagster_ui`; the filters of `pages/filters.py`.
     """
     parts = getattr(request.app.state, "parts", None)
     url = None if parts is None else parts.settings.dagster_url
-    around = {"up": up_from(request), "nav": NAV, "dagster_url": str(url or "").rstrip("/")}
+    around = {
+        "up": up_from(request),
+        "nav": NAV,
+        "dagster_url": str(url or "").rstrip("/"),
+        "signed_in": COOKIE in request.cookies,
+    }
     return templates.TemplateResponse(request, template, {**around, **about}, status, headers=HEADERS)
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastapi import Request
+
+from ingress.callers import CALLER
 from ingress.parts import Parts
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.store.canaries import Canaries
 from loosh_pipeline.store.inbox import InboxRow
+
+
+def is_operator(request: Request, parts: Parts) -> bool:
+    """Whether paths, addresses and what went wrong may be told: not to those whom PAGES_PUBLIC lets in."""
+    return parts.door.is_operator(request.headers, request.scope[CALLER])
 
 
 def hidden(parts: Parts, ids: Sequence[ChallengeId]) -> frozenset[ChallengeId]:

@@ -16,6 +16,7 @@ import httpx
 
 from loosh_pipeline.alerting.conditions import RUNS_WITHIN, FailedCheck, FailedRuns, Seen, Source
 from loosh_pipeline.chain.alerts import Alert as ChainAlert
+from loosh_pipeline.chain.alerts import Standing
 from loosh_pipeline.chain.alerts import alerts as chain_alerts
 from loosh_pipeline.chain_status import stored_standing
 from loosh_pipeline.domain import ChallengeId
@@ -44,12 +45,19 @@ Found = TypeVar("Found")
 
 @dataclass(slots=True)
 class Watch:
-    """Looks at one validator again and again; connections are kept, and answers that cost much for a while."""
+    """Looks at one validator again and again; connections are kept, and answers that cost much for a while.
+
+    `health`: asks an ingress of this process why it takes no challenge; without it, that is asked over HTTP.
+    `standing`: of the validator on the chain, as it was looked at last; None where it never could be.
+    """
 
     settings: Settings
     dagster: DagsterApi
     http: httpx.Client
     inbox: Inbox | None = None
+    health: Callable[[], Sequence[str]] | None = None
+    chain_every_s: float = CHAIN_EVERY_S
+    standing: Standing | None = None
     _kept: dict[str, tuple[datetime, Any]] = field(default_factory=dict)
     _said: dict[str, str] = field(default_factory=dict)
     """First words of failed runs, by run."""
@@ -57,9 +65,9 @@ class Watch:
     _chain_seen: bool = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Watch:
+    def of(cls, settings: Settings, **more: Any) -> Watch:
         url = str(settings.dagster_url or settings.own_dagster_url)
-        return cls(settings, DagsterApi.at(url, WITHIN_S), httpx.Client(timeout=WITHIN_S, trust_env=False))
+        return cls(settings, DagsterApi.at(url, WITHIN_S), httpx.Client(timeout=WITHIN_S, trust_env=False), **more)
 
     def close(self) -> None:
         self.dagster.close()
@@ -127,7 +135,9 @@ class Watch:
         return overdue_of(inbox, self.settings.retain_challenges, now)
 
     def _chain(self, seen: Seen) -> Seen:
-        return replace(seen, chain=self._every(CHAIN_EVERY_S, "chain", seen.now, lambda: self._of_the_chain(seen.now)))
+        return replace(
+            seen, chain=self._every(self.chain_every_s, "chain", seen.now, lambda: self._of_the_chain(seen.now))
+        )
 
     def _of_the_chain(self, now: datetime) -> Sequence[ChainAlert]:
         """Raises StoreError when what was seen of the chain is gone: that is no news of the chain."""
@@ -135,6 +145,7 @@ class Watch:
         if standing.subnet is None and (self._chain_seen or standing.signers):
             raise StoreError(f"no snapshot of the chain is left in {self.settings.tables_root}; was it moved away?")
         self._chain_seen = standing.subnet is not None
+        self.standing = standing
         return chain_alerts(standing)
 
     def _runs(self, seen: Seen) -> Seen:
@@ -182,6 +193,8 @@ class Watch:
 
     def _ingress(self, seen: Seen) -> Seen:
         """By the ingress of this machine; where there is none, whoever looks from one that has is told."""
+        if self.health is not None:
+            return replace(seen, unwell=list(self.health()))
         if not self.settings.runs_here(INGRESS):
             return seen
         reply = self.http.get(f"{self.settings.local_url}/availability/health")

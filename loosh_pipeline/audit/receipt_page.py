@@ -87,11 +87,11 @@ def _bars(rounds: Sequence[RoundSaid]) -> tuple[list[Bar], float]:
     size = max(1, -(-len(ordered) // BARS))
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
     means = [sum(each.payout for each in group) / len(group) for group in groups]
-    top = _end_of_axis(max(means, default=0.0))
+    top = end_of_axis(max(means, default=0.0))
     return [_bar(group, mean, top) for group, mean in zip(groups, means, strict=True)], top
 
 
-def _end_of_axis(highest: float) -> float:
+def end_of_axis(highest: float) -> float:
     """The next short number from the highest bar on; 1 where all are 0."""
     if highest <= 0:
         return 1.0

@@ -265,6 +265,16 @@ class Outbox:
             row = connection.execute(query).first()
         return None if row is None else ResultTold(OutboxState(row.state), row.attempts, row.detail or "")
 
+    def results_of(self, ids: Collection[ChallengeId]) -> Mapping[ChallengeId, ResultTold]:
+        """The same of some challenges, few enough for one query; without those of which there is nothing to tell."""
+        columns = outbox.c.key, outbox.c.state, outbox.c.attempts, outbox.c.detail
+        query = select(*columns).where(outbox.c.kind.in_(RESULTS), outbox.c.key.in_(list(ids)))
+        with reading(self._engine) as connection:
+            return {
+                ChallengeId(r.key): ResultTold(OutboxState(r.state), r.attempts, r.detail or "")
+                for r in connection.execute(query)
+            }
+
     def waiting(self, limit: int) -> Sequence[Waiting]:
         """What was tried and is tried again, the next first."""
         query = (

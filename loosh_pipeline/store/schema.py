@@ -85,7 +85,9 @@ challenges = Table(
     Column("salt", String(32)),
     Column("link", String(64)),
     Index("challenges_state", "state", "next_run_at"),
-    Index("challenges_received_at", "received_at"),
+    # Holds the order of the list, and how long each took.
+    Index("challenges_received_at", "received_at", "id", "scored_at"),
+    Index("challenges_listed", "state", "received_at", "id"),
     # What was given up, by when: few of all.
     Index(
         "challenges_parked",

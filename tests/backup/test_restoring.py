@@ -197,7 +197,7 @@ def renamed(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> Callabl
 
 def later_revision(path: Path) -> None:
     def change(info: tarfile.TarInfo, content: bytes) -> tuple[tarfile.TarInfo, bytes]:
-        return info, content.replace(b'"0006"', b'"0099"') if info.name == "manifest.json" else content
+        return info, content.replace(b'"0007"', b'"0099"') if info.name == "manifest.json" else content
 
     rewrite(path, change)
 
@@ -228,7 +228,7 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (renamed("tables", tarfile.DIRTYPE), "does not belong into one"),
     (
         later_revision,
-        "validator.db of the backup, taken by .* has schema revision 0099, and this release .* after 0006",
+        "validator.db of the backup, taken by .* has schema revision 0099, and this release .* after 0007",
     ),
     (later_format, "its manifest is of another release: format"),
 ]

@@ -55,7 +55,7 @@ def test_it_holds_the_data_and_can_be_checked_without_us(places: Places, tmp_pat
     ]
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=unpacked, check=True)
     manifest = json.loads((unpacked / "manifest.json").read_text())
-    assert manifest["revisions"] == {"validator.db": "0006", "users.db": "0001"}
+    assert manifest["revisions"] == {"validator.db": "0007", "users.db": "0001"}
     assert manifest["rows"] | {"challenges": 2, "sessions": 0, "users": 1} == manifest["rows"]
     assert manifest["tables"] == {"miner_responses": 2}
     assert (manifest["files"], manifest["elsewhere"], manifest["history"]) == (4, [], False)

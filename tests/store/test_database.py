@@ -61,7 +61,7 @@ def test_both_schemas_live_in_one_server(inbox_url: str) -> None:
     for _ in range(2):
         engines = {schema: open_database(inbox_url, schema) for schema in ("inbox", "users")}  # type: ignore[arg-type]
         found = {schema: schema_version(engine, schema) for schema, engine in engines.items()}  # type: ignore[arg-type]
-        assert found == {"inbox": "0006", "users": "0001"}
+        assert found == {"inbox": "0007", "users": "0001"}
         for engine in engines.values():
             engine.dispose()
 
@@ -156,7 +156,7 @@ def test_processes_that_come_at_once_migrate_once(inbox_url: str) -> None:
     processes = together(4, OPEN_WHEN_TOLD, inbox_url)
     ended = [process.communicate(timeout=60) for process in processes]
 
-    assert [out for out, _ in ended] == ["0006\n"] * 4, [err for _, err in ended]
+    assert [out for out, _ in ended] == ["0007\n"] * 4, [err for _, err in ended]
     engine = create_engine(inbox_url)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
@@ -210,7 +210,7 @@ def test_a_failed_migration_leaves_nothing_half_done(tmp_path: Path, monkeypatch
 
 def test_every_connection_is_durable_and_checks_references(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/x.db", "inbox")
-    assert schema_version(engine) == "0006"
+    assert schema_version(engine) == "0007"
     with reading(engine) as one, reading(engine) as two:
         for connection in (one, two):
             pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}

@@ -13,9 +13,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from sqlalchemy import event
 
 from loosh_pipeline.domain import RESULTS, ChallengeId, ChallengeState, DeliveryKind, Hotkey
 from loosh_pipeline.store.inbox import WITHOUT_SCORES, Inbox
+from loosh_pipeline.store.listing import Listing, Place, Wanted
 from loosh_pipeline.store.moments import ids_in
 from loosh_pipeline.store.outbox import NEVER, Outbox, OutboxState
 from loosh_pipeline.store.presenting import Presenting
@@ -36,6 +38,20 @@ OWN = Hotkey("5Own")
 Call = Callable[[Inbox], object]
 CALLS: Mapping[str, Call] = {
     "recent": lambda inbox: inbox.recent(20),
+    "listed": lambda inbox: Listing(inbox.engine).find(Wanted(), 20),
+    "listed_by_state": lambda inbox: [
+        Listing(inbox.engine).find(Wanted(state), 4) for state in (ChallengeState.FAILED, ChallengeState.SUBMITTED)
+    ],
+    "listed_by_day": lambda inbox: Listing(inbox.engine).find(Wanted(since=NOW + DAY, until=NOW + 2 * DAY), 20),
+    "listed_further": lambda inbox: Listing(inbox.engine).find(
+        Wanted(ChallengeState.SUBMITTED), 10, Place(NOW - 100 * DAY, ChallengeId("x"))
+    ),
+    "listed_without_canaries": lambda inbox: Listing(inbox.engine, canaries=False).find(Wanted(), 20),
+    "beginning_with": lambda inbox: Listing(inbox.engine).beginning_with("past-", 20),
+    "backlog": lambda inbox: Listing(inbox.engine).backlog(),
+    "hours": lambda inbox: Listing(inbox.engine).hours(NOW + 2 * DAY, 24, 100),
+    "latencies": lambda inbox: Listing(inbox.engine).latencies_s(NOW - 400 * DAY, NOW, 20),
+    "results_of": lambda inbox: Outbox(inbox.engine).results_of([ChallengeId(f"past-{n}") for n in range(20)]),
     "stalled": lambda inbox: inbox.stalled(NOW, 25, NOW),
     "parked": Inbox.parked,
     "oldest_waiting": Inbox.oldest_waiting,
@@ -107,6 +123,22 @@ def test_a_call_reads_no_more_for_a_longer_past(name: str, few_and_many: tuple[I
     few, many = (steps(lambda inbox=inbox: CALLS[name](inbox)) for inbox in few_and_many)
     assert few > 0
     assert many <= MORE * few, f"{few} steps became {many}"
+
+
+def test_the_figures_of_a_day_read_an_index_and_no_request(few_and_many: tuple[Inbox, Inbox]) -> None:
+    _, many = few_and_many
+    plans: list[str] = []
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        plans.extend(row[3] for row in rows if " challenges " in row[3])
+
+    event.listen(many.engine, "before_cursor_execute", explain)
+    Listing(many.engine).hours(NOW, 3, 10)
+    event.remove(many.engine, "before_cursor_execute", explain)
+    assert plans
+    by_time = "USING COVERING INDEX challenges_received_at (received_at>? AND received_at<?)"
+    assert all(by_time in each for each in plans), plans
 
 
 def test_what_was_delivered_is_counted_without_its_rows(few_and_many: tuple[Inbox, Inbox]) -> None:

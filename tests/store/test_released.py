@@ -121,7 +121,7 @@ def test_a_backup_of_an_earlier_release_is_restored_and_migrated(tmp_path: Path)
     assert taken.manifest.revisions == {"validator.db": "0001"}
     restore_backup(taken.path, new, NOW, force=False, say=lambda _: None)
     engine: Engine = open_database(f"sqlite:///{new.inbox}", "inbox")
-    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0006", 5)
+    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0007", 5)
     engine.dispose()
 
 
@@ -192,5 +192,5 @@ def test_a_killed_migration_is_none(tmp_path: Path, revision: str) -> None:
         assert connection.execute("SELECT count(*) FROM challenges").fetchone() == (5,)
     connection.close()
     engine = open_database(f"sqlite:///{path}", "inbox")
-    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0006", 5)
+    assert (schema_version(engine), len(Inbox(engine).recent(10))) == ("0007", 5)
     engine.dispose()

@@ -16,24 +16,37 @@ function tellTimes() {
   }
 }
 
-async function freshen(part) {
-  if (document.hidden || part.contains(document.activeElement)) return;
+// Nothing is put in the place of what somebody is in the middle of using.
+function inUse(part) {
+  const selection = getSelection();
+  const selected = !selection.isCollapsed && (part.contains(selection.anchorNode) || part.contains(selection.focusNode));
+  const scrolled = [...part.querySelectorAll(".scroll")].some((each) => each.scrollLeft > 0);
+  const pointed = part.querySelector("a:hover, [title]:hover, svg g:hover");
+  return selected || scrolled || pointed || part.contains(document.activeElement);
+}
+
+// Parts of the same age come with one page.
+async function freshen(parts) {
+  const wanted = parts.filter((part) => !inUse(part));
+  if (document.hidden || !wanted.length) return;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const found = answer.ok && page.getElementById(part.id);
-    part.classList.toggle("stale", !found);
-    if (found) {
-      part.replaceChildren(...found.childNodes);
-      tellTimes();
+    for (const part of wanted) {
+      const found = answer.ok && page.getElementById(part.id);
+      part.classList.toggle("stale", !found);
+      if (found && !inUse(part)) part.replaceChildren(...found.childNodes);
     }
+    if (answer.ok) document.title = page.title;
+    tellTimes();
   } catch {
-    part.classList.add("stale");  // shown as such until the ingress answers again
+    wanted.forEach((part) => part.classList.add("stale"));  // shown as such until the ingress answers again
   }
 }
 
-for (const part of document.querySelectorAll("[data-fresh]")) {
-  setInterval(freshen, 1000 * Number(part.dataset.fresh), part);
+const fresh = [...document.querySelectorAll("[data-fresh]")];
+for (const seconds of new Set(fresh.map((part) => Number(part.dataset.fresh)))) {
+  setInterval(freshen, 1000 * seconds, fresh.filter((part) => Number(part.dataset.fresh) === seconds));
 }
 setInterval(tellTimes, 5000);
 tellTimes();

@@ -22,6 +22,12 @@ from loosh_pipeline.store.tables import Tables
 from tests.audit.weighed import weighed_home
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages tell what is there at once, however long looking around takes a machine."""
+    monkeypatch.setattr("ingress.outlook.WITHIN_S", 60.0)
+
+
 @pytest.fixture(scope="session")
 def weighed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("weighed-pages") / "home"

@@ -1,0 +1,193 @@
+"""The overview says whether all is well, and else what is wrong and what to do; to strangers, less."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ingress.outlook import Outlook, View
+from loosh_pipeline.alerting.conditions import Alert, Severity, Source
+from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.canaries import CanaryMark, mark
+from loosh_pipeline.store.inbox import Inbox, advance_to_scored
+from loosh_pipeline.store.outbox import Outbox
+from loosh_pipeline.store.schema import challenges
+from tests.builders import response
+from tests.ingress.conftest import AWAY, HERE, Serve
+
+NOW = datetime.now(UTC)
+HOSTILE = "<script>alert('no')</script>"
+ALERT = Alert("chain:no_permit", Source.CHAIN, Severity.WARNING, f"no permit {HOSTILE}", "stake more")
+CHAIN: dict[str, Any] = {
+    "block": 4_512_345,
+    "registered": True,
+    "mode": "normal",
+    "activity_cutoff_blocks": 5000,
+    "blocks_since_update": 120,
+    "block_s": 12.0,
+    "reached": True,
+    "due_block": 4_512_585,
+    "due_in_minutes": 48.0,
+    "not_yet": "the interval has not passed",
+    "next_weights": "at block 4512585, in 48 minutes at 12 s a block",
+}
+PROCESS = {"name": "worker", "pid": 4711, "port": 8123, "state": "runs", "at": "10.9.8.7:8123"}
+HOST = {"host": "inner-host", "queue": "dagster", "processes": 4, "busy": 1, "silent_s": 0.4, "heard": True}
+
+
+def seen(**fields: Any) -> View:
+    about: dict[str, Any] = {"alerts": (), "chain": CHAIN, "processes": (PROCESS,), "broker": None, "hosts": ()}
+    return View(at=NOW, **{**about, "blind": {}, **fields})
+
+
+@pytest.fixture
+def see(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is to be seen around the ingress."""
+    return lambda view: monkeypatch.setattr(Outlook, "__call__", lambda _: view)
+
+
+@pytest.fixture
+def inbox(settings: Settings) -> Inbox:
+    return Inbox.open(settings.inbox_url)
+
+
+def accept(inbox: Inbox, challenge_id: str = "c-1", at: datetime = NOW, **request: Any) -> ChallengeId:
+    accepted = ChallengeId(challenge_id)
+    inbox.accept(accepted, {"id": challenge_id, "prompt": "Why is the sky blue?", **request}, at)
+    return accepted
+
+
+def text_of(page: str) -> str:
+    """What is read of it."""
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_a_new_validator_says_what_is_missing_and_what_to_do(serve: Serve) -> None:
+    page = text_of(serve(HERE).get("/").text)
+    assert "the chain was never seen check SUBTENSOR_ADDRESS" in page
+    assert "do not run on this machine loosh up starts what does not run" in page
+    assert "No challenge was accepted yet. loosh challenges send" in page
+    assert "last weights none yet" in page
+
+
+def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
+    see(seen())
+    now = datetime.now(UTC)
+    done = accept(inbox, at=now - timedelta(minutes=3))
+    inbox.collected(done, [response("hotkey-1"), response("hotkey-2")], now)
+    with inbox.engine.begin() as connection:
+        advance_to_scored(connection, done, now - timedelta(minutes=3) + timedelta(seconds=4.2))
+    accept(inbox, "c-2", at=now - timedelta(seconds=5))
+    client = serve(HERE)
+    html = client.get("/").text
+    page = text_of(html)
+    assert "All is well: challenges are taken." in page
+    assert "mode normal 120 blocks since the last weights, at block 4,512,345" in page
+    assert "to the activity cutoff 4,880 blocks 16 h 16 min at 12 s a block" in page
+    assert "next weights 48 min 0 s at block 4512585" in page
+    assert "challenges in the last hour 2 2 in 24 hours" in page
+    assert "from acceptance to scores 4.2 s median of 1 in the last hour; 95 % within 4.2 s" in page
+    assert re.search(r"waiting for scores 1 the oldest came \d+ s ago", page)
+    assert "results still to be told 0 none refused" in page
+    assert 'href="./rounds/c-1"' in html
+    assert "2 of 2" in page
+    assert len(html.encode()) < 100_000
+
+
+def test_what_is_wrong_comes_first_and_no_markup_of_it_counts(serve: Serve, see: Any) -> None:
+    stopped = {**PROCESS, "state": "stopped"}
+    see(seen(alerts=(ALERT,), processes=(stopped,), broker={"at": "x", "reachable": False, "problem": "is away"}))
+    client = serve(HERE)
+    client.post("/set_running", json={"running": False}, headers={"master-hotkey": "5Own"})
+    html = client.get("/").text
+    page = text_of(html)
+    assert "No challenge is taken now." in page
+    assert "stopped by an operator with /set_running on the validator&#39;s own machine, POST" in page
+    assert page.index("worker does not run") < page.index("no permit")
+    assert "the broker is away" in page
+    assert HOSTILE not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_refused_result_is_shown_with_its_reason_and_what_tells_it_again(serve: Serve, inbox: Inbox) -> None:
+    client = serve(HERE)
+    assert "<h2>Refused by" not in client.get("/").text
+    outbox = Outbox(inbox.engine)
+    outbox.keep_result(accept(inbox), b"{}", NOW)
+    outbox.park(outbox.lease(NOW, 1)[0], f"HTTP 422: {HOSTILE}")
+    outbox.keep_reports(DeliveryKind.PENALTY_REPORT, {"digest": b"{}"}, NOW)
+    outbox.postpone(outbox.lease(NOW, 1)[0], "ConnectError", NOW, 3600.0)
+    html = client.get("/").text
+    assert "<h2>Refused by the Challenge API</h2>" in html
+    assert "HTTP 422: &lt;script&gt;" in html
+    assert HOSTILE not in html
+    assert "loosh retry" in html
+    assert "0 and 1 refused by the Challenge API" in text_of(html)
+    assert re.search(r"penalty report digest 1 in \d+ (min|h) ConnectError", text_of(html))
+
+
+def test_prompts_and_ids_of_strangers_are_only_text(serve: Serve, inbox: Inbox) -> None:
+    accept(inbox, '"><img src=x>/../#?', prompt=HOSTILE)
+    html = serve(HERE).get("/").text
+    assert HOSTILE not in html
+    assert "<img src=x" not in html
+    assert 'href="./rounds/%22%3E%3Cimg%20src%3Dx%3E%2F..%2F%23%3F"' in html
+
+
+def test_strangers_see_how_it_is_and_neither_addresses_nor_reasons(
+    serve: Serve, see: Any, inbox: Inbox, settings: Settings
+) -> None:
+    secret = "/home/operator/loosh"
+    away = {Source.DAGSTER: f"cannot reach {secret}"}
+    alert = Alert("x", Source.STORES, Severity.CRITICAL, f"cannot write {secret}", f"look at {secret}")
+    see(seen(alerts=(alert,), hosts=(HOST,), blind=away, broker={"at": secret, "reachable": False, "problem": secret}))
+    accept(inbox)
+    with inbox.engine.begin() as connection:
+        connection.execute(challenges.update().values(state=ChallengeState.FAILED, failure=f"no {secret}"))
+    outbox = Outbox(inbox.engine)
+    outbox.keep_result(accept(inbox, "c-2"), b"{}", NOW)
+    outbox.park(outbox.lease(NOW, 1)[0], f"HTTP 500 {secret}")
+    private = (secret, str(settings.home), "10.9.8.7", "4711", "inner-host", "Refused by")
+    here, away_page = serve(HERE, pages_public=True).get("/").text, serve(AWAY, pages_public=True).get("/").text
+    assert [each for each in private if each not in here] == [str(settings.home)]
+    assert [each for each in private if each in away_page] == []
+    assert "worker" in away_page
+    assert "What that is, the operator sees." in away_page
+    assert "1 refused by the Challenge API" in away_page
+
+
+def test_where_miners_may_read_canaries_are_neither_seen_nor_counted(serve: Serve, inbox: Inbox) -> None:
+    now = datetime.now(UTC)
+    canary = accept(inbox, "the-canary", now - timedelta(minutes=1))
+    with inbox.engine.begin() as connection:
+        mark(connection, canary, CanaryMark([], "q"), now)
+    assert "the-canary" in serve(HERE).get("/").text
+    page = serve(AWAY, pages_public=True).get("/").text
+    assert "the-canary" not in page
+    assert "challenges in the last hour 0 0 in 24 hours" in text_of(page)
+    assert "waiting for scores 0 nothing waits" in text_of(page)
+
+
+def test_before_anything_was_seen_the_page_is_there(serve: Serve, see: Any) -> None:
+    see(None)
+    page = text_of(serve(HERE).get("/").text)
+    assert "They are being looked at." in page
+    assert "mode not known the chain was not seen yet" in page
+
+
+def test_parts_that_change_can_be_fetched_anew(serve: Serve, inbox: Inbox) -> None:
+    accept(inbox)
+    html = serve(HERE).get("/").text
+    fresh = re.findall(r'<div id="([^"]+)"[^>]*data-fresh="\d+"', html)
+    assert fresh == ["state", "hours", "newest", "deliveries", "processes"]
+    assert not re.search(r' style="|<style| on\w+="', html)
+
+
+def test_links_lead_into_dagster_where_there_is_one(serve: Serve, inbox: Inbox) -> None:
+    accept(inbox, "c/1")
+    html = serve(HERE, dagster_url="http://127.0.0.1:3999").get("/").text
+    assert "http://127.0.0.1:3999/assets/consensus_scores?view=partitions&amp;partition=c%2F1" in html
