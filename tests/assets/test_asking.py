@@ -25,7 +25,8 @@ from loosh_pipeline.domain import (
     Response,
     Usage,
 )
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, SCORE_JOB
+from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB
+from loosh_pipeline.run_tags import ATTEMPT_TAG
 from loosh_pipeline.selection import repeat_draw
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import FIRST_RETRY_S, Inbox
