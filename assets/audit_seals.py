@@ -83,10 +83,8 @@ def _said(done: list[KeptSeal], left: list[NotSealed]) -> dict[str, dg.MetadataV
 def all_sealed(store: dg.ResourceParam[Store], signer: dg.ResourceParam[Signer]) -> dg.AssetCheckResult:
     rows = store.submitted(get_settings().netuid, Hotkey(signer.ss58_address))
     left = [row.id for row in unsealed(store.tables, rows)]
-    named = ", ".join(map(str, left))
-    reason = f"without a seal: submissions {named}. Materialize audit_seals; not_sealed says what is in the way"
-    return dg.AssetCheckResult(
-        passed=not left,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"reason": reason if left else f"all {len(rows)} are sealed"},
-    )
+    reason = f"of the last {len(rows)} submissions, all that must be are sealed"
+    if left:
+        named = ", ".join(map(str, left))
+        reason = f"without a seal: submissions {named}. Materialize audit_seals; not_sealed says what is in the way"
+    return dg.AssetCheckResult(passed=not left, severity=dg.AssetCheckSeverity.WARN, metadata={"reason": reason})

@@ -22,8 +22,8 @@ MAX_UPLOAD_BYTES = 4 * 1024 * 1024
 @dg.asset(
     description=(
         "The picture of a round, for people: how alike every two answers are, alike ones side by side, beside what "
-        "each was paid. Dark blocks are answers that say the same. A PNG and its Vega-Lite spec a challenge, which the "
-        "ingress serves; nothing is decided by it."
+        "each was paid. A block of bright cells is answers that say the same. A PNG and its Vega-Lite spec a "
+        "challenge, which the ingress serves; nothing is decided by it."
     ),
     deps=[consensus_scores],
     partitions_def=challenge_partitions,

@@ -54,7 +54,6 @@ COMMON: Mapping[str, str] = {
     "port": "Port at which the miner serves, as the chain says.",
     "outcome": "What became of asking: `answered`, or why there is no answer (timeout, refused, unreachable, …).",
     "netuid": "Number of the subnet.",
-    "block": "Height of the chain.",
     "taken_at": "When this was looked at.",
     "made_at": "When this was worked out.",
     "profile": "Scoring profile: `robust` or `network`.",
@@ -68,7 +67,6 @@ COMMON: Mapping[str, str] = {
     "completion_tokens": "Tokens of the answer, as the model's server counted; null where it did not say.",
     "total_tokens": "Both together, as the model's server counted; null where it did not say.",
     "finish_reason": "Why the model stopped, by its own word: `stop`, `length`, …",
-    "reason": "Why, in words.",
     "same_address": "Whether the two serve at one address.",
     "same_coldkey": "Whether the two belong to one coldkey.",
 }
@@ -287,12 +285,12 @@ CANARIES_SAID = {
     "right": "Those that it answered rightly.",
     "accuracy": "Right ones of those asked, from 0 to 1.",
     "low": "Lower end of the interval in which the true share lies with 95 % (Wilson's).",
-    "high": "Its upper end.",
+    "high": "Upper end of that interval.",
 }
 
 IMPORTED_SAID = {
     "evaluation_id": "Number of the evaluation in the existing validator.",
-    "evaluated_at": "When that was.",
+    "evaluated_at": "When that evaluation was made.",
     "emission": "What it paid the miner.",
     "source_sha256": "Digest of the file that said so.",
     "imported_at": "When it was taken over.",

@@ -77,13 +77,13 @@ refresh_availability = dg.define_asset_job(
     "refresh_availability",
     selection=dg.AssetSelection.assets("miner_availability"),
     tags=FIRST,
-    description="Asks every serving neuron whether it is available.",
+    description="Asks every serving neuron whether it is there, so that challenges go to those that are.",
 )
 refresh_network_view = dg.define_asset_job(
     "refresh_network_view",
     selection=dg.AssetSelection.assets("network_view"),
     tags=FIRST,
-    description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
+    description="Asks the Challenge API what it thinks of the subnet's hotkeys, and tells it where they serve.",
 )
 retention = dg.define_asset_job(
     RETENTION_JOB,

@@ -29,7 +29,8 @@ def outbox_sensor(store: dg.ResourceParam[Store], challenge_api: dg.ResourcePara
         store.outbox.forget(now)
         return dg.SkipReason(_nothing_due(store.outbox))
     tally = deliver_due(store.outbox, challenge_api, lambda: datetime.now(UTC))
-    return dg.SkipReason(", ".join(f"{status.value} {count}" for status, count in sorted(tally.items())))
+    done = ", ".join(f"{status.value} {count}" for status, count in sorted(tally.items()))
+    return dg.SkipReason(done or "what was due is being told by a run just now")
 
 
 def _nothing_due(outbox: Outbox) -> str:
