@@ -56,7 +56,7 @@ def fresh_in_time(settings: Settings) -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.time_window(fail_window=late, warn_window=max(late - interval, LEAST_FRESH))
 
 
-def with_code(found: Iterable[dg.AssetsDefinition | dg.AssetSpec]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
+def with_code(found: Iterable[Any]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Assets with where their code is: the file here and, where SOURCE_URL is set, the same on the web."""
     return list(dg.map_asset_specs(lambda spec: spec.merge_attributes(metadata=_code_of(spec.key)), found))
 

@@ -53,7 +53,7 @@ def shadow_diff(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store
     figures = {name: value for each in found for name, value in _said(each).items()}
     missing = [line for each in found for line in each.missing]
     about: dict[str, Any] = {"epoch": found[0].epoch, "compared": ", ".join(each.b.said for each in found)}
-    told = {"not_compared": "; ".join([*why, *missing]) or "none", **page_of_weights(found[0].epoch)}
+    told: dict[str, Any] = {"not_compared": "; ".join([*why, *missing]) or "none", **page_of_weights(found[0].epoch)}
     return dg.MaterializeResult(metadata={**about, **figures, **told, **written(table)})
 
 

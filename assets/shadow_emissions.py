@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -47,7 +48,10 @@ def shadow_emissions(
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:
         context.log.warning(line)
-    about = {"cost": "; ".join(costs) or "none: SCORING_PROFILES names only the one that pays", **page_of_miners()}
+    about: dict[str, Any] = {
+        "cost": "; ".join(costs) or "none: SCORING_PROFILES names only the one that pays",
+        **page_of_miners(),
+    }
     if not frames:
         return dg.MaterializeResult(metadata=about)
     table = store.tables.write("shadow_emissions", run_key(now, context.run.run_id), pl.concat(frames))
