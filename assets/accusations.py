@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
+from assets.about import DECIDES_NOTHING, of_table, page_of_miners
 from assets.challenges import OWNERS
 from assets.emissions import emissions
 from loosh_pipeline.copying import copy_evidence
@@ -24,13 +25,15 @@ PREVIEW = ["first", "second", "rounds", "wording", "mean_wording", "same_address
 @dg.asset(
     description=(
         "Pairs of identities whose answers are worded alike over so many rounds that no honest pair ever measured was, "
-        "with the record of it in the network's shape, which the Challenge API is told. It takes no pay: sharing one "
-        "vote and one pay does that."
+        "with the record of it in the network's shape, which the Challenge API is told. A row is one accused pair; a "
+        "run without any writes an empty table. It takes no pay: sharing one vote and one pay does that."
     ),
     deps=[emissions],
     group_name="weights",
     owners=OWNERS,
     kinds={"python", "duckdb", "parquet"},
+    tags=DECIDES_NOTHING,
+    metadata=of_table("accusations"),
     code_version="2",
     op_tags={"dagster/priority": "-10"},  # after weights, which must not wait for it
 )
@@ -59,6 +62,7 @@ def accusations(
             "reports_to_tell": new,
             "groups": 0 if found.report is None else found.report["suspicious_groups_count"],
             "accusations": preview(frame, PREVIEW),
+            **page_of_miners(),
             **written(table),
         }
     )

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING, of_table
 from assets.challenges import OWNERS
 from assets.emissions import emissions
 from loosh_pipeline.store.canary_accuracy import CANARY_ACCURACY, LOOKBACK, MOST, accuracy_frame, measured
@@ -15,12 +16,15 @@ PREVIEW = ["hotkey", "asked", "answered", "right", "accuracy", "low", "high"]
 @dg.asset(
     description=(
         "How many of the canaries of a week each miner was asked, answered, and answered rightly, with the interval "
-        "in which its true share lies. It decides nothing: canaries are never paid, and nobody outside is told of them."
+        "in which its true share lies. A row is one miner. It decides nothing: canaries are never paid, and nobody "
+        "outside is told of them."
     ),
     deps=[emissions],
     group_name="weights",
     owners=OWNERS,
     kinds={"python", "parquet"},
+    tags=DECIDES_NOTHING,
+    metadata=of_table("canary_accuracy"),
     code_version="1",
     op_tags={"dagster/priority": "-10"},  # after weights, which must not wait for it
 )

@@ -5,6 +5,7 @@ from time import monotonic
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING
 from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.retention.clock import trusted_now
@@ -30,6 +31,7 @@ LEASE_LENGTH = timedelta(seconds=5 * SLICE_S)
     group_name="upkeep",
     owners=OWNERS,
     kinds={"python", "parquet"},
+    tags=DECIDES_NOTHING,
     code_version="1",
 )
 def compacted_tables(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:

@@ -1,15 +1,18 @@
 """What every answer is worth, and why."""
 
+import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 import polars as pl
 
+from assets.about import DECIDES_PAY, of_table, page_of
 from assets.challenges import OWNERS, challenge_partitions
 from assets.embeddings import embeddings
 from assets.miner_responses import miner_responses
 from assets.scoring_context import scoring_context
-from loosh_pipeline.domain import Response
+from loosh_pipeline.domain import STATE_ORDER, ChallengeState, Response
 from loosh_pipeline.rescoring.rounds import StoredRound
 from loosh_pipeline.rescoring.scoring import score_stored
 from loosh_pipeline.scorers import paying_profile, paying_version
@@ -26,14 +29,17 @@ PREVIEW = ["uid", "reason", "relevance", "agreement", "share", "payout", "qualit
     description=(
         "What a round says of its answers under the profile that pays: agreement with independent, relevant peers, or "
         "the network's own method. A pure function of the stored responses, vectors and context: scoring again gives "
-        "the same rows. Every signal, gate, vote, share and copy behind a payout is a column, and so is what the "
-        "network's method finds, whichever pays."
+        "the same rows. A row is one miner asked, in one file for each challenge and scorer version. Every signal, "
+        "gate, vote, share and copy behind a payout is a column, and so is what the network's method finds, whichever "
+        "pays; the pairs of answers that were compared lie in the table `pair_evidence`."
     ),
     deps=[miner_responses, embeddings, scoring_context],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
+    tags=DECIDES_PAY,
+    metadata=of_table("consensus_scores"),
     code_version=paying_version(get_settings()),
 )
 def consensus_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
@@ -61,25 +67,45 @@ def evaluate_and_keep(
     table = store.scores_beside(partition).write(
         partition.key, result, profile, found.model_digest, stored.received_at, found.inputs_digest
     )
-    measure = result.measure
     return result, {
+        **_figures(result),
+        **_latency(partition),
         "profile": dg.MetadataValue.text(result.profile),
         "scorer_version": dg.MetadataValue.text(result.scorer_version),
         "context_digest": dg.MetadataValue.text(result.context_digest),
         "inputs_digest": dg.MetadataValue.text(found.inputs_digest),
         "context_rounds": dg.MetadataValue.int(past.rounds),
-        "consensus_score": _figure(measure.consensus_score if measure else None),
-        "consensus_mean": _figure(measure.consensus_mean if measure else None),
-        "consensus_reached": dg.MetadataValue.bool(bool(measure and measure.consensus_reached)),
-        "scored": dg.MetadataValue.int(sum(each.scored for each in result.scores)),
-        "unscored": dg.MetadataValue.int(sum(not each.scored for each in result.scores)),
-        "paid": dg.MetadataValue.int(sum(each.payout > 0 for each in result.scores)),
+        **page_of(partition.row.id),
         **written(table),
     }
 
 
-def _figure(value: float | None) -> dg.MetadataValue:
-    return dg.MetadataValue.text("not measured") if value is None else dg.MetadataValue.float(round(value, 4))
+def _figures(result: RoundScores) -> dict[str, dg.MetadataValue]:
+    """What the asset's page plots over challenges; what was not measured is missing and not 0."""
+    measure, payouts = result.measure, [each.payout for each in result.scores if each.scored]
+    counts = {
+        "scored": len(payouts),
+        "unscored": len(result.scores) - len(payouts),
+        "paid": sum(payout > 0 for payout in payouts),
+    }
+    figures: dict[str, float] = {}
+    if measure is not None:
+        figures |= {"consensus_score": measure.consensus_score, "consensus_mean": measure.consensus_mean}
+    if payouts:
+        figures |= {"payout_mean": math.fsum(payouts) / len(payouts), "payout_max": max(payouts)}
+    return {
+        **{name: dg.MetadataValue.float(round(value, 4)) for name, value in figures.items()},
+        "consensus_reached": dg.MetadataValue.bool(bool(measure and measure.consensus_reached)),
+        **{name: dg.MetadataValue.int(count) for name, count in counts.items()},
+    }
+
+
+def _latency(partition: Partition) -> dict[str, dg.MetadataValue]:
+    """Seconds from acceptance to scores, of the first scoring: one that is done again is not late."""
+    if STATE_ORDER[partition.row.state] >= STATE_ORDER[ChallengeState.SCORED]:
+        return {}
+    since_s = (datetime.now(UTC) - partition.row.received_at).total_seconds()
+    return {"accepted_to_scored_s": dg.MetadataValue.float(round(since_s, 3))}
 
 
 def _with_uids(scores: pl.DataFrame, responses: Sequence[Response]) -> pl.DataFrame:

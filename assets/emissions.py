@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 from dagster_duckdb import DuckDBResource
 
+from assets.about import DECIDES_PAY, fresh_in_time, of_table, page_of_miners
 from assets.challenges import OWNERS
 from assets.consensus_scores import consensus_scores
 from assets.miner_availability import miner_availability
@@ -31,7 +32,8 @@ from resources.store import Store, preview, run_key, written
 
 @dg.asset(
     description=(
-        "What each miner earned over the lookback under the profile that pays. The robust one settles the rounds "
+        "What each miner earned over the lookback under the profile that pays: a row a miner, a file each time "
+        "weights are made. The robust profile settles the rounds "
         "together: identities worded alike round after round are one source with one vote and one pay, and votes "
         "weigh by track record. Pay is a mean that newer rounds count more in and every failed ask counts 0 in, times "
         "a ramp for newcomers, times how much of the time a miner was there. The next longer lookback is taken only "
@@ -41,7 +43,10 @@ from resources.store import Store, preview, run_key, written
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
+    tags=DECIDES_PAY,
+    metadata=of_table("emissions"),
     code_version=paying_version(get_settings()),
+    freshness_policy=fresh_in_time(get_settings()),
 )
 def emissions(
     context: dg.AssetExecutionContext,
@@ -128,8 +133,10 @@ def _said(found: Earnings) -> dict[str, Any]:
         "scorer_versions": ", ".join(found.payouts.rounds) or "no round",
         "rounds": found.terms.rounds,
         "miners": len(found.emissions),
-        "earning": sum(each.weight > 0 for each in found.emissions),
+        "paid": sum(each.weight > 0 for each in found.emissions),
+        "top_weight": round(max((each.weight for each in found.emissions), default=0.0), 4),
         "one_source": _named(found.payouts),
+        **page_of_miners(),
     }
 
 

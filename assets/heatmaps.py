@@ -1,12 +1,13 @@
 """The picture of a round."""
 
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING, page_of
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
+from loosh_pipeline.page_links import of_heatmap
 from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.tables import file_stem
@@ -19,12 +20,17 @@ MAX_UPLOAD_BYTES = 4 * 1024 * 1024
 
 
 @dg.asset(
-    description="How alike the answers are, clustered, beside what each was paid: a PNG and its Vega-Lite spec.",
+    description=(
+        "The picture of a round, for people: how alike every two answers are, alike ones side by side, beside what "
+        "each was paid. A block of bright cells is answers that say the same. A PNG and its Vega-Lite spec a "
+        "challenge, which the ingress serves; nothing is decided by it."
+    ),
     deps=[consensus_scores],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "altair"},
+    tags=DECIDES_NOTHING,
     code_version="1",
 )
 def heatmaps(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
@@ -42,15 +48,16 @@ def draw(store: Store, partition: Partition) -> dict[str, dg.MetadataValue]:
     path = store.save_picture(partition.row.id, "png", png)
     store.save_picture(partition.row.id, "json", spec_json(spec).encode())
     upload = _upload(store, partition, png) if get_settings().heatmap_upload else "off: HEATMAP_UPLOAD is false"
-    url = f"{get_settings().ingress_url}/heatmaps/{quote(partition.row.id, safe='')}"
+    png_url, json_url = (of_heatmap(get_settings().ingress_url, partition.row.id, kind) for kind in ("png", "json"))
     return {
-        "heatmap": dg.MetadataValue.md(f"![heatmap of the round]({url}.png)"),
-        "picture": dg.MetadataValue.url(f"{url}.png"),
-        "spec": dg.MetadataValue.url(f"{url}.json"),
+        "heatmap": dg.MetadataValue.md(f"![heatmap of the round]({png_url})"),
+        "picture": dg.MetadataValue.url(png_url),
+        "spec": dg.MetadataValue.url(json_url),
         "path": dg.MetadataValue.path(path),
         "answers": dg.MetadataValue.int(sum(score.relevance is not None for score in result.scores)),
-        "size_bytes": dg.MetadataValue.int(len(png)),
+        "dagster/size_bytes": dg.MetadataValue.int(len(png)),
         "upload": dg.MetadataValue.text(upload),
+        **page_of(partition.row.id),
     }
 
 

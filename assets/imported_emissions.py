@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.about import DECIDES_PAY, of_table
 from assets.challenges import OWNERS
 from loosh_pipeline.store.imported import IMPORTED_EMISSIONS
 
@@ -14,4 +15,6 @@ imported_emissions = dg.AssetSpec(
     group_name="intake",
     owners=OWNERS,
     kinds={"parquet"},
+    tags=DECIDES_PAY,
+    metadata=of_table("imported_emissions"),
 )

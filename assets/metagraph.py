@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.about import DECIDES_PAY, REACHES, of_table
 from assets.chain_alerts import told
 from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.chain.port import Chain
@@ -10,10 +11,16 @@ from resources.store import Store, written
 
 
 @dg.asset(
-    description="Who is registered on the subnet, where they serve, and the hyperparameters that weights must obey.",
+    description=(
+        "The subnet at one block, as the chain says it: who is registered, where they serve, and the hyperparameters "
+        "that weights must obey. A row is one neuron; each snapshot is a file of its own, and the newest one says whom "
+        "challenges are put to and which uid a hotkey has. Taken again every METAGRAPH_REFRESH_S."
+    ),
     group_name="chain",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
+    tags=DECIDES_PAY | {REACHES: "chain"},
+    metadata=of_table("metagraph"),
     code_version="1",
 )
 def metagraph(store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]) -> dg.MaterializeResult[None]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets.about import DECIDES_PAY, REACHES, of_table
 from assets.challenges import OWNERS, READ_ONCE
 from assets.metagraph import metagraph
 from loosh_pipeline.domain import AvailabilityTable, Hotkey
@@ -19,12 +20,15 @@ PREVIEW = ["uid", "hotkey", "available", "reason", "latency_ms"]
 @dg.asset(
     description=(
         "What every serving neuron answers when it is asked whether it is available. Challenges are put to those that "
-        "say so. It proves nothing: a miner is active when it has answered a challenge."
+        "say so, and who never does earns less. A row is one miner that was looked for, a file each time. It proves "
+        "nothing: a miner is active when it has answered a challenge."
     ),
     deps=[metagraph],
     group_name="availability",
     owners=OWNERS,
     kinds={"python", "http", "parquet"},
+    tags=DECIDES_PAY | {REACHES: "miners"},
+    metadata=of_table("miner_availability"),
     code_version="1",
 )
 def miner_availability(

@@ -1,20 +1,22 @@
 """What every miner asked answered."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 
+from assets.about import DECIDES_PAY, REACHES, of_table, page_of
 from assets.challenges import OWNERS, challenge_partitions, challenges
 from assets.metagraph import metagraph
 from assets.miner_availability import miner_availability
 from assets.network_view import network_view
 from loosh_pipeline.chain.port import Chain
-from loosh_pipeline.domain import AvailabilityTable, Hotkey, Metagraph, Neuron
+from loosh_pipeline.domain import AvailabilityTable, Hotkey, Metagraph, Neuron, Outcome, Response
 from loosh_pipeline.errors import Overtaken
 from loosh_pipeline.lock import only_looking
-from loosh_pipeline.orchestrator import ATTEMPT_TAG
+from loosh_pipeline.run_tags import ATTEMPT_TAG
 from loosh_pipeline.selection import draw_miners
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.asking_frames import selected_hotkeys, selections_frame
@@ -31,7 +33,8 @@ PROMPT_CHARS = 900
 
 @dg.asset(
     description=(
-        "One row for every miner asked, answered or not: outcome, text, time at the socket, token usage, digest. "
+        "What the miners that were drawn answered to one challenge, all asked at once. One row for every miner asked, "
+        "answered or not: outcome, text, time at the socket, token usage, digest; one file a challenge. "
         "Recorded once: materializing again keeps the first answers, for nobody is asked the same thing twice. "
         "Who was in the draw, with which chances, is in the table `selections`."
     ),
@@ -40,6 +43,8 @@ PROMPT_CHARS = 900
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "http", "parquet"},
+    tags=DECIDES_PAY | {REACHES: "miners"},
+    metadata=of_table("miner_responses"),
     code_version="2",
 )
 def miner_responses(
@@ -62,8 +67,10 @@ def miner_responses(
         metadata={
             "asked": len(responses),
             **{outcome.value: count for outcome, count in sorted(outcomes.items())},
+            **_figures(responses),
             **_draw_metadata(partition, store),
             "responses": preview(table, PREVIEW),
+            **page_of(partition.row.id),
             **written(store.tables.describe("miner_responses", partition.key)),
         }
     )
@@ -84,6 +91,14 @@ def _begin(context: dg.AssetExecutionContext, store: Store, partition: Partition
 
     begun_as = None if attempt is None else int(attempt)
     store.runs.begin(partition.row.id, context.run.run_id, begun_as, datetime.now(UTC), is_over)
+
+
+def _figures(responses: Sequence[Response]) -> dict[str, float]:
+    """Part of the miners that answered, and seconds that the slowest of these took."""
+    answered = [each for each in responses if each.outcome is Outcome.ANSWERED]
+    times_ms = [each.elapsed_ms for each in answered if each.elapsed_ms is not None]
+    share = {"answered_share": round(len(answered) / len(responses), 4)} if responses else {}
+    return share | ({"slowest_answer_s": round(max(times_ms) / 1000, 3)} if times_ms else {})
 
 
 def _draw_metadata(partition: Partition, store: Store) -> dict[str, int]:
@@ -114,6 +129,7 @@ def _challenge_event(partition: Partition) -> dg.AssetMaterialization:
             "received_at": dg.MetadataValue.timestamp(challenge.received_at),
             "messages": len(challenge.messages or ()),
             "tools": len(challenge.tools or ()),
+            **page_of(partition.row.id),
         },
     )
 

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING, of_table, page_of
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
 from loosh_pipeline.narrative import Narrative, RoundNarrator
@@ -16,14 +17,17 @@ from resources.store import Partition, Store, written
 
 @dg.asset(
     description=(
-        "A short text for people, composed from the stored figures; phrased by a language model if one is set and its "
-        "text agrees with the figures."
+        "What happened in a round, in words, for people: composed from the stored figures, and phrased by a language "
+        "model if one is set and its text agrees with the figures. One row a challenge, with both texts and what the "
+        "model took. Nothing is decided by it."
     ),
     deps=[consensus_scores],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "openai", "parquet"},
+    tags=DECIDES_NOTHING,
+    metadata=of_table("narratives"),
     code_version="2",
 )
 def narratives(
@@ -43,6 +47,7 @@ def tell(store: Store, llm: Narrator, partition: Partition) -> dict[str, dg.Meta
         "narrative": dg.MetadataValue.md(narrative.text),
         "source": dg.MetadataValue.text(narrative.source),
         **_taken(narrative),
+        **page_of(partition.row.id),
         **written(table),
     }
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets.about import DECIDES_PAY, REACHES, of_table
 from assets.challenges import OWNERS, READ_ONCE
 from assets.metagraph import metagraph
 from loosh_pipeline.domain import DeliveryKind, Hotkey, Metagraph, NetworkView
@@ -19,12 +20,15 @@ from resources.store import Store, run_key, written
 @dg.asset(
     description=(
         "What the Challenge API says of the subnet's hotkeys: who validates, who is suspected, who is to be asked how "
-        "often. While it does not answer, the last view stands. It is told where everyone serves in return."
+        "often. A row is one hotkey that it spoke of, a file each time. While it does not answer, the last view "
+        "stands. It is told where everyone serves in return."
     ),
     deps=[metagraph],
     group_name="network",
     owners=OWNERS,
     kinds={"python", "http", "parquet"},
+    tags=DECIDES_PAY | {REACHES: "challenge-api"},
+    metadata=of_table("network_view"),
     code_version="1",
 )
 def network_view(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING, page_of_miners
 from assets.challenges import OWNERS
 from assets.weights import weights
 from loosh_pipeline.domain import DeliveryKind, Hotkey
@@ -19,12 +20,14 @@ NOTHING = "no weights were set yet"
 @dg.asset(
     description=(
         "Whom the last weights that the chain took cost a part of its share for its sybil score. The Challenge API is "
-        "told once for each proposal that was set, however often this runs."
+        "told once for each proposal that was set, however often this runs. What it is told waits in the outbox; what "
+        "the policy did stands in the table `policy_acts`."
     ),
     deps=[weights],
     group_name="weights",
     owners=OWNERS,
     kinds={"python", "http"},
+    tags=DECIDES_NOTHING,
     code_version="1",
     op_tags={"dagster/priority": "-10"},  # after receipts, which must not wait for it
 )
@@ -42,6 +45,7 @@ def penalties(store: dg.ResourceParam[Store], signer: dg.ResourceParam[Signer]) 
         metadata={
             "proposal": found.key,
             "penalised": len(struck),
+            **page_of_miners(),
             "reports_to_tell": new,
             "penalties": dg.MetadataValue.json([f"{each.miner} {each.type} {each.sybil_score}" for each in struck]),
         }

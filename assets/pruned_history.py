@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING
 from assets.challenges import OWNERS
 from loosh_pipeline.errors import NotTheWriter
 from loosh_pipeline.retention.ages import Ages
@@ -32,6 +33,7 @@ def now() -> datetime:
     group_name="upkeep",
     owners=OWNERS,
     kinds={"python", "sqlite"},
+    tags=DECIDES_NOTHING,
     code_version="1",
 )
 def pruned_history(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:

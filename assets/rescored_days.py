@@ -7,6 +7,7 @@ from datetime import date
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING, page_of
 from assets.challenges import OWNERS
 from assets.rescored_scores import GROUP, RescoreConfig, about, rescored_scores, rescoring, shown, warn
 from loosh_pipeline.orchestrator import CHALLENGES, FIRST_RESCORED_DAY
@@ -23,12 +24,14 @@ WARNINGS = 100
 @dg.asset(
     description=(
         "All stored challenges of a UTC day scored again: a summary, and a materialization of rescored_scores for each "
-        "whose partition Dagster still has. Those that were pruned from it are scored alike."
+        "whose partition Dagster still has. Those that were pruned from it are scored alike. Rows go where those of "
+        "rescored_scores do. `loosh rescore --since … --until …` asks for the same."
     ),
     partitions_def=dg.DailyPartitionsDefinition(FIRST_RESCORED_DAY, end_offset=1),
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
+    tags=DECIDES_NOTHING,
     code_version="1",
 )
 def rescored_days(
@@ -47,7 +50,9 @@ def rescored_days(
                 warn(context, each)
             if isinstance(each, Rescored) and each.id in known:
                 told += 1
-                yield dg.AssetMaterialization(rescored_scores.key, partition=each.id, metadata=by | shown(each))
+                yield dg.AssetMaterialization(
+                    rescored_scores.key, partition=each.id, metadata=by | shown(each) | page_of(each.id)
+                )
     lines = "\n".join(f"{each.name}: {each.reason}" for each in summary.unscorable)[:LISTED_CHARS]
     figures = {name: "none" if value is None else value for name, value in summary.figures().items()}
     seconds = round(time.monotonic() - started_s, 1)

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from assets.about import DECIDES_NOTHING, of_table, page_of
 from assets.challenges import OWNERS, challenge_partitions
 from assets.embeddings import embeddings
 from assets.miner_responses import miner_responses
@@ -42,13 +43,16 @@ class RescoreConfig(dg.Config):
     description=(
         "A stored challenge scored again under today's parameters or others, and what that changes beside what paid. "
         "No miner is asked and nothing is embedded. Rows that are missing go to consensus_scores, those that are there "
-        "stay; what is tried, with other parameters or by a profile that does not run here, goes to tried_scores."
+        "stay; what is tried, with other parameters or by a profile that does not run here, goes to tried_scores. A "
+        "row is one miner asked."
     ),
     deps=[miner_responses, embeddings, scoring_context],
     partitions_def=challenge_partitions,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
+    tags=DECIDES_NOTHING,
+    metadata=of_table("consensus_scores"),
     code_version="1",
 )
 def rescored_scores(
@@ -63,7 +67,7 @@ def rescored_scores(
             summary.add(each)
             warn(context, each)
             name = each.name if isinstance(each, Unscorable) else each.id
-            context.add_asset_metadata(shown(each), partition_key=name if len(ids) > 1 else None)
+            context.add_asset_metadata(shown(each) | page_of(name), partition_key=name if len(ids) > 1 else None)
     return dg.MaterializeResult(metadata=about(scorer) | ({} if len(ids) == 1 else {"all": summary.figures()}))
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from assets.about import DECIDES_PAY, of_table
 from assets.challenges import OWNERS, READ_ONCE
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.context_source import recent_context
@@ -16,11 +17,14 @@ LATELY = timedelta(days=30)
 @dg.asset(
     description=(
         "How common words are and what any answer sounds like, over the rounds of the last days. Append-only: a round "
-        "is scored under the context of the moment its challenge came, and names its digest."
+        "is scored under the context of the moment its challenge came, and names its digest. One row a context, and a "
+        "file of its own."
     ),
     group_name="context",
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
+    tags=DECIDES_PAY,
+    metadata=of_table("scoring_context"),
     code_version="1",
 )
 def scoring_context(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:

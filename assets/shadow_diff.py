@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.about import DECIDES_NOTHING, of_table, page_of_weights
 from assets.challenges import OWNERS
 from assets.shadow_emissions import shadow_emissions
 from assets.weights import weights
@@ -22,12 +23,15 @@ from resources.store import Store, preview, run_key, written
     description=(
         "Each shadow profile beside the one that pays, over the rounds that both scored and after the same policy: the "
         "part of all weight that would go to others, rank correlation, the trust that would be left if all others "
-        "paid by it, who would be flagged. `loosh diff` says the same of any two scorers. It decides nothing."
+        "paid by it, who would be flagged. A row is one miner under one shadow profile. `loosh diff` says the same of "
+        "any two scorers. It decides nothing."
     ),
     deps=[weights, shadow_emissions],
     group_name="weights",
     owners=OWNERS,
     kinds={"numpy", "parquet"},
+    tags=DECIDES_NOTHING,
+    metadata=of_table("shadow_diff"),
     code_version=f"1 {shadow_versions(get_settings())}",
 )
 def shadow_diff(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
@@ -49,7 +53,7 @@ def shadow_diff(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store
     figures = {name: value for each in found for name, value in _said(each).items()}
     missing = [line for each in found for line in each.missing]
     about: dict[str, Any] = {"epoch": found[0].epoch, "compared": ", ".join(each.b.said for each in found)}
-    told = {"not_compared": "; ".join([*why, *missing]) or "none"}
+    told: dict[str, Any] = {"not_compared": "; ".join([*why, *missing]) or "none", **page_of_weights(found[0].epoch)}
     return dg.MaterializeResult(metadata={**about, **figures, **told, **written(table)})
 
 

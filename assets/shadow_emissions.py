@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
 from dagster_duckdb import DuckDBResource
 
+from assets.about import DECIDES_NOTHING, of_table, page_of_miners
 from assets.challenges import OWNERS
 from assets.emissions import emissions, newest_emissions
 from assets.shadow_scores import shadow_scores
@@ -16,18 +18,21 @@ from loosh_pipeline.proposing import rule_of
 from loosh_pipeline.scorers import clipping_warning, paying_profile, shadow_profiles, shadow_versions
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.frames import emissions_frame
-from resources.store import Store, run_key
+from resources.store import Store, run_key, written
 
 
 @dg.asset(
     description=(
         "What each miner would have earned under every other profile of SCORING_PROFILES, and how much of the weights "
-        "would be clipped if the other validators paid by it. It decides nothing, and no weight waits for it."
+        "would be clipped if the other validators paid by it. A row is one miner under one of them. It decides "
+        "nothing, and no weight waits for it."
     ),
     deps=[emissions, shadow_scores],
     group_name="weights",
     owners=OWNERS,
     kinds={"duckdb", "parquet"},
+    tags=DECIDES_NOTHING,
+    metadata=of_table("shadow_emissions"),
     code_version=f"2 {shadow_versions(get_settings())}",
 )
 def shadow_emissions(
@@ -43,10 +48,14 @@ def shadow_emissions(
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:
         context.log.warning(line)
-    if frames:
-        store.tables.write("shadow_emissions", run_key(now, context.run.run_id), pl.concat(frames))
-    shown = "; ".join(costs)
-    return dg.MaterializeResult(metadata={"cost": shown or "none: SCORING_PROFILES names only the one that pays"})
+    about: dict[str, Any] = {
+        "cost": "; ".join(costs) or "none: SCORING_PROFILES names only the one that pays",
+        **page_of_miners(),
+    }
+    if not frames:
+        return dg.MaterializeResult(metadata=about)
+    table = store.tables.write("shadow_emissions", run_key(now, context.run.run_id), pl.concat(frames))
+    return dg.MaterializeResult(metadata={**about, **written(table)})
 
 
 def _weights(emissions: Sequence[Emission]) -> dict[Hotkey, float]:

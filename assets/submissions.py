@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING, REACHES, page_of
 from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores
 from loosh_pipeline.delivery import deliver_due, evaluation_of, result_of
@@ -22,13 +23,15 @@ def now() -> datetime:
 @dg.asset(
     description=(
         "What the network is told of a round: kept in the outbox as the challenge becomes scored, then sent to the "
-        "Challenge API at once. What cannot be delivered now is tried again until it is."
+        "Challenge API at once. What cannot be delivered now is tried again by `outbox_sensor` until it is. One result "
+        "a challenge, told once; the outbox lies in the database `validator.db`."
     ),
     deps=[consensus_scores],
     partitions_def=challenge_partitions,
     group_name="evaluation",
     owners=OWNERS,
     kinds={"python", "http", "sqlite"},
+    tags=DECIDES_NOTHING | {REACHES: "challenge-api"},
     code_version="2",
     op_tags={"dagster/priority": "10"},  # before heatmaps and narratives, which must not delay it
 )
@@ -58,6 +61,7 @@ def submissions(
             "responses": len(body.get("responses", ("the fastest",))),
             "best_miner": evaluation.best_miner or "nobody was paid",
             **{f"delivery_{status.value}": count for status, count in tally.items()},
+            **page_of(partition.row.id),
         }
     )
 

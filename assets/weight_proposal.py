@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from assets.about import DECIDES_PAY, REACHES, of_table, page_of_miners
 from assets.challenges import OWNERS
 from assets.emissions import emissions
 from assets.imported_emissions import imported_emissions
@@ -36,13 +37,16 @@ class Waivers(dg.Config):
 @dg.asset(
     description=(
         "Emissions as shares of all pay, by hotkey, after policy: who may be paid, what suspected sybils lose, how "
-        "much one entity and one miner may get, what is burnt. Every act of a rule is a row of policy_acts. "
+        "much one entity and one miner may get, what is burnt. A row is one miner that was considered, in the table "
+        "`weight_proposals`; every act of a rule is a row of `policy_acts`. Weights are set only if its checks pass. "
         "docs/weights.md says what each rule is for."
     ),
     deps=[emissions, network_view, imported_emissions],
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
+    tags=DECIDES_PAY | {REACHES: "chain"},
+    metadata=of_table("weight_proposals"),
     code_version=f"4 {paying_version(get_settings())}",
 )
 def weight_proposal(
@@ -60,7 +64,7 @@ def weight_proposal(
     write_inputs(store.tables, key, inputs)
     table = store.save_proposal(proposal, key)
     about = {**_shown(proposal, subnet), "scorer_versions": versions_said(inputs.earned)}
-    return dg.MaterializeResult(metadata={**about, **written(table)})
+    return dg.MaterializeResult(metadata={**about, **page_of_miners(), **written(table)})
 
 
 def versions_said(earned: Earned) -> str:
@@ -76,6 +80,7 @@ def _shown(proposal: Proposal, subnet: Metagraph) -> dict[str, Any]:
         "block": subnet.block,
         "rounds": proposal.rounds,
         "paid": sum(share > 0 for share in proposal.shares.values()),
+        "top_share": round(max(proposal.shares.values(), default=0.0), 4),
         "waived": ", ".join(proposal.overrides) or "none",
         "acts": preview(policy_acts_frame(proposal), ["rule", "hotkey", "before", "after", "reason"], READABLE_CHARS),
         "shares": preview(shares, ["hotkey", "share"]),

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.about import DECIDES_NOTHING, REACHES, of_table, page_of_weights
 from assets.chain_alerts import told
 from assets.challenges import OWNERS
 from assets.weights import weights
@@ -21,12 +22,15 @@ NOTHING = "nothing was submitted yet"
         "The chain's weight row of this validator, read back at its newest final block and compared with what was "
         "submitted: `included` until that block is final, `observed`, `committed` (to be revealed by the chain later), "
         "`unrevealed` when it was not, `missing`, `refused` by the chain in the first place, `expired` when it never "
-        "got there, or `unknown` while that is not certain. A weight whose slot changed hands since is `recycled`."
+        "got there, or `unknown` while that is not certain. A row is one slot that was planned or is on the chain; one "
+        "whose slot changed hands since is `recycled`."
     ),
     deps=[weights],
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
+    tags=DECIDES_NOTHING | {REACHES: "chain"},
+    metadata=of_table("weight_receipts"),
     code_version="2",
 )
 def weight_receipts(
@@ -54,6 +58,7 @@ def weight_receipts(
             "last_update": observed.last_update,
             "recycled": frame.filter(frame["uid_state"] == RECYCLED).height,
             "not_ours": frame.filter(frame["uid_state"] == NOT_OURS).height,
+            **page_of_weights(row.id),
             "receipts": preview(shown, ["uid", "hotkey", "planned", "observed", "uid_state"]),
             **written(table),
         }

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from ingress.auth import Door
 from ingress.canaries import CanarySource
 from ingress.counting import CanaryCounts, Counts
-from ingress.epochs import Epochs
 from ingress.days import Days
+from ingress.epochs import Epochs
 from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health

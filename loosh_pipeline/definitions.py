@@ -6,6 +6,7 @@ import dagster as dg
 
 import assets
 import sensors.present_challenges as presenting
+from assets.about import with_code
 from resources.chain import chain_resource, signer_resource
 from resources.challenge_api import challenge_api_resource
 from resources.duckdb import tables_duckdb
@@ -25,7 +26,7 @@ from sensors.retention_schedule import retention_schedule
 from sensors.weights_schedule import weights_schedule
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_package_module(assets, include_specs=True),
+    assets=with_code(dg.load_assets_from_package_module(assets, include_specs=True)),
     asset_checks=dg.load_asset_checks_from_package_module(assets),
     jobs=[*ASSET_JOBS, *presenting.JOBS],
     sensors=[challenge_sensor, metagraph_sensor, outbox_sensor, *presenting.SENSORS],

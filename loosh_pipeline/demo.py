@@ -25,6 +25,7 @@ from loosh_pipeline.domain import ChallengeState, Emission, ObservedWeights
 from loosh_pipeline.errors import DevnetError
 from loosh_pipeline.local import devnet_process, local_settings, readiness
 from loosh_pipeline.orchestrator import FINISHED_RUNS, WEIGHTS_JOB, DagsterApi
+from loosh_pipeline.run_tags import LAUNCHED_BY_TAG
 from loosh_pipeline.sending import challenges, push_all
 from loosh_pipeline.services import LOOPBACK, services
 from loosh_pipeline.settings import Settings, get_settings
@@ -168,7 +169,7 @@ def _submitted(inbox: Inbox) -> int:
 def _set_weights(settings: Settings, step: _Steps) -> None:
     """Ask for the job that the schedule would start in a while."""
     dagster = DagsterApi.at(f"http://{LOOPBACK}:{settings.dagster_port}")
-    run_id = dagster.launch(WEIGHTS_JOB, {})
+    run_id = dagster.launch(WEIGHTS_JOB, {LAUNCHED_BY_TAG: "command"})
     status = ""
 
     def done() -> int:

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG
+from loosh_pipeline.orchestrator import PARTITION_TAG
 from loosh_pipeline.redaction import Redact
+from loosh_pipeline.run_tags import ATTEMPT_TAG
 
 MESSAGE_CHARS = 4000
 ERROR_CHARS = 8000

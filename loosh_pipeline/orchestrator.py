@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 
 from loosh_pipeline.errors import LooshError
+from loosh_pipeline.run_tags import ATTEMPT_TAG, attempt_tags
 from loosh_pipeline.wire.text import is_web_page
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ RESCORED, RESCORED_DAYS = "rescored_scores", "rescored_days"
 """Assets of challenges, and of days from the first on, that are scored again."""
 FIRST_RESCORED_DAY = "2026-01-01"
 PARTITION_TAG = "dagster/partition"
-ATTEMPT_TAG = "loosh/attempt"
 BACKFILL_TAG = "dagster/backfill"
 RESCORING_TAG = "loosh/rescoring"
 """Runs that score again carry it, with what they are of (`challenge`, `day`), and run one at a time."""
@@ -159,7 +159,7 @@ class DagsterApi:
         if not attempts:
             return []
         alone = len(attempts) == 1
-        runs = [_params(SCORE_JOB, {PARTITION_TAG: key, ATTEMPT_TAG: str(n)}) for key, n in attempts.items()]
+        runs = [_params(SCORE_JOB, {PARTITION_TAG: key, **attempt_tags(n, "ingress")}) for key, n in attempts.items()]
         keys = {f"key{number}": key for number, key in enumerate(attempts)}
         location = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}
         variables = {"repository": location, "definition": CHALLENGES, "params": runs[0] if alone else runs, **keys}

@@ -41,6 +41,8 @@ that gets another run."""
 BACKFILLS_AT_ONCE = 4
 RESCORINGS_AT_ONCE = 1
 """Each uses all processors there are; one that is no backfill comes on top of these."""
+FRESHNESS_LOOKED_AT_EVERY_S = "120"
+"""Emissions and weights are late after hours; Dagster itself would look every 30 s."""
 DEQUEUED_EVERY_S = 3
 """Each look pages through all that waits in Dagster's queue, however long a backfill is."""
 
@@ -90,7 +92,7 @@ def planned(settings: Settings) -> list[Service]:
         Service(
             DAEMON,
             [*LOGGED, "-m", "dagster._daemon", "run", "--workspace", workspace],
-            env,
+            {**env, "FRESHNESS_DAEMON_INTERVAL_SECONDS": FRESHNESS_LOOKED_AT_EVERY_S},
             after=["code-server"],
         ),
     ]
@@ -194,6 +196,7 @@ def _instance(dagster_home: Path, settings: Settings) -> dict[str, Any]:
             "poll_interval_seconds": MONITORED_EVERY_S,
             "max_resume_run_attempts": 0,
         },
+        "freshness": {"enabled": True},
         "run_retries": {"enabled": False},
         # Dagster's own events lie in its event log; the worker's log is for what assets say.
         "python_logs": {"python_log_level": settings.log_level},

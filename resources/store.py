@@ -52,6 +52,7 @@ from loosh_pipeline.store.submissions import LEASE, Submissions
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_stem
 from loosh_pipeline.store.weighing import newest_proposal, view_at
 from loosh_pipeline.store.weight_frames import write_submission
+from loosh_pipeline.table_metadata import written as written
 from loosh_pipeline.weight_setting import Desk, lease_length, utc_now
 from resources.once import Once
 
@@ -207,16 +208,6 @@ class Store:
 def run_key(now: datetime, run_id: str) -> TableKey:
     """Where a run keeps a table of its own: names sort by time, and two runs never share one."""
     return TableKey.of(f"{now:%Y%m%dT%H%M%S%f}-{run_id[:8]}", now)
-
-
-def written(table: WrittenTable) -> dict[str, dg.MetadataValue]:
-    """Metadata that every asset with a table shows."""
-    return {
-        "rows": dg.MetadataValue.int(table.rows),
-        "size_bytes": dg.MetadataValue.int(table.size_bytes),
-        "sha256": dg.MetadataValue.text(table.sha256),
-        "path": dg.MetadataValue.path(table.path),
-    }
 
 
 def preview(frame: pl.DataFrame, columns: list[str], cell_chars: int = CELL_CHARS) -> dg.MetadataValue:

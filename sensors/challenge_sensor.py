@@ -15,13 +15,15 @@ from sqlalchemy import Connection
 
 from assets.challenges import challenge_partitions
 from loosh_pipeline.delivery import nothing_of
+from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.errors import WireError
 from loosh_pipeline.lock import only_looking
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, BACKFILL_TAG, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.orchestrator import BACKFILL_TAG, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.run_tags import ATTEMPT_TAG, attempt_tags
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.outbox import keep_first_result
-from loosh_pipeline.store.runs import Claim
+from loosh_pipeline.store.runs import Claim, Queue
 from loosh_pipeline.wire.crypto import Signer
 from loosh_pipeline.workers.room import free_children
 from resources.store import Store
@@ -46,7 +48,10 @@ DEAD = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
     job=score_challenge,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Launches a run for every accepted challenge that still has none, and another when a run died.",
+    description=(
+        "Every 5 s: launches a run for every accepted challenge that still has none, and another when a run died. The "
+        "ingress launches most at once; this is the guarantee that none is left. Stopped, what that missed waits."
+    ),
 )
 def challenge_sensor(
     context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store], signer: dg.ResourceParam[Signer]
@@ -64,19 +69,34 @@ def challenge_sensor(
     limit = min(BATCH, free_children(settings, store.inbox.engine))
     claims = store.runs.claim(now, settings.max_concurrent_runs, limit, waited_s) if queue.due else []
     if not claims and queue.due:
-        return dg.SkipReason(f"{queue.in_flight} challenges are in flight; others wait until there is room")
+        return dg.SkipReason(_no_room(store.inbox, queue, settings))
     if not claims:
-        return dg.SkipReason("every accepted challenge is being evaluated or done")
+        return dg.SkipReason(_nothing_due(store.inbox, queue))
     return dg.SensorResult(
         run_requests=[_request(claim, now) for claim in claims],
         dynamic_partitions_requests=[challenge_partitions.build_add_request([claim.id for claim in claims])],
     )
 
 
+def _no_room(inbox: Inbox, queue: Queue, settings: Settings) -> str:
+    waiting = inbox.waiting().get(ChallengeState.RECEIVED, 0)
+    most = settings.max_concurrent_runs
+    full = f"MAX_CONCURRENT_RUNS is {most}" if queue.in_flight >= most else "no worker process is free"
+    return f"{queue.in_flight} challenges are in flight, and {full}; {waiting} others wait until there is room"
+
+
+def _nothing_due(inbox: Inbox, queue: Queue) -> str:
+    """Said at almost every tick: the queue itself, and nothing that grows, is read for it."""
+    said = f"nothing is due: {queue.in_flight} challenges are being evaluated, the others are done"
+    if not queue.waits or (next_at := inbox.oldest_waiting()) is None:
+        return said
+    return f"{said} or wait; the next is due at {next_at:%H:%M:%S} UTC, and left to the ingress for {GRACE_S:.0f} s"
+
+
 def _request(claim: Claim, now: datetime) -> dg.RunRequest:
     """Dagster launches a key once, for ever; attempts are counted anew when a challenge is taken up that was parked."""
     key = f"{claim.id}:{claim.attempt}:{now.timestamp():.6f}"
-    return dg.RunRequest(run_key=key, partition_key=claim.id, tags={ATTEMPT_TAG: str(claim.attempt)})
+    return dg.RunRequest(run_key=key, partition_key=claim.id, tags=attempt_tags(claim.attempt, "sensor"))
 
 
 def _end_stuck(instance: dg.DagsterInstance, now: datetime) -> list[str]:

@@ -7,7 +7,7 @@ import dagster as dg
 from loosh_pipeline.scoring.profile import RobustProfile
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import held_up, refresh_context
+from sensors.jobs import BY_SCHEDULE, held_up, refresh_context
 
 PAUSE_AFTER_FAILURE = timedelta(hours=1)
 FIRST_LOOKBACK = timedelta(days=30)
@@ -17,7 +17,10 @@ FIRST_LOOKBACK = timedelta(days=30)
     job=refresh_context,
     cron_schedule="*/10 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Takes word weights and background again when they are older than CONTEXT_REFRESH_H.",
+    description=(
+        "Every ten minutes: takes word weights and background again when they are older than CONTEXT_REFRESH_H, or "
+        "when there are twice as many rounds. Stopped, rounds are compared with the last ones."
+    ),
 )
 def context_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
@@ -26,7 +29,7 @@ def context_schedule(
     if reason := held_up(context.instance, refresh_context.name, PAUSE_AFTER_FAILURE):
         return dg.SkipReason(reason)
     reason = _not_due(store, now, timedelta(hours=settings.context_refresh_h))
-    return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+    return dg.RunRequest(tags=BY_SCHEDULE) if reason is None else dg.SkipReason(reason)
 
 
 def _not_due(store: Store, now: datetime, refresh: timedelta) -> str | None:
@@ -41,5 +44,6 @@ def _not_due(store: Store, now: datetime, refresh: timedelta) -> str | None:
     if since >= rounds or (since and now - built_at >= refresh):
         return None
     return (
-        f"the context of {rounds} rounds is {(now - built_at).total_seconds() / 3600:.1f} h old, {since} rounds since"
+        f"the context of {rounds} rounds is {(now - built_at).total_seconds() / 3600:.1f} h old, {since} rounds since; "
+        f"the next is taken at {refresh.total_seconds() / 3600:g} h (CONTEXT_REFRESH_H), or after {rounds} rounds"
     )

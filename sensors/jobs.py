@@ -15,6 +15,7 @@ from loosh_pipeline.orchestrator import (
     SINGLE_WRITER_TAG,
     WEIGHTS_JOB,
 )
+from loosh_pipeline.run_tags import LAUNCHED_BY_TAG, PROFILE_TAG
 from loosh_pipeline.settings import Present, get_settings
 from loosh_pipeline.workers.config import QUEUE_TAG, UPKEEP, rescoring_tags
 
@@ -30,6 +31,8 @@ UNFINISHED_RUNS = [
 FOR_UPKEEP = {QUEUE_TAG: UPKEEP}
 """Executed by workers of their own: what challenges and weights hang on waits for no miner and no narrative."""
 FIRST = {**FOR_UPKEEP, "dagster/priority": "10"}
+UNDER_PROFILE = {PROFILE_TAG: get_settings().pay_profile}
+BY_SENSOR, BY_SCHEDULE = {LAUNCHED_BY_TAG: "sensor"}, {LAUNCHED_BY_TAG: "schedule"}
 
 
 def evaluation(present: Present) -> dg.AssetSelection:
@@ -43,25 +46,26 @@ def evaluation(present: Present) -> dg.AssetSelection:
 score_challenge = dg.define_asset_job(
     SCORE_JOB,
     selection=evaluation(get_settings().present),
-    description="Asks miners one challenge, scores what they answer, tells the network.",
+    tags=UNDER_PROFILE,
+    description="Asks miners one challenge, scores what they answer, tells the network. One run a challenge.",
 )
 set_weights = dg.define_asset_job(
     WEIGHTS_JOB,
     selection=dg.AssetSelection.groups("weights"),
-    tags={SINGLE_WRITER_TAG: "weights", **FIRST},
-    description="Aggregates payouts, checks them, sets weights and reads them back.",
+    tags={SINGLE_WRITER_TAG: "weights", **FIRST, **UNDER_PROFILE},
+    description="Aggregates payouts, checks what is proposed, sets weights and reads them back from the chain.",
 )
 read_receipts = dg.define_asset_job(
     "read_receipts",
     selection=dg.AssetSelection.assets("weight_receipts"),
     tags={SINGLE_WRITER_TAG: "weights", **FIRST},
-    description="Reads weights that were submitted back from the chain.",
+    description="Reads weights that were submitted back from the chain, until it is certain what became of them.",
 )
 refresh_metagraph = dg.define_asset_job(
     "refresh_metagraph",
     selection=dg.AssetSelection.assets("metagraph"),
     tags=FIRST,
-    description="Takes a snapshot of the subnet.",
+    description="Takes a snapshot of the subnet: who is registered, where they serve, what weights must obey.",
 )
 refresh_context = dg.define_asset_job(
     "refresh_context",
@@ -73,13 +77,13 @@ refresh_availability = dg.define_asset_job(
     "refresh_availability",
     selection=dg.AssetSelection.assets("miner_availability"),
     tags=FIRST,
-    description="Asks every serving neuron whether it is available.",
+    description="Asks every serving neuron whether it is there, so that challenges go to those that are.",
 )
 refresh_network_view = dg.define_asset_job(
     "refresh_network_view",
     selection=dg.AssetSelection.assets("network_view"),
     tags=FIRST,
-    description="Asks the Challenge API what it thinks of the subnet's hotkeys.",
+    description="Asks the Challenge API what it thinks of the subnet's hotkeys, and tells it where they serve.",
 )
 retention = dg.define_asset_job(
     RETENTION_JOB,
@@ -132,8 +136,9 @@ def held_up(instance: dg.DagsterInstance, job: str, pause: timedelta) -> str | N
         return None
     run = last.dagster_run
     if run.status in UNFINISHED_RUNS:
-        return f"run {run.run_id} is under way"
+        return f"run {run.run_id} is under way, requested at {last.create_timestamp:%H:%M:%S} UTC"
     since = datetime.now(UTC) - last.create_timestamp
     if run.is_failure and timedelta(0) <= since < pause:  # a clock that was set back holds nothing up
-        return f"run {run.run_id} failed; the next follows {pause} after it"
+        next_at = last.create_timestamp + pause
+        return f"run {run.run_id} failed; the next follows {pause} after it, at {next_at:%H:%M:%S} UTC"
     return None

@@ -6,7 +6,7 @@ import dagster as dg
 
 from loosh_pipeline.settings import get_settings
 from resources.store import Store
-from sensors.jobs import held_up, newest_run, refresh_network_view
+from sensors.jobs import BY_SCHEDULE, held_up, newest_run, refresh_network_view
 
 PAUSE_AFTER_FAILURE = timedelta(minutes=10)
 """An API that is away for hours must not fill the history with failed runs."""
@@ -17,7 +17,10 @@ HALF_A_TICK = timedelta(seconds=30)
     job=refresh_network_view,
     cron_schedule="* * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Asks the Challenge API about the subnet's hotkeys every NETWORK_VIEW_REFRESH_S.",
+    description=(
+        "Every minute: asks the Challenge API what it thinks of the subnet's hotkeys, when that was longer ago than "
+        "NETWORK_VIEW_REFRESH_S. Stopped, the last view stands."
+    ),
 )
 def network_view_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
@@ -32,7 +35,8 @@ def network_view_schedule(
     refresh = timedelta(seconds=settings.network_view_refresh_s)
     if last and now - last.create_timestamp < refresh - HALF_A_TICK:
         age_s = (now - last.create_timestamp).total_seconds()
-        return dg.SkipReason(f"run {last.dagster_run.run_id} asked {age_s:.0f} s ago")
+        every = f"that is done every {refresh.total_seconds():g} s (NETWORK_VIEW_REFRESH_S)"
+        return dg.SkipReason(f"run {last.dagster_run.run_id} asked {age_s:.0f} s ago; {every}")
     if not store.tables.days("metagraph"):
         return dg.SkipReason("no metagraph is stored yet, so nobody is known to be asked about")
-    return dg.RunRequest()
+    return dg.RunRequest(tags=BY_SCHEDULE)

@@ -13,7 +13,7 @@ from loosh_pipeline.orchestrator import PRESENT_JOB
 from loosh_pipeline.settings import Present, get_settings
 from resources.llm import Narrator
 from resources.store import Store
-from sensors.jobs import FOR_UPKEEP, held_up
+from sensors.jobs import BY_SENSOR, FOR_UPKEEP, held_up
 
 Metadata = Mapping[str, dg.MetadataValue]
 
@@ -74,7 +74,10 @@ def present_challenges() -> None:
     job=present_challenges,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Has pictures and narratives made when no challenge waits, or after ten minutes.",
+    description=(
+        "Every 30 s: has pictures and narratives of scored challenges made when no challenge waits, or after ten "
+        "minutes. Stopped, there are none but those that are materialized by hand."
+    ),
 )
 def presentation_sensor(
     context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
@@ -85,10 +88,13 @@ def presentation_sensor(
         return dg.SkipReason("every scored challenge has been presented")
     queue = store.runs.queue(now)
     if (queue.in_flight or queue.due) and now - oldest < MOST_LATE:
-        return dg.SkipReason("challenges are being evaluated; pictures and narratives wait")
+        until = f"{oldest + MOST_LATE:%H:%M:%S} UTC at the latest"
+        return dg.SkipReason(
+            f"{queue.in_flight} challenges are being evaluated; pictures and narratives wait, until {until}"
+        )
     if reason := held_up(context.instance, present_challenges.name, PAUSE_AFTER_FAILURE):
         return dg.SkipReason(reason)
-    return dg.RunRequest()
+    return dg.RunRequest(tags=BY_SENSOR)
 
 
 LATER = get_settings().present is Present.LATER

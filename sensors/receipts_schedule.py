@@ -10,7 +10,7 @@ from loosh_pipeline.errors import ConfigError
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.weight_setting import utc_now
 from resources.store import Store
-from sensors.jobs import held_up, read_receipts, set_weights
+from sensors.jobs import BY_SCHEDULE, held_up, read_receipts, set_weights
 
 PAUSE_AFTER_FAILURE = timedelta(minutes=5)
 """A chain that is away for hours must not fill the history with failed runs."""
@@ -25,7 +25,10 @@ WHILE_COMMITTED = timedelta(minutes=10)
     job=read_receipts,
     cron_schedule="* * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every minute: reads submissions back from the chain when one is undecided and due to be looked at.",
+    description=(
+        "Every minute: reads submissions back from the chain when one is undecided and due to be looked at. Stopped, "
+        "nobody notices weights that the chain does not hold."
+    ),
 )
 def receipts_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
@@ -37,13 +40,13 @@ def receipts_schedule(
     # The chain itself is not asked: whether there is anything to ask for stands in the ledger.
     rows = store.submitted(get_settings().netuid, own_hotkey)
     if not rows:
-        return dg.SkipReason("nothing was submitted yet")
+        return dg.SkipReason("nothing was submitted yet, so there is nothing to read back")
     if reason := _nothing_to_read(next((row for row in rows if row.is_open), rows[0])):
         return dg.SkipReason(reason)
     for job, pause in ((set_weights, timedelta(0)), (read_receipts, PAUSE_AFTER_FAILURE)):
         if reason := held_up(context.instance, job.name, pause):
             return dg.SkipReason(reason)
-    return dg.RunRequest()
+    return dg.RunRequest(tags=BY_SCHEDULE)
 
 
 def _nothing_to_read(row: SubmissionRow) -> str | None:

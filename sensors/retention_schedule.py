@@ -7,7 +7,7 @@ import dagster as dg
 from loosh_pipeline.orchestrator import CHALLENGES
 from loosh_pipeline.retention.overdue import TOO_MANY
 from loosh_pipeline.settings import get_settings
-from sensors.jobs import held_up, retention
+from sensors.jobs import BY_SCHEDULE, held_up, retention
 
 QUIET_HOUR_UTC = 3
 """Any would do: a validator that was off then makes up for it when it is on again."""
@@ -21,13 +21,16 @@ BETWEEN_TRIES = timedelta(hours=1)
     job=retention,
     cron_schedule="*/5 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Once a day, and again every five minutes while something is left: prunes history, compacts tables.",
+    description=(
+        "Once a day, and again every five minutes while something is left: removes what Dagster shows of old "
+        "challenges, and packs tables of closed days into few files. Stopped, Dagster's history grows."
+    ),
 )
 def retention_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     if reason := held_up(context.instance, retention.name, PAUSE_AFTER_FAILURE):
         return dg.SkipReason(reason)
     reason = _not_due(context.instance, datetime.now(UTC))
-    return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+    return dg.RunRequest(tags=BY_SCHEDULE) if reason is None else dg.SkipReason(reason)
 
 
 def _not_due(instance: dg.DagsterInstance, now: datetime) -> str | None:

@@ -12,10 +12,11 @@ from loosh_pipeline.policy.basis import Basis
 from loosh_pipeline.policy.modes import mode_of
 from loosh_pipeline.policy.propose import propose
 from loosh_pipeline.proposing import gathered
+from loosh_pipeline.run_tags import MODE_TAG
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store.imported import first_imported_at
 from resources.store import Store
-from sensors.jobs import held_up, set_weights
+from sensors.jobs import BY_SCHEDULE, held_up, set_weights
 
 PAUSE_AFTER_FAILURE = timedelta(minutes=6)
 """What failed once (nobody earned, the chain refused) seldom works two minutes later."""
@@ -25,7 +26,10 @@ PAUSE_AFTER_FAILURE = timedelta(minutes=6)
     job=set_weights,
     cron_schedule="*/2 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every two minutes: sets weights when they are due by block height, else says why not.",
+    description=(
+        "Every two minutes: sets weights when they are due by block height, else says why not. Stopped, no weights are "
+        "set, and after the chain's activity cutoff the validator earns nothing."
+    ),
 )
 def weights_schedule(
     context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]
@@ -45,7 +49,7 @@ def weights_schedule(
         return dg.SkipReason(not_yet.text)
     # Near the cutoff, older rounds and older weights count too: then it is for the policy to say that there is nothing.
     too_few = _too_few_rounds(store, settings, subnet, own_hotkey) if mode is Mode.NORMAL else None
-    return dg.RunRequest() if too_few is None else dg.SkipReason(too_few)
+    return dg.RunRequest(tags=BY_SCHEDULE | {MODE_TAG: mode.value}) if too_few is None else dg.SkipReason(too_few)
 
 
 def _too_few_rounds(store: Store, settings: Settings, subnet: Metagraph, own: Hotkey) -> str | None:

@@ -217,7 +217,7 @@ def test_dagster_dev_and_loosh_up_agree(written: dict[str, Any]) -> None:
     development, service = shipped("dagster.yaml"), written["dagster.yaml"]
     # One starts a process a run, the other has warm workers, with what belongs to them.
     assert set(service) - set(development) == {"storage", "compute_logs", "python_logs"}
-    alike = ("telemetry", "nux", "run_retries", "retention")
+    alike = ("telemetry", "nux", "freshness", "run_retries", "retention")
     assert {name: development[name] for name in alike} == {name: service[name] for name in alike}
     # How long a run may take follows from CHALLENGE_TIMEOUT_S; the shipped file is for its default or more.
     longest_s = [config["run_monitoring"]["max_runtime_seconds"] for config in (development, service)]

@@ -50,11 +50,15 @@ LOCATION = {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATIO
 
 
 def run_of(key: str, attempt: str) -> dict[str, Any]:
-    tags = [{"key": "dagster/partition", "value": key}, {"key": "loosh/attempt", "value": attempt}]
+    tags = {
+        "dagster/partition": key,
+        "loosh/attempt": attempt,
+        "loosh/launched-by": "ingress" if attempt == "1" else "retry",
+    }
     return {
         "selector": {**LOCATION, "jobName": SCORE_JOB},
         "runConfigData": {},
-        "executionMetadata": {"tags": tags},
+        "executionMetadata": {"tags": [{"key": name, "value": value} for name, value in tags.items()]},
     }
 
 

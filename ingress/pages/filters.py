@@ -77,6 +77,8 @@ def points(change: float | None, digits: int = 2) -> str:
 def group_colour(name: str) -> int:
     """Which of the colours for groups one of this name has; there are eight, and the letter tells the rest apart."""
     return sum(map(ord, name)) % GROUP_COLOURS
+
+
 def count(number: int | None) -> str:
     """A number of things, with its thousands apart: `4,880`."""
     return NOTHING if number is None else f"{number:,}"

@@ -15,6 +15,7 @@ from loosh_pipeline.errors import ServiceError
 from loosh_pipeline.lock import runs_in
 from loosh_pipeline.orchestrator import FINISHED_RUNS, WEIGHTS_JOB, DagsterApi, NotReady, RunOutcome
 from loosh_pipeline.policy.checks import WAIVABLE, waivers
+from loosh_pipeline.run_tags import LAUNCHED_BY_TAG
 from loosh_pipeline.settings import Settings, get_settings
 
 POLL_S = 0.5
@@ -66,7 +67,7 @@ def launched(
 ) -> str:
     """Launch a job of the validator that runs here; returns the run's id. Raises ServiceError where none runs."""
     try:
-        return dagster.launch(job, tags, config)
+        return dagster.launch(job, {LAUNCHED_BY_TAG: "command", **tags}, config)
     except NotReady as error:
         if settings.dagster_url is not None or runs_in(settings.home):
             raise

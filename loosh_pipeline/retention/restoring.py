@@ -16,6 +16,7 @@ from typing import Any
 
 from dagster import AssetKey, AssetMaterialization, DagsterInstance, MetadataValue
 
+from loosh_pipeline import page_links
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.errors import ConfigError, StoreError
 from loosh_pipeline.orchestrator import RESCORED
@@ -30,6 +31,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.score_tables import CANARIES, CANARY_SCORES, IN_USE, SCORES, TRIED_SCORES, ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables, file_stem
+from loosh_pipeline.table_metadata import written
 
 PLAIN = ("miner_responses", "embeddings", "narratives")
 """Assets with one table a challenge, of the asset's name."""
@@ -133,7 +135,7 @@ class Restorer:
             "prompt": MetadataValue.text(asked.prompt[:PROMPT_CHARS]),
             "received_at": MetadataValue.timestamp(row.received_at),
         }
-        return events and [_restored(row.id, ASKED, about), *events]
+        return events and [self._restored(row.id, ASKED, about), *events]
 
     def _materializations(self, row: InboxRow) -> Iterator[AssetMaterialization]:
         """What there is of a challenge, an asset each, in the order in which it was made."""
@@ -146,10 +148,10 @@ class Restorer:
             yield from self._of_table(row.id, SCORES, TableKey(key.day, key.name, version), more, table)
         yield from self._of_others(row.id, key)
         if row.state is ChallengeState.SUBMITTED:
-            yield _restored(row.id, SUBMISSIONS, {"state": MetadataValue.text(row.state.value)})
+            yield self._restored(row.id, SUBMISSIONS, {"state": MetadataValue.text(row.state.value)})
         picture = self.settings.heatmaps_root / f"{file_stem(row.id)}.png"
         if picture.exists():
-            yield _restored(row.id, HEATMAPS, {"path": MetadataValue.path(picture)})
+            yield self._restored(row.id, HEATMAPS, {"path": MetadataValue.path(picture)})
         yield from self._of_table(row.id, PLAIN[2], key)
 
     def _of_others(self, challenge_id: ChallengeId, key: TableKey) -> Iterator[AssetMaterialization]:
@@ -168,14 +170,17 @@ class Restorer:
     ) -> Iterator[AssetMaterialization]:
         if not self._tables.exists(stored_as or asset, key):
             return
-        table = self._tables.describe(stored_as or asset, key)
-        about = {
-            "rows": MetadataValue.int(table.rows),
-            "size_bytes": MetadataValue.int(table.size_bytes),
-            "sha256": MetadataValue.text(table.sha256),
-            "path": MetadataValue.path(table.path),
+        about = written(self._tables.describe(stored_as or asset, key))
+        yield self._restored(challenge_id, asset, {**about, **(more or {})})
+
+    def _restored(
+        self, challenge_id: ChallengeId, asset: str, about: Mapping[str, MetadataValue]
+    ) -> AssetMaterialization:
+        more = {
+            "page": MetadataValue.url(page_links.of_challenge(self.settings.ingress_url, challenge_id)),
+            "restored": MetadataValue.bool(True),
         }
-        yield _restored(challenge_id, asset, {**about, **(more or {})})
+        return AssetMaterialization(AssetKey(asset), partition=challenge_id, metadata={**about, **more})
 
     @cached_property
     def _tables(self) -> Tables:
@@ -240,9 +245,3 @@ class ScoresOfDays:
             key = TableKey.named(day, file.name)
             found.setdefault(key.name, set()).add(key.version)
         return found
-
-
-def _restored(challenge_id: ChallengeId, asset: str, about: Mapping[str, MetadataValue]) -> AssetMaterialization:
-    return AssetMaterialization(
-        AssetKey(asset), partition=challenge_id, metadata={**about, "restored": MetadataValue.bool(True)}
-    )

@@ -97,6 +97,12 @@ class Serving(Section):
     dagster_url: HttpAddress | None = Field(
         None, description="A Dagster webserver elsewhere that launches runs; `loosh up` fills in its own."
     )
+    source_url: HttpAddress | None = Field(
+        None,
+        description="Where the files of this code are read on the web, such as "
+        "https://github.com/OWNER/REPOSITORY/blob/TAG: the page of an asset in the Dagster UI links there too. Unset: "
+        "to the file on this machine alone.",
+    )
     embedder_url: EmbedderUrl | None = Field(
         None,
         description="An embedding server elsewhere, http(s)://… or unix:///path/to/socket; `loosh up` fills in its "

@@ -26,7 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import loosh_pipeline.workers.transport  # noqa: F401  (registers it)
 from loosh_pipeline.log_lines import process_is_about
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG
+from loosh_pipeline.orchestrator import PARTITION_TAG
+from loosh_pipeline.run_tags import ATTEMPT_TAG
 from loosh_pipeline.settings import NO_RESULTS, Settings
 from loosh_pipeline.store.hosts import Hosts, StillHeld
 from loosh_pipeline.workers.config import FOLDER_SETTING, configuration, marks

@@ -25,7 +25,8 @@ from loosh_pipeline.domain import (
     Response,
     Usage,
 )
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, CHALLENGES, SCORE_JOB
+from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB
+from loosh_pipeline.run_tags import ATTEMPT_TAG
 from loosh_pipeline.selection import repeat_draw
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import FIRST_RETRY_S, Inbox
@@ -176,7 +177,7 @@ def test_serving_neurons_are_looked_for_and_what_they_say_is_kept(world: World) 
     found = world.store.newest_availability()
     assert found is not None
     assert {row.hotkey: row.available for row in found.rows} == {"hotkey-1": True, "hotkey-2": False, "hotkey-4": False}
-    assert (metadata["looked_for"], metadata["available"], metadata["rows"]) == (3, 1, 3)
+    assert (metadata["looked_for"], metadata["available"], metadata["dagster/row_count"]) == (3, 1, 3)
     assert metadata["reasons"] == {"no usable answer": 2}, "alike for all; details are in the rows"
     assert found.rows[1].reason.startswith("no usable answer: from port ")
 

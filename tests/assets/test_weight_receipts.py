@@ -146,7 +146,7 @@ def warnings_of(result: dg.ExecuteInProcessResult, check: str) -> set[str]:
     """The alerts that a check warns of."""
     (found,) = (each for each in result.get_asset_check_evaluations() if each.check_name == check)
     assert found.severity is dg.AssetCheckSeverity.WARN
-    return set() if found.passed else set(found.metadata)
+    return set() if found.passed else set(str(found.metadata["alerts"].value).split(", "))
 
 
 def test_alerts_are_warnings_beside_the_assets_they_concern(world: World) -> None:

@@ -45,7 +45,7 @@ def test_the_first_look_is_at_once_and_the_next_when_it_is_old(world: World) -> 
     save_metagraph(world)
     assert isinstance(tick(world), dg.RunRequest)
     look(world, world.settings.availability_refresh_s - 10)
-    assert reason(world) == "1 neurons were looked for 110 s ago"
+    assert reason(world).startswith("1 neurons were looked for 110 s ago; that is done every ")
     look(world, -1)
     assert "were looked for -1 s ago" in reason(world)
 
@@ -60,7 +60,7 @@ def test_an_old_look_is_followed_by_another(world: World) -> None:
 def test_one_run_looks_at_a_time(world: World, status: dg.DagsterRunStatus) -> None:
     save_metagraph(world)
     run = world.add_run(refresh_availability.name, status)
-    assert reason(world) == f"run {run.run_id} is under way"
+    assert reason(world).startswith(f"run {run.run_id} is under way")
     world.instance.delete_run(run.run_id)
     world.add_run(refresh_availability.name, dg.DagsterRunStatus.SUCCESS)
     assert isinstance(tick(world), dg.RunRequest)
@@ -69,7 +69,7 @@ def test_one_run_looks_at_a_time(world: World, status: dg.DagsterRunStatus) -> N
 def test_w_28_a_failed_look_is_told_and_followed_by_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     save_metagraph(world)
     run = world.add_run(refresh_availability.name, dg.DagsterRunStatus.FAILURE)
-    assert reason(world) == f"run {run.run_id} failed; the next follows 0:05:00 after it"
+    assert reason(world).startswith(f"run {run.run_id} failed; the next follows 0:05:00 after it")
     monkeypatch.setattr(schedule_module, "PAUSE_AFTER_FAILURE", timedelta(0))
     assert isinstance(tick(world), dg.RunRequest)
 

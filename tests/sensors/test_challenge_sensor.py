@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import update
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, BACKFILL_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.orchestrator import BACKFILL_TAG, CHALLENGES, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.run_tags import ATTEMPT_TAG
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.inbox import FIRST_RETRY_S
 from loosh_pipeline.store.schema import challenges
@@ -80,7 +81,7 @@ def test_what_was_requested_or_claimed_elsewhere_is_not_requested_again(world: W
 
     result = tick(world)
     assert isinstance(result, dg.SkipReason)
-    assert result.skip_message == "every accepted challenge is being evaluated or done"
+    assert result.skip_message == "nothing is due: 2 challenges are being evaluated, the others are done"
 
 
 def test_what_the_ingress_gave_back_is_requested_as_the_next_attempt(world: World) -> None:
@@ -112,7 +113,9 @@ def test_no_more_are_in_flight_than_may_be(world: World, monkeypatch: pytest.Mon
     assert [r.partition_key for r in requested(tick(world))] == ["c-0", "c-1"]
     full = tick(world)
     assert isinstance(full, dg.SkipReason)
-    assert full.skip_message == "2 challenges are in flight; others wait until there is room"
+    assert full.skip_message == (
+        "2 challenges are in flight, and MAX_CONCURRENT_RUNS is 2; 2 others wait until there is room"
+    )
     world.store.outbox.keep_result(ids[1], b"{}", datetime.now(UTC))
     assert [r.partition_key for r in requested(tick(world))] == ["c-2"]
 

@@ -50,18 +50,18 @@ def test_the_first_waits_for_enough_rounds_of_the_last_days(world: World) -> Non
 def test_a_recent_one_stays_and_the_reason_says_how_old_it_is(world: World) -> None:
     store_context(world, 30, timedelta(hours=3))
     store_scored(world, 29)
-    assert reason(world) == "the context of 30 rounds is 3.0 h old, 29 rounds since"
+    assert reason(world).startswith("the context of 30 rounds is 3.0 h old, 29 rounds since")
 
 
 def test_an_old_one_is_taken_again_once_a_round_has_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store_context(world, 500, timedelta(hours=6.1))
-    assert reason(world) == "the context of 500 rounds is 6.1 h old, 0 rounds since"
+    assert reason(world).startswith("the context of 500 rounds is 6.1 h old, 0 rounds since")
     store_scored(world, 1)
     assert isinstance(tick(world), dg.RunRequest)
 
     monkeypatch.setenv("CONTEXT_REFRESH_H", "7")
     get_settings.cache_clear()
-    assert reason(world) == "the context of 500 rounds is 6.1 h old, 1 rounds since"
+    assert reason(world).startswith("the context of 500 rounds is 6.1 h old, 1 rounds since")
 
 
 def test_one_of_twice_as_many_rounds_is_taken_at_once(world: World) -> None:
@@ -82,7 +82,7 @@ def test_rounds_from_before_it_are_not_counted(world: World) -> None:
 def test_one_run_takes_it_at_a_time(world: World, status: dg.DagsterRunStatus) -> None:
     store_scored(world, ENOUGH)
     run = world.add_run(refresh_context.name, status)
-    assert reason(world) == f"run {run.run_id} is under way"
+    assert reason(world).startswith(f"run {run.run_id} is under way")
     world.instance.delete_run(run.run_id)
     world.add_run(refresh_context.name, dg.DagsterRunStatus.SUCCESS)
     assert isinstance(tick(world), dg.RunRequest)
@@ -91,7 +91,7 @@ def test_one_run_takes_it_at_a_time(world: World, status: dg.DagsterRunStatus) -
 def test_what_failed_a_moment_ago_is_not_tried_at_every_tick(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store_scored(world, ENOUGH)
     run = world.add_run(refresh_context.name, dg.DagsterRunStatus.FAILURE)
-    assert reason(world) == f"run {run.run_id} failed; the next follows 1:00:00 after it"
+    assert reason(world).startswith(f"run {run.run_id} failed; the next follows 1:00:00 after it")
     monkeypatch.setattr(schedule_module, "PAUSE_AFTER_FAILURE", timedelta(0))
     assert isinstance(tick(world), dg.RunRequest)
 

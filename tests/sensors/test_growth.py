@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from loosh_pipeline.orchestrator import ATTEMPT_TAG, PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.orchestrator import PARTITION_TAG, SCORE_JOB
+from loosh_pipeline.run_tags import ATTEMPT_TAG
 from sensors import challenge_sensor, jobs
 from tests.sqlite_steps import steps
 

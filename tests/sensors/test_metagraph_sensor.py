@@ -32,7 +32,10 @@ def test_a_recent_snapshot_is_enough_and_its_age_is_told(world: World) -> None:
     save_snapshot(world, world.settings.metagraph_refresh_s - 10)
     result = tick(world)
     assert isinstance(result, dg.SkipReason)
-    assert result.skip_message == "the snapshot of block 100 is 290 s old"
+    assert (
+        result.skip_message
+        == "the snapshot of block 100 is 290 s old; the next is taken at 300 s (METAGRAPH_REFRESH_S)"
+    )
 
 
 def test_an_old_snapshot_is_followed_by_another(world: World) -> None:

@@ -45,19 +45,19 @@ def test_the_first_waits_for_a_metagraph_and_an_api(world: World, monkeypatch: p
 @pytest.mark.parametrize("status", UNFINISHED_RUNS)
 def test_one_run_asks_at_a_time(seen: World, status: dg.DagsterRunStatus) -> None:
     run = seen.add_run(refresh_network_view.name, status)
-    assert reason(seen) == f"run {run.run_id} is under way"
+    assert reason(seen).startswith(f"run {run.run_id} is under way")
 
 
 def test_what_was_asked_a_moment_ago_is_recent(seen: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = seen.add_run(refresh_network_view.name, dg.DagsterRunStatus.SUCCESS)
-    assert reason(seen) == f"run {run.run_id} asked 0 s ago"
+    assert reason(seen).startswith(f"run {run.run_id} asked 0 s ago")
     monkeypatch.setattr(schedule_module, "HALF_A_TICK", timedelta(seconds=300))
     assert isinstance(tick(seen), dg.RunRequest)
 
 
 def test_what_failed_a_moment_ago_is_not_tried_at_every_tick(seen: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = seen.add_run(refresh_network_view.name, dg.DagsterRunStatus.FAILURE)
-    assert reason(seen) == f"run {run.run_id} failed; the next follows 0:10:00 after it"
+    assert reason(seen).startswith(f"run {run.run_id} failed; the next follows 0:10:00 after it")
     monkeypatch.setattr(schedule_module, "PAUSE_AFTER_FAILURE", timedelta(0))
     monkeypatch.setattr(schedule_module, "HALF_A_TICK", timedelta(seconds=300))
     assert isinstance(tick(seen), dg.RunRequest)

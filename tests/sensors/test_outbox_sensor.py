@@ -62,7 +62,7 @@ def test_a_postponed_delivery_is_left_alone_until_it_is_due(world: World) -> Non
     world.api = FakeChallengeApi([Delivery(DeliveryStatus.RETRY, "429", retry_after_s=3600)])
     enqueue(world, "c-1")
     tick(world)
-    assert tick(world) == "nothing is due; waiting 1, refused 0"
+    assert tick(world).startswith("nothing is due; waiting 1, refused 0")
     assert len(world.api.calls) == 1
 
 

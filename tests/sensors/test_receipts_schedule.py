@@ -29,7 +29,7 @@ def later(monkeypatch: pytest.MonkeyPatch, minutes: int) -> None:
 
 
 def test_without_a_submission_there_is_nothing_to_read(world: World) -> None:
-    assert skipped(tick(world)) == "nothing was submitted yet"
+    assert skipped(tick(world)) == "nothing was submitted yet, so there is nothing to read back"
     world.chain.fail("identity", ConfigError("there is no hotkey file"))
     assert skipped(tick(world)) == "there is no hotkey file"
 
@@ -47,7 +47,7 @@ def test_what_was_sent_to_another_chain_is_not_read_from_the_one_that_was_seen_l
     without_runs(world)
     world.chain.metagraph = replace(world.chain.metagraph, genesis_hash="0x" + "7e" * 32)
     world.store.save_metagraph(replace(world.chain.metagraph, taken_at=utc_now()))
-    assert skipped(tick(world)) == "nothing was submitted yet"
+    assert skipped(tick(world)) == "nothing was submitted yet, so there is nothing to read back"
 
 
 def test_a_lost_outcome_is_read_within_two_minutes_and_then_every_two_minutes(
@@ -97,4 +97,4 @@ def test_beside_a_run_that_reads_or_sets_them_none_is_asked_for(
     without_runs(world)
     later(monkeypatch, 10)
     run = world.add_run(job, dg.DagsterRunStatus.STARTED)
-    assert skipped(tick(world)) == f"run {run.run_id} is under way"
+    assert skipped(tick(world)).startswith(f"run {run.run_id} is under way")

@@ -77,7 +77,7 @@ def test_it_does_not_wait_for_the_night_when_there_are_many_too_many(
 
 def test_one_is_under_way_or_has_just_failed(world: World) -> None:
     run = world.add_run(retention.name, dg.DagsterRunStatus.STARTED)
-    assert skipped(tick(world)) == f"run {run.run_id} is under way"
+    assert skipped(tick(world)).startswith(f"run {run.run_id} is under way")
     world.instance.delete_run(run.run_id)
     run = world.add_run(retention.name, dg.DagsterRunStatus.FAILURE)
     assert skipped(tick(world)).startswith(f"run {run.run_id} failed")

@@ -29,6 +29,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "api_port": ("8100", 8100),
     "public_url": ("https://v.example/", "https://v.example/"),
     "dagster_url": ("http://d:3000/", "http://d:3000/"),
+    "source_url": ("https://e.org/blob/v1", "https://e.org/blob/v1"),
     "embedder_url": ("http://e:1/", "http://e:1/"),
     "embedder_threads": ("3", 3),
     "embedder_nice": ("4", 4),
