@@ -15,7 +15,6 @@ Ends with 1 where a page takes more than 300 ms (p50) or 200 KB. `--quick` takes
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import statistics
