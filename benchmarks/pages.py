@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,7 +42,7 @@ REPEAT, WARM_UP_S = 20, 1.0
 KB = 1000.0
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8", "accept-encoding": "identity"}
 WORD, NOBODYS_WORD = "people", "xylographer"
-MINER = hotkey_of(7)
+MINER, OTHER = hotkey_of(7), hotkey_of(8)
 
 
 def say(line: str) -> None:
@@ -64,38 +62,31 @@ class Figures:
         return self.p50_ms <= MOST_MS and self.kb <= MOST_KB
 
 
-def paths_of(made: Made, http: httpx.Client) -> dict[str, str]:
+def paths_of(made: Made) -> dict[str, str]:
     """Every page by name: where it is, from the root."""
     past = made.past
-    newest, old = past.id(past.challenges - 1), past.id(past.challenges // 3)
-    search = {"search_id": old, "search_words": WORD, "search_nothing_found": NOBODYS_WORD}
+    newest, old, middle = past.challenges - 1, past.challenges // 3, past.challenges // 2
+    deep = f"{past.at(middle).isoformat()},{past.id(middle)}"
+    search = {"search_id": past.id(old), "search_words": WORD, "search_nothing_found": NOBODYS_WORD}
     return {
         "overview": "/",
         "challenges": "/challenges",
-        "challenges_deep": deep(http, made),
+        "challenges_deep": f"/challenges?before={quote(deep)}",
         "challenges_submitted": "/challenges?state=submitted",
         "challenges_failed": "/challenges?state=failed",
         **{name: f"/challenges?q={quote(said)}" for name, said in search.items()},
-        "round_today": f"/rounds/{newest}",
-        "round_old": f"/rounds/{old}",
+        "challenges_failed_deep": f"/challenges?state=failed&before={quote(deep)}",
+        "round_today": f"/rounds/{past.id(newest)}",
+        "round_old": f"/rounds/{past.id(old)}",
         "miners": "/miners",
         "miner": f"/miners/{MINER}",
+        "miner_beside_another": f"/miners/{MINER}?with={OTHER}",
+        "receipt": f"/miners/{MINER}/receipt",
         "weights": "/weights",
-        **{f"old_epoch_{name}": f"/{name}?epoch={made.epochs // 3}" for name in ("weights", "miners")},
+        "weights_old_epoch": f"/weights?epoch={made.epochs // 3}",
+        "miners_old_epoch": f"/miners?epoch={made.epochs // 3}",
+        "miner_old_epoch": f"/miners/{MINER}?epoch={made.epochs // 3}",
     }
-
-
-def deep(http: httpx.Client, made: Made) -> str:
-    """A page in the middle of the list: by the link to older challenges, as if so many had been turned already."""
-    return older(http.get("/challenges", headers=BROWSER).text)
-
-
-def older(page: str) -> str:
-    """Where a page of the list says that older challenges are. Exits where it does not say."""
-    found = re.search(r'href="([^"]*[?&](?:amp;)?before=[^"]*)"', page)
-    if found is None:
-        raise SystemExit("the list of challenges links to no older ones")
-    return "/challenges?" + unescape(found[1]).partition("?")[2]
 
 
 def asked(http: httpx.Client, path: str) -> tuple[float, int]:
@@ -132,7 +123,7 @@ def measured(made: Made, logs: Path, load: Load) -> dict[str, Figures]:
     """Of every page."""
     found = {}
     with served(made, logs) as http:
-        for name, path in paths_of(made, http).items():
+        for name, path in paths_of(made).items():
             found[name] = figures_of(http, path)
             load.note()
             say(f"{name}: {found[name]}")
