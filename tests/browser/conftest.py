@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.supervisor import Service, free_ports, supervised
-from tests.browser.crawling import Site, crawl
-from tests.browser.home import Home, eventful_home
+from tests.browser.crawling import Site, crawl, id_of
+from tests.browser.home import CANARY, FAILED, HOSTILE_ID, WAITING, Home, eventful_home
 from tests.browser.views import Served, View, Visit
 
 SECRET = "c4nary"
@@ -87,8 +87,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def samples(site: Site) -> list[str]:
-    """Some pages of each kind."""
-    return site.samples(2)
+    """A page of each kind, and the rounds with most to be wrong."""
+    rounds = [each.path for each in site.pages() if id_of(each.path) in (HOSTILE_ID, FAILED, WAITING, CANARY)]
+    return list(dict.fromkeys([*site.samples(1), *rounds]))
 
 
 @pytest.fixture

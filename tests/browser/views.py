@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Response
 
-DRAWN = """() => [...document.querySelectorAll('.vega')].every(
+DRAWN = """() => !document.querySelector('[data-load][aria-busy]') && [...document.querySelectorAll('.vega')].every(
   (place) => place.querySelector('svg') || !place.querySelector('script'))"""
-"""Whether every chart is there, or says that it cannot be."""
-WITHIN_MS = 20_000
+"""Whether every chart is there, or says that it cannot be, and so is what is made while the page is seen."""
+WITHIN_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Visit:
         self.page.on("dialog", self._asked_the_user)
 
     def to(self, path: str) -> Page:
-        """Go to a page, and wait until its charts are drawn."""
+        """Go to a page, and wait until all of it is there."""
         self.page.goto(self.served.url + path, wait_until="load")
         self.drawn()
         return self.page
