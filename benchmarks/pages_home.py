@@ -9,6 +9,7 @@ receipts of its miners. Some challenges wait, and a few of any age were given up
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -80,6 +81,18 @@ class Essays(dict[str, str | Outcome]):
 
 
 @contextmanager
+def in_memory() -> Iterator[dg.DagsterInstance]:
+    """A Dagster for as long as the block lasts, that does not say each step."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield instance
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
 def settings_of(home: Path, **changes: str) -> Iterator[Settings]:
     """The product's settings for a home, for as long as the block lasts; nothing of the machine's own."""
     others = {name.upper() for name in Settings.model_fields}
@@ -104,12 +117,12 @@ def read_back(root: Path) -> Made | None:
 def make(root: Path, size: Size, now: datetime) -> Made:
     """Evaluate, multiply, and set weights by what there is then."""
     past, home = Past(size.challenges, size.per_day, now), root / "home"
-    with settings_of(root / "template"), dg.DagsterInstance.ephemeral() as instance:
+    with settings_of(root / "template"), in_memory() as instance:
         template = evaluated(instance, root / "template", size.rounds)
     with settings_of(home) as settings:
         generate(template, home, past, vectors_days=size.vectors_days)
         draw_pictures(template, home, past, max(0, size.challenges - PICTURES))
-        with dg.DagsterInstance.ephemeral() as instance:
+        with in_memory() as instance:
             epochs = weigh(instance)
         leave_unsettled(settings, past)
     about = {"challenges": size.challenges, "per_day": size.per_day, "until": now.isoformat(), "epochs": epochs}
