@@ -6,6 +6,7 @@ page is asked for over a socket as a browser does that is shown it for the first
 
     first_ms   the first answer, whole; the first of all pays for what the process loads
     p50_ms     the median of those after it
+    cpu_ms     the mean processor time of those in the ingress, which tells a slow page from a busy machine
     kb         of HTML, uncompressed: styles, script and Vega are not in it, and neither are vectors
 
 Ends with 1 where a page takes more than 300 ms (p50) or 200 KB. `--quick` takes 1,000 challenges of ten days.
@@ -29,6 +30,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import psutil
 
 from benchmarks.figures import Load, show
 from benchmarks.pages_home import Made, Size, make, read_back
@@ -55,6 +57,7 @@ class Figures:
 
     first_ms: float
     p50_ms: float
+    cpu_ms: float
     kb: float
 
     @property
@@ -89,6 +92,19 @@ def paths_of(made: Made) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Where they are asked for, and the process that makes them."""
+
+    http: httpx.Client
+    process: psutil.Process
+
+    def cpu_s(self) -> float:
+        """Processor seconds of it so far, and of its children that have ended."""
+        used = self.process.cpu_times()
+        return float(used.user + used.system + used.children_user + used.children_system)
+
+
 def asked(http: httpx.Client, path: str) -> tuple[float, int]:
     """Seconds until a page was there, and its bytes. Exits where it is none."""
     began_s = time.perf_counter()
@@ -99,32 +115,35 @@ def asked(http: httpx.Client, path: str) -> tuple[float, int]:
     return took_s, len(answer.content)
 
 
-def figures_of(http: httpx.Client, path: str) -> Figures:
+def figures_of(pages: Pages, path: str) -> Figures:
     """A first answer, and the others."""
-    first_s, size = asked(http, path)
-    others = [asked(http, path)[0] for _ in range(REPEAT)]
-    return Figures(round(1e3 * first_s, 1), round(1e3 * statistics.median(others), 1), round(size / KB, 1))
+    first_s, size = asked(pages.http, path)
+    began_s = pages.cpu_s()
+    others = [asked(pages.http, path)[0] for _ in range(REPEAT)]
+    cpu_s = (pages.cpu_s() - began_s) / REPEAT
+    in_ms = (first_s, statistics.median(others), cpu_s)
+    return Figures(*(round(1e3 * each, 1) for each in in_ms), round(size / KB, 1))
 
 
 @contextmanager
-def served(made: Made, logs: Path) -> Iterator[httpx.Client]:
+def served(made: Made, logs: Path) -> Iterator[Pages]:
     """An ingress of a process of its own over a home; links lead to a Dagster that is not there."""
     port, dagster = free_ports(2)
     settings = made.settings.model_copy(update={"api_host": "127.0.0.1", "api_port": port})
     env = settings.environment() | {"DAGSTER_URL": f"http://127.0.0.1:{dagster}"}
     ingress = Service("ingress", [sys.executable, "-m", "ingress"], env, port)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120.0, trust_env=False)
-    with supervised([ingress], logs, say), client as http:
+    with supervised([ingress], logs, say) as running, client as http:
         time.sleep(WARM_UP_S)  # it looks at its stores when it starts
-        yield http
+        yield Pages(http, psutil.Process(running.pids()[ingress.name]))
 
 
 def measured(made: Made, logs: Path, load: Load) -> dict[str, Figures]:
     """Of every page."""
     found = {}
-    with served(made, logs) as http:
+    with served(made, logs) as pages:
         for name, path in paths_of(made).items():
-            found[name] = figures_of(http, path)
+            found[name] = figures_of(pages, path)
             load.note()
             say(f"{name}: {found[name]}")
     return found
@@ -140,7 +159,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="loosh-pages-") as folder:
         root, began_s = chosen.home or Path(folder), time.monotonic()
         made = read_back(root) or make(root, size, datetime.now(UTC))
-        say(f"{made.past.challenges} challenges, {made.epochs} epochs: {time.monotonic() - began_s:.0f} s")
+        say(f"{made.past.challenges:,} challenges, {made.epochs} epochs: {time.monotonic() - began_s:.0f} s")
         pages = measured(made, Path(folder) / "logs", load)
     shown: Mapping[str, Any] = {name: asdict(each) for name, each in pages.items()}
     about = {"challenges": made.past.challenges, "miners": MINERS, "epochs": made.epochs, "quick": chosen.quick}
