@@ -12,13 +12,13 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 import httpx
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 DARK = ("round",)
 """Of the operator's pages, those that are taken in dark colours, too."""
+COPIES, HTML = "copy-", {"accept": "text/html"}
 WINDOW: ViewportSize = {"width": 1280, "height": 900}
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -36,7 +36,7 @@ def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
         "proposal-checks": f"{dagster_url}/assets/weight_proposal?view=checks",
         "automation": f"{dagster_url}/automation",
     }
-    own = pages_of(ingress_url, key)
+    own = pages_of(ingress_url)
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=QUIET)
@@ -51,14 +51,20 @@ def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
     (out_dir / "heatmap.png").write_bytes(httpx.get(f"{ingress_url}/heatmaps/{key}.png").content)
 
 
-def pages_of(ingress_url: str, key: str) -> dict[str, str]:
-    """The operator's pages by name, of the newest round that was scored and of the miner at the top of the list."""
-    miners = httpx.get(f"{ingress_url}/miners", headers={"accept": "text/html"}).text
-    first = re.search(r'href="(?:\./)?(miners/[^"?]+)', miners)
-    if first is None:
-        raise SystemExit(f"{ingress_url}/miners lists nobody: no weights were set yet")
-    paths = {"overview": "", "challenges": "challenges", "round": f"rounds/{quote(key, safe='')}", "miners": "miners"}
-    return {name: f"{ingress_url}/{path}" for name, path in {**paths, "miner": first[1], "weights": "weights"}.items()}
+def pages_of(ingress_url: str) -> dict[str, str]:
+    """The operator's pages by name: of a round with copies, where one of the newest has any, and of the first miner."""
+    rounds, miners = ([*linked(ingress_url, name, to)] for name, to in (("challenges", "rounds"), ("miners", "miners")))
+    if not (rounds and miners):
+        raise SystemExit(f"{ingress_url} has {len(rounds)} challenges and {len(miners)} miners: wait for its weights")
+    copied = (each for each in rounds if COPIES in httpx.get(f"{ingress_url}/{each}", headers=HTML).text)
+    paths = {"overview": "", "challenges": "challenges", "round": next(copied, rounds[0]), "miners": "miners"}
+    return {name: f"{ingress_url}/{path}" for name, path in {**paths, "miner": miners[0], "weights": "weights"}.items()}
+
+
+def linked(ingress_url: str, page: str, to: str) -> dict[str, None]:
+    """The pages of one kind that a page links to, each once, in their order."""
+    html = httpx.get(f"{ingress_url}/{page}", headers=HTML).text
+    return dict.fromkeys(re.findall(rf'href="(?:\./)?({to}/[^"?#]+)', html))
 
 
 def shoot_own(page: Page, url: str, path: Path) -> None:
