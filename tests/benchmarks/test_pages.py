@@ -64,6 +64,6 @@ def test_every_page_is_asked_for(made: Made, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_page_is_within_its_bounds_by_time_and_size() -> None:
-    assert Figures(900.0, 300.0, 9.0, 200.0).within
-    assert not Figures(1.0, 301.0, 1.0, 1.0).within
-    assert not Figures(1.0, 1.0, 1.0, 201.0).within
+    assert Figures(900.0, 300.0, 800.0, 9.0, 200.0).within
+    assert not Figures(1.0, 301.0, 1.0, 1.0, 1.0).within
+    assert not Figures(1.0, 1.0, 1.0, 1.0, 201.0).within
