@@ -63,7 +63,7 @@ class Visit:
         return self.page.url.removeprefix(self.served.url)
 
     def went_well(self) -> None:
-        assert self.problems == []
+        assert self.problems == [], "\n".join(self.problems)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
