@@ -14,7 +14,7 @@ import httpx
 from tests.browser.views import Served
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-MOST_OF_A_KIND = 30
+MOST_OF_A_KIND = 12
 """Of pages that differ by what they are of alone; all challenges are one kind."""
 FEW_OF_A_KIND = 1
 """Of what takes seconds to make."""
