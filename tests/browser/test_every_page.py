@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from urllib.parse import urlsplit
 
@@ -65,7 +66,7 @@ def test_pages_are_whole_and_legible(view: View, browser: Browser, served: Serve
             page = visit.to(path)
             if problems := defects(page):
                 found[path] = problems
-        assert found == {}
+        assert found == {}, json.dumps(found, indent=1)
         visit.went_well()
 
 
@@ -75,7 +76,7 @@ def test_the_keyboard_alone_reaches_everything(visit: Visit, site: Site) -> None
         page = visit.to(path)
         if problems := walked(page):
             found[path] = problems
-    assert found == {}
+    assert found == {}, json.dumps(found, indent=1)
 
 
 def test_without_script_pages_show_the_same(browser: Browser, served: Served, samples: list[str]) -> None:
