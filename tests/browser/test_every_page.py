@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.conftest import SECRET
 from tests.browser.crawling import Site, id_of, kind_of
-from tests.browser.home import CANARY, DISPATCHED, FAILED, HOSTILE_ID, Home
+from tests.browser.home import CANARY, DISPATCHED, FAILED, HOSTILE_ID, LONG_LINE, Home
 from tests.browser.looking import defects, walked
 from tests.browser.views import VIEWS, Served, View, Visit
 
@@ -41,6 +41,7 @@ def test_markup_holds_nothing_inline_and_is_small(site: Site) -> None:
     assert {each.path: each.document.inline for each in site.pages() if each.document.inline} == {}
     large = {each.path: len(each.text.encode()) // 1000 for each in site.pages()}
     assert {path: kb for path, kb in large.items() if kb > MOST_KB} == {}
+    assert [each.path for each in site.pages() if LONG_LINE in each.text] == [], "a browser hangs over such a line"
     assert [
         each.path for each in site.pages() if "script-src 'self'" not in each.headers["content-security-policy"]
     ] == []
