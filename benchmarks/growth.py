@@ -51,7 +51,8 @@ import httpx
 
 from benchmarks import history_runs
 from benchmarks.figures import show
-from benchmarks.history import Past, Template, draw_pictures, generate
+from benchmarks.history import Template, draw_pictures, generate
+from benchmarks.past import Past
 from benchmarks.usage import cpu_by_service, service_of
 from benchmarks.validator import (
     STANDSTILL_S,

@@ -3,15 +3,15 @@
 A template is the LOOSH_HOME of a validator that evaluated some challenges, set weights and was stopped. `generate`
 makes another home of it, as if thousands of such challenges had come evenly until now: rows of the inbox and the
 outbox, tables of every asset with other ids, times and contents (`benchmarks.variation`), snapshots and weights as
-often as the product takes them, windows that were settled with every round of the lookback. What Dagster keeps of them
-is made by `benchmarks.history_runs`. Hotkeys, snapshots and what weights say are those of the template.
+often as the product takes them, windows that were settled with every round of the lookback. Tables of one setting of
+weights name each other as the product's do. What Dagster keeps of them is made by `benchmarks.history_runs`. Hotkeys,
+snapshots and what weights say are those of the template.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,15 +27,27 @@ from pathlib import Path
 from shutil import copyfile, copytree
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from benchmarks.variation import SMALLEST, Varying, common_figures
+from benchmarks.past import (
+    DAY,
+    NAME_TIME,
+    OF_EMISSIONS,
+    OF_SUBMISSIONS,
+    Past,
+    every,
+    made_at,
+    moved,
+    of_another,
+    of_epoch,
+    settled,
+)
+from benchmarks.variation import Varying
 from loosh_pipeline.audit.acceptances import BEFORE_ALL, next_link
 from loosh_pipeline.audit.canonical import request_digest
 from loosh_pipeline.domain import ChallengeState, DeliveryKind
 from loosh_pipeline.retention.pruning import FOLD_AFTER, FOLD_AT_ONCE
-from loosh_pipeline.settings import Settings, get_settings
+from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.compaction import write_part
 from loosh_pipeline.store.compaction_plan import Limits, last_closed
 from loosh_pipeline.store.inbox import Inbox
@@ -43,56 +55,10 @@ from loosh_pipeline.store.outbox import KEPT, NEVER
 from loosh_pipeline.store.parts import Whole
 from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable
 
-DAY = timedelta(days=1)
-BLOCK_S = 12.0
-SETTLED = "settled_scores"
-OF_WEIGHTS = (
-    *("accusations", "emissions", "policy_acts", "rounds_left_out", SETTLED, "sources", "weight_proposals"),
-    *("weight_receipts", "weights", "weights_dropped"),
-)
 NOT_COPIED = ("window_cache", "scorers")
 """A copy that is made again, and what is written once and for all."""
 SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"
-NAME_TIME = "%Y%m%dT%H%M%S%f"
-
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """Challenges that came evenly, so many a day, the last one just before `until`."""
-
-    challenges: int
-    per_day: float
-    until: datetime
-
-    def id(self, number: int) -> str:
-        """As long as an id of the template, in whose place it is written."""
-        return f"archived-{number:06d}"
-
-    def at(self, number: int) -> datetime:
-        return self.until - DAY * (self.challenges - number) / self.per_day
-
-    @property
-    def began(self) -> datetime:
-        return self.at(0)
-
-    def first_since(self, since: datetime) -> int:
-        """The number of the first challenge that came at a time or later."""
-        return max(0, self.challenges - int(max(0.0, (self.until - since) / DAY * self.per_day)))
-
-    def within(self, every: timedelta, day: datetime) -> Iterator[datetime]:
-        """Those of `times` of one day."""
-        after, first = self.until - (day + DAY), self.until - max(day, self.began)
-        for number in range(int(first / every), max(0, math.ceil(after / every)) - 1, -1):
-            at = self.until - every * number
-            if number and max(day, self.began) <= at < day + DAY:
-                yield at
-
-    def times(self, every: timedelta, since: datetime) -> Iterator[datetime]:
-        """When what is done so often was done, from the later of the beginning and `since`, the oldest first."""
-        count = int((self.until - max(self.began, since)) / every)
-        yield from (self.until - every * number for number in range(count, 0, -1))
 
 
 @dataclass(frozen=True)
@@ -129,22 +95,9 @@ class Template:
         found = {key.name: key for key in self.keys(asset)}
         return [(found[each], self.tables.read(asset, found[each])) for each in self.rounds if each in found]
 
-    def newest(self, asset: str) -> tuple[TableKey, pl.DataFrame]:
-        """The newest table of an asset whose names say when it was made."""
-        key = max(self.keys(asset), key=lambda each: each.name)
-        return key, self.tables.read(asset, key)
-
-
-def every(settings: Settings) -> dict[str, timedelta]:
-    """How often the product takes what is not of a challenge, by asset."""
-    weights = timedelta(seconds=BLOCK_S * settings.weights_interval_blocks)
-    return {
-        "metagraph": timedelta(seconds=settings.metagraph_refresh_s),
-        "miner_availability": timedelta(seconds=settings.availability_refresh_s),
-        "network_view": timedelta(seconds=settings.network_view_refresh_s),
-        "scoring_context": timedelta(hours=settings.context_refresh_h),
-        **dict.fromkeys(OF_WEIGHTS, weights),
-    }
+    def newest_key(self, asset: str) -> TableKey | None:
+        """Of an asset whose names say when it was made; None where there is no table of it."""
+        return max(self.keys(asset), key=lambda each: each.name, default=None)
 
 
 def generate(
@@ -325,16 +278,18 @@ class Made:
 
 def _series(template: Template, asset: str, past: Past, times: Iterable[datetime]) -> Iterator[Made]:
     """Tables of an asset that is made time and again, each dated as it would have been."""
-    if not template.tables.days(asset):
+    key = template.newest_key(asset)
+    if key is None:
         return
-    key, frame = template.newest(asset)
-    about = template.tables.describe(asset, key)
+    frame, about = template.tables.read(asset, key), template.tables.describe(asset, key)
     stamp, _, rest = key.name.partition("-")
-    made_at = datetime.strptime(stamp, NAME_TIME).replace(tzinfo=UTC)
+    was, earned = datetime.strptime(stamp, NAME_TIME).replace(tzinfo=UTC), template.newest_key("emissions")
     for at in times:
-        of = str(int(at.timestamp())) if asset in ("weights", "weights_dropped") else rest
-        new = TableKey.of(f"{at:{NAME_TIME}}-{of}", at, key.version)
-        yield Made(new, settled(frame, past, at) if asset == SETTLED else moved(frame, at - made_at), about)
+        came, epoch = made_at(asset, at), past.place(every(get_settings())["weights"], at)
+        new = TableKey.of(f"{came:{NAME_TIME}}-{epoch if asset in OF_SUBMISSIONS else rest}", at, key.version)
+        of_rounds = asset in OF_EMISSIONS and "challenge_id" in frame.columns
+        found = settled(frame, past, at) if of_rounds else of_epoch(moved(frame, came - was), epoch, earned, at)
+        yield Made(new, found, about)
 
 
 def _rounds(template: Template, asset: str, past: Past, numbers: range) -> Iterator[Made]:
@@ -349,42 +304,3 @@ def _rounds(template: Template, asset: str, past: Past, numbers: range) -> Itera
         yield Made(
             new, of_another(varying[place].copy(number), new.name, at - template.received_at[key.name]), about[place]
         )
-
-
-def settled(frame: pl.DataFrame, past: Past, at: datetime) -> pl.DataFrame:
-    """A window that was settled at a time: rows of all rounds of the lookback, each settling with figures anew."""
-    since = at - timedelta(hours=get_settings().emissions_lookback_h)
-    numbers = range(past.first_since(since), past.first_since(at))
-    rounds = frame.with_row_index("row").partition_by("challenge_id", maintain_order=True)
-    if not rounds or not numbers:
-        return frame.clear()
-    rows = [rounds[number % len(rounds)]["row"].to_numpy() for number in numbers]
-    ids = np.repeat([past.id(number) for number in numbers], [len(each) for each in rows])
-    found, draw = frame[np.concatenate(rows)], np.random.default_rng(int(at.timestamp()))
-    common = common_figures(rounds)
-    return found.with_columns(
-        pl.Series("challenge_id", ids),
-        *(
-            pl.when(pl.col(name).is_in(list(same)))
-            .then(pl.col(name))
-            .otherwise(pl.col(name) * pl.lit(pl.Series(draw.uniform(SMALLEST, 1.0, found.height))))
-            .alias(name)
-            for name, same in common.items()
-        ),
-    )
-
-
-def moved(frame: pl.DataFrame, later: timedelta) -> pl.DataFrame:
-    """The same rows so much later."""
-    return frame.with_columns(_later(frame, later))
-
-
-def of_another(frame: pl.DataFrame, challenge_id: str, later: timedelta) -> pl.DataFrame:
-    """The table of a round as that of another challenge, so much later."""
-    named = [pl.lit(challenge_id, pl.String).alias("challenge_id")] if "challenge_id" in frame.columns else []
-    return frame.with_columns(*_later(frame, later), *named)
-
-
-def _later(frame: pl.DataFrame, later: timedelta) -> list[pl.Expr]:
-    times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
-    return [pl.col(name) + later for name in times]

@@ -18,7 +18,8 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
-from benchmarks.history import SQLITE_TIME, Past, Row, Template, every, insert
+from benchmarks.history import SQLITE_TIME, Row, Template, insert
+from benchmarks.past import Past, every
 from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB, WEIGHTS_JOB
 from loosh_pipeline.settings import get_settings
 

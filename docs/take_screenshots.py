@@ -8,13 +8,18 @@ Needs a Chromium (`CHROMIUM`, by default the one on the PATH); Playwright brings
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
+DARK = ("round",)
+"""Of the operator's pages, those that are taken in dark colours, too."""
+COPIES, HTML = "copy-", {"accept": "text/html"}
+WINDOW: ViewportSize = {"width": 1280, "height": 900}
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -26,20 +31,48 @@ def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
         "heatmap-partition": f"{dagster_url}/assets/heatmaps?view=partitions&partition={key}",
         "scores-partition": f"{dagster_url}/assets/consensus_scores?view=partitions&partition={key}",
         "runs": f"{dagster_url}/runs",
-        "overview": f"{ingress_url}/",
         "api": f"{ingress_url}/docs",
         "weights": f"{dagster_url}/assets/weights?view=overview",
         "proposal-checks": f"{dagster_url}/assets/weight_proposal?view=checks",
         "automation": f"{dagster_url}/automation",
     }
+    own = pages_of(ingress_url)
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=QUIET)
         page = browser.new_page(viewport={"width": 1500, "height": 950})
         for name, url in pages.items():
             shoot(page, url, out_dir / f"{name}.png")
+        for scheme, names in {"light": tuple(own), "dark": DARK}.items():
+            page = browser.new_page(viewport=WINDOW, color_scheme=scheme)
+            for name in names:
+                shoot_own(page, own[name], out_dir / f"page-{name}{'-dark' * (scheme == 'dark')}.png")
         browser.close()
     (out_dir / "heatmap.png").write_bytes(httpx.get(f"{ingress_url}/heatmaps/{key}.png").content)
+
+
+def pages_of(ingress_url: str) -> dict[str, str]:
+    """The operator's pages by name: of a round with copies, where one of the newest has any, and of the first miner."""
+    rounds, miners = ([*linked(ingress_url, name, to)] for name, to in (("challenges", "rounds"), ("miners", "miners")))
+    if not (rounds and miners):
+        raise SystemExit(f"{ingress_url} has {len(rounds)} challenges and {len(miners)} miners: wait for its weights")
+    copied = (each for each in rounds if COPIES in httpx.get(f"{ingress_url}/{each}", headers=HTML).text)
+    paths = {"overview": "", "challenges": "challenges", "round": next(copied, rounds[0]), "miners": "miners"}
+    return {name: f"{ingress_url}/{path}" for name, path in {**paths, "miner": miners[0], "weights": "weights"}.items()}
+
+
+def linked(ingress_url: str, page: str, to: str) -> dict[str, None]:
+    """The pages of one kind that a page links to, each once, in their order."""
+    html = httpx.get(f"{ingress_url}/{page}", headers=HTML).text
+    return dict.fromkeys(re.findall(rf'href="(?:\./)?({to}/[^"?#]+)', html))
+
+
+def shoot_own(page: Page, url: str, path: Path) -> None:
+    """The whole of a page, with its charts and what it fetches by itself."""
+    page.goto(url, wait_until="networkidle")
+    page.wait_for_timeout(1500)
+    page.screenshot(path=str(path), full_page=True)
+    print(path)
 
 
 def shoot(page: Page, url: str, path: Path) -> None:

@@ -189,7 +189,8 @@ def _matrix_chart(
     layers = [base.mark_rect().encode(color=fill, tooltip=tooltip)]
     if size <= PRINTED_UP_TO:
         ink = alt.condition("datum.cosine > 0.6", alt.value("black"), alt.value("white"))
-        layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("cosine:Q", format=".2f"), color=ink))
+        said = alt.Text("cosine:Q", format=".2f")  # it lies on its cell, so the pointer is on it as often as on that
+        layers.append(base.mark_text(fontSize=10).encode(text=said, color=ink, tooltip=tooltip))
     return alt.layer(*layers).properties(width=side, height=side)
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from benchmarks import history_runs
 from benchmarks.growth import PAGES, Plan, planned, sizes_of
-from benchmarks.history import Past, Template, draw_pictures, fill_inbox, generate, settled
+from benchmarks.history import Template, draw_pictures, fill_inbox, generate
 from benchmarks.history_runs import Kept
+from benchmarks.past import Past, settled
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.orchestrator import CHALLENGES, SCORE_JOB
 from loosh_pipeline.retention.ages import Ages
