@@ -67,7 +67,7 @@ def launched(
 ) -> str:
     """Launch a job of the validator that runs here; returns the run's id. Raises ServiceError where none runs."""
     try:
-        return dagster.launch(job, {LAUNCHED_BY_TAG: "command", **tags}, config)
+        return dagster.launch(job, {**tags, LAUNCHED_BY_TAG: "command"}, config)
     except NotReady as error:
         if settings.dagster_url is not None or runs_in(settings.home):
             raise

@@ -66,7 +66,8 @@ def test_days_are_launched_one_by_one_with_what_is_tried(server: GraphQlServer) 
     assert found.exit_code == 0
     params = [asked["params"] for operation, asked in server.asked if operation == "launchRun"]
     assert [each["executionMetadata"]["tags"] for each in params] == [
-        [{"key": "dagster/partition", "value": day}] for day in (since, str(TODAY))
+        [{"key": "dagster/partition", "value": day}, {"key": "loosh/launched-by", "value": "command"}]
+        for day in (since, str(TODAY))
     ]
     assert {each["selector"]["jobName"] for each in params} == {"rescore_day"}
     config = {"profile": "network", "parameters": {"relevance_gate": 0.25}}
