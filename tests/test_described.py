@@ -14,7 +14,7 @@ from loosh_pipeline.definitions import defs
 from loosh_pipeline.described_tables import COMMON, TABLES
 from loosh_pipeline.settings import Settings, get_settings
 
-SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+SPECS = {spec.key.to_user_string(): spec for spec in sorted(defs.resolve_all_asset_specs(), key=lambda each: each.key)}
 GRAPH = defs.resolve_asset_graph()
 CHECKS = sorted(GRAPH.asset_check_keys, key=lambda key: key.to_user_string())
 WITHOUT_TABLE = {
@@ -24,7 +24,7 @@ WITHOUT_TABLE = {
 """What they make lies in the database, among the pictures, or in the tables of another asset."""
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
 TICKING = [*(defs.sensors or ()), *(defs.schedules or ())]
-JOBS = [job for job in defs.resolve_all_job_defs() if job.name != "__ASSET_JOB"]
+JOBS = sorted((job for job in defs.resolve_all_job_defs() if job.name != "__ASSET_JOB"), key=lambda job: job.name)
 
 
 @pytest.mark.parametrize("name", SPECS)
