@@ -38,7 +38,7 @@ COUNTED: Mapping[str, Any] = {
 
 OUTCOMES: Mapping[str, Any] = {"hotkey": pl.String, "outcome": pl.String, "asks": pl.Int64}
 """How many asks of each miner were paid nothing, by why: an `Outcome`, or one of the two below."""
-NOT_COMPARED, PAID_NOTHING = "not_compared", "paid_nothing"
+NOT_COMPARED, WORTH_NOTHING = "not_compared", "worth_nothing"
 """An answer came, and there was nothing that it could be compared with; or it was, and was worth nothing."""
 
 
@@ -102,7 +102,7 @@ def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
 def _unpaid(scores: pl.DataFrame, payout: Floats) -> pl.DataFrame:
     """By hotkey, the commonest first."""
     compared = pl.col("relevance").is_not_null() | pl.col("quality_threshold").is_not_null()
-    answered = pl.when(compared).then(pl.lit(PAID_NOTHING)).otherwise(pl.lit(NOT_COMPARED))
+    answered = pl.when(compared).then(pl.lit(WORTH_NOTHING)).otherwise(pl.lit(NOT_COMPARED))
     why = pl.when(pl.col("outcome") == Outcome.ANSWERED).then(answered).otherwise("outcome")
     rows = scores.filter(~(pl.Series(payout) > 0)).group_by("hotkey", outcome=why).agg(asks=pl.len().cast(pl.Int64))
     return rows.sort("hotkey", "asks", "outcome", descending=[False, True, False]).select(*OUTCOMES)

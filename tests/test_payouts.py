@@ -69,7 +69,7 @@ def test_w_16_whoever_was_asked_is_paid_or_has_zero() -> None:
         ("c-1", "c", NOON, False, False, 0.0),
     ]
     assert found.rounds == {"v1": 1, "v2": 1}
-    assert found.unpaid.rows() == [("a", "paid_nothing", 1), ("c", "timeout", 1)]
+    assert found.unpaid.rows() == [("a", "worth_nothing", 1), ("c", "timeout", 1)]
 
 
 def test_the_network_pays_what_each_round_says() -> None:

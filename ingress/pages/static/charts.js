@@ -10,6 +10,7 @@ function colours() {
   const ink = getComputedStyle(document.body).color;
   return {
     background: "transparent",
+    view: { stroke: of("--line") },
     font: "system-ui, sans-serif",
     title: { color: ink, subtitleColor: of("--dim") },
     axis: { labelColor: of("--dim"), titleColor: of("--dim"), gridColor: of("--line"), domainColor: of("--line"), tickColor: of("--line") },
