@@ -48,7 +48,7 @@ def draw(store: Store, partition: Partition) -> dict[str, dg.MetadataValue]:
     store.save_picture(partition.row.id, "png", png)
     store.save_picture(partition.row.id, "json", spec_json(spec).encode())
     upload = _upload(store, partition, png) if get_settings().heatmap_upload else "off: HEATMAP_UPLOAD is false"
-    url = of_heatmap(get_settings().ingress_url, partition.row.id, "png")
+    url = of_heatmap(get_settings().ingress_url, partition.row.id)
     return {
         "heatmap": dg.MetadataValue.md(f"![heatmap of the round]({url})"),
         "answers": dg.MetadataValue.int(sum(score.relevance is not None for score in result.scores)),

@@ -198,11 +198,13 @@ def test_links_lead_into_dagster_where_there_is_one(serve: Serve, inbox: Inbox) 
 def test_no_text_of_a_stranger_takes_more_than_its_part_of_the_page(serve: Serve, see: Any, inbox: Inbox) -> None:
     """Neither where it is read nor in a title; a browser hangs over a line of 100,000 characters."""
     long = "A" * 100_000
-    parked = {"parked_challenges": 1, "parked_example": f"c-1: {long}", "refusal": long}
+    parked = Seen(
+        NOW, parked_challenges=1, parked_example=f"c-1: {long}", parked_deliveries={"result": 1}, refusal=long
+    )
     lately = (Death(NOW, f"said {long}"),)
     see(
         seen(
-            alerts=standing_alerts(Seen(NOW, parked_deliveries={"result": 1}, **parked)),
+            alerts=standing_alerts(parked),
             processes=({**PROCESS, "state": "stopped"},),
             broker={"at": "x", "reachable": False, "problem": long},
             blind={Source.DAGSTER: long},
