@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class Loading:
         self._load = load
         self._beginning = threading.Lock()
         self._begun = False
-        self._wanted, self._over = threading.Event(), threading.Event()
+        self._over = threading.Event()
 
     def begin(self) -> None:
         """See to it that it is loaded in a while. Does not block."""
@@ -32,13 +33,11 @@ class Loading:
                 threading.Thread(target=self._work, name="loading", daemon=True).start()
 
     def is_over(self) -> bool:
-        """Whether it was loaded, or failed to; if not, it begins now. Does not block."""
-        self.begin()
-        self._wanted.set()
+        """Whether it was loaded, or failed to. Does not block."""
         return self._over.is_set()
 
     def _work(self) -> None:
-        self._wanted.wait(AFTER_S)
+        time.sleep(AFTER_S)
         try:
             self._load()
         except Exception:  # who needs it fails at it again, and says so where it is seen

@@ -33,6 +33,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def loaded() -> None:
     """What is loaded beside pages is there, so that they are whole."""
+    LOADING.begin()
     while not LOADING.is_over():
         time.sleep(0.05)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
@@ -301,12 +300,11 @@ def test_a_chart_of_which_no_picture_is_kept_is_drawn_once(
 def test_while_what_draws_it_is_loaded_the_page_is_there_without_it(
     serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, go = serve(HERE), threading.Event()
-    monkeypatch.setattr("ingress.pages.round_heatmap.LOADING", Loading(lambda: [go.wait(60)].clear()))
+    client = serve(HERE)
+    monkeypatch.setattr("ingress.pages.round_heatmap.LOADING", Loading(Mock()))
     whole_round(settings)
     page = page_of(client, "c-1")
     said = text_of(page)
-    go.set()
     assert "The chart is being drawn: it is here when this page is loaded again ." in said
     assert "answered 4 of 5" in said
     assert "vega" not in page
