@@ -41,8 +41,6 @@ def embeddings(
     return dg.MaterializeResult(
         metadata={
             "embed_s": embed_s,
-            "vectors": len(vectors.keys),
-            "dimensions": int(vectors.vectors.shape[1]),
             "model_digest": vectors.model_digest,
             **page_of(partition.row.id),
             **written(table),

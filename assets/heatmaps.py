@@ -45,15 +45,12 @@ def draw(store: Store, partition: Partition) -> dict[str, dg.MetadataValue]:
     result = store.scores(partition, paying_profile(get_settings()))
     spec = specification(round_heatmap(partition.challenge, result, store.responses(partition)))
     png = render_png(spec)
-    path = store.save_picture(partition.row.id, "png", png)
+    store.save_picture(partition.row.id, "png", png)
     store.save_picture(partition.row.id, "json", spec_json(spec).encode())
     upload = _upload(store, partition, png) if get_settings().heatmap_upload else "off: HEATMAP_UPLOAD is false"
-    png_url, json_url = (of_heatmap(get_settings().ingress_url, partition.row.id, kind) for kind in ("png", "json"))
+    url = of_heatmap(get_settings().ingress_url, partition.row.id)
     return {
-        "heatmap": dg.MetadataValue.md(f"![heatmap of the round]({png_url})"),
-        "picture": dg.MetadataValue.url(png_url),
-        "spec": dg.MetadataValue.url(json_url),
-        "path": dg.MetadataValue.path(path),
+        "heatmap": dg.MetadataValue.md(f"![heatmap of the round]({url})"),
         "answers": dg.MetadataValue.int(sum(score.relevance is not None for score in result.scores)),
         "dagster/size_bytes": dg.MetadataValue.int(len(png)),
         "upload": dg.MetadataValue.text(upload),

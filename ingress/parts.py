@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
+from markupsafe import Markup
 from prometheus_client import CollectorRegistry
 
 from ingress.auth import Door
@@ -21,6 +22,7 @@ from ingress.figures import Figures
 from ingress.handshakes import Handshakes
 from ingress.health import Health
 from ingress.intake import Intake
+from ingress.kept import Kept
 from ingress.launcher import Launcher
 from ingress.links import Links
 from ingress.metrics import Metrics
@@ -43,6 +45,9 @@ from loosh_pipeline.store.users import Users
 from loosh_pipeline.workers.room import free_children
 
 logger = logging.getLogger(__name__)
+
+CHARTS_KEPT = 64
+"""Each takes some 20 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class Parts:
     outlook: Outlook
     listing: Listing
     days: Days
+    charts: Kept[tuple[str, str], Markup] = field(default_factory=lambda: Kept(CHARTS_KEPT))
+    """Heatmaps as pages hold them, by challenge and scorer version, where none was kept on the disk."""
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod

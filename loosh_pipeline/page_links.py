@@ -22,9 +22,9 @@ def of_weights(ingress_url: str, epoch: int | None = None) -> str:
     return f"{ingress_url}/weights" + ("" if epoch is None else f"?epoch={epoch}")
 
 
-def of_heatmap(ingress_url: str, challenge_id: str, kind: str) -> str:
-    """The picture (`png`) of a round, or what it is drawn from (`json`)."""
-    return f"{ingress_url}/heatmaps/{_quoted(challenge_id)}.{kind}"
+def of_heatmap(ingress_url: str, challenge_id: str) -> str:
+    """The picture of a round."""
+    return f"{ingress_url}/heatmaps/{_quoted(challenge_id)}.png"
 
 
 def _quoted(name: str) -> str:

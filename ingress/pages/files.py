@@ -9,8 +9,10 @@ from fastapi import APIRouter, HTTPException, Request, Response, status
 from fastapi.responses import FileResponse
 
 from ingress.pages.page import page_router
+from ingress.pages.shown import hidden
 from ingress.pages.static import KINDS, content
 from ingress.parts import Parts, PartsOf
+from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.store.tables import file_stem
 
 FOR_GOOD = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
@@ -53,6 +55,6 @@ def heatmap_spec(challenge_id: str, parts: PartsOf) -> FileResponse:
 
 def _picture(parts: Parts, challenge_id: str, kind: str, media_type: str) -> FileResponse:
     path = parts.settings.heatmaps_root / f"{file_stem(challenge_id)}.{kind}"
-    if not path.exists():
+    if hidden(parts, [ChallengeId(challenge_id)]) or not path.exists():
         raise HTTPException(status.HTTP_404_NOT_FOUND, f"no heatmap of {challenge_id!r} was drawn (yet)")
     return FileResponse(path, media_type=media_type)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from ingress.pages.passages import cut, legible
 from ingress.pages.sparks import box, spark
 from loosh_pipeline.scoring.explanation import short
 
@@ -114,6 +115,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "ago": ago,
     "coded": coded,
     "count": count,
+    "cut": cut,
+    "legible": legible,
     "lasted": lasted,
     "percent": percent,
     "figure": figure,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ingress.pages.concerns import Tone
+from ingress.pages.passages import cut
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.store.listing import Listed
 from loosh_pipeline.store.outbox import Outbox, OutboxState, ResultTold
@@ -20,6 +21,10 @@ MEANS: Mapping[ChallengeState, str] = {
 }
 """What each state says of a challenge."""
 TONES: Mapping[ChallengeState, Tone] = {ChallengeState.SUBMITTED: "good", ChallengeState.FAILED: "bad"}
+
+
+DETAIL_ROOM = 300
+"""Bytes of what the Challenge API said; the page of the challenge has more of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ def _delivery(told: ResultTold | None) -> Delivery | None:
         return None
     if told.state is OutboxState.DELIVERED:
         return Delivery(None, "told", "")
+    detail = cut(told.detail, DETAIL_ROOM)
     if told.state is OutboxState.PARKED:
-        return Delivery("bad", "refused", told.detail)
-    return Delivery("warn", f"tried {told.attempts} times", told.detail) if told.detail else Delivery(None, "waits", "")
+        return Delivery("bad", "refused", detail)
+    return Delivery("warn", f"tried {told.attempts} times", detail) if detail else Delivery(None, "waits", "")

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 from ingress.callers import CALLER
 from ingress.pages import dagster_ui
 from ingress.pages.filters import FILTERS
+from ingress.pages.loading import Loading
 from ingress.pages.static import static_path
 from ingress.parts import PartsOf
 from ingress.version import VERSION
@@ -40,9 +42,22 @@ templates.env.globals.update(version=VERSION, static=static_path, dagster_ui=dag
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 
+def _load() -> None:
+    """All templates, and the libraries that heatmaps are drawn with, as far as they load when the first is drawn."""
+    for name in templates.env.list_templates(extensions=["html"]):
+        templates.env.get_template(name)
+    from loosh_pipeline.heatmap import heatmap_chart, specification
+
+    specification(heatmap_chart(["1", "2"], np.eye(2), ""))
+
+
+LOADING = Loading(_load)
+
+
 def for_the_operator(request: Request, parts: PartsOf) -> None:
     """Refuse strangers, whom prompts and answers are no business of."""
     parts.door.sees(request.headers, request.scope[CALLER])
+    LOADING.begin()
 
 
 def page_router() -> APIRouter:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ingress.outlook import View
 from ingress.pages.concerns import Tone
+from ingress.pages.passages import cut
 from loosh_pipeline.alerting.conditions import Source
 from loosh_pipeline.settings.roles import DAGSTER
 from loosh_pipeline.workers.config import EVALUATIONS, UPKEEP
@@ -27,6 +28,8 @@ DOES: Mapping[str, str] = {
 TELLS = {"alerts": "tells the webhook of alerts"}
 """Those that not every validator has."""
 TONES: Mapping[str, Tone] = {"runs": "good", "listens": "warn", "starting": "warn", "stopped": "bad"}
+NOTE_ROOM = 300
+"""Bytes of a note, which may repeat what another process said."""
 NOTES: Mapping[str, str] = {
     "starting": "it does not listen yet",
     "listens": "its port is taken, by no process of this data directory",
@@ -73,7 +76,8 @@ def _ends(name: str, view: View) -> str:
     if not deaths:
         return ""
     times = "once" if len(deaths) == 1 else f"{len(deaths)} times"
-    return f"ended {times} lately; the last time, at {deaths[-1].at:%Y-%m-%d %H:%M:%S}, it {deaths[-1].why}"
+    last = deaths[-1]
+    return f"ended {times} lately; the last time, at {last.at:%Y-%m-%d %H:%M:%S}, it {cut(last.why, NOTE_ROOM)}"
 
 
 def _where(found: Mapping[str, Any] | None) -> tuple[int | None, str | None]:
@@ -90,7 +94,7 @@ def _elsewhere(name: str, view: View) -> ProcessLine:
 
 
 def _answers(why_not: str | None) -> str:
-    return "answers" if why_not is None else f"does not answer: {why_not}"
+    return "answers" if why_not is None else f"does not answer: {cut(why_not, NOTE_ROOM)}"
 
 
 def _workers_elsewhere(name: str, view: View) -> ProcessLine:

@@ -12,8 +12,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ingress.kept import Kept
 from ingress.pages.charts import embedded
-from ingress.pages.round_facts import RoundFacts
+from ingress.pages.page import LOADING
+from ingress.pages.round_facts import RoundFacts, Scored
 from ingress.parts import Parts
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.store.tables import file_stem
@@ -29,23 +31,35 @@ MOST_MADE = 30
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A chart, or why there is none; `picture`: whether there is a PNG of it at least."""
+    """A chart, or why there is none; `picture`: whether there is a PNG of it at least. `soon`: whether there is a chart
+    when the page is loaded again.
+    """
 
     chart: Markup | None
     why: str
     picture: bool
+    soon: bool = False
+
+
+class NoChart(Exception):
+    """Why a round has none."""
 
 
 def drawn(parts: Parts, facts: RoundFacts) -> Drawn:
-    """What a page draws. Making it anew blocks for as long as the libraries take to load, once: call it in a thread."""
+    """What a page draws. Blocks for as long as drawing takes, a tenth of a second, where no picture was kept."""
     root, stem = parts.settings.heatmaps_root, file_stem(facts.row.id)
     picture = (root / f"{stem}.png").exists()
-    spec, why = _kept(root / f"{stem}.json"), ""
-    if spec is None:
-        spec, why = _made(facts)
-    if spec is None:
-        return Drawn(None, why, picture)
-    chart = embedded(for_a_page(spec))
+    kept = _kept(root / f"{stem}.json")
+    try:
+        if kept is not None:
+            chart = _embedded(kept)
+        else:
+            paying = _paying(facts)
+            if not LOADING.is_over():
+                return Drawn(None, "it is being made", picture, soon=True)
+            chart = _made(parts.charts, facts, paying)
+    except NoChart as why:
+        return Drawn(None, str(why), picture)
     if len(chart) > ROOM:
         return Drawn(None, f"of {_compared(facts)} answers it is too large for this page", picture)
     return Drawn(chart, "", picture)
@@ -75,24 +89,39 @@ def _kept(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _made(facts: RoundFacts) -> tuple[dict[str, Any] | None, str]:
-    """A specification of the stored scores, or why there is none."""
+def _embedded(spec: Mapping[str, Any]) -> Markup:
+    return embedded(for_a_page(spec))
+
+
+def _paying(facts: RoundFacts) -> Scored:
+    """The stored scores that a chart is made of. Raises NoChart where none can be."""
     paying, count = facts.paying, _compared(facts)
     if paying is None:
-        return None, "there are no scores to draw"
+        raise NoChart("there are no scores to draw")
     if not paying.paired:
-        return None, "the pairs of its answers, which it is drawn from, are not there"
+        raise NoChart("the pairs of its answers, which it is drawn from, are not there")
     if count < 2:
-        return None, "fewer than two answers could be compared"
+        raise NoChart("fewer than two answers could be compared")
     if count > MOST_MADE:
-        return None, f"of {count} answers it is drawn by the asset heatmaps alone, which did not do so yet"
-    # Imported here: it takes half a second, once, and only rounds without a picture need it.
-    from loosh_pipeline.heatmap import round_heatmap, specification
+        raise NoChart(f"of {count} answers it is drawn by the asset heatmaps alone, which did not do so yet")
+    return paying
+
+
+def _made(charts: Kept[tuple[str, str], Markup], facts: RoundFacts, paying: Scored) -> Markup:
+    """One of the stored scores, or what was made of the same before. Raises NoChart."""
+
+    def make() -> Markup:
+        # Imported here: it takes half a second, once, and only rounds without a picture need it.
+        from loosh_pipeline.heatmap import round_heatmap, specification
+
+        return _embedded(specification(round_heatmap(facts.row.challenge(), paying.scores, facts.responses)))
 
     try:
-        return specification(round_heatmap(facts.row.challenge(), paying.scores, facts.responses)), ""
+        return charts.get((facts.row.id, paying.scores.scorer_version), make)
+    except ImportError as error:
+        raise NoChart(f"what draws it cannot be loaded: {error}") from error
     except (ScoringError, ValueError, KeyError) as error:  # rows and pairs that do not belong together
-        return None, f"it cannot be drawn from what is stored: {error}"
+        raise NoChart(f"it cannot be drawn from what is stored: {error}") from error
 
 
 def _compared(facts: RoundFacts) -> int:

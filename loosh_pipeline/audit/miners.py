@@ -102,19 +102,24 @@ def _not_asked(
 ) -> dict[Hotkey, str]:
     """Why each registered miner that serves or was looked for was never asked, of those that were not."""
     own, key = where.row.hotkey, where.emissions
-    terms = None if key is None or not tables.exists(EMISSION_TERMS, key) else read_terms(tables, key)
-    looks = None if terms is None else looks_behind(tables, terms)
+    others = [each for each in subnet.neurons if each.hotkey not in emissions and each.hotkey != own]
+    if not others:
+        return {}
     kept = where.proposal is not None and tables.exists(PROPOSAL_INPUTS, where.proposal)
     view = read_inputs(tables, where.proposal).view if kept and where.proposal is not None else None
-    listed, looked_for = listed_validators(view, subnet.taken_at), frozenset(() if looks is None else looks.hotkeys)
+    listed = listed_validators(view, subnet.taken_at)
+    others = [each for each in others if not why_validator(each, listed)]
+    if not others:  # looks of days are read for somebody alone
+        return {}
+    terms = None if key is None or not tables.exists(EMISSION_TERMS, key) else read_terms(tables, key)
+    looks = None if terms is None else looks_behind(tables, terms)
+    looked_for = frozenset(() if looks is None else looks.hotkeys)
     there = {} if looks is None else there_of(looks)
-    found = {}
-    for each in subnet.neurons:
-        if each.hotkey in emissions or each.hotkey == own or why_validator(each, listed):
-            continue
-        if each.serves or each.hotkey in looked_for:
-            found[each.hotkey] = why_not_asked(each.hotkey, own, subnet, view, there.get(each.hotkey))
-    return found
+    return {
+        each.hotkey: why_not_asked(each.hotkey, own, subnet, view, there.get(each.hotkey))
+        for each in others
+        if each.serves or each.hotkey in looked_for
+    }
 
 
 def _sources(tables: Tables, where: EpochTables) -> list[OneSource]:

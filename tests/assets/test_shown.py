@@ -15,6 +15,7 @@ OF_ROUND = (
     *("challenges", "miner_responses", "embeddings", "consensus_scores"),
     *("shadow_scores", "submissions", "heatmaps", "narratives"),
 )
+OF_TABLES = ("dagster/row_count", "dagster/size_bytes", "sha256", "path")
 WITH_TABLE = ("miner_responses", "embeddings", "consensus_scores", "narratives")
 
 
@@ -32,6 +33,15 @@ def test_every_asset_of_a_round_leads_to_its_page_and_counts_its_rows(world: Wor
     assert page.endswith("/rounds/c%20%C3%A9%2F1")
     assert {asset: shown(world, asset)["page"] for asset in OF_ROUND} == dict.fromkeys(OF_ROUND, page)
     assert all(shown(world, asset)["dagster/row_count"] > 0 for asset in WITH_TABLE)
+
+
+def test_nothing_is_said_twice(world: World) -> None:
+    """Dagster keeps every figure twice, for as many challenges as it shows."""
+    world.evaluate(world.accept())
+    picture, vectors = shown(world, "heatmaps"), shown(world, "embeddings")
+    assert picture.keys() == {"heatmap", "answers", "dagster/size_bytes", "upload", "page"}
+    assert vectors.keys() == {"embed_s", "model_digest", "page", *OF_TABLES}, "a row is a vector"
+    assert sum("/heatmaps/" in str(value) for value in picture.values()) == 1
 
 
 def test_figures_of_a_round_are_numbers(world: World) -> None:

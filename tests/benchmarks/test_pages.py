@@ -11,6 +11,7 @@ import benchmarks.pages as module
 from benchmarks.figures import Load
 from benchmarks.pages import Figures, measured
 from benchmarks.pages_home import GIVEN_UP, WAITING, Made, Size, make, read_back
+from benchmarks.past import OF_EMISSIONS
 from loosh_pipeline.audit.epochs import epoch_tables
 from loosh_pipeline.audit.miners import miners_of_epoch
 from loosh_pipeline.domain import ChallengeState
@@ -44,12 +45,16 @@ def test_a_home_has_months_whose_epochs_are_found_with_all_their_tables(made: Ma
         assert where.emissions is not None
         assert where.proposal is not None
         assert tables.exists("weights", where.weights)
+        missing = [each for each in OF_EMISSIONS if not tables.exists(each, where.emissions)]
+        assert missing == [], "whatever the product keeps of emissions, now or by a later release"
         assert set(tables.read("weights", where.weights)["submission_id"]) == {number}
         assert abs((read_terms(tables, where.emissions).made_at - where.row.created_at).total_seconds()) < 60
         rounds = set(tables.read("counted_rounds", where.emissions)["challenge_id"])
         assert len(rounds) == pytest.approx(SIZE.per_day, abs=2)
         assert all(inbox.get(each).received_at <= where.row.created_at for each in rounds)
-        assert len(miners_of_epoch(tables, where).lines) == 256
+        found = miners_of_epoch(tables, where).lines
+        assert len(found) == 256
+        assert any(each.outcomes for each in found), "why asks were paid nothing"
     inbox.engine.dispose()
     assert read_back(root) == made
     assert read_back(root / "elsewhere") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ingress.pages.page import LOADING
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 from loosh_pipeline.domain import Hotkey, WeightPlan
 from loosh_pipeline.settings import Settings
@@ -26,6 +28,14 @@ from tests.audit.weighed import weighed_home
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages tell what is there at once, however long looking around takes a machine."""
     monkeypatch.setattr("ingress.outlook.WITHIN_S", 60.0)
+
+
+@pytest.fixture(autouse=True)
+def loaded() -> None:
+    """What is loaded beside pages is there, so that they are whole."""
+    LOADING.begin()
+    while not LOADING.is_over():
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -179,3 +180,12 @@ def test_broken_tables_are_told_and_do_not_stay_broken(home: Path, serve: Serve,
     assert (answer.status_code, str(path) in answer.json()["detail"]) == (500, True)
     path.write_bytes(whole)
     assert client.get("/miners").status_code == 200
+
+
+def test_looks_of_days_are_read_for_a_miner_alone_that_was_not_asked(
+    home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(return_value=None)
+    monkeypatch.setattr("loosh_pipeline.audit.miners.looks_behind", read)
+    assert set(rows_of(serve(HERE).get("/miners").text)) == ANSWERS.keys()
+    assert read.call_count == 0

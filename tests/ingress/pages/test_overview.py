@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from ingress.outlook import Outlook, View
-from loosh_pipeline.alerting.conditions import Alert, Severity, Source
+from ingress.pages.concerns import TEXT_ROOM
+from loosh_pipeline.alerting.conditions import Alert, Seen, Severity, Source, standing_alerts
 from loosh_pipeline.domain import ChallengeId, ChallengeState, DeliveryKind
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.inbox import Inbox, advance_to_scored
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.schema import challenges
+from loosh_pipeline.supervisor import Death
 from tests.builders import response
 from tests.ingress.conftest import AWAY, HERE, Serve
 
@@ -191,3 +193,38 @@ def test_links_lead_into_dagster_where_there_is_one(serve: Serve, inbox: Inbox) 
     accept(inbox, "c/1")
     html = serve(HERE, dagster_url="http://127.0.0.1:3999").get("/").text
     assert "http://127.0.0.1:3999/assets/consensus_scores?view=partitions&amp;partition=c%2F1" in html
+
+
+def test_no_text_of_a_stranger_takes_more_than_its_part_of_the_page(serve: Serve, see: Any, inbox: Inbox) -> None:
+    """Neither where it is read nor in a title; a browser hangs over a line of 100,000 characters."""
+    long = "A" * 100_000
+    parked = Seen(
+        NOW, parked_challenges=1, parked_example=f"c-1: {long}", parked_deliveries={"result": 1}, refusal=long
+    )
+    lately = (Death(NOW, f"said {long}"),)
+    see(
+        seen(
+            alerts=standing_alerts(parked),
+            processes=({**PROCESS, "state": "stopped"},),
+            broker={"at": "x", "reachable": False, "problem": long},
+            blind={Source.DAGSTER: long},
+            deaths={"worker": lately},
+        )
+    )
+    accept(inbox, prompt=long)
+    with inbox.engine.begin() as connection:
+        connection.execute(challenges.update().values(state=ChallengeState.FAILED, failure=f"Failure: {long}"))
+    outbox = Outbox(inbox.engine)
+    outbox.keep_result(accept(inbox, "c-2"), b"{}", NOW)
+    outbox.park(outbox.lease(NOW, 1)[0], f"HTTP 422: {long}")
+    outbox.keep_result(accept(inbox, "c-3"), b"{}", NOW)
+    outbox.postpone(outbox.lease(NOW, 1)[0], f"HTTP 503: {long}", NOW, 3600.0)
+    client = serve(HERE)
+    for path in ("/", "/challenges"):
+        html = client.get(path).text
+        assert max(map(len, re.findall("A+", html))) <= TEXT_ROOM, path
+        assert html.count("HTTP 503: AAA") == (2 if path == "/" else 1), "a title, and a row of its own"
+    html = client.get("/").text
+    assert "the newest c-1: AAA" in html
+    assert "last time" in html
+    assert len(html.encode()) < 30_000

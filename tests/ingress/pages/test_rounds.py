@@ -7,12 +7,14 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
+from ingress.pages.loading import Loading
 from ingress.pages.round_story import ASSETS
 from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
 from loosh_pipeline.heatmap import round_heatmap, spec_json, specification
@@ -280,6 +282,57 @@ def test_the_chart_has_neither_title_nor_colours_of_its_own(serve: Serve, settin
     assert "heatmaps/c-1.png" in page
     kept.write_text("broken")
     assert chart_in(page_of(client, named)) == chart_in(page)
+
+
+def test_a_chart_of_which_no_picture_is_kept_is_drawn_once(
+    serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, drawn = serve(HERE), Mock(wraps=specification)
+    monkeypatch.setattr("loosh_pipeline.heatmap.specification", drawn)
+    whole_round(settings)
+    assert chart_in(page_of(client, "c-1")) == chart_in(page_of(client, "c-1"))
+    assert drawn.call_count == 1
+    whole_round(settings, "c-2")
+    page_of(client, "c-2")
+    assert drawn.call_count == 2
+
+
+def test_while_what_draws_it_is_loaded_the_page_is_there_without_it(
+    serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(HERE)
+    monkeypatch.setattr("ingress.pages.round_heatmap.LOADING", Loading(Mock()))
+    whole_round(settings)
+    page = page_of(client, "c-1")
+    said = text_of(page)
+    assert "The chart is being drawn: it is here when this page is loaded again ." in said
+    assert "answered 4 of 5" in said
+    assert "vega" not in page
+
+
+def test_that_nothing_can_draw_it_is_said(serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = serve(HERE)
+    monkeypatch.setattr("loosh_pipeline.heatmap.specification", Mock(side_effect=ImportError("no altair")))
+    whole_round(settings)
+    assert "There is no chart: what draws it cannot be loaded: no altair." in text_of(page_of(client, "c-1"))
+
+
+@pytest.mark.parametrize("kind", ["png", "json"])
+def test_where_miners_may_read_there_is_no_picture_of_a_canary(serve: Serve, settings: Settings, kind: str) -> None:
+    """It is refused in the words of one that was never drawn."""
+    mine, public = serve(HERE), serve(AWAY, pages_public=True)
+    inbox = Inbox.open(settings.inbox_url)
+    for name in ("canary", "c-1"):
+        accepted(settings, name)
+        (settings.heatmaps_root / f"{file_stem(name)}.{kind}").write_bytes(b"drawn")
+    with inbox.engine.begin() as connection:
+        mark(connection, ChallengeId("canary"), CanaryMark([], "q"), datetime.now(UTC))
+    inbox.engine.dispose()
+    assert mine.get(f"/heatmaps/canary.{kind}").content == b"drawn"
+    assert public.get(f"/heatmaps/c-1.{kind}").content == b"drawn"
+    refusal = public.get(f"/heatmaps/canary.{kind}")
+    assert refusal.status_code == 404
+    assert refusal.text == public.get(f"/heatmaps/none.{kind}").text.replace("none", "canary")
 
 
 def test_too_few_answers_make_no_chart(serve: Serve, settings: Settings) -> None:

@@ -1,0 +1,29 @@
+"""What was made last is kept, and no more of it than was said."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingress.kept import Kept
+
+
+def test_the_last_few_are_made_once() -> None:
+    made: list[str] = []
+
+    def get(key: str) -> str:
+        def make() -> str:
+            made.append(key)
+            return key.upper()
+
+        return kept.get(key, make)
+
+    kept = Kept[str, str](2)
+    assert [get(key) for key in "aababca"] == ["A", "A", "B", "A", "B", "C", "A"]
+    assert made == ["a", "b", "c", "a"], "a was asked for before b, when c came"
+
+
+def test_of_what_cannot_be_made_nothing_is_kept() -> None:
+    kept = Kept[str, int](2)
+    with pytest.raises(ValueError, match="no"):
+        kept.get("a", lambda: int("no"))
+    assert kept.get("a", lambda: 1) == 1
