@@ -22,6 +22,10 @@ WITHOUT_TABLE = {
     *("rescored_days", "compacted_tables", "pruned_history"),
 }
 """What they make lies in the database, among the pictures, or in the tables of another asset."""
+WEIGHTS = dg.AssetKey("weights")
+ANCESTORS = {key.to_user_string() for key in GRAPH.get_ancestor_asset_keys(WEIGHTS, include_self=True)}
+DECIDE_PAY = ANCESTORS | {"rescored_scores", "rescored_days", "weight_receipts"}
+"""Weights and what they are made of; what may write the rows that count; what says whether they must be set again."""
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
 TICKING = [*(defs.sensors or ()), *(defs.schedules or ())]
 JOBS = sorted((job for job in defs.resolve_all_job_defs() if job.name != "__ASSET_JOB"), key=lambda job: job.name)
@@ -36,6 +40,7 @@ def test_every_asset_says_to_a_newcomer_what_it_is(name: str) -> None:
     assert spec.owners
     assert spec.kinds
     assert spec.tags[DECIDES] in ("pay", "nothing")
+    assert (spec.tags[DECIDES] == "pay") == (name in DECIDE_PAY)
     assert spec.tags.get(REACHES) in (None, "chain", "miners", "challenge-api")
 
 
@@ -56,6 +61,15 @@ def test_with_an_address_of_the_code_it_leads_there_too(settings: Settings, monk
     assert isinstance(here, dg.LocalFileCodeReference)
     assert isinstance(there, dg.UrlCodeReference)
     assert there.url == f"https://example.org/us/it/blob/v1/assets/challenges.py#L{here.line_number}"
+
+
+def test_code_that_is_not_there_as_files_keeps_nothing_from_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("assets.about.ROOT", tmp_path)
+    (found,) = with_code([dg.AssetSpec("challenges")])
+    assert isinstance(found, dg.AssetSpec)
+    assert "dagster/code_references" not in found.metadata
 
 
 @pytest.mark.parametrize("name", sorted(SPECS.keys() - WITHOUT_TABLE))
@@ -99,8 +113,8 @@ def test_every_sensor_and_schedule_says_what_it_does_and_what_stopping_it_means(
     assert each.default_status.value == "RUNNING"
 
 
-def test_emissions_and_weights_are_late_after_three_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {name for name, spec in SPECS.items() if spec.freshness_policy} == {"emissions", "weights"}
+def test_emissions_are_late_after_three_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {name for name, spec in SPECS.items() if spec.freshness_policy} == {"emissions"}
     day = fresh_in_time(Settings(weights_interval_blocks=7200))
     assert day == dg.FreshnessPolicy.time_window(fail_window=DAY * 3, warn_window=DAY * 2)
     fast = fresh_in_time(Settings(weights_interval_blocks=1))

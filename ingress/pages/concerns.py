@@ -14,7 +14,7 @@ from loosh_pipeline.settings.roles import INGRESS
 Tone = Literal["good", "warn", "bad"]
 
 RESUME = 'on the validator\'s own machine, POST {"running": true} to /set_running'
-AS_IT_SAYS = "look at what it names; docs/operating.md, `When something is wrong`"
+AS_IT_SAYS = "look at what it names; docs/operating/troubleshooting.md, `When something is wrong`"
 START = "`loosh up` starts what does not run; LOOSH_HOME/logs/NAME.log says why something ended"
 
 
