@@ -49,7 +49,8 @@ def page_of_weights(submission: int | None = None) -> dict[str, dg.MetadataValue
 def fresh_in_time(settings: Settings) -> dg.FreshnessPolicy:
     """How old the newest emissions may be: late after as many intervals as alerts say so of weights after.
 
-    `weights` has none: a run that finds that none may be set is a materialization, too. In time and not in blocks, by what a block takes on the network; a chain of slower blocks is told too early.
+    `weights` has none: a run that finds that none may be set is a materialization, too. In time and not in blocks, by
+    what a block takes on the network; a chain of slower blocks is told too early.
     """
     interval = timedelta(seconds=settings.weights_interval_blocks * BLOCK_S)
     late = max(LATE_AFTER_INTERVALS * interval, 2 * LEAST_FRESH)
