@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from assets.about import DECIDES, REACHES, fresh_in_time, with_code
 from assets.challenges import challenges
+from loosh_pipeline import store
 from loosh_pipeline.definitions import defs
 from loosh_pipeline.described_tables import COMMON, TABLES
 from loosh_pipeline.settings import Settings, get_settings
@@ -27,6 +29,8 @@ ANCESTORS = {key.to_user_string() for key in GRAPH.get_ancestor_asset_keys(WEIGH
 DECIDE_PAY = ANCESTORS | {"rescored_scores", "rescored_days", "weight_receipts"}
 """Weights and what they are made of; what may write the rows that count; what says whether they must be set again."""
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
+STORE_CODE = "".join(path.read_text("utf-8") for path in Path(str(store.__file__)).parent.glob("*.py"))
+"""Names every table, those that no asset is called after as well."""
 TICKING = [*(defs.sensors or ()), *(defs.schedules or ())]
 JOBS = sorted((job for job in defs.resolve_all_job_defs() if job.name != "__ASSET_JOB"), key=lambda job: job.name)
 
@@ -111,6 +115,17 @@ def test_every_sensor_and_schedule_says_what_it_does_and_what_stopping_it_means(
 ) -> None:
     assert "Stopped" in (each.description or "")
     assert each.default_status.value == "RUNNING"
+    said = re.match(r"Every (\d+) s:", each.description or "")
+    if isinstance(each, dg.SensorDefinition):
+        assert said is not None
+        assert int(said[1]) == each.minimum_interval_seconds
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_what_a_description_names_is_there(name: str) -> None:
+    named = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", SPECS[name].description or ""))
+    others = named - SPECS.keys() - TABLES.keys() - {each.name for each in TICKING}
+    assert {other for other in others if f'"{other}"' not in STORE_CODE} == set()
 
 
 def test_emissions_are_late_after_three_intervals(monkeypatch: pytest.MonkeyPatch) -> None:

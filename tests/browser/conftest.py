@@ -71,7 +71,8 @@ def site(served: Served) -> Site:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(home: Home) -> Iterator[Browser]:
+    """After `home`: Playwright keeps an event loop running in this thread, in which no run can be made."""
     executable = chromium()
     if executable is None:
         pytest.skip(NONE)
