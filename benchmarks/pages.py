@@ -135,8 +135,18 @@ def figures_of(pages: Pages, path: str) -> Figures:
     others = sorted(asked(pages.http, path)[0] for _ in range(REPEAT))
     cpu_s = (pages.cpu_s() - between_s) / REPEAT
     slow_s = others[math.ceil(0.95 * REPEAT) - 1]
-    found_s = (first_s, statistics.median(others), slow_s, between_s - before_s, cpu_s)
-    return Figures(*(round(1e3 * each, 1) for each in found_s), round(len(page.encode()) / KB, 1))
+    return Figures(
+        first_ms=in_ms(first_s),
+        p50_ms=in_ms(statistics.median(others)),
+        p95_ms=in_ms(slow_s),
+        first_cpu_ms=in_ms(between_s - before_s),
+        cpu_ms=in_ms(cpu_s),
+        kb=round(len(page.encode()) / KB, 1),
+    )
+
+
+def in_ms(seconds: float) -> float:
+    return round(1e3 * seconds, 1)
 
 
 def search_finds_what_it_should(http: httpx.Client, paths: Mapping[str, str]) -> None:
