@@ -83,5 +83,5 @@ sample-bundle: setup $(DAGSTER_HOME)/dagster.yaml ## make docs/sample.loosh-audi
 wheel: setup ## build dist/*.whl, which holds everything that is needed to run
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-clean: ## remove what was installed and what demos and checks left; a validator's own data stays
-	rm -rf $(VENV) .loosh/demo .loosh/dagster_check
+clean: ## remove what was installed or built and what demos and checks left; a validator's own data stays
+	rm -rf $(VENV) .loosh/demo .loosh/dagster_check site dist build

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """Of the code, be it a checkout or where a wheel was installed."""
 DECIDES = "loosh/decides"
 DECIDES_PAY = {DECIDES: "pay"}
-"""What weights are made of, or a part of how they get to the chain."""
+"""What weights are made of or can come to be made of, or a part of how they get to the chain and are kept there."""
 DECIDES_NOTHING = {DECIDES: "nothing"}
 """For people, or to keep the house: whatever goes wrong with it, nobody is paid otherwise."""
 REACHES = "loosh/reaches"
@@ -47,9 +47,10 @@ def page_of_weights(submission: int | None = None) -> dict[str, dg.MetadataValue
 
 
 def fresh_in_time(settings: Settings) -> dg.FreshnessPolicy:
-    """How old the newest emissions and weights may be: late after as many intervals as alerts say so after.
+    """How old the newest emissions may be: late after as many intervals as alerts say so of weights after.
 
-    In time and not in blocks, by what a block takes on the network; a chain of slower blocks is told too early.
+    `weights` has none: a run that finds that none may be set is a materialization, too. In time and not in blocks, by
+    what a block takes on the network; a chain of slower blocks is told too early.
     """
     interval = timedelta(seconds=settings.weights_interval_blocks * BLOCK_S)
     late = max(LATE_AFTER_INTERVALS * interval, 2 * LEAST_FRESH)
@@ -64,11 +65,12 @@ def with_code(found: Iterable[Any]) -> list[dg.AssetsDefinition | dg.AssetSpec]:
 def _code_of(key: dg.AssetKey) -> Mapping[str, Any]:
     """One file an asset, named as it is: that is the rule of this package."""
     name = key.to_user_string()
-    path, line = ROOT / "assets" / f"{name}.py", 1
-    starts = f"def {name}(", f"{name} = dg.AssetSpec("
-    for number, text in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        if text.startswith(starts):
-            line = number
+    path, starts = ROOT / "assets" / f"{name}.py", (f"def {name}(", f"{name} = dg.AssetSpec(")
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError:
+        return {}  # a validator that has its code in another form runs all the same
+    line = next((number for number, text in enumerate(lines, start=1) if text.startswith(starts)), 1)
     url = get_settings().source_url
     with warnings.catch_warnings():  # at each start: Dagster calls these a beta feature
         warnings.simplefilter("ignore", dg.BetaWarning)

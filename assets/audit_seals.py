@@ -12,7 +12,6 @@ from loosh_pipeline.errors import ChainError
 from loosh_pipeline.release import RELEASE
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.seals import KeptSeal
-from loosh_pipeline.table_metadata import ROW_COUNT
 from loosh_pipeline.weight_setting import utc_now
 from loosh_pipeline.wire.crypto import Signer
 from resources.store import Store
@@ -63,7 +62,6 @@ def audit_seals(
 def _said(done: list[KeptSeal], left: list[NotSealed]) -> dict[str, dg.MetadataValue]:
     about: dict[str, dg.MetadataValue] = {
         "sealed": dg.MetadataValue.int(len(done)),
-        ROW_COUNT: dg.MetadataValue.int(len(done)),
         "not_sealed": dg.MetadataValue.text("; ".join(f"{each.number}: {each.reason}" for each in left) or "none"),
     }
     if done:

@@ -34,12 +34,13 @@ def _seen(standing: Standing, topic: Topic) -> str:
     if subnet is None or own is None:
         return "nothing is known of this validator on the chain yet"
     if topic == "weights":
-        since = f"{subnet.block - own.last_update} blocks before block {subnet.block}" if own.last_update else "never"
+        blocks = subnet.block - own.last_update
+        said = f"were last set {blocks} blocks before block {subnet.block}" if own.last_update else "were never set"
         return (
-            f"weights were last set {since}; WEIGHTS_INTERVAL_BLOCKS is {standing.interval_blocks}, and the chain's "
+            f"weights {said}; WEIGHTS_INTERVAL_BLOCKS is {standing.interval_blocks}, and the chain's "
             f"activity cutoff {subnet.activity_cutoff_blocks} blocks"
         )
     return (
-        f"uid {own.uid} with a stake of {own.stake:.9g}, of which {subnet.stake_threshold:.9g} is asked for; runtime "
+        f"uid {own.uid} with a stake of {own.stake:.9g}, of which {subnet.stake_threshold:.9g} is needed; runtime "
         f"{subnet.spec_version} at block {subnet.block}"
     )

@@ -20,7 +20,7 @@ from loosh_pipeline.scoring.profiles import ScoringProfile
 from loosh_pipeline.scoring.result import RoundScores
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.score_frames import scores_frame
-from resources.store import Partition, Store, preview, written
+from resources.store import Partition, Store, preview, written_of_one
 
 PREVIEW = ["uid", "reason", "relevance", "agreement", "share", "payout", "quality", "in_consensus"]
 
@@ -76,7 +76,7 @@ def evaluate_and_keep(
         "inputs_digest": dg.MetadataValue.text(found.inputs_digest),
         "context_rounds": dg.MetadataValue.int(past.rounds),
         **page_of(partition.row.id),
-        **written(table),
+        **written_of_one(table),
     }
 
 

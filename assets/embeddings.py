@@ -11,7 +11,7 @@ from loosh_pipeline.embedding.port import Embedder
 from loosh_pipeline.embedding.round_vectors import embed_round
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.vector_frames import to_frame
-from resources.store import Store, written
+from resources.store import Store, written_of_one
 
 
 @dg.asset(
@@ -43,6 +43,6 @@ def embeddings(
             "embed_s": embed_s,
             "model_digest": vectors.model_digest,
             **page_of(partition.row.id),
-            **written(table),
+            **written_of_one(table),
         }
     )

@@ -133,7 +133,7 @@ def _said(found: Earnings) -> dict[str, Any]:
         "scorer_versions": ", ".join(found.payouts.rounds) or "no round",
         "rounds": found.terms.rounds,
         "miners": len(found.emissions),
-        "paid": sum(each.weight > 0 for each in found.emissions),
+        "miners_paid": sum(each.weight > 0 for each in found.emissions),
         "top_weight": round(max((each.weight for each in found.emissions), default=0.0), 4),
         "one_source": _named(found.payouts),
         **page_of_miners(),

@@ -23,7 +23,7 @@ from loosh_pipeline.store.asking_frames import selected_hotkeys, selections_fram
 from loosh_pipeline.store.frames import responses_frame, responses_of
 from loosh_pipeline.wire.crypto import Signer
 from resources.miners import Miners
-from resources.store import Partition, Store, preview, written
+from resources.store import Partition, Store, preview, written_of_one
 
 STALE_AFTER_REFRESHES = 12
 FORGOTTEN_AFTER_REFRESHES = 5
@@ -71,7 +71,7 @@ def miner_responses(
             **_draw_metadata(partition, store),
             "responses": preview(table, PREVIEW),
             **page_of(partition.row.id),
-            **written(store.tables.describe("miner_responses", partition.key)),
+            **written_of_one(store.tables.describe("miner_responses", partition.key)),
         }
     )
 

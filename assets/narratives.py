@@ -12,7 +12,7 @@ from loosh_pipeline.scorers import paying_profile
 from loosh_pipeline.settings import get_settings
 from loosh_pipeline.store.narrative_frames import narrative_frame
 from resources.llm import Narrator
-from resources.store import Partition, Store, written
+from resources.store import Partition, Store, written_of_one
 
 
 @dg.asset(
@@ -48,7 +48,7 @@ def tell(store: Store, llm: Narrator, partition: Partition) -> dict[str, dg.Meta
         "source": dg.MetadataValue.text(narrative.source),
         **_taken(narrative),
         **page_of(partition.row.id),
-        **written(table),
+        **written_of_one(table),
     }
 
 

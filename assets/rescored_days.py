@@ -7,7 +7,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets.about import DECIDES_NOTHING, page_of
+from assets.about import DECIDES_PAY, page_of
 from assets.challenges import OWNERS
 from assets.rescored_scores import GROUP, RescoreConfig, about, rescored_scores, rescoring, shown, warn
 from loosh_pipeline.orchestrator import CHALLENGES, FIRST_RESCORED_DAY
@@ -31,7 +31,7 @@ WARNINGS = 100
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
-    tags=DECIDES_NOTHING,
+    tags=DECIDES_PAY,
     code_version="1",
 )
 def rescored_days(

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.about import DECIDES_NOTHING, of_table, page_of
+from assets.about import DECIDES_PAY, of_table, page_of
 from assets.challenges import OWNERS, challenge_partitions
 from assets.embeddings import embeddings
 from assets.miner_responses import miner_responses
@@ -51,7 +51,7 @@ class RescoreConfig(dg.Config):
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "numpy", "parquet"},
-    tags=DECIDES_NOTHING,
+    tags=DECIDES_PAY,
     metadata=of_table("consensus_scores"),
     code_version="1",
 )

@@ -7,7 +7,7 @@ from assets.challenges import OWNERS, challenge_partitions
 from assets.consensus_scores import consensus_scores, evaluate_and_keep
 from loosh_pipeline.scorers import shadow_profiles, shadow_versions
 from loosh_pipeline.settings import get_settings
-from loosh_pipeline.table_metadata import ROW_COUNT
+from loosh_pipeline.table_metadata import OF_PARTITION
 from resources.store import Store
 
 
@@ -28,11 +28,11 @@ from resources.store import Store
 )
 def shadow_scores(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult[None]:
     partition = store.partition(context.partition_key)
-    found, rows = {}, {}
+    found, rows = {}, 0
     for profile in shadow_profiles(get_settings()):
-        result, about = evaluate_and_keep(store, partition, profile)
+        result, _ = evaluate_and_keep(store, partition, profile)
         found[profile.name] = result.scorer_version
-        rows = {ROW_COUNT: about[ROW_COUNT]}  # as many under each profile
+        rows += len(result.scores)
     shown = ", ".join(f"{name} ({version})" for name, version in found.items())
     why = "none: SCORING_PROFILES names only the one that pays"
-    return dg.MaterializeResult(metadata={"profiles": shown or why, **rows, **page_of(partition.row.id)})
+    return dg.MaterializeResult(metadata={"profiles": shown or why, OF_PARTITION: rows, **page_of(partition.row.id)})

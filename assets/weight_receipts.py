@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.about import DECIDES_NOTHING, REACHES, of_table, page_of_weights
+from assets.about import DECIDES_PAY, REACHES, of_table, page_of_weights
 from assets.chain_alerts import told
 from assets.challenges import OWNERS
 from assets.weights import weights
@@ -29,7 +29,7 @@ NOTHING = "nothing was submitted yet"
     group_name="weights",
     owners=OWNERS,
     kinds={"bittensor", "parquet"},
-    tags=DECIDES_NOTHING | {REACHES: "chain"},
+    tags=DECIDES_PAY | {REACHES: "chain"},
     metadata=of_table("weight_receipts"),
     code_version="2",
 )

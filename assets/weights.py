@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.about import DECIDES_PAY, REACHES, fresh_in_time, of_table, page_of_weights
+from assets.about import DECIDES_PAY, REACHES, of_table, page_of_weights
 from assets.chain_alerts import told
 from assets.challenges import OWNERS
 from assets.weight_proposal import versions_said, weight_proposal
@@ -38,7 +38,6 @@ from resources.store import Store, preview, written
     tags=DECIDES_PAY | {REACHES: "chain"},
     metadata=of_table("weights"),
     code_version=f"3 {paying_version(get_settings())}",
-    freshness_policy=fresh_in_time(get_settings()),
 )
 def weights(
     context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], chain: dg.ResourceParam[Chain]

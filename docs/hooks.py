@@ -1,7 +1,7 @@
 """What the site does beyond Markdown: pages beside docs/ belong to it, and links to source files are plain text.
 
-In the repository such links lead to the file. A site is read without it, so there the file's name is left; one that is
-in neither place stays a link, which `--strict` refuses.
+In the repository such links lead to the file. A site is read without it, so there the file's name is left, unless
+SOURCE_URL says where the code is on the web. One that is in neither place stays a link, which `--strict` refuses.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ def _link(found: re.Match[str], folder: str, page: str) -> str:
     if target in INSTEAD:
         target = f"docs/{INSTEAD[target]}"
     elif not target.startswith("docs/"):
-        return text if (ROOT / target).exists() else found[0]
+        return _of_source(text, f"{target}{mark}{anchor}") if (ROOT / target).exists() else found[0]
     there = os.path.relpath(target, posixpath.dirname(f"docs/{page}"))
     return f"[{text}]({there}{mark}{anchor})"
+
+
+def _of_source(text: str, target: str) -> str:
+    """A link to the code on the web, where that is known; as the setting of a validator has it."""
+    url = os.environ.get("SOURCE_URL", "").rstrip("/")
+    return f"[{text}]({url}/{target})" if url else text

@@ -1,26 +1,25 @@
 """Takes the pictures of this documentation from a running demo.
 
-    python docs/take_screenshots.py DAGSTER_URL INGRESS_URL [OUT_DIR]
+    python -m docs.take_screenshots DAGSTER_URL INGRESS_URL [OUT_DIR]
 
 Needs a Chromium (`CHROMIUM`, by default the one on the PATH); Playwright brings none here.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import httpx
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
+from tests.chromium import QUIET, chromium
+
 DARK = ("round",)
 """Of the operator's pages, those that are taken in dark colours, too."""
 COPIES, HTML = "copy-", {"accept": "text/html"}
 WINDOW: ViewportSize = {"width": 1280, "height": 900}
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
@@ -37,9 +36,8 @@ def main(dagster_url: str, ingress_url: str, out_dir: Path) -> None:
         "automation": f"{dagster_url}/automation",
     }
     own = pages_of(ingress_url)
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
         page = browser.new_page(viewport={"width": 1500, "height": 950})
         for name, url in pages.items():
             shoot(page, url, out_dir / f"{name}.png")

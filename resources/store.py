@@ -53,6 +53,7 @@ from loosh_pipeline.store.tables import TableKey, Tables, WrittenTable, file_ste
 from loosh_pipeline.store.weighing import newest_proposal, view_at
 from loosh_pipeline.store.weight_frames import write_submission
 from loosh_pipeline.table_metadata import written as written
+from loosh_pipeline.table_metadata import written_of_one as written_of_one
 from loosh_pipeline.weight_setting import Desk, lease_length, utc_now
 from resources.once import Once
 

@@ -71,7 +71,7 @@ def challenge_sensor(
     if not claims and queue.due:
         return dg.SkipReason(_no_room(store.inbox, queue, settings))
     if not claims:
-        return dg.SkipReason(_nothing_due(store.inbox, queue))
+        return dg.SkipReason(_nothing_due(store.inbox, queue, now, waited_s))
     return dg.SensorResult(
         run_requests=[_request(claim, now) for claim in claims],
         dynamic_partitions_requests=[challenge_partitions.build_add_request([claim.id for claim in claims])],
@@ -85,12 +85,14 @@ def _no_room(inbox: Inbox, queue: Queue, settings: Settings) -> str:
     return f"{queue.in_flight} challenges are in flight, and {full}; {waiting} others wait until there is room"
 
 
-def _nothing_due(inbox: Inbox, queue: Queue) -> str:
+def _nothing_due(inbox: Inbox, queue: Queue, now: datetime, waited_s: float) -> str:
     """Said at almost every tick: the queue itself, and nothing that grows, is read for it."""
     said = f"nothing is due: {queue.in_flight} challenges are being evaluated, the others are done"
     if not queue.waits or (next_at := inbox.oldest_waiting()) is None:
         return said
-    return f"{said} or wait; the next is due at {next_at:%H:%M:%S} UTC, and left to the ingress for {GRACE_S:.0f} s"
+    due = "was" if next_at <= now else "is"
+    until = f", and is the ingress's until {next_at + timedelta(seconds=waited_s):%H:%M:%S}" if waited_s else ""
+    return f"{said} or wait; the next {due} due at {next_at:%H:%M:%S} UTC{until}"
 
 
 def _request(claim: Claim, now: datetime) -> dg.RunRequest:

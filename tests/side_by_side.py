@@ -9,6 +9,9 @@ TOGETHER = {
     "tests/e2e/": "validators",
     "tests/machines/": "validators",
     "tests/benchmarks/": "validators",
+    "tests/docs/test_on_a_devnet.py": "validators",
+    # A served home and a browser are made once.
+    "tests/browser/": "browser",
     # The model is loaded and exported once.
     "tests/embedding/": "model",
     "tests/scoring/network/": "model",

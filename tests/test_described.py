@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from assets.about import DECIDES, REACHES, fresh_in_time, with_code
 from assets.challenges import challenges
+from loosh_pipeline import store
 from loosh_pipeline.definitions import defs
 from loosh_pipeline.described_tables import COMMON, TABLES
 from loosh_pipeline.settings import Settings, get_settings
@@ -22,7 +24,13 @@ WITHOUT_TABLE = {
     *("rescored_days", "compacted_tables", "pruned_history"),
 }
 """What they make lies in the database, among the pictures, or in the tables of another asset."""
+WEIGHTS = dg.AssetKey("weights")
+ANCESTORS = {key.to_user_string() for key in GRAPH.get_ancestor_asset_keys(WEIGHTS, include_self=True)}
+DECIDE_PAY = ANCESTORS | {"rescored_scores", "rescored_days", "weight_receipts"}
+"""Weights and what they are made of; what may write the rows that count; what says whether they must be set again."""
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
+STORE_CODE = "".join(path.read_text("utf-8") for path in Path(str(store.__file__)).parent.glob("*.py"))
+"""Names every table, those that no asset is called after as well."""
 TICKING = [*(defs.sensors or ()), *(defs.schedules or ())]
 JOBS = sorted((job for job in defs.resolve_all_job_defs() if job.name != "__ASSET_JOB"), key=lambda job: job.name)
 
@@ -36,6 +44,7 @@ def test_every_asset_says_to_a_newcomer_what_it_is(name: str) -> None:
     assert spec.owners
     assert spec.kinds
     assert spec.tags[DECIDES] in ("pay", "nothing")
+    assert (spec.tags[DECIDES] == "pay") == (name in DECIDE_PAY)
     assert spec.tags.get(REACHES) in (None, "chain", "miners", "challenge-api")
 
 
@@ -56,6 +65,15 @@ def test_with_an_address_of_the_code_it_leads_there_too(settings: Settings, monk
     assert isinstance(here, dg.LocalFileCodeReference)
     assert isinstance(there, dg.UrlCodeReference)
     assert there.url == f"https://example.org/us/it/blob/v1/assets/challenges.py#L{here.line_number}"
+
+
+def test_code_that_is_not_there_as_files_keeps_nothing_from_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("assets.about.ROOT", tmp_path)
+    (found,) = with_code([dg.AssetSpec("challenges")])
+    assert isinstance(found, dg.AssetSpec)
+    assert "dagster/code_references" not in found.metadata
 
 
 @pytest.mark.parametrize("name", sorted(SPECS.keys() - WITHOUT_TABLE))
@@ -97,10 +115,21 @@ def test_every_sensor_and_schedule_says_what_it_does_and_what_stopping_it_means(
 ) -> None:
     assert "Stopped" in (each.description or "")
     assert each.default_status.value == "RUNNING"
+    said = re.match(r"Every (\d+) s:", each.description or "")
+    if isinstance(each, dg.SensorDefinition):
+        assert said is not None
+        assert int(said[1]) == each.minimum_interval_seconds
 
 
-def test_emissions_and_weights_are_late_after_three_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {name for name, spec in SPECS.items() if spec.freshness_policy} == {"emissions", "weights"}
+@pytest.mark.parametrize("name", SPECS)
+def test_what_a_description_names_is_there(name: str) -> None:
+    named = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", SPECS[name].description or ""))
+    others = named - SPECS.keys() - TABLES.keys() - {each.name for each in TICKING}
+    assert {other for other in others if f'"{other}"' not in STORE_CODE} == set()
+
+
+def test_emissions_are_late_after_three_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {name for name, spec in SPECS.items() if spec.freshness_policy} == {"emissions"}
     day = fresh_in_time(Settings(weights_interval_blocks=7200))
     assert day == dg.FreshnessPolicy.time_window(fail_window=DAY * 3, warn_window=DAY * 2)
     fast = fresh_in_time(Settings(weights_interval_blocks=1))

@@ -15,7 +15,7 @@ from loosh_pipeline.settings.roles import INGRESS
 Tone = Literal["good", "warn", "bad"]
 
 RESUME = 'on the validator\'s own machine, POST {"running": true} to /set_running'
-AS_IT_SAYS = "look at what it names; docs/operating.md, `When something is wrong`"
+AS_IT_SAYS = "look at what it names; docs/operating/troubleshooting.md, `When something is wrong`"
 TEXT_ROOM = 600
 """Bytes of what is wrong: it may repeat why a challenge failed, or what the Challenge API said, of any length. Whole it
 is on the page of the challenge, and in the run's log.

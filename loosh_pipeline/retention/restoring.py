@@ -31,7 +31,7 @@ from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox, InboxRow
 from loosh_pipeline.store.score_tables import CANARIES, CANARY_SCORES, IN_USE, SCORES, TRIED_SCORES, ScoreTables
 from loosh_pipeline.store.tables import TableKey, Tables, file_stem
-from loosh_pipeline.table_metadata import written
+from loosh_pipeline.table_metadata import written_of_one
 
 PLAIN = ("miner_responses", "embeddings", "narratives")
 """Assets with one table a challenge, of the asset's name."""
@@ -170,7 +170,7 @@ class Restorer:
     ) -> Iterator[AssetMaterialization]:
         if not self._tables.exists(stored_as or asset, key):
             return
-        about = written(self._tables.describe(stored_as or asset, key))
+        about = written_of_one(self._tables.describe(stored_as or asset, key))
         yield self._restored(challenge_id, asset, {**about, **(more or {})})
 
     def _restored(

@@ -78,7 +78,7 @@ def test_the_metadata_of_a_run_says_what_its_tables_hold(world: World) -> None:
     result = world.evaluate(challenge_id)
 
     asked = metadata_of(result, "miner_responses")
-    assert (asked["asked"], asked["answered"], asked["timeout"], asked["dagster/row_count"]) == (4, 3, 1, 4)
+    assert (asked["asked"], asked["answered"], asked["timeout"], asked["dagster/partition_row_count"]) == (4, 3, 1, 4)
     scored = metadata_of(result, "consensus_scores")
     assert (scored["scored"], scored["unscored"], scored["paid"]) == (3, 1, 3)
     assert scored["scorer_version"] == scorer_version(RobustProfile(), MODEL_DIGEST)

@@ -32,7 +32,7 @@ def test_every_asset_of_a_round_leads_to_its_page_and_counts_its_rows(world: Wor
     page = page_links.of_challenge(get_settings().ingress_url, "c é/1")
     assert page.endswith("/rounds/c%20%C3%A9%2F1")
     assert {asset: shown(world, asset)["page"] for asset in OF_ROUND} == dict.fromkeys(OF_ROUND, page)
-    assert all(shown(world, asset)["dagster/row_count"] > 0 for asset in WITH_TABLE)
+    assert all(shown(world, asset)["dagster/partition_row_count"] > 0 for asset in WITH_TABLE)
 
 
 def test_nothing_is_said_twice(world: World) -> None:

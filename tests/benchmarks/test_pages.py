@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 import benchmarks.pages as module
 from benchmarks.figures import Load
-from benchmarks.pages import Figures, measured
+from benchmarks.pages import STALE, Figures, measured, search_finds_what_it_should, there_already
 from benchmarks.pages_home import GIVEN_UP, WAITING, Made, Size, make, read_back
 from benchmarks.past import OF_EMISSIONS
 from loosh_pipeline.audit.epochs import epoch_tables
@@ -69,6 +71,31 @@ def test_every_page_is_asked_for(made: Made, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_page_is_within_its_bounds_by_time_and_size() -> None:
-    assert Figures(900.0, 300.0, 800.0, 9.0, 200.0).within
-    assert not Figures(1.0, 301.0, 1.0, 1.0, 1.0).within
-    assert not Figures(1.0, 1.0, 1.0, 1.0, 201.0).within
+    assert Figures(900.0, 300.0, 900.0, 800.0, 9.0, 200.0).within
+    assert not Figures(1.0, 301.0, 1.0, 1.0, 1.0, 1.0).within
+    assert not Figures(1.0, 1.0, 1.0, 1.0, 1.0, 201.0).within
+
+
+@pytest.mark.parametrize(("hits", "said"), [("words", "lists no challenge"), ("everything", "lists challenges")])
+def test_a_search_that_finds_what_it_should_not_is_not_measured_as_if_it_did(hits: str, said: str) -> None:
+    paths = {"search_id": "/id", "search_words": "/words", "search_nothing_found": "/nothing"}
+    found = {"words": ("/id",), "everything": ("/id", "/words", "/nothing")}[hits]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="rounds/archived-000001" if request.url.path in found else "none")
+
+    with (
+        httpx.Client(transport=httpx.MockTransport(answer), base_url="http://there") as http,
+        pytest.raises(SystemExit, match=said),
+    ):
+        search_finds_what_it_should(http, paths)
+
+
+def test_a_home_of_another_size_or_of_long_ago_is_not_taken(made: Made, root: Path, tmp_path: Path) -> None:
+    now = made.past.until
+    assert there_already(root, SIZE, now) == made
+    assert there_already(tmp_path, SIZE, now) is None
+    with pytest.raises(SystemExit, match="over an hour ago"):
+        there_already(root, SIZE, now + STALE + timedelta(seconds=1))
+    with pytest.raises(SystemExit, match="has 240 challenges"):
+        there_already(root, replace(SIZE, challenges=250), now)

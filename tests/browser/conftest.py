@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from loosh_pipeline.supervisor import Service, free_ports, supervised
 from tests.browser.crawling import Site, crawl, id_of
 from tests.browser.home import CANARY, FAILED, HOSTILE_ID, WAITING, Home, eventful_home
 from tests.browser.views import Served, View, Visit
+from tests.chromium import NONE, QUIET, chromium
 
 SECRET = "c4nary"
 """Begins every secret of the settings."""
@@ -32,7 +31,6 @@ SECRETS = {
 }
 DAGSTER = "http://dagster.invalid:3000"
 """Where links to the Dagster UI lead: to nobody, so that whoever follows one is noticed."""
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +71,11 @@ def site(served: Served) -> Site:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+def browser(home: Home) -> Iterator[Browser]:
+    """After `home`: Playwright keeps an event loop running in this thread, in which no run can be made."""
+    executable = chromium()
     if executable is None:
-        pytest.skip("needs a Chromium: on the PATH, or where CHROMIUM says (apt-get install chromium)")
+        pytest.skip(NONE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=QUIET)
         yield browser

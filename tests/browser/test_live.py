@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -17,7 +18,6 @@ pytestmark = pytest.mark.slow
 MARKS = ".vega svg g[class*=role-mark] path, .vega svg g[class*=role-mark] rect, .vega svg g[class*=role-mark] line"
 SHOWN = "() => document.querySelector('#vg-tooltip-element')?.classList.contains('visible') ?? false"
 WITHIN_S, SHOWN_WITHIN_S = 60.0, 0.5
-NEW = "just-now"
 
 
 def charted(site: Site) -> list[str]:
@@ -45,7 +45,16 @@ def test_charts_are_drawn_and_tell_what_the_pointer_is_on(
 
 
 def told(visit: Visit) -> bool:
-    """Whether resting on a mark shows something. A mark may be thin, or beneath others: the first few are tried."""
+    """Whether resting on a mark shows something. A machine may be busy, so each is rested on again and again."""
+    until_s = time.monotonic() + WITHIN_S
+    while not told_at_once(visit):
+        if time.monotonic() > until_s:
+            return False
+    return True
+
+
+def told_at_once(visit: Visit) -> bool:
+    """A mark may be thin, or beneath others: the first few are tried."""
     marks = visit.page.locator(MARKS)
     for place in range(min(12, marks.count())):
         box = marks.nth(place).bounding_box()
@@ -103,11 +112,12 @@ def test_a_receipt_comes_by_itself_and_by_its_link(visit: Visit, site: Site) -> 
 def test_a_challenge_that_comes_meanwhile_shows_without_reloading(visit: Visit) -> None:
     page = visit.to("/")
     page.evaluate("() => { window.here = true }")
-    assert NEW not in page.locator("main").inner_text()
-    body = {"id": NEW, "prompt": "What comes while somebody looks?"}
+    new = f"just-now-{uuid4().hex[:8]}"
+    assert new not in page.locator("main").inner_text()
+    body = {"id": new, "prompt": "What comes while somebody looks?"}
     httpx.post(f"{visit.served.url}/challenges", json=body, trust_env=False).raise_for_status()
     until_s = time.monotonic() + WITHIN_S
-    while NEW not in page.content():
+    while new not in page.content():
         assert time.monotonic() < until_s
         page.wait_for_timeout(200)
     assert page.evaluate("() => window.here"), "it is the same page"

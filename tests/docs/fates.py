@@ -62,6 +62,8 @@ BENCHMARKS = (
     "python -m benchmarks.growth --json",
     "python -m benchmarks.growth --per-day 24000 --json",
     "python -m benchmarks.growth --quick --json",
+    "python -m benchmarks.pages --json",
+    "python -m benchmarks.pages --quick --json",
     "python -m benchmarks.ablation --tools DIR --data DIR --caches DIR --attacks",
     "python -m benchmarks.validation --tools DIR --data DIR --caches DIR",
 )

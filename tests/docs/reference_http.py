@@ -16,6 +16,28 @@ What the ingress answers on `API_PORT`. The same is at `/docs` of a running one,
 programs. Times are in UTC. An error's `detail` says what was wrong. [Intake](../operating/intake.md) says who may push,
 and the bounds.
 """
+PAGES = {
+    "/": "overview: whether all is well, and what to do",
+    "/challenges": "all challenges, by `state`, `day` and `q`",
+    "/rounds/ID": "one challenge: answers, scores, copies, the heatmap, whether the network was told",
+    "/answers/HOTKEY/ID": "one answer whole, as plain text",
+    "/requests/ID": "what was asked, whole, as plain text",
+    "/heatmaps/ID.png": "the heatmap as a picture; `.json` as a Vega-Lite chart",
+    "/miners": "all miners of an `epoch`, sorted",
+    "/miners/HOTKEY": "one miner; `with=OTHER` sets another beside it",
+    "/miners/HOTKEY/receipt": "why it has its weight",
+    "/weights": "weights that were set, and when the next are due",
+    "/sign-in": "where `PAGES_TOKEN` is given",
+}
+SEEN_BY = """
+## Pages
+
+For people, in HTML. A program on the validator's own machine sees them, whoever signed in with `PAGES_TOKEN` or holds
+`CHALLENGE_PUSH_API_KEY`, and with `PAGES_PUBLIC` everybody: without canaries, and on the overview without paths,
+addresses and reasons.
+[Who may see them](../operating/intake.md#pages). `/sign-in` is open to all.
+
+"""
 Schema = dict[str, Any]
 
 
@@ -31,7 +53,7 @@ def page() -> str:
     for tag, of_tag in groupby(calls, key=lambda each: each[0]):
         text += f"\n## {tag.capitalize()}\n"
         text += "".join(_call(method, path, operation, named) for _, method, path, operation in of_tag)
-    return text
+    return text + SEEN_BY + table(("page", "what"), ((code(path), what) for path, what in PAGES.items()))
 
 
 def _call(method: str, path: str, operation: Schema, named: Schema) -> str:
@@ -46,7 +68,9 @@ def _call(method: str, path: str, operation: Schema, named: Schema) -> str:
     for kind, content in body.items():
         if rows := _fields(content.get("schema", {}), named):
             text += f"\nBody, {code(kind)}:\n\n" + table(("field", "type", "required", "what it is"), rows)
-    answers = ((code(status), _answer(answer, named)) for status, answer in operation.get("responses", {}).items())
+    answers = (
+        (code(status), _answer(answer, named)) for status, answer in sorted(operation.get("responses", {}).items())
+    )
     return text + "\n" + table(("answer", "what"), answers)
 
 

@@ -13,6 +13,8 @@ from tests.docs.blocks import ROOT, commands
 from tests.docs.fates import BENCHMARKS, DEMO, IN_A_HOME, NOT_RUN, ON_A_DEVNET, PRINTED, STARTED
 
 FATES = (*IN_A_HOME, *STARTED, *ON_A_DEVNET, DEMO, *PRINTED, *BENCHMARKS, *NOT_RUN)
+OF_AN_OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "GNUMAKEFLAGS")
+"""With these, one that runs these tests would say what it does in the output of this one."""
 
 
 def test_every_command_that_is_shown_has_one_fate() -> None:
@@ -26,7 +28,10 @@ def test_every_command_that_is_shown_has_one_fate() -> None:
 @pytest.mark.parametrize("command", [*PRINTED, DEMO])
 def test_make_knows_what_to_do(command: str) -> None:
     words = command.partition("&&")[0].split()
-    done = subprocess.run([*words, "--just-print"], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name not in OF_AN_OUTER_MAKE}
+    done = subprocess.run(
+        [*words, "--just-print"], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert ("loosh demo --once" in done.stdout) == (command == DEMO)
 

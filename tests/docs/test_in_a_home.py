@@ -17,6 +17,9 @@ from tests.audit.weighed import weighed_home
 from tests.docs.blocks import ROOT
 from tests.docs.fates import IN_A_HOME
 
+BACKUPS = tuple(command for command in IN_A_HOME if command.startswith(("loosh backup", "loosh restore")))
+SEQUENCES = (*((command,) for command in IN_A_HOME if command not in BACKUPS), BACKUPS)
+"""Commands that need what was done before them are run one after the other; every other one alone."""
 ENDS = {
     "loosh diff --a robust --b network": (1, "loosh rescore"),
 }
@@ -72,9 +75,10 @@ def run(home: Home, command: str) -> Any:
     return done
 
 
-@pytest.mark.parametrize("command", IN_A_HOME)
-def test_a_command_does_what_its_page_says(home: Home, command: str) -> None:
-    code, said = ENDS.get(command, (0, ""))
-    done = run(home, command)
-    assert done.exit_code == code, done.output
-    assert said in done.output
+@pytest.mark.parametrize("commands", SEQUENCES, ids=lambda commands: commands[0])
+def test_commands_do_what_their_page_says(home: Home, commands: tuple[str, ...]) -> None:
+    for command in commands:
+        code, said = ENDS.get(command, (0, ""))
+        done = run(home, command)
+        assert done.exit_code == code, f"{command}\n{done.output}"
+        assert said in done.output, command

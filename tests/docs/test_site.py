@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.chromium import NONE, QUIET, chromium
 from tests.docs.site import build, served
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+CHROMIUM = chromium()
 LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
 
 
@@ -54,7 +52,7 @@ def address(site: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium; CHROMIUM may name one")
+@pytest.mark.skipif(not CHROMIUM, reason=NONE)
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_every_page(address: str, pages: list[str], width: int, scheme: str) -> None:

@@ -54,7 +54,7 @@ def test_a_pruned_challenge_is_shown_again_scored_to_the_same_bytes_and_goes_whe
     now = materialized(world, "c-1")
     assert set(now) == {"challenges", "miner_responses", "embeddings", "consensus_scores", "submissions", "narratives"}
     for asset in set(now) - {"submissions", "challenges"}:
-        same = {"dagster/row_count", "sha256", "path", "dagster/size_bytes"}
+        same = {"dagster/partition_row_count", "sha256", "path", "dagster/size_bytes"}
         assert {name: now[asset][name] for name in same} == {name: said[asset][name] for name in same}
         assert now[asset]["restored"] is True
     scores.unlink()

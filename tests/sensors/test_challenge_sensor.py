@@ -84,6 +84,20 @@ def test_what_was_requested_or_claimed_elsewhere_is_not_requested_again(world: W
     assert result.skip_message == "nothing is due: 2 challenges are being evaluated, the others are done"
 
 
+def test_a_skip_says_when_what_waits_is_due_and_until_when_it_is_the_ingresss(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_URL", "http://127.0.0.1:3000")
+    get_settings.cache_clear()
+    received = datetime.now(UTC) - timedelta(seconds=2)
+    world.accept(now=received)
+    result = tick(world)
+    assert isinstance(result, dg.SkipReason)
+    until = received + timedelta(seconds=GRACE_S)
+    said = f"was due at {received:%H:%M:%S} UTC, and is the ingress's until {until:%H:%M:%S}"
+    assert (result.skip_message or "").endswith(said)
+
+
 def test_what_the_ingress_gave_back_is_requested_as_the_next_attempt(world: World) -> None:
     challenge_id = world.accept()
     claim(world.store.inbox, challenge_id, datetime.now(UTC))
