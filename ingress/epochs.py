@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,7 @@ from loosh_pipeline.audit.miners import MinerLine, Miners, miners_of_epoch
 from loosh_pipeline.audit.naming import named_miner
 from loosh_pipeline.audit.rules_said import comes_out_again
 from loosh_pipeline.audit.sides import sides_of
+from loosh_pipeline.audit.worth import Worths, worths_of
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.domain import Emission, Hotkey, Proposal
 from loosh_pipeline.emissions import Terms
@@ -32,7 +33,7 @@ from loosh_pipeline.store.weight_frames import submission_key
 
 T = TypeVar("T")
 
-LINES_KEPT, EARNED_KEPT, MADE_OF_KEPT, TRACES_KEPT = 8, 64, 256, 4
+LINES_KEPT, EARNED_KEPT, MADE_OF_KEPT, TRACES_KEPT, WORTHS_KEPT = 8, 64, 256, 4, 64
 """Epochs of which each is remembered, by how large it is and how many one page asks for."""
 LOOKED_THROUGH = 6
 """Tables after an epoch in which what was made of it is looked for, the first and the last of two days: it comes soon
@@ -44,9 +45,9 @@ class _Kept(Generic[T]):
     """What was made of the last few epochs. One is made at a time, so that many who ask for it wait for one."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._lock, self._found = most, Lock(), OrderedDict[int, T]()
+        self._most, self._lock, self._found = most, Lock(), OrderedDict[Hashable, T]()
 
-    def get(self, number: int, make: Callable[[], T]) -> T:
+    def get(self, number: Hashable, make: Callable[[], T]) -> T:
         with self._lock:
             if number not in self._found:
                 self._found[number] = make()
@@ -92,6 +93,7 @@ class Epochs:
         self._earned = _Kept[Mapping[Hotkey, Emission]](EARNED_KEPT)
         self._made_of = _Kept[MadeOf | None](MADE_OF_KEPT)
         self._traces = _Kept[Traces](TRACES_KEPT)
+        self._worths = _Kept[Worths | None](WORTHS_KEPT)
 
     def newest(self, most: int, until: int | None = None) -> Sequence[SubmissionRow]:
         """What was submitted last, up to a number, newest first, whatever became of it."""
@@ -175,6 +177,11 @@ class Epochs:
             raise _broken(error) from error
         return compared(*sides)
 
+    def worths(self, where: EpochTables, mine: Hotkey, theirs: Hotkey) -> Worths | None:
+        """What is behind the worth of their answers."""
+        of_both = where.number, mine, theirs
+        return self._read(self._worths, of_both, lambda: worths_of(self._tables, where, mine, theirs))
+
     def read_back(self, where: EpochTables) -> pl.DataFrame | None:
         """What was read last from the chain of these weights; None before that."""
         return self._last_of(where, "weight_receipts", "submission_id")
@@ -195,7 +202,7 @@ class Epochs:
             raise _broken(error) from error
         return None
 
-    def _read(self, kept: _Kept[T], number: int, make: Callable[[], T]) -> T:
+    def _read(self, kept: _Kept[T], number: Hashable, make: Callable[[], T]) -> T:
         try:
             return kept.get(number, make)
         except (StoreError, OSError) as error:
