@@ -125,11 +125,15 @@ class Epochs:
         return self._read(self._miners, where.number, lambda: miners_of_epoch(self._tables, where))
 
     def named(self, where: EpochTables, miner: str) -> Hotkey:
-        """Whom somebody means by a hotkey, the beginning of one, or a uid."""
+        """Whom somebody means, as the address of a page says it."""
         try:
-            return named_miner(miner, self.miners(where).uids)
+            return self.meant(where, miner)
         except UnknownMiner as error:
             raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+
+    def meant(self, where: EpochTables, miner: str) -> Hotkey:
+        """Whom somebody means by a hotkey, the beginning of one, or a uid. Raises UnknownMiner."""
+        return named_miner(miner, self.miners(where).uids)
 
     def past(self, hotkey: Hotkey, number: int, most: int) -> list[Past]:
         """One miner in the last epochs that the chain took, up to a number, the oldest first."""

@@ -86,7 +86,7 @@ def _why(found: Comparison) -> str:
     """The one sentence for who reads no table."""
     if found.decisive is not None:
         name, told = _name(found.decisive), found.decisive.said
-        return f"What decides it is the first factor at which one has nothing, {name}: {told}."
+        return f"Behind it is the first factor at which one has nothing, {name}: {told}."
     if found.ratio is None:
         return "From what is kept of this epoch the reason cannot be told."
     gaps = [each for each in found.parts if each.of_gap is not None]
@@ -124,8 +124,8 @@ FIGURES: Mapping[str, Figure] = {
 }
 TELLING = ("meaning", "coverage", "relevance")
 """What agreement is made of, as far as it is measured of one answer."""
-APART = 1.05
-"""A ratio from which a mean is told as different."""
+APART = 1.01
+"""A ratio from which a mean is told as different: of agreement, pay goes with a power of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,9 @@ def _figure(each: Means) -> FigureSaid:
 
 def behind(found: Worths) -> str:
     """The one sentence of what makes an answer of one worth less than one of the other."""
-    over = f"over the {found.rounds} rounds that both answered" if found.rounds > 1 else "in the round that both answered"
+    over = (
+        f"over the {found.rounds} rounds that both answered" if found.rounds > 1 else "in the round that both answered"
+    )
     mine, theirs = found.off_topic
     if abs(mine - theirs) * 2 > found.measured:
         return f"Its answers were off topic in {mine} of {found.measured} rounds, those of the other in {theirs}."
@@ -158,9 +160,9 @@ def behind(found: Worths) -> str:
         made_of = [each for each in (found.mean(name) for name in TELLING) if _apart(each)]
         widest = max(made_of, key=_ratio, default=None)
         most = "" if widest is None else f" Of what it is made of, most apart is {_both(widest)}."
-        return f"What decides it is {_both(agreement)}, {over}: pay goes with a power of that.{most}"
+        return f"Behind it is {_both(agreement)}, {over}: pay goes with a power of that.{most}"
     if _apart(share):
-        return f"What decides it is {_both(share)}, {over}: pay is shared with answers of one source."
+        return f"Behind it is {_both(share)}, {over}: pay is shared with answers of one source."
     return f"Their answers are alike in agreement, {over}; what differs is in the table."
 
 

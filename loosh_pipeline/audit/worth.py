@@ -74,7 +74,7 @@ class Worths:
 
 
 def worths_of(tables: Tables, where: EpochTables, mine: Hotkey, theirs: Hotkey) -> Worths | None:
-    """None where no round of the epoch was answered by both, or none was settled. Raises StoreError for broken tables."""
+    """None where no round was answered by both, or none was settled. Raises StoreError for broken tables."""
     key = where.emissions
     if key is None or mine == theirs or not all(tables.exists(each, key) for each in (SETTLED, COUNTED_ROUNDS)):
         return None

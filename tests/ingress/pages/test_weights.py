@@ -45,6 +45,8 @@ def test_was_the_last_weight_set(home: Path, serve: Serve) -> None:
     assert "sybil penalty" in page
     assert "weight is 0" in page
     assert "style=" not in page
+    assert page.count("they were included in block") == 1, "it is said once"
+    assert "shadow_diff" not in page, "no profile runs beside"
 
 
 def test_a_failure_is_told_with_what_the_chain_holds_still(home: Path, serve: Serve, settings: Settings) -> None:
