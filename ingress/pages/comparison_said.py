@@ -122,8 +122,8 @@ FIGURES: Mapping[str, Figure] = {
     "words": Figure("words", "of an answer", 0),
     "elapsed_ms": Figure("seconds", "from sending the challenge to the end of the answer", 2, 0.001),
 }
-TELLING = ("meaning", "coverage", "relevance")
-"""What agreement is made of, as far as it is measured of one answer."""
+TELLING = ("meaning", "coverage", "wording")
+"""What agreement is made of."""
 APART = 1.01
 """A ratio from which a mean is told as different: of agreement, pay goes with a power of it."""
 
@@ -157,7 +157,7 @@ def behind(found: Worths) -> str:
         return f"Its answers were off topic in {mine} of {found.measured} rounds, those of the other in {theirs}."
     agreement, share = found.mean("agreement"), found.mean("share")
     if _apart(agreement):
-        made_of = [each for each in (found.mean(name) for name in TELLING) if _apart(each)]
+        made_of = [each for each in map(found.mean, TELLING) if _apart(each) and _less(each) is _less(agreement)]
         widest = max(made_of, key=_ratio, default=None)
         most = "" if widest is None else f" Of what it is made of, most apart is {_both(widest)}."
         return f"Behind it is {_both(agreement)}, {over}: pay goes with a power of that.{most}"
@@ -179,3 +179,7 @@ def _ratio(means: Means) -> float:
 
 def _apart(means: Means) -> bool:
     return means.mine is not None and means.mine != means.theirs and _ratio(means) >= APART
+
+
+def _less(means: Means) -> bool:
+    return (means.mine or 0.0) < (means.theirs or 0.0)

@@ -79,7 +79,7 @@ def test_a_trend_is_a_line_and_its_last_change(home: Path, serve: Serve, setting
     assert "<svg" not in page, "two are no trend"
     submitted(settings, {"hotkey-1": 0.5, "hotkey-2": 0.5})
     page = client.get("/miners?q=hotkey-1").text
-    assert '<svg class="spark" viewBox="0 0 8 14"><path d="M0 ' in page
+    assert '<svg class="spark" preserveAspectRatio="none" viewBox="0 0 8 14"><path d="M0 ' in page
     assert "style=" not in page
     assert '<option value="1">' in page
 
