@@ -255,8 +255,7 @@ def _last_update(about: dict[str, Any]) -> str:
 
 def next_weights(about: Mapping[str, Any], settings: Settings, now: datetime) -> str:
     """When weights can be set next, in words, by the `facts` of a standing."""
-    rounds = f"{settings.weights_min_rounds} scored rounds (WEIGHTS_MIN_ROUNDS)"
-    looks = f"weights_schedule, which looks every {TICK_MINUTES} minutes and wants {rounds}"
+    looks = who_sets(settings)
     due_s = Countdown.of(about, now).due_s
     if due_s is not None and due_s <= 0:
         return f"due since {_in_words(-due_s)}: set by {looks}"
@@ -269,6 +268,12 @@ def next_weights(about: Mapping[str, Any], settings: Settings, now: datetime) ->
         return at
     clock = datetime.fromisoformat(about["due_at"]).astimezone(UTC)
     return f"{at}, in {_in_words(due_s)} at {about['block_s']:.3g} s a block, about {clock:%H:%M:%S} UTC"
+
+
+def who_sets(settings: Settings) -> str:
+    """Who sets weights that are due, and what it takes."""
+    rounds = f"{settings.weights_min_rounds} scored rounds (WEIGHTS_MIN_ROUNDS)"
+    return f"weights_schedule, which looks every {TICK_MINUTES} minutes and wants {rounds}"
 
 
 def _in_words(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from ingress.pages.shown import is_operator
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.audit.epochs import epochs, latest_epoch
 from loosh_pipeline.chain.countdown import Countdown
-from loosh_pipeline.chain_status import next_weights
+from loosh_pipeline.chain_status import next_weights, who_sets
 from loosh_pipeline.domain import RESULTS
 from loosh_pipeline.store.listing import Wanted
 from loosh_pipeline.store.outbox import OutboxState
@@ -73,8 +74,13 @@ def _of_weights(parts: Parts, view: View | None) -> dict[str, Any]:
         "left": left,
         "since": None if since is None else since + left.passed,
         "to_cutoff": None if cutoff is None or since is None else max(0, cutoff - since - left.passed),
-        "next_weights": next_weights(chain, parts.settings, now) if chain.get("registered") else "",
+        "next_weights": _next(parts, chain, left, now) if chain.get("registered") else "",
     }
+
+
+def _next(parts: Parts, chain: Mapping[str, Any], left: Countdown, now: datetime) -> str:
+    is_due = left.due_s is not None and left.due_s <= 0
+    return f"by {who_sets(parts.settings)}" if is_due else next_weights(chain, parts.settings, now)
 
 
 def _of_deliveries(parts: Parts, ours: bool) -> dict[str, Any]:
