@@ -13,6 +13,7 @@ from ingress.pages.charts import embedded
 from ingress.pages.miner_charts import over_epochs
 from ingress.pages.miners import choice
 from ingress.pages.page import page_router, show
+from ingress.pages.shown import names_rounds
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.audit.epochs import LATEST, EpochTables
 from loosh_pipeline.audit.miners import MinerLine, Miners
@@ -59,6 +60,7 @@ def one(
         "comparison": comparison,
         "said": None if comparison is None else comparison_said.said(comparison),
         "worths": worths,
+        "widest": worths.widest if worths is not None and names_rounds(parts) else (),
         "behind": None if worths is None else comparison_said.behind(worths),
         "figures": () if worths is None else comparison_said.figures(worths),
     }
