@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from loosh_pipeline.audit.miners import MinerLine, Miners, miners_of_epoch
 from loosh_pipeline.audit.naming import named_miner
 from loosh_pipeline.audit.rules_said import comes_out_again
 from loosh_pipeline.audit.sides import sides_of
+from loosh_pipeline.audit.worth import Worths, worths_of
 from loosh_pipeline.chain.records import SubmissionRow
 from loosh_pipeline.domain import Emission, Hotkey, Proposal
 from loosh_pipeline.emissions import Terms
@@ -29,9 +30,10 @@ from loosh_pipeline.store.weigh_records import EMISSION_TERMS, PROPOSAL_INPUTS, 
 from loosh_pipeline.store.weighing import proposal_behind
 from loosh_pipeline.store.weight_frames import submission_key
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-LINES_KEPT, EARNED_KEPT, MADE_OF_KEPT, TRACES_KEPT = 8, 64, 256, 4
+LINES_KEPT, EARNED_KEPT, MADE_OF_KEPT, TRACES_KEPT, WORTHS_KEPT = 8, 64, 256, 4, 64
 """Epochs of which each is remembered, by how large it is and how many one page asks for."""
 LOOKED_THROUGH = 6
 """Tables after an epoch in which what was made of it is looked for, the first and the last of two days: it comes soon
@@ -75,6 +77,7 @@ class Epochs:
         self._earned = Kept[int, Mapping[Hotkey, Emission]](EARNED_KEPT)
         self._made_of = Kept[int, MadeOf | None](MADE_OF_KEPT)
         self._traces = Kept[int, Traces](TRACES_KEPT)
+        self._worths = Kept[Hashable, Worths | None](WORTHS_KEPT)
 
     def newest(self, most: int, until: int | None = None) -> Sequence[SubmissionRow]:
         """What was submitted last, up to a number, newest first, whatever became of it."""
@@ -106,11 +109,15 @@ class Epochs:
         return self._read(self._miners, where.number, lambda: miners_of_epoch(self._tables, where))
 
     def named(self, where: EpochTables, miner: str) -> Hotkey:
-        """Whom somebody means by a hotkey, the beginning of one, or a uid."""
+        """Whom somebody means, as the address of a page says it."""
         try:
-            return named_miner(miner, self.miners(where).uids)
+            return self.meant(where, miner)
         except UnknownMiner as error:
             raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
+
+    def meant(self, where: EpochTables, miner: str) -> Hotkey:
+        """Whom somebody means by a hotkey, the beginning of one, or a uid. Raises UnknownMiner."""
+        return named_miner(miner, self.miners(where).uids)
 
     def past(self, hotkey: Hotkey, number: int, most: int) -> list[Past]:
         """One miner in the last epochs that the chain took, up to a number, the oldest first."""
@@ -158,6 +165,11 @@ class Epochs:
             raise _broken(error) from error
         return compared(*sides)
 
+    def worths(self, where: EpochTables, mine: Hotkey, theirs: Hotkey) -> Worths | None:
+        """What is behind the worth of their answers."""
+        of_both = where.number, mine, theirs
+        return self._read(self._worths, of_both, lambda: worths_of(self._tables, where, mine, theirs))
+
     def read_back(self, where: EpochTables) -> pl.DataFrame | None:
         """What was read last from the chain of these weights; None before that."""
         return self._last_of(where, "weight_receipts", "submission_id")
@@ -178,7 +190,7 @@ class Epochs:
             raise _broken(error) from error
         return None
 
-    def _read(self, kept: Kept[int, T], number: int, make: Callable[[], T]) -> T:
+    def _read(self, kept: Kept[K, T], number: K, make: Callable[[], T]) -> T:
         try:
             return kept.get(number, make)
         except (StoreError, OSError) as error:

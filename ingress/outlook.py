@@ -16,7 +16,7 @@ from typing import Any
 
 from loosh_pipeline.alerting.conditions import Alert, Seen, Severity, Source, standing_alerts
 from loosh_pipeline.alerting.look import Watch
-from loosh_pipeline.chain_status import facts, next_weights, unreached
+from loosh_pipeline.chain_status import facts, unreached
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.status import broker_facts, hosts_facts, processes_facts
 from loosh_pipeline.store.inbox import Inbox
@@ -34,8 +34,8 @@ OF_THE_CHAIN = frozenset({"endpoint", "alerts"})
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What was seen at `at`. `chain`: facts as `loosh status --json` names them, with `next_weights` in words and
-    `block_s`; empty where nothing is known. `blind`: what could not be looked at, and why.
+    """What was seen at `at`. `chain`: facts as `loosh status --json` names them, and whether
+    it was `reached`; empty where nothing is known. `blind`: what could not be looked at, and why.
     """
 
     at: datetime
@@ -104,10 +104,7 @@ class Outlook:
             return {}
         found = facts(standing, self._settings)
         told = {name: value for name, value in found.items() if name not in OF_THE_CHAIN}
-        told |= {"block_s": standing.block_s, "reached": not unreached(standing, self._settings)}
-        if found["block"] is not None and found["registered"]:
-            told["next_weights"] = next_weights(found, standing.block_s, self._settings)
-        return told
+        return told | {"reached": not unreached(standing, self._settings)}
 
     def _hosts(self, seen: Seen) -> Sequence[Mapping[str, Any]]:
         return () if Source.STORES in seen.blind else hosts_facts(self._settings, self._inbox.engine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.markup import escape
@@ -13,8 +13,9 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from loosh_pipeline.chain.alerts import Alert, Standing, alerts
+from loosh_pipeline.chain.countdown import TICK_MINUTES, Countdown, at_block
 from loosh_pipeline.chain.endpoints import ENDPOINTS_FILE, Endpoints, shown
-from loosh_pipeline.chain.readiness import not_ready
+from loosh_pipeline.chain.readiness import due_since, not_ready
 from loosh_pipeline.chain.records import FAILED, SubmissionRow, plan_digest
 from loosh_pipeline.chain.wallet import coldkey_of, hotkey_of
 from loosh_pipeline.domain import Block, Hotkey, Metagraph
@@ -30,8 +31,6 @@ from loosh_pipeline.store.weighing import newest_proposal
 
 BLOCK_S = 12.0
 """Seconds a block on the live network, for people, until they can be told from two snapshots."""
-TICK_MINUTES = 2
-"""How often weights_schedule looks."""
 SEEN_WITHIN_REFRESHES = 3
 REACHED_WITHIN_REFRESHES = 2
 ONE_MINUTE_S = 60
@@ -94,7 +93,7 @@ def _brought_up(subnet: Metagraph, own_hotkey: Hotkey, rows: Sequence[Submission
         replace(each, last_update=max(each.last_update, included)) if each.hotkey == own_hotkey else each
         for each in subnet.neurons
     )
-    return replace(subnet, block=seen[0].seen_block, neurons=neurons)
+    return replace(subnet, block=seen[0].seen_block, block_time=seen[0].seen_at, neurons=neurons)
 
 
 def _blocked(
@@ -150,6 +149,8 @@ def _of_the_subnet(standing: Standing) -> dict[str, Any]:
     made_at = subnet.block_time or subnet.taken_at
     found = {
         "block": subnet.block,
+        "block_s": standing.block_s,
+        "seen_at": made_at.isoformat(),
         "block_age_s": round((standing.now - made_at).total_seconds(), 1),
         "spec_version": subnet.spec_version,
         "genesis_hash": subnet.genesis_hash,
@@ -161,7 +162,9 @@ def _of_the_subnet(standing: Standing) -> dict[str, Any]:
     }
     if own is None:
         return found
+    cutoff_at = at_block(own.last_update + subnet.activity_cutoff_blocks, subnet.block, made_at, standing.block_s)
     return found | {
+        "cutoff_at": None if cutoff_at is None else cutoff_at.isoformat(),
         "uid": own.uid,
         "validator_permit": own.validator_permit,
         "stake": own.stake,
@@ -173,14 +176,20 @@ def _of_the_subnet(standing: Standing) -> dict[str, Any]:
 
 
 def _due(standing: Standing) -> dict[str, Any]:
-    if standing.subnet is None or standing.own_hotkey is None:
-        return {"due_block": None, "due_in_minutes": None, "not_yet": None, "not_yet_code": None}
-    subnet, block_s = standing.subnet, standing.block_s
+    subnet, own = standing.subnet, standing.own
+    if subnet is None or standing.own_hotkey is None:
+        return dict.fromkeys(("due_block", "due_at", "due_in_minutes", "not_yet", "not_yet_code"))
     not_yet = not_ready(subnet, standing.own_hotkey, standing.interval_blocks, standing.rows, standing.mode)
-    due = subnet.block if not_yet is None else not_yet.due_block
+    due = None if not_yet is None else not_yet.due_block
+    if not_yet is None and own is not None:
+        due = due_since(subnet, own, standing.interval_blocks, standing.rows, standing.mode)
+    made_at = subnet.block_time or subnet.taken_at
+    due_at = None if due is None else at_block(due, subnet.block, made_at, standing.block_s)
+    left_s = None if due_at is None else max(0.0, (due_at - standing.now).total_seconds())
     return {
-        "due_block": due,
-        "due_in_minutes": None if due is None or block_s is None else round((due - subnet.block) * block_s / 60, 1),
+        "due_block": subnet.block if due is None and not_yet is None else due,
+        "due_at": None if due_at is None else due_at.isoformat(),
+        "due_in_minutes": 0.0 if not_yet is None else None if left_s is None else round(left_s / 60, 1),
         "not_yet": None if not_yet is None else not_yet.text,
         "not_yet_code": None if not_yet is None else not_yet.code,
     }
@@ -225,7 +234,7 @@ def standing_table(standing: Standing, settings: Settings) -> Table:
         table.add_row("stake", f"{about['stake']:.9g}, at least {about['stake_threshold']:.9g} is asked for")
         table.add_row("address", about["serves_at"] or "none announced: `loosh chain serve`")
         table.add_row("last weights", _last_update(about))
-        table.add_row("next weights", escape(next_weights(about, standing.block_s, settings)))
+        table.add_row("next weights", escape(next_weights(about, settings, standing.now)))
     table.add_row("weights", _newest(standing.rows[0]) if standing.rows else "never set from here")
     return table
 
@@ -244,19 +253,31 @@ def _last_update(about: dict[str, Any]) -> str:
     return f"block {about['last_update']}, {about['blocks_since_update']} blocks ago ({about['mode']}); {cutoff}"
 
 
-def next_weights(about: Mapping[str, Any], block_s: float | None, settings: Settings) -> str:
+def next_weights(about: Mapping[str, Any], settings: Settings, now: datetime) -> str:
     """When weights can be set next, in words, by the `facts` of a standing."""
+    looks = who_sets(settings)
+    due_s = Countdown.of(about, now).due_s
+    if due_s is not None and due_s <= 0:
+        return f"due since {_in_words(-due_s)}: set by {looks}"
     if about["not_yet"] is None:
-        rounds = f"{settings.weights_min_rounds} scored rounds (WEIGHTS_MIN_ROUNDS)"
-        return f"may be set now: by weights_schedule, which looks every {TICK_MINUTES} minutes and wants {rounds}"
+        return f"may be set now: by {looks}"
     if about["due_block"] is None:
         return str(about["not_yet"])
     at = f"at block {about['due_block']}"
-    if block_s is None:
+    if due_s is None:
         return at
-    in_s = (about["due_block"] - about["block"]) * block_s
-    in_words = f"{in_s:.0f} s" if in_s < ONE_MINUTE_S else f"{in_s / 60:.3g} minutes"
-    return f"{at}, in {in_words} at {block_s:.3g} s a block"
+    clock = datetime.fromisoformat(about["due_at"]).astimezone(UTC)
+    return f"{at}, in {_in_words(due_s)} at {about['block_s']:.3g} s a block, about {clock:%H:%M:%S} UTC"
+
+
+def who_sets(settings: Settings) -> str:
+    """Who sets weights that are due, and what it takes."""
+    rounds = f"{settings.weights_min_rounds} scored rounds (WEIGHTS_MIN_ROUNDS)"
+    return f"weights_schedule, which looks every {TICK_MINUTES} minutes and wants {rounds}"
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < ONE_MINUTE_S else f"{seconds / 60:.3g} minutes"
 
 
 def _newest(row: SubmissionRow) -> str:

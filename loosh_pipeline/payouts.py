@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from loosh_pipeline.domain import ChallengeId, Hotkey, Outcome, ScorerVersion
 from loosh_pipeline.errors import StoreError
-from loosh_pipeline.paid import Paid, pay, settles
+from loosh_pipeline.paid import Paid, Payment, pay, settles
+from loosh_pipeline.scoring.admission import NO_AGREEMENT, OFF_TOPIC
 from loosh_pipeline.scoring.columns import WindowColumns
 from loosh_pipeline.scoring.pairs import Pair, PairColumns, PairHistory
 from loosh_pipeline.scoring.profiles import ScoringProfile
@@ -37,9 +39,11 @@ COUNTED: Mapping[str, Any] = {
 """A row for every round of a lookback, by challenge. `left_out`: it lacks pairs, and is paid nothing."""
 
 OUTCOMES: Mapping[str, Any] = {"hotkey": pl.String, "outcome": pl.String, "asks": pl.Int64}
-"""How many asks of each miner were paid nothing, by why: an `Outcome`, or one of the two below."""
+"""How many asks of each miner were paid nothing, by why: an `Outcome`, `off_topic` or `no_agreement` as
+settled, or one of the two below."""
 NOT_COMPARED, WORTH_NOTHING = "not_compared", "worth_nothing"
-"""An answer came, and there was nothing that it could be compared with; or it was, and was worth nothing."""
+"""An answer came, and there was nothing that it could be compared with; or it was, and was worth nothing, by a profile
+that does not say why."""
 
 
 def paid_of(table: pl.DataFrame) -> Paid:
@@ -95,16 +99,30 @@ def payouts_of(rows: WindowRows, profile: ScoringProfile) -> Payouts:
         rounds=_rounds(judged),
         left_out=payment.left_out,
         counted=_counted(scores, payment.left_out),
-        unpaid=_unpaid(judged, payment.payout),
+        unpaid=_unpaid(judged, payment),
     )
 
 
-def _unpaid(scores: pl.DataFrame, payout: Floats) -> pl.DataFrame:
+def _unpaid(scores: pl.DataFrame, payment: Payment) -> pl.DataFrame:
     """By hotkey, the commonest first."""
-    compared = pl.col("relevance").is_not_null() | pl.col("quality_threshold").is_not_null()
-    answered = pl.when(compared).then(pl.lit(WORTH_NOTHING)).otherwise(pl.lit(NOT_COMPARED))
-    why = pl.when(pl.col("outcome") == Outcome.ANSWERED).then(answered).otherwise("outcome")
-    rows = scores.filter(~(pl.Series(payout) > 0)).group_by("hotkey", outcome=why).agg(asks=pl.len().cast(pl.Int64))
+    settled, compared = payment.settled, pl.col("relevance").is_not_null() | pl.col("quality_threshold").is_not_null()
+    gate, agreement = (np.full(scores.height, np.nan) for _ in range(2))  # NaN compares as neither below nor 0
+    if settled is not None:
+        gate[settled.rows], agreement[settled.rows] = settled.relevance_gate, settled.agreement
+    below = scores["relevance"].cast(pl.Float64).fill_null(np.nan).to_numpy() < gate
+    why = (
+        pl.when(pl.col("outcome") != Outcome.ANSWERED)
+        .then("outcome")
+        .when(~compared)
+        .then(pl.lit(NOT_COMPARED))
+        .when(pl.Series(below))
+        .then(pl.lit(OFF_TOPIC))
+        .when(pl.Series(agreement == 0))
+        .then(pl.lit(NO_AGREEMENT))
+        .otherwise(pl.lit(WORTH_NOTHING))
+    )
+    rows = scores.select("hotkey", outcome=why).filter(~(pl.Series(payment.payout) > 0))
+    rows = rows.group_by("hotkey", "outcome").agg(asks=pl.len().cast(pl.Int64))
     return rows.sort("hotkey", "asks", "outcome", descending=[False, True, False]).select(*OUTCOMES)
 
 

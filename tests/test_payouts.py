@@ -69,7 +69,7 @@ def test_w_16_whoever_was_asked_is_paid_or_has_zero() -> None:
         ("c-1", "c", NOON, False, False, 0.0),
     ]
     assert found.rounds == {"v1": 1, "v2": 1}
-    assert found.unpaid.rows() == [("a", "worth_nothing", 1), ("c", "timeout", 1)]
+    assert found.unpaid.rows() == [("a", "off_topic", 1), ("c", "timeout", 1)]
 
 
 def test_the_network_pays_what_each_round_says() -> None:
@@ -139,3 +139,12 @@ def test_what_the_network_pays_takes_no_pairs() -> None:
     without = payouts_of(WindowRows(rows.scores, rows.pairs.clear()), NetworkProfile())
     assert without.paid.equals(payouts_of(rows, NetworkProfile()).paid)
     assert without.left_out == ()
+
+
+def test_why_an_answer_was_paid_nothing_is_as_it_was_settled() -> None:
+    """Of the votes where there are any; the network's method says of a round only that it paid nothing."""
+    alone = neutral_round({"a": True, "b": False}, challenge_id=ChallengeId("c-1"))
+    assert payouts_of(window_rows(alone), PROFILE).unpaid.rows() == [("b", "off_topic", 1)]
+    scores = (score("a", 0.7, measure=measure()), score("b", 0.0, measure=measure()))
+    found = payouts_of(window_rows(round_scores(scores, profile="network")), NetworkProfile())
+    assert found.unpaid.rows() == [("b", "worth_nothing", 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Query, Request, status
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
@@ -13,10 +13,12 @@ from ingress.pages.charts import embedded
 from ingress.pages.miner_charts import over_epochs
 from ingress.pages.miners import choice
 from ingress.pages.page import page_router, show
-from ingress.parts import PartsOf
-from loosh_pipeline.audit.epochs import LATEST
+from ingress.pages.shown import names_rounds
+from ingress.parts import Parts, PartsOf
+from loosh_pipeline.audit.epochs import LATEST, EpochTables
 from loosh_pipeline.audit.miners import MinerLine, Miners
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import UnknownMiner
 
 router = page_router()
 
@@ -38,8 +40,9 @@ def one(
     hotkey = epochs.named(where, miner)
     found = epochs.miners(where)
     line, past = line_of(found, hotkey), epochs.past(hotkey, where.number, PAST)
-    other = line_of(found, epochs.named(where, beside.strip())) if beside.strip() else None
+    other, unknown = _other(parts, where, found, beside.strip())
     comparison = None if other is None else epochs.compared(where, line, other)
+    worths = None if other is None else epochs.worths(where, hotkey, other.hotkey)
     about = {
         "where": where,
         "line": line,
@@ -52,11 +55,27 @@ def one(
         "groups": {each.name: each for each in found.groups},
         "uids": found.uids,
         "beside": beside,
+        "unknown": unknown,
         "other_line": other,
         "comparison": comparison,
         "said": None if comparison is None else comparison_said.said(comparison),
+        "worths": worths,
+        "widest": worths.widest if worths is not None and names_rounds(parts) else (),
+        "behind": None if worths is None else comparison_said.behind(worths),
+        "figures": () if worths is None else comparison_said.figures(worths),
     }
-    return show(request, "miner.html", {"here": "Miners", **about})
+    code = status.HTTP_404_NOT_FOUND if unknown else status.HTTP_200_OK
+    return show(request, "miner.html", {"here": "Miners", **about}, code)
+
+
+def _other(parts: Parts, where: EpochTables, found: Miners, beside: str) -> tuple[MinerLine | None, str]:
+    """Whom it is compared with, or why that cannot be told: the page stays, so that it can be put right there."""
+    if not beside:
+        return None, ""
+    try:
+        return line_of(found, parts.epochs.meant(where, beside)), ""
+    except UnknownMiner as error:
+        return None, str(error)
 
 
 def line_of(found: Miners, hotkey: Hotkey) -> MinerLine:

@@ -8,6 +8,7 @@ from typing import Any
 from ingress.epochs import Past
 from ingress.pages.charts import VEGA_LITE
 
+TICKS = 8
 ACCENT = "#2f8fb8"
 """Seen on light and on dark."""
 
@@ -21,6 +22,12 @@ def over_epochs(past: Sequence[Past]) -> list[dict[str, Any]]:
     return [_line(weights, "weight, % of all", ".2f"), _line(payouts, "mean payout", ".3f")]
 
 
+def _ticks(epochs: Sequence[int]) -> list[int]:
+    """Epochs that an axis names: whole ones, with even steps, the last among them."""
+    step = -(-len(epochs) // TICKS)
+    return list(epochs[::-1][::step][::-1])
+
+
 def _line(values: Sequence[dict[str, Any]], title: str, form: str) -> dict[str, Any]:
     epoch = {"field": "epoch", "type": "quantitative", "title": "epoch"}
     value = {"field": "value", "type": "quantitative", "title": title}
@@ -31,7 +38,11 @@ def _line(values: Sequence[dict[str, Any]], title: str, form: str) -> dict[str, 
         "data": {"values": list(values)},
         "mark": {"type": "line", "point": True, "color": ACCENT},
         "encoding": {
-            "x": {**epoch, "axis": {"format": "d", "tickMinStep": 1, "grid": False}, "scale": {"zero": False}},
+            "x": {
+                **epoch,
+                "axis": {"format": "d", "values": _ticks([each["epoch"] for each in values]), "grid": False},
+                "scale": {"zero": False},
+            },
             "y": {**value, "scale": {"zero": True}, "axis": {"tickCount": 4}},
             "tooltip": [epoch, {**value, "format": form}],
         },

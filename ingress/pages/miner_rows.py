@@ -56,18 +56,23 @@ COLUMNS: Mapping[str, Column] = {
     "weight": Column("weight", "what was submitted for it, of all; its rank", lambda row: row.line.weight),
     "trend": Column(
         "trend", "its weights in the last epochs, and the change to the one before in points",
-        lambda row: row.change, number=False,
+        lambda row: row.change, wide=True, number=False,
     ),
     "asked": Column("asked", "rounds in which it was asked", _of("asked"), wide=True),
-    "answered": Column("answered", "asks that it answered", _of("answered")),
+    "answered": Column("answered", "asks that it answered", _of("answered"), wide=True),
     "unpaid": Column(
-        "paid nothing", "asks that were paid nothing, by why", lambda row: row.line.unpaid, wide=True, number=False
+        "paid nothing", "asks that were paid nothing, by why", lambda row: row.line.unpaid, number=False
     ),
-    "payout": Column("mean payout", "over all asks, 0 for a failed one, newer ones count more", _of("mean_payout")),
+    "payout": Column(
+        "mean payout", "of its settled pay over all asks, 0 for a failed one, newer ones count more", _of("mean_payout")
+    ),
     "ramp": Column("ramp", "how much of full evidence its rounds are", _of("ramp"), wide=True),
     "coverage": Column("coverage", "how much of the time it was there", _of("coverage"), wide=True),
     "emission": Column("emission", "mean payout times ramp times coverage", _of("emission"), wide=True),
-    "rules": Column("rules", "of the policy, that acted on it", lambda row: len(row.line.acts), number=False),
+    "rules": Column(
+        "note", "rules of the policy that acted on it, or why it has no weight", lambda row: len(row.line.acts),
+        number=False,
+    ),
     "source": Column(
         "source", "miners with one letter count for one source, which is paid once",
         lambda row: row.line.group or None, down=False, number=False,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
+from urllib.parse import quote, urlencode
 
-from fastapi import Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi import Query, Request, Response, status
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from ingress.epochs import Epochs, weights_of
 from ingress.pages.miner_rows import SHOWN, Asked, MinerRow, headings
 from ingress.pages.page import page_router, show
-from ingress.parts import PartsOf
-from loosh_pipeline.audit.epochs import LATEST
+from ingress.parts import Parts, PartsOf
+from loosh_pipeline.audit.epochs import LATEST, EpochTables
 from loosh_pipeline.audit.miners import MinerLine
 from loosh_pipeline.chain.records import SubmissionRow
+from loosh_pipeline.errors import UnknownMiner
 
 router = page_router()
 
@@ -24,7 +26,7 @@ CHOICE = 24
 """Epochs that may be chosen without knowing their number."""
 
 
-@router.get("/miners", response_class=HTMLResponse)
+@router.get("/miners", response_class=HTMLResponse, response_model=None)
 def miners(
     request: Request,
     parts: PartsOf,
@@ -33,16 +35,27 @@ def miners(
     order: str = "",
     shown: Annotated[str, Query(alias="show")] = "",
     q: str = "",
-) -> HTMLResponse:
-    """Who has which weight, and what it was made of."""
+    one: str = "",
+    beside: Annotated[str, Query(alias="with")] = "",
+) -> Response:
+    """Who has which weight, and what it was made of; two that are named are put beside one another."""
     asked = Asked.of(sort, order, shown, q)
     if not parts.epochs.newest(1):
         return show(request, "miners.html", {"here": "Miners", "where": None})
     where = parts.epochs.where(epoch or LATEST)
+    unknown = ""
+    if one.strip():
+        try:
+            return _compared(parts, where, one.strip(), beside.strip())
+        except UnknownMiner as error:
+            unknown = str(error)
     found = parts.epochs.miners(where)
     rows = with_trends(found.lines, where.row, parts.epochs.taken(where.number, TREND))
     about = {
         "where": where,
+        "unknown": unknown,
+        "one": one,
+        "beside": beside,
         "asked": asked,
         "rows": asked.rows(rows),
         "all": len(rows),
@@ -54,7 +67,15 @@ def miners(
         "terms": parts.epochs.terms(where),
         "made_of": parts.epochs.made_of(where.row),
     }
-    return show(request, "miners.html", {"here": "Miners", **about})
+    code = status.HTTP_404_NOT_FOUND if unknown else status.HTTP_200_OK
+    return show(request, "miners.html", {"here": "Miners", **about}, code)
+
+
+def _compared(parts: Parts, where: EpochTables, one: str, beside: str) -> RedirectResponse:
+    """The page of the first, beside the second if there is one. Raises UnknownMiner."""
+    hotkey = parts.epochs.meant(where, one)
+    query = {"epoch": str(where.number)} | ({"with": parts.epochs.meant(where, beside)} if beside else {})
+    return RedirectResponse(f"miners/{quote(hotkey, safe='')}?{urlencode(query)}", status.HTTP_303_SEE_OTHER)
 
 
 def with_trends(lines: Sequence[MinerLine], row: SubmissionRow, taken: Sequence[SubmissionRow]) -> list[MinerRow]:

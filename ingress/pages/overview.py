@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Request
@@ -16,6 +18,8 @@ from ingress.pages.processes import process_lines
 from ingress.pages.shown import is_operator
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.audit.epochs import epochs, latest_epoch
+from loosh_pipeline.chain.countdown import Countdown
+from loosh_pipeline.chain_status import next_weights, who_sets
 from loosh_pipeline.domain import RESULTS
 from loosh_pipeline.store.listing import Wanted
 from loosh_pipeline.store.outbox import OutboxState
@@ -62,13 +66,21 @@ def _of_weights(parts: Parts, view: View | None) -> dict[str, Any]:
     """The newest weights, whatever became of them, the newest that the chain took, and when the next are due."""
     chain = {} if view is None else view.chain
     cutoff, since = chain.get("activity_cutoff_blocks"), chain.get("blocks_since_update")
-    due_in_minutes = chain.get("due_in_minutes")
+    now = datetime.now(UTC)
+    left = Countdown.of(chain, now)
     return {
         "newest": next(iter(epochs(parts.inbox.engine, 1)), None),
         "taken": latest_epoch(parts.inbox.engine),
-        "to_cutoff": None if cutoff is None or since is None else max(0, cutoff - since),
-        "next_s": None if due_in_minutes is None else max(0.0, 60 * due_in_minutes),
+        "left": left,
+        "since": None if since is None else since + left.passed,
+        "to_cutoff": None if cutoff is None or since is None else max(0, cutoff - since - left.passed),
+        "next_weights": _next(parts, chain, left, now) if chain.get("registered") else "",
     }
+
+
+def _next(parts: Parts, chain: Mapping[str, Any], left: Countdown, now: datetime) -> str:
+    is_due = left.due_s is not None and left.due_s <= 0
+    return f"by {who_sets(parts.settings)}" if is_due else next_weights(chain, parts.settings, now)
 
 
 def _of_deliveries(parts: Parts, ours: bool) -> dict[str, Any]:

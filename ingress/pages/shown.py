@@ -27,3 +27,10 @@ def without_hidden(parts: Parts, rows: Sequence[InboxRow]) -> list[InboxRow]:
     """The rows that a page may show."""
     ours = hidden(parts, [row.id for row in rows])
     return [row for row in rows if row.id not in ours]
+
+
+def names_rounds(parts: Parts) -> bool:
+    """Whether a page may name the rounds that a miner was paid for: miners that read them would know the canaries by
+    what is missing, as with its receipt.
+    """
+    return not (parts.settings.pages_public and Canaries(parts.inbox.engine).any())

@@ -22,6 +22,8 @@ HARDLY = 1e-9
 """A part of all weight that counts for nothing."""
 NOW, LAST = "#2f8fb8", "#c2410c"
 """Seen on light and on dark."""
+LEVEL = 12
+"""Bars up to which their names are written level."""
 NAMED = 40
 """Bars up to which each has its name below it."""
 
@@ -159,7 +161,7 @@ def chart(rows: Sequence[WeightRow]) -> dict[str, Any]:
         for each in rows
     ]
     axis = (
-        {"labelAngle": -60, "title": None}
+        {"labelAngle": 0 if len(values) <= LEVEL else -60, "title": None}
         if len(values) <= NAMED
         else {"labels": False, "ticks": False, "title": "miners, the largest weight first"}
     )

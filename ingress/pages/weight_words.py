@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from ingress.pages.filters import lasted
+from loosh_pipeline.chain.countdown import TICK_MINUTES, Countdown
 from loosh_pipeline.chain.records import SubmissionRow, SubmissionState
 
 State = SubmissionState
@@ -53,7 +56,7 @@ def _reveal(row: SubmissionRow) -> str:
     return "the chain reveals them later, and until then nobody can read them"
 
 
-def next_due(facts: Mapping[str, Any], scored: int, wanted: int, lookback_h: float, tick_minutes: int) -> str:
+def next_due(facts: Mapping[str, Any], scored: int, wanted: int, lookback_h: float, now: datetime) -> str:
     """When the next are due. `facts`: of `chain_status`; `scored`: rounds of the lookback, counted up to `wanted`."""
     if facts.get("block") is None:
         return "the chain was never seen, so it is not known when weights are due"
@@ -62,12 +65,23 @@ def next_due(facts: Mapping[str, Any], scored: int, wanted: int, lookback_h: flo
     count = str(scored) if scored < wanted else f"at least {wanted}"
     rounds = f"{count} rounds were scored in the last {lookback_h:g} h, of the {wanted} that it takes"
     enough = f"{rounds} (WEIGHTS_MIN_ROUNDS)"
+    left = Countdown.of(facts, now)
+    looks = f"weights_schedule looks every {TICK_MINUTES} minutes"
+    if left.due_s is not None and left.due_s <= 0:
+        late = ", which is late" if left.late else ""
+        return f"due since {lasted(-left.due_s)}{late}: {looks}; {enough}"
     if facts.get("not_yet") is None:
-        return f"they are due: weights_schedule looks every {tick_minutes} minutes; {enough}"
+        return f"they are due: {looks}; {enough}"
     if facts.get("due_block") is None:
         return str(facts["not_yet"])
-    minutes = facts.get("due_in_minutes")
-    in_words = (
-        "" if minutes is None else f", in about {minutes:.0f} minutes" if minutes >= 1 else ", in less than a minute"
+    seen = "" if left.seen_s is None else f", seen {lasted(left.seen_s)} ago"
+    return f"{_when(facts, left)} (the newest known block is {facts['block']}{seen}); {enough}"
+
+
+def _when(facts: Mapping[str, Any], left: Countdown) -> str:
+    at = f"at block {facts['due_block']}"
+    if left.due_s is None:
+        return at
+    return (
+        f"{at}, about {datetime.fromisoformat(facts['due_at']).astimezone(UTC):%H:%M:%S} UTC, in {lasted(left.due_s)}"
     )
-    return f"at block {facts['due_block']}{in_words} (the newest snapshot is of block {facts['block']}); {enough}"

@@ -17,8 +17,9 @@ from ingress.pages.weight_words import next_due, verdict
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.audit.epochs import EpochTables
 from loosh_pipeline.chain.alerts import alerts
+from loosh_pipeline.chain.countdown import Countdown
 from loosh_pipeline.chain.records import SubmissionRow, plan_digest
-from loosh_pipeline.chain_status import TICK_MINUTES, facts, stored_standing
+from loosh_pipeline.chain_status import facts, stored_standing
 from loosh_pipeline.errors import StoreError
 
 router = page_router()
@@ -65,9 +66,10 @@ def _standing(parts: Parts) -> dict[str, Any]:
     scored = parts.inbox.scored_since(since, wanted)
     return {
         "facts": known,
+        "left": Countdown.of(known, now),
         "alerts": alerts(standing),
         "blocked": standing.blocked,
-        "due": next_due(known, scored, wanted, settings.emissions_lookback_h, TICK_MINUTES),
+        "due": next_due(known, scored, wanted, settings.emissions_lookback_h, now),
     }
 
 

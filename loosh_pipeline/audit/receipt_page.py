@@ -21,6 +21,8 @@ from loosh_pipeline.scoring.explanation import short
 
 BARS = 96
 """Of the picture of all rounds; where there are more rounds, a bar stands for several."""
+LEAST = 0.015
+"""Of the picture's height: what was paid little is seen, and told apart from nothing."""
 LISTED = 200
 """Rounds in the page's table, the newest; all are in the JSON."""
 STEPS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
@@ -107,7 +109,11 @@ def _bar(group: Sequence[RoundSaid], mean: float, top: float) -> Bar:
     failed = sum(each.outcome != Outcome.ANSWERED for each in group)
     many = "" if len(group) == 1 else f"{len(group)} rounds from "
     failures = (", failed" if len(group) == 1 else f", {failed} failed") if failed else ""
-    return Bar(mean / top, failed / len(group), f"{many}{_at(group[0].at)}: paid {mean:.3f}{failures}")
+    return Bar(
+        max(mean / top, LEAST if mean > 0 else 0.0),
+        failed / len(group),
+        f"{many}{_at(group[0].at)}: settled pay {mean:.3f}{failures}",
+    )
 
 
 def _at(at: datetime | None) -> str:

@@ -95,12 +95,7 @@ def _too_soon(subnet: Metagraph, own: Neuron, interval_blocks: int, rows: Sequen
     """
     if own.last_update == 0:
         return None
-    unrevealed = bool(rows) and rows[0].state is SubmissionState.UNREVEALED
-    waits = {
-        ("rate_limited", "the chain's rate limit"): subnet.weights_rate_limit_blocks,
-        ("interval", "the interval"): 0 if unrevealed else interval_blocks,
-    }
-    (code, what), blocks = max(waits.items(), key=lambda wait: wait[1])
+    (code, what), blocks = _wait(subnet, interval_blocks, rows)
     since = subnet.block - own.last_update
     if since >= blocks:
         return None
@@ -111,6 +106,26 @@ def _too_soon(subnet: Metagraph, own: Neuron, interval_blocks: int, rows: Sequen
         f"{what} is {blocks} blocks, so they are due at block {due}",
         due,
     )
+
+
+def _wait(subnet: Metagraph, interval_blocks: int, rows: Sequence[SubmissionRow]) -> tuple[tuple[str, str], int]:
+    unrevealed = bool(rows) and rows[0].state is SubmissionState.UNREVEALED
+    waits = {
+        ("rate_limited", "the chain's rate limit"): subnet.weights_rate_limit_blocks,
+        ("interval", "the interval"): 0 if unrevealed else interval_blocks,
+    }
+    return max(waits.items(), key=lambda wait: wait[1])
+
+
+def due_since(
+    subnet: Metagraph, own: Neuron, interval_blocks: int, rows: Sequence[SubmissionRow], mode: Mode
+) -> Block | None:
+    """From which block on rate limit and interval let weights be set; None where none were set before."""
+    if own.last_update <= own.registered_block:
+        return None
+    rows = [row for row in rows if row.state is not SubmissionState.NOT_DUE]
+    _, blocks = _wait(subnet, interval_blocks if mode is Mode.NORMAL else 0, rows)
+    return Block(own.last_update + blocks)
 
 
 def _paused(subnet: Metagraph, rows: Sequence[SubmissionRow]) -> NotYet | None:

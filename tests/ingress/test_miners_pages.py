@@ -52,9 +52,13 @@ def test_where_miners_may_read_them_and_canaries_were_used_receipts_name_no_chal
     home: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "rounds/c-1" in serve(AWAY, pages_public=True).get("/miners/1/receipt").text
+    assert "rounds/c-" in serve(AWAY, pages_public=True).get("/miners/1?with=3").text
     monkeypatch.setattr(Canaries, "any", lambda _: True)
     assert "rounds/c-1" in serve(HERE).get("/miners/1/receipt").text
     page = serve(AWAY, pages_public=True).get("/miners/1/receipt").text
+    beside = serve(AWAY, pages_public=True).get("/miners/1?with=3").text
+    assert "Behind the worth of an answer" in beside
+    assert "rounds/c-" not in beside
     assert "mean payout" in page
     assert "rounds/c-1" not in page
 

@@ -59,6 +59,7 @@ def test_what_cannot_be_asked_for_is_told_as_a_page(home: Path, serve: Serve, qu
 def test_what_failed_is_counted_and_source_groups_are_named(home: Path, serve: Serve) -> None:
     page = serve(HERE).get("/miners").text
     assert f"{ROUNDS} timeout" in page
+    assert re.search(r"\d off topic", page)
     assert '<li id="group-A">' in page
     assert page.count('href="#group-A"') == 2
 
@@ -73,9 +74,13 @@ def test_epochs_of_earlier_releases_have_no_counts_by_reason(home: Path, serve: 
 
 def test_a_trend_is_a_line_and_its_last_change(home: Path, serve: Serve, settings: Settings) -> None:
     submitted(settings, {"hotkey-1": 0.75, "hotkey-2": 0.25})
-    page = serve(HERE).get("/miners?q=hotkey-1").text
+    client = serve(HERE)
+    page = client.get("/miners?q=hotkey-1").text
     assert "Miners of epoch 2" in page
-    assert '<svg class="spark" viewBox="0 0 4 14"><path d="M0 ' in page
+    assert "<svg" not in page, "two are no trend"
+    submitted(settings, {"hotkey-1": 0.5, "hotkey-2": 0.5})
+    page = client.get("/miners?q=hotkey-1").text
+    assert '<svg class="spark" preserveAspectRatio="none" viewBox="0 0 8 14"><path d="M0 ' in page
     assert "style=" not in page
     assert '<option value="1">' in page
 
@@ -144,10 +149,28 @@ def test_a_comparison_says_in_sentences_what_decides(home: Path, serve: Serve) -
     assert "sharing of pay" in page
     assert "multiply to this" in page
     assert "it answered 0 of 8 asks" in client.get("/miners/hotkey-4?with=hotkey-1").text
+    assert "Nothing else differs" not in page
+    assert "Behind the worth of an answer" in page
+    assert re.search(r"Behind it is agreement \(0\.\d+, of the other 0\.\d+\), over the 8 rounds that both", page)
+    assert len(re.findall(r'href="\.\./rounds/c-\d"', page.partition("widest gap")[2].partition("</table>")[0])) == 5
     for said, status in (("nobody", 404), ("hotkey-6", 404), ("<script>", 404), (" ", 200)):
         answer = client.get("/miners/hotkey-3", params={"with": said}, headers=BROWSER)
         assert answer.status_code == status
         assert "<script>" not in answer.text
+        assert ('id="unknown"' in answer.text) is (status == 404)
+        assert "<h2>Receipt</h2>" in answer.text, "the page stays"
+
+
+def test_two_miners_are_compared_from_the_list(home: Path, serve: Serve) -> None:
+    client = serve(HERE)
+    answer = client.get("/miners?one=3&with=hotkey-1&epoch=1", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "miners/hotkey-3?epoch=1&with=hotkey-1")
+    assert "Beside" in client.get("/miners?one=3&with=hotkey-1").text
+    page = client.get("/miners", params={"one": "<script>", "with": "1"}, headers=BROWSER)
+    assert page.status_code == 404
+    assert 'id="unknown"' in page.text
+    assert "<script>" not in page.text
+    assert set(rows_of(page.text)) == ANSWERS.keys(), "the page stays"
 
 
 def test_without_the_inputs_of_a_proposal_its_rules_are_one_factor(

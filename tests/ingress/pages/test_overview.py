@@ -33,9 +33,11 @@ CHAIN: dict[str, Any] = {
     "block_s": 12.0,
     "reached": True,
     "due_block": 4_512_585,
-    "due_in_minutes": 48.0,
+    "seen_at": (NOW - timedelta(seconds=60)).isoformat(),
+    "due_at": (NOW + timedelta(seconds=2820.9)).isoformat(),
+    "cutoff_at": (NOW + timedelta(seconds=58_500.9)).isoformat(),
+    "hotkey": "5Own",
     "not_yet": "the interval has not passed",
-    "next_weights": "at block 4512585, in 48 minutes at 12 s a block",
 }
 PROCESS = {"name": "worker", "pid": 4711, "port": 8123, "state": "runs", "at": "10.9.8.7:8123"}
 HOST = {"host": "inner-host", "queue": "dagster", "processes": 4, "busy": 1, "silent_s": 0.4, "heard": True}
@@ -88,9 +90,9 @@ def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
     html = client.get("/").text
     page = text_of(html)
     assert "All is well: challenges are taken." in page
-    assert "mode normal 120 blocks since the last weights, at block 4,512,345" in page
-    assert "to the activity cutoff 4,880 blocks 16 h 16 min at 12 s a block" in page
-    assert "next weights 48 min 0 s at block 4512585" in page
+    assert re.search(r"mode normal about 12\d blocks since the last weights; block 4,512,345 was seen \d min", page)
+    assert re.search(r"to the activity cutoff about 4,87\d blocks 16 h 1[345] min at 12 s a block", page)
+    assert re.search(r"next weights in 4\d min \d+ s at block 4512585, in 4\S+ minutes at 12 s a block, about", page)
     assert "challenges in the last hour 2 2 in 24 hours" in page
     assert "from acceptance to scores 4.2 s median of 1 in the last hour; 95 % within 4.2 s" in page
     assert re.search(r"waiting for scores 1 the oldest came \d+ s ago", page)
@@ -98,6 +100,16 @@ def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
     assert 'href="./rounds/c-1"' in html
     assert "2 of 2" in page
     assert len(html.encode()) < 100_000
+
+
+def test_weights_that_are_due_are_told_as_such_and_late_ones_stand_out(serve: Serve, see: Any) -> None:
+    client = serve(HERE)
+    for ago_s, is_late in ((65, False), (1000, True)):
+        due_at = (datetime.now(UTC) - timedelta(seconds=ago_s)).isoformat()
+        see(seen(chain=CHAIN | {"due_at": due_at}))
+        html = client.get("/").text
+        assert re.search(r"next weights due since 1\d? min \d+ s by weights_schedule, which", text_of(html))
+        assert ('<span class="warn">due since' in html) is is_late
 
 
 def test_what_is_wrong_comes_first_and_no_markup_of_it_counts(serve: Serve, see: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -44,6 +45,8 @@ def test_was_the_last_weight_set(home: Path, serve: Serve) -> None:
     assert "sybil penalty" in page
     assert "weight is 0" in page
     assert "style=" not in page
+    assert page.count("they were included in block") == 1, "it is said once"
+    assert "shadow_diff" not in page, "no profile runs beside"
 
 
 def test_a_failure_is_told_with_what_the_chain_holds_still(home: Path, serve: Serve, settings: Settings) -> None:
@@ -108,12 +111,23 @@ def test_every_state_has_words(home: Path, settings: Settings, state: Submission
 
 
 def test_when_the_next_are_due() -> None:
-    facts = {"block": 100, "hotkey": "h", "not_yet": "too soon", "due_block": 160, "due_in_minutes": 12.0}
-    assert "at block 160, in about 12 minutes" in next_due(facts, 1, 3, 24.0, 2)
-    assert "1 rounds were scored in the last 24 h, of the 3" in next_due(facts, 1, 3, 24.0, 2)
-    assert "they are due" in next_due(facts | {"not_yet": None}, 3, 3, 24.0, 2)
-    assert next_due(facts | {"due_block": None}, 3, 3, 24.0, 2) == "too soon"
-    assert "never seen" in next_due({"block": None}, 0, 3, 24.0, 2)
+    now = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+    about = {"block": 100, "hotkey": "h", "not_yet": "too soon", "due_block": 160, "block_s": 12.0}
+    facts = about | {"seen_at": "2026-05-04T11:59:20+00:00", "due_at": "2026-05-04T12:11:20+00:00"}
+
+    def said(scored: int = 1, **fields: Any) -> str:
+        return next_due(facts | fields, scored, 3, 24.0, now)
+
+    assert said().startswith(
+        "at block 160, about 12:11:20 UTC, in 11 min 20 s (the newest known block is 100, seen 40.0"
+    )
+    assert "1 rounds were scored in the last 24 h, of the 3" in said()
+    assert said(due_at="2026-05-04T11:59:00+00:00").startswith("due since 1 min 0 s: weights_schedule looks")
+    assert "which is late" in said(due_at="2026-05-04T11:55:00+00:00")
+    assert "they are due" in said(3, not_yet=None, due_at=None)
+    assert said(due_block=None, due_at=None) == "too soon"
+    assert said(due_at=None).startswith("at block 160 (the newest")
+    assert "never seen" in said(block=None)
 
 
 def test_how_much_went_to_others() -> None:
