@@ -83,7 +83,7 @@ def _why(found: Comparison) -> str:
     """The one sentence for who reads no table."""
     if found.decisive is not None:
         name, told = _name(found.decisive), found.decisive.said
-        return f"What decides it is the first factor at which one has nothing, {name}: {told}."
+        return f"What decides it is the first factor at which one has nothing and the other something, {name}: {told}."
     if found.ratio is None:
         return "From what is kept of this epoch the reason cannot be told."
     gaps = [each for each in found.parts if each.of_gap is not None]

@@ -16,7 +16,7 @@ from loosh_pipeline.emissions import decays
 from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.propose import Traced
 from loosh_pipeline.policy.ruled import Shares, Step, normalised
-from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.frames import UTC_MS, answered_shares_of
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, EMISSION_TERMS, read_terms
 
@@ -36,10 +36,18 @@ def sides_of(
     for broken tables.
     """
     kept = kept_of_pay(tables, where.emissions, [each.hotkey for each in lines])
-    return tuple(_side(each, kept.get(each.hotkey, 1.0), proposal, traced) for each in lines)
+    answered = _answered(tables, where.emissions)
+    return tuple(_side(each, kept.get(each.hotkey, 1.0), answered.get(each.hotkey), proposal, traced) for each in lines)
 
 
-def _side(line: MinerLine, kept: float, proposal: Proposal | None, traced: Traced | None) -> Side:
+def _answered(tables: Tables, key: TableKey | None) -> Mapping[Hotkey, float]:
+    known = key is not None and tables.exists("emissions", key)
+    return answered_shares_of(tables.read("emissions", key)) if key is not None and known else {}
+
+
+def _side(
+    line: MinerLine, kept: float, answered: float | None, proposal: Proposal | None, traced: Traced | None
+) -> Side:
     earned = proposal is None or proposal.basis in EARNED
     rules, hotkey = _rules(line, proposal, traced), line.hotkey
     started = rules[0].before if rules else 0.0
@@ -48,6 +56,7 @@ def _side(line: MinerLine, kept: float, proposal: Proposal | None, traced: Trace
         weight=line.weight,
         emission=line.emission,
         kept=kept,
+        answered=answered,
         start=None if earned else started,
         rules=rules,
         proposed=line.emission.weight if proposal is None and line.emission else _proposed(proposal, hotkey),
