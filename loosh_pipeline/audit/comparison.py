@@ -5,7 +5,8 @@ A weight is a product, up to what is the same for all:
     answers   asks that were answered, of all asks, newer ones counting more as they do in the mean payout
     worth     what an answered ask was worth to it on average, before it shared pay with its like
     sharing   what it keeps of that where its answers count for one source with those of others
-    ramp, coverage                    as of `emissions`; answers · worth · sharing is the mean payout; without answers, where that part is not kept
+    ramp, coverage                    as of `emissions`; answers · worth · sharing is the mean payout, and without
+                                      answers, where that part is not kept
     average   the network's method alone: its moving average beside the mean payout
     a rule of the policy              its share of the whole after the rule, of that before it
     set       what was submitted, of what was proposed

@@ -233,7 +233,8 @@ def emissions_frame(
 ) -> pl.DataFrame:
     """One row for every miner asked in the lookback, under which profile and over how many rounds.
 
-    `answered`: which part of its asks each answered, counted by age. `about` (made_at, lookback_h, versions) is repeated on each; of the versions, how many rounds each scored.
+    `answered`: which part of its asks each answered, counted by age. `about` (made_at, lookback_h, versions) is
+    repeated on each; of the versions, how many rounds each scored.
     """
     versions = [{"scorer_version": v, "rounds": count} for v, count in about.pop("versions", {}).items()]
     whole = {"profile": profile, "rounds": rounds, "versions": versions, **about}
