@@ -97,7 +97,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """How many challenges came in an hour, and how long some of them, the newest, took to get scores."""
+    """How many challenges came in an hour, and how long some of those took that got scores in it, the newest."""
 
     since: datetime
     until: datetime
@@ -147,13 +147,16 @@ class Listing:
         return Backlog(*row)
 
     def latencies_s(self, since: datetime, until: datetime, most: int) -> Sequence[float]:
-        """Seconds from acceptance to scores, of the newest challenges that came between and have any."""
+        """Seconds from acceptance to scores, of the newest challenges that got any between, whenever they came."""
         with reading(self._engine) as connection:
             rows = connection.execute(self._scored(0, since, until, most)).all()
         return [(row.scored_at - row.received_at).total_seconds() for row in rows]
 
     def hours(self, until: datetime, count: int, latencies: int) -> Sequence[Hour]:
-        """The last hours, the oldest first, each with at most so many latencies. Reads one index of all that came."""
+        """The last hours, the oldest first, each with at most so many latencies.
+
+        Reads the indexes of what came and of what got scores.
+        """
         spans = [(until - (n + 1) * HOUR, until - n * HOUR) for n in reversed(range(count))]
         with reading(self._engine) as connection:
             came = connection.execute(select(*(self._came(*span) for span in spans))).one()
@@ -187,9 +190,10 @@ class Listing:
         return select(func.count()).select_from(challenges).where(*span).scalar_subquery()
 
     def _scored(self, hour: int, since: datetime, until: datetime, most: int) -> Any:
-        span = _between(since, until), challenges.c.scored_at.is_not(None), self._may_be_told()
+        scored_at = challenges.c.scored_at
+        span = scored_at.is_not(None), scored_at >= since, scored_at < until, self._may_be_told()
         columns = literal(hour).label("hour"), challenges.c.received_at, challenges.c.scored_at
-        newest = select(*columns).where(*span).order_by(challenges.c.received_at.desc()).limit(most)
+        newest = select(*columns).where(*span).order_by(scored_at.desc()).limit(most)
         return select(newest.subquery())
 
     def _may_be_told(self) -> ColumnElement[bool]:

@@ -151,6 +151,14 @@ def test_hours_say_what_came_and_how_long_it_took(inbox: Inbox) -> None:
     assert Listing(inbox.engine).latencies_s(NOON - HOUR, NOON, 2) == [2.0, 4.0]
 
 
+def test_whoever_took_long_counts_in_the_hour_in_which_it_got_its_scores(inbox: Inbox) -> None:
+    put(inbox, "slow", NOON - 3 * HOUR, scored_in_s=3 * 3600 - 60)
+    put(inbox, "quick", NOON - 2 * MINUTE, scored_in_s=5.0)
+    last = Listing(inbox.engine).hours(NOON, 1, 9)[0]
+    assert (last.came, sorted(last.latencies_s)) == (1, [5.0, 10740.0])
+    assert sorted(Listing(inbox.engine).latencies_s(NOON - HOUR, NOON, 9)) == [5.0, 10740.0]
+
+
 def test_where_canaries_may_not_be_told_nothing_shows_that_there_are_any(inbox: Inbox) -> None:
     put(inbox, "c-1", NOON - MINUTE, scored_in_s=1.0)
     put(inbox, "c-2", NOON - 2 * MINUTE, canary=True, scored_in_s=1.0)
