@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,23 +38,33 @@ LINES_KEPT, EARNED_KEPT, MADE_OF_KEPT, TRACES_KEPT = 8, 64, 256, 4
 LOOKED_THROUGH = 6
 """Tables after an epoch in which what was made of it is looked for, the first and the last of two days: it comes soon
 after it, or is of the newest epoch."""
+NOTHING_KEPT_S = 60.0
 _MADE_OF: Mapping[str, Any] = {"mode": pl.String, "basis": pl.String, "profile": pl.String, "rounds": pl.Int64}
 
 
 class _Kept(Generic[T]):
-    """What was made of the last few epochs. One is made at a time, so that many who ask for it wait for one."""
+    """What was made of the last few epochs. One is made at a time, so that many who ask for it wait for one.
 
-    def __init__(self, most: int) -> None:
-        self._most, self._lock, self._found = most, Lock(), OrderedDict[int, T]()
+    `whole`: whether everything was there that it is made of; what was not is looked for again after NOTHING_KEPT_S:
+    tables may have been away.
+    """
+
+    def __init__(
+        self, most: int, whole: Callable[[T], bool] = bool, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most, self._whole, self._clock = most, whole, clock
+        self._lock, self._found = Lock(), OrderedDict[int, tuple[T, float]]()
 
     def get(self, number: int, make: Callable[[], T]) -> T:
         with self._lock:
-            if number not in self._found:
-                self._found[number] = make()
+            if number not in self._found or self._clock() >= self._found[number][1]:
+                made = make()
+                until_s = float("inf") if self._whole(made) else self._clock() + NOTHING_KEPT_S
+                self._found[number] = made, until_s
             self._found.move_to_end(number)
             while len(self._found) > self._most:
                 self._found.popitem(last=False)
-            return self._found[number]
+            return self._found[number][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +99,27 @@ class Epochs:
 
     def __init__(self, inbox: Engine, tables: Tables) -> None:
         self._inbox, self._tables, self._ledger = inbox, tables, Submissions(inbox)
-        self._miners = _Kept[Miners](LINES_KEPT)
+        self._miners = _Kept[Miners](LINES_KEPT, lambda found: any(line.emission for line in found.lines))
         self._earned = _Kept[Mapping[Hotkey, Emission]](EARNED_KEPT)
         self._made_of = _Kept[MadeOf | None](MADE_OF_KEPT)
-        self._traces = _Kept[Traces](TRACES_KEPT)
+        self._traces = _Kept[Traces](TRACES_KEPT, lambda found: found.traced is not None)
 
     def newest(self, most: int, until: int | None = None) -> Sequence[SubmissionRow]:
         """What was submitted last, up to a number, newest first, whatever became of it."""
         return epochs(self._inbox, most) if until is None else self._ledger.newest_until(until, most)
 
-    def taken(self, number: int, most: int) -> Sequence[SubmissionRow]:
-        """What the chain took last, up to a number, newest first."""
-        return self._ledger.taken_until(number, most)
+    def own(self, chain: Mapping[str, Any]) -> SubmissionRow | None:
+        """What this validator submitted last, as the hotkey and to the chain that these facts name (`chain_status`);
+        where it submitted nothing as that, or nothing is known of it, what anybody submitted last from here.
+        """
+        hotkey, found = chain.get("hotkey"), None
+        if hotkey is not None:
+            found = self._ledger.newest_of(chain["netuid"], hotkey, chain.get("genesis_hash"))
+        return found or next(iter(self.newest(1)), None)
+
+    def taken(self, row: SubmissionRow, most: int) -> Sequence[SubmissionRow]:
+        """What a chain took last of the one who signed this, up to this, newest first."""
+        return self._ledger.taken_until(row, most)
 
     def where(self, epoch: str = LATEST) -> EpochTables:
         try:
@@ -129,9 +149,9 @@ class Epochs:
         except UnknownMiner as error:
             raise HTTPException(status.HTTP_404_NOT_FOUND, str(error)) from error
 
-    def past(self, hotkey: Hotkey, number: int, most: int) -> list[Past]:
-        """One miner in the last epochs that the chain took, up to a number, the oldest first."""
-        rows = reversed(self.taken(number, most))
+    def past(self, hotkey: Hotkey, row: SubmissionRow, most: int) -> list[Past]:
+        """One miner in the last epochs that the chain took, up to one, the oldest first."""
+        rows = reversed(self.taken(row, most))
         return [Past(row, weights_of(row).get(hotkey, 0.0), self.emissions(row).get(hotkey)) for row in rows]
 
     def emissions(self, row: SubmissionRow) -> Mapping[Hotkey, Emission]:

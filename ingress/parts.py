@@ -28,6 +28,7 @@ from ingress.outlook import Outlook
 from ingress.rates import Rates
 from ingress.receipts import Receipts
 from ingress.seals import Seals
+from ingress.standing import Standings
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
@@ -36,6 +37,7 @@ from loosh_pipeline.store.listing import Listing
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.push_sessions import PushSessions
+from loosh_pipeline.store.settled import SettledRounds
 from loosh_pipeline.store.shared_places import check_shared
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
@@ -70,6 +72,8 @@ class Parts:
     outlook: Outlook
     listing: Listing
     days: Days
+    standings: Standings
+    settled: SettledRounds
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -118,6 +122,8 @@ class Parts:
             outlook=Outlook(settings, inbox, health.reasons),
             listing=(listing := Listing(inbox.engine, canaries=not settings.pages_public)),
             days=Days(listing),
+            standings=Standings(settings, inbox.engine),
+            settled=SettledRounds(tables),
         )
 
     def start(self) -> None:

@@ -37,7 +37,7 @@ def one(
     where = epochs.where(epoch)
     hotkey = epochs.named(where, miner)
     found = epochs.miners(where)
-    line, past = line_of(found, hotkey), epochs.past(hotkey, where.number, PAST)
+    line, past = line_of(found, hotkey), epochs.past(hotkey, where.row, PAST)
     other = line_of(found, epochs.named(where, beside.strip())) if beside.strip() else None
     comparison = None if other is None else epochs.compared(where, line, other)
     about = {

@@ -40,7 +40,7 @@ def miners(
         return show(request, "miners.html", {"here": "Miners", "where": None})
     where = parts.epochs.where(epoch or LATEST)
     found = parts.epochs.miners(where)
-    rows = with_trends(found.lines, where.row, parts.epochs.taken(where.number, TREND))
+    rows = with_trends(found.lines, where.row, parts.epochs.taken(where.row, TREND))
     about = {
         "where": where,
         "asked": asked,

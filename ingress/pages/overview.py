@@ -14,8 +14,8 @@ from ingress.pages.listed import lines
 from ingress.pages.page import page_router, show
 from ingress.pages.processes import process_lines
 from ingress.pages.shown import is_operator
+from ingress.pages.weight_words import not_ours
 from ingress.parts import Parts, PartsOf
-from loosh_pipeline.audit.epochs import epochs, latest_epoch
 from loosh_pipeline.domain import RESULTS
 from loosh_pipeline.store.listing import Wanted
 from loosh_pipeline.store.outbox import OutboxState
@@ -63,9 +63,11 @@ def _of_weights(parts: Parts, view: View | None) -> dict[str, Any]:
     chain = {} if view is None else view.chain
     cutoff, since = chain.get("activity_cutoff_blocks"), chain.get("blocks_since_update")
     due_in_minutes = chain.get("due_in_minutes")
+    newest = parts.epochs.own(chain)
     return {
-        "newest": next(iter(epochs(parts.inbox.engine, 1)), None),
-        "taken": latest_epoch(parts.inbox.engine),
+        "newest": newest,
+        "not_ours": newest is not None and not_ours(newest, chain) != "",
+        "taken": None if newest is None else next(iter(parts.epochs.taken(newest, 1)), None),
         "to_cutoff": None if cutoff is None or since is None else max(0, cutoff - since),
         "next_s": None if due_in_minutes is None else max(0.0, 60 * due_in_minutes),
     }

@@ -90,7 +90,7 @@ def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
     assert "to the activity cutoff 4,880 blocks 16 h 16 min at 12 s a block" in page
     assert "next weights 48 min 0 s at block 4512585" in page
     assert "challenges in the last hour 2 2 in 24 hours" in page
-    assert "from acceptance to scores 4.2 s median of 1 in the last hour; 95 % within 4.2 s" in page
+    assert "from acceptance to scores 4.2 s median of 1 scored in the last hour; 95 % within 4.2 s" in page
     assert re.search(r"waiting for scores 1 the oldest came \d+ s ago", page)
     assert "results still to be told 0 none refused" in page
     assert 'href="./rounds/c-1"' in html
