@@ -111,10 +111,11 @@ def test_long_requests_are_not_all_read_at_once(inbox: Inbox, monkeypatch: pytes
     monkeypatch.setattr(listing, "READ_CHARS", 5000)
     for number in range(6):
         put(inbox, f"c-{number}", NOON + number * MINUTE, prompt="x" * 3000)
-    listed = Listing(inbox.engine)
-    first = listed.find(Wanted(), 5)
+    listed, wanted = Listing(inbox.engine), Wanted(words=("xxx",))
+    first = listed.find(wanted, 5)
     assert ids(first) == ["c-5", "c-4"]
-    assert ids(listed.find(Wanted(), 5, first.more)) == ["c-3", "c-2"]
+    assert ids(listed.find(wanted, 5, first.more)) == ["c-3", "c-2"]
+    assert len(listed.find(Wanted(), 5).rows) == 5
 
 
 @pytest.mark.parametrize(
