@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loosh_pipeline.audit.comparison import Comparison, Factor, Part, Side
+from loosh_pipeline.audit.comparison import TOLD_FROM, Comparison, Factor, Part, Side
 
-ALIKE = 5e-4
-"""Ratios of weights nearer to 1 are called the same."""
 NAMES = {
     "answers": "asks answered",
     "worth": "worth of an answer",
@@ -67,7 +65,7 @@ def _headline(found: Comparison) -> str:
     weights = f"{mine.weight:.2%} against {theirs.weight:.2%}"
     if found.ratio is None:
         return f"{_who_has_none(mine, theirs)}: {weights} of all weight."
-    if abs(found.ratio - 1) < ALIKE:
+    if abs(found.ratio - 1) < TOLD_FROM:
         return f"Both have the same weight: {weights} of all."
     more = "less" if found.ratio < 1 else "more"
     return f"It has {more} than the other: {weights} of all weight, {found.ratio:.3g} times as much."
@@ -87,7 +85,7 @@ def _why(found: Comparison) -> str:
     if found.ratio is None:
         return "From what is kept of this epoch the reason cannot be told."
     gaps = [each for each in found.parts if each.of_gap is not None]
-    if not gaps or abs(found.ratio - 1) < ALIKE:
+    if not gaps or abs(found.ratio - 1) < TOLD_FROM:
         return ""
     most = max(gaps, key=lambda each: each.of_gap or 0.0)
     others = ", ".join(f"{_name(each.factor)} {each.of_gap:.0%}" for each in gaps if each is not most)

@@ -17,10 +17,10 @@ from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.propose import Traced
 from loosh_pipeline.policy.ruled import Shares, Step, normalised
 from loosh_pipeline.store.frames import UTC_MS, answered_shares_of
+from loosh_pipeline.store.settled import SETTLED_SCORES
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, EMISSION_TERMS, read_terms
 
-SETTLED = "settled_scores"
 _SHARED: Mapping[str, Any] = {"challenge_id": pl.String, "hotkey": pl.String, "share": pl.Float64, "payout": pl.Float64}
 _RECEIVED: Mapping[str, Any] = {"challenge_id": pl.String, "received_at": UTC_MS}
 
@@ -94,9 +94,9 @@ def kept_of_pay(tables: Tables, key: TableKey | None, hotkeys: Sequence[Hotkey])
     Every payout is `share` times what it would be then (docs/scoring.md), so it is the mean of payouts by the mean of
     payouts over shares, asks counted by age as emissions count them. Who is missing was paid nothing.
     """
-    if key is None or not all(tables.exists(each, key) for each in (SETTLED, COUNTED_ROUNDS, EMISSION_TERMS)):
+    if key is None or not all(tables.exists(each, key) for each in (SETTLED_SCORES, COUNTED_ROUNDS, EMISSION_TERMS)):
         return {}
-    rows = tables.read_files(SETTLED, key.day, [key.file], _SHARED)
+    rows = tables.read_files(SETTLED_SCORES, key.day, [key.file], _SHARED)
     rows = rows.filter(pl.col("hotkey").is_in(list(hotkeys)), pl.col("payout") > 0, pl.col("share") > 0)
     rounds = tables.read_files(COUNTED_ROUNDS, key.day, [key.file], _RECEIVED).select(*_RECEIVED)
     rows = rows.join(rounds, on="challenge_id", how="inner")
