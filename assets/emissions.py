@@ -122,7 +122,7 @@ def _inputs(store: Store, own: Hotkey, settings: Settings, now: datetime) -> Inp
 def _frame(found: Earnings) -> pl.DataFrame:
     terms = found.terms
     about = {"made_at": terms.made_at, "lookback_h": terms.lookback_h, "versions": found.payouts.rounds}
-    return emissions_frame(found.emissions, terms.profile, terms.rounds, **about)
+    return emissions_frame(found.emissions, terms.profile, terms.rounds, found.answered, **about)
 
 
 def _said(found: Earnings) -> dict[str, Any]:

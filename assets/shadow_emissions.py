@@ -44,7 +44,7 @@ def shadow_emissions(
     for shadow in shadow_profiles(settings):
         with duckdb.get_connection() as connection:
             unpaid = earned_over(store.tables, connection, shadow, rule, now, lookback_h)
-        frames.append(emissions_frame(unpaid.emissions, shadow.name, unpaid.terms.rounds))
+        frames.append(emissions_frame(unpaid.emissions, shadow.name, unpaid.terms.rounds, unpaid.answered))
         costs.append(clipping_warning(paid, profile.name, _weights(unpaid.emissions), shadow.name))
     for line in costs:
         context.log.warning(line)

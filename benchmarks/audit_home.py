@@ -225,7 +225,9 @@ def write_earnings(tables: Tables, key: TableKey, found: Earnings) -> None:
     tables.write(COUNTED_ROUNDS, key, payouts.counted)
     tables.write(UNPAID_ASKS, key, payouts.unpaid)
     write_terms(tables, key, terms)
-    tables.write("emissions", key, emissions_frame(found.emissions, terms.profile, terms.rounds, **about))
+    tables.write(
+        "emissions", key, emissions_frame(found.emissions, terms.profile, terms.rounds, found.answered, **about)
+    )
 
 
 def size_of(root: Path) -> int:

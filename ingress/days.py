@@ -12,7 +12,7 @@ from loosh_pipeline.store.listing import Hour, Listing
 
 HOURS = 24
 OF_EACH_HOUR = 100
-"""Challenges of each hour whose latencies count, the newest; of the last hour OF_THE_LAST."""
+"""Challenges that got scores in each hour whose latencies count, the newest; in the last hour OF_THE_LAST."""
 OF_THE_LAST = 1000
 KEPT_S = 5.0
 
@@ -23,7 +23,7 @@ class Day:
 
     hours: Sequence[Hour]
     latencies_s: Sequence[float]
-    """Of the last hour."""
+    """Of those that got scores in the last hour."""
 
 
 class Days:

@@ -73,19 +73,28 @@ class Epochs:
 
     def __init__(self, inbox: Engine, tables: Tables) -> None:
         self._inbox, self._tables, self._ledger = inbox, tables, Submissions(inbox)
-        self._miners = Kept[int, Miners](LINES_KEPT)
-        self._earned = Kept[int, Mapping[Hotkey, Emission]](EARNED_KEPT)
-        self._made_of = Kept[int, MadeOf | None](MADE_OF_KEPT)
-        self._traces = Kept[int, Traces](TRACES_KEPT)
-        self._worths = Kept[Hashable, Worths | None](WORTHS_KEPT)
+        self._miners = Kept[int, Miners](LINES_KEPT, lambda found: any(line.emission for line in found.lines))
+        self._earned = Kept[int, Mapping[Hotkey, Emission]](EARNED_KEPT, bool)
+        self._made_of = Kept[int, MadeOf | None](MADE_OF_KEPT, bool)
+        self._traces = Kept[int, Traces](TRACES_KEPT, lambda found: found.traced is not None)
+        self._worths = Kept[Hashable, Worths | None](WORTHS_KEPT, bool)
 
     def newest(self, most: int, until: int | None = None) -> Sequence[SubmissionRow]:
         """What was submitted last, up to a number, newest first, whatever became of it."""
         return epochs(self._inbox, most) if until is None else self._ledger.newest_until(until, most)
 
-    def taken(self, number: int, most: int) -> Sequence[SubmissionRow]:
-        """What the chain took last, up to a number, newest first."""
-        return self._ledger.taken_until(number, most)
+    def own(self, chain: Mapping[str, Any]) -> SubmissionRow | None:
+        """What this validator submitted last, as the hotkey and to the chain that these facts name (`chain_status`);
+        where it submitted nothing as that, or nothing is known of it, what anybody submitted last from here.
+        """
+        hotkey, found = chain.get("hotkey"), None
+        if hotkey is not None:
+            found = self._ledger.newest_of(chain["netuid"], hotkey, chain.get("genesis_hash"))
+        return found or next(iter(self.newest(1)), None)
+
+    def taken(self, row: SubmissionRow, most: int) -> Sequence[SubmissionRow]:
+        """What a chain took last of the one who signed this, up to this, newest first."""
+        return self._ledger.taken_until(row, most)
 
     def where(self, epoch: str = LATEST) -> EpochTables:
         try:
@@ -119,9 +128,9 @@ class Epochs:
         """Whom somebody means by a hotkey, the beginning of one, or a uid. Raises UnknownMiner."""
         return named_miner(miner, self.miners(where).uids)
 
-    def past(self, hotkey: Hotkey, number: int, most: int) -> list[Past]:
-        """One miner in the last epochs that the chain took, up to a number, the oldest first."""
-        rows = reversed(self.taken(number, most))
+    def past(self, hotkey: Hotkey, row: SubmissionRow, most: int) -> list[Past]:
+        """One miner in the last epochs that the chain took, up to one, the oldest first."""
+        rows = reversed(self.taken(row, most))
         return [Past(row, weights_of(row).get(hotkey, 0.0), self.emissions(row).get(hotkey)) for row in rows]
 
     def emissions(self, row: SubmissionRow) -> Mapping[Hotkey, Emission]:

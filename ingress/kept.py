@@ -2,27 +2,74 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
+NOTHING_KEPT_S = 60.0
+"""For how long it is remembered that something was not there."""
+
+
+@dataclass(eq=False, slots=True)
+class _Making:
+    """One that somebody makes, or waits for. `asked`: by how many."""
+
+    lock: Lock = field(default_factory=Lock)
+    asked: int = 0
+
 
 class Kept(Generic[K, T]):
-    """The last few that were asked for. One is made at a time, so that many who ask for it wait for one."""
+    """The last few that were asked for. Many who ask for the same wait for one that makes it, and for nothing else.
 
-    def __init__(self, most: int) -> None:
-        self._most, self._lock, self._found = most, Lock(), OrderedDict[K, T]()
+    `whole`: whether everything was there that one is made of; what was not is made again after NOTHING_KEPT_S, as
+    tables may have been away.
+    """
+
+    def __init__(
+        self, most: int, whole: Callable[[T], bool] = lambda _: True, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most, self._whole, self._clock = most, whole, clock
+        self._lock, self._found = Lock(), OrderedDict[K, tuple[T, float]]()
+        self._making: dict[K, _Making] = {}
 
     def get(self, key: K, make: Callable[[], T]) -> T:
         """Raises what `make` raises, of which nothing is kept."""
         with self._lock:
-            if key not in self._found:
-                self._found[key] = make()
+            if self._holds(key):
+                return self._again(key)
+            making = self._making.setdefault(key, _Making())
+            making.asked += 1
+        try:
+            with making.lock:
+                return self._made(key, make)
+        finally:
+            with self._lock:
+                making.asked -= 1
+                if not making.asked:
+                    del self._making[key]
+
+    def _made(self, key: K, make: Callable[[], T]) -> T:
+        with self._lock:
+            if self._holds(key):  # who was before in the line made it
+                return self._again(key)
+        made = make()
+        until_s = float("inf") if self._whole(made) else self._clock() + NOTHING_KEPT_S
+        with self._lock:
+            self._found[key] = made, until_s
             self._found.move_to_end(key)
             while len(self._found) > self._most:
                 self._found.popitem(last=False)
-            return self._found[key]
+        return made
+
+    def _holds(self, key: K) -> bool:
+        return key in self._found and self._clock() < self._found[key][1]
+
+    def _again(self, key: K) -> T:
+        self._found.move_to_end(key)
+        return self._found[key][0]

@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loosh_pipeline.alerting.conditions import Alert, Seen, Severity, Source, standing_alerts
@@ -28,6 +28,10 @@ KEPT_S = 2.0
 WITHIN_S = 0.15
 """How long a page waits for a new look; then it tells what was seen before."""
 CHAIN_EVERY_S = 10.0
+STALE_S = 30.0
+"""What was seen longer ago is told no more: as long as nothing newer is seen, nothing is known."""
+HANGS_S = 20.0
+"""A look takes a second or two; one that lasts longer than this is told itself."""
 OF_THE_CHAIN = frozenset({"endpoint", "alerts"})
 """Facts that are not kept: an address, and what is told in another form."""
 
@@ -58,18 +62,27 @@ class Outlook:
         self._deciding = threading.Lock()
         self._looking = False
         self._looked = threading.Event()
-        self._looked_s = float("-inf")
+        self._looked_s = self._began_s = float("-inf")
         self._view: View | None = None
 
     def __call__(self) -> View | None:
-        """What was seen last; None while nothing was. Waits no longer than WITHIN_S."""
+        """What was seen last; None while nothing was, for STALE_S. Waits no longer than WITHIN_S."""
         with self._deciding:
             if not self._looking and time.monotonic() - self._looked_s >= KEPT_S:
-                self._looking = True
+                self._looking, self._began_s = True, time.monotonic()
                 self._looked.clear()
                 threading.Thread(target=self._work, name="outlook", daemon=True).start()
         self._looked.wait(WITHIN_S)
-        return self._view
+        return self._told(time.monotonic())
+
+    def _told(self, now_s: float) -> View | None:
+        last, looking = self._view, self._looking
+        fresh = last if now_s - self._looked_s < STALE_S else None
+        for_s = now_s - self._began_s
+        if not looking or for_s < HANGS_S:
+            return fresh
+        began = datetime.now(UTC) - timedelta(seconds=for_s)
+        return _hangs(fresh or View(began if last is None else last.at, (), {}, (), None, (), {}), began)
 
     def close(self) -> None:
         self._watch.close()
@@ -108,6 +121,18 @@ class Outlook:
 
     def _hosts(self, seen: Seen) -> Sequence[Mapping[str, Any]]:
         return () if Source.STORES in seen.blind else hosts_facts(self._settings, self._inbox.engine)
+
+
+def _hangs(view: View, began: datetime) -> View:
+    """The same, with word of a look that has not come back."""
+    alert = Alert(
+        "away:outlook",
+        Source.PROCESSES,
+        Severity.CRITICAL,
+        f"this validator could not be looked at since {began:%Y-%m-%d %H:%M:%S} UTC: a look has not come back",
+        "`loosh status` looks likewise and shows what hangs: Dagster, the broker, the database or a disk",
+    )
+    return replace(view, alerts=[alert, *view.alerts])
 
 
 def _nothing(at: datetime, error: Exception) -> View:

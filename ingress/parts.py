@@ -30,6 +30,7 @@ from ingress.outlook import Outlook
 from ingress.rates import Rates
 from ingress.receipts import Receipts
 from ingress.seals import Seals
+from ingress.standing import Standings
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
@@ -38,6 +39,7 @@ from loosh_pipeline.store.listing import Listing
 from loosh_pipeline.store.nonces import Nonces
 from loosh_pipeline.store.outbox import Outbox
 from loosh_pipeline.store.push_sessions import PushSessions
+from loosh_pipeline.store.settled import SettledRounds
 from loosh_pipeline.store.shared_places import check_shared
 from loosh_pipeline.store.submissions import Submissions
 from loosh_pipeline.store.tables import Tables
@@ -75,6 +77,8 @@ class Parts:
     outlook: Outlook
     listing: Listing
     days: Days
+    standings: Standings
+    settled: SettledRounds
     charts: Kept[tuple[str, str], Markup] = field(default_factory=lambda: Kept(CHARTS_KEPT))
     """Heatmaps as pages hold them, by challenge and scorer version, where none was kept on the disk."""
     started_s: float = field(default_factory=time.monotonic)
@@ -125,6 +129,8 @@ class Parts:
             outlook=Outlook(settings, inbox, health.reasons),
             listing=(listing := Listing(inbox.engine, canaries=not settings.pages_public)),
             days=Days(listing),
+            standings=Standings(settings, inbox.engine),
+            settled=SettledRounds(tables),
         )
 
     def start(self) -> None:

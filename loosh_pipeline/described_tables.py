@@ -13,7 +13,16 @@ from typing import Any
 from loosh_pipeline.audit.scorer_diff import SHADOW_DIFF
 from loosh_pipeline.store import canary_accuracy, imported, seals, vector_frames
 from loosh_pipeline.store.asking_frames import AVAILABILITY
-from loosh_pipeline.store.frames import EMISSIONS, METAGRAPH, NETWORK_VIEW, PAYROLL, PROPOSAL, RESPONSES, UTC_MS
+from loosh_pipeline.store.frames import (
+    ANSWERED,
+    EMISSIONS,
+    METAGRAPH,
+    NETWORK_VIEW,
+    PAYROLL,
+    PROPOSAL,
+    RESPONSES,
+    UTC_MS,
+)
 from loosh_pipeline.store.narrative_frames import NARRATIVES
 from loosh_pipeline.store.score_frames import ACCUSATIONS, CONTEXT, SCORES
 from loosh_pipeline.store.weight_frames import RECEIPTS, WEIGHTS
@@ -196,6 +205,7 @@ CONTEXT_SAID = {
 EMISSIONS_SAID = {
     "asked": "Rounds of the lookback in which it was asked.",
     "answered": "Those in which it answered.",
+    "answered_share": "Part of its asks that it answered, in which newer ones count more as in the mean payout.",
     "paid": "Those in which it was paid anything.",
     "mean_payout": "Mean payout of its rounds, in which newer ones count more and unanswered ones count 0.",
     "evidence": "How many rounds of equal age its rounds are worth.",
@@ -306,8 +316,10 @@ TABLES: Mapping[str, DescribedTable] = {
     "miner_availability": DescribedTable("one miner that was looked for", AVAILABILITY, AVAILABILITY_SAID),
     "network_view": DescribedTable("one hotkey that was spoken of", NETWORK_VIEW, NETWORK_VIEW_SAID),
     "scoring_context": DescribedTable("one context", CONTEXT, CONTEXT_SAID),
-    "emissions": DescribedTable("one miner over the lookback", {**EMISSIONS, **PAYROLL}, EMISSIONS_SAID),
-    "shadow_emissions": DescribedTable("one miner under one shadow profile", {**EMISSIONS, **PAYROLL}, EMISSIONS_SAID),
+    "emissions": DescribedTable("one miner over the lookback", {**EMISSIONS, **ANSWERED, **PAYROLL}, EMISSIONS_SAID),
+    "shadow_emissions": DescribedTable(
+        "one miner under one shadow profile", {**EMISSIONS, **ANSWERED, **PAYROLL}, EMISSIONS_SAID
+    ),
     "weight_proposals": DescribedTable("one miner that was considered", PROPOSAL, PROPOSAL_SAID),
     "weights": DescribedTable("one weight of one submission", WEIGHTS, WEIGHTS_SAID),
     "weight_receipts": DescribedTable("one slot that was planned or is on the chain", RECEIPTS, RECEIPTS_SAID),

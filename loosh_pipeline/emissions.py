@@ -136,10 +136,24 @@ def _network_rows(paid: Paid) -> Iterator[EmissionRow]:
 
 def _records(paid: Paid, rule: EmissionRule) -> Iterator[Emission]:
     """Counts, mean and evidence of every miner, in order of hotkeys."""
+    for hotkey, part in _by_miner(paid):
+        yield _record(hotkey, paid.at_ms[part], paid.payout[part], paid.answered[part], rule)
+
+
+def _by_miner(paid: Paid) -> Iterator[tuple[Hotkey, Ints]]:
+    """The rows of every miner, in order of hotkeys."""
     order = np.argsort(paid.miner, kind="stable")
     ends = np.cumsum(np.bincount(paid.miner, minlength=len(paid.hotkeys)))
-    for hotkey, part in zip(paid.hotkeys, np.split(order, ends[:-1]), strict=False):
-        yield _record(hotkey, paid.at_ms[part], paid.payout[part], paid.answered[part], rule)
+    yield from zip(paid.hotkeys, np.split(order, ends[:-1]), strict=False)
+
+
+def answered_shares(paid: Paid, rule: EmissionRule = DEFAULT_RULE) -> dict[Hotkey, float]:
+    """The part of its asks that each miner answered, asks counted by age as in its mean payout."""
+    found = {}
+    for hotkey, part in _by_miner(paid):
+        decay = decays(paid.at_ms[part], rule.half_life_h)
+        found[hotkey] = math.fsum(decay[paid.answered[part]].tolist()) / math.fsum(decay.tolist())
+    return found
 
 
 def decays(at_ms: Ints, half_life_h: float) -> Floats:

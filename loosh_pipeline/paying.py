@@ -9,7 +9,7 @@ import polars as pl
 from duckdb import DuckDBPyConnection
 
 from loosh_pipeline.domain import Emission, Hotkey, Mode, OneSource
-from loosh_pipeline.emissions import EmissionRule, Terms, emissions_from, since_of
+from loosh_pipeline.emissions import EmissionRule, Terms, answered_shares, emissions_from, since_of
 from loosh_pipeline.errors import ScoringError
 from loosh_pipeline.paid import settles
 from loosh_pipeline.payouts import NOTHING_PAID, Payouts, paid_of, payouts_of
@@ -31,6 +31,11 @@ class Earnings:
     terms: Terms
     payouts: Payouts
     emissions: tuple[Emission, ...]
+
+    @property
+    def answered(self) -> dict[Hotkey, float]:
+        """Which part of its asks each miner answered, counted by age."""
+        return answered_shares(paid_of(self.payouts.paid), self.terms.rule)
 
 
 def nothing_earned(profile: ScoringProfile, rule: EmissionRule, now: datetime, lookback_h: float) -> Earnings:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loosh_pipeline.domain import ChallengeId, Emission, Hotkey, Mode, Outcome
-from loosh_pipeline.emissions import EmissionRule, aggregate, emissions_from, network_emissions
+from loosh_pipeline.emissions import EmissionRule, aggregate, answered_shares, emissions_from, network_emissions
 from loosh_pipeline.paid import Paid
 from loosh_pipeline.payouts import PAID, paid_of, payouts_of
 from loosh_pipeline.scoring.network.profile import NetworkPay, NetworkProfile
@@ -39,6 +39,14 @@ def paid(*asks: tuple[str, float, float | None]) -> Paid:
 
 def by_hotkey(emissions: tuple[Emission, ...]) -> dict[str, Emission]:
     return {each.hotkey: each for each in emissions}
+
+
+def test_a_mean_payout_is_that_of_answered_asks_times_how_much_was_answered() -> None:
+    rule = EmissionRule(half_life_h=12.0)
+    found = paid(("a", 0.0, 2.0), ("a", 12.0, None), ("a", 24.0, 1.0), ("b", 5.0, None))
+    assert answered_shares(found, rule) == {"a": 1.25 / 1.75, "b": 0.0}
+    mean = by_hotkey(aggregate(found, {}, rule))["a"].mean_payout
+    assert mean == pytest.approx(1.25 / 1.75 * ((2.0 + 0.25 * 1.0) / 1.25))
 
 
 def asks() -> st.SearchStrategy[list[tuple[str, float, float | None]]]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loosh_pipeline.audit.comparison import Comparison, Factor, Part, Side
+from loosh_pipeline.audit.comparison import TOLD_FROM, Comparison, Factor, Part, Side
 from loosh_pipeline.audit.worth import Means, Worths
 from loosh_pipeline.scoring.explanation import MEANS
 
-ALIKE = 5e-4
-"""Ratios of weights nearer to 1 are called the same."""
 NAMES = {
     "answers": "asks answered",
     "worth": "worth of an answer",
@@ -70,7 +68,7 @@ def _headline(found: Comparison) -> str:
     weights = f"{mine.weight:.2%} against {theirs.weight:.2%}"
     if found.ratio is None:
         return f"{_who_has_none(mine, theirs)}: {weights} of all weight."
-    if abs(found.ratio - 1) < ALIKE:
+    if abs(found.ratio - 1) < TOLD_FROM:
         return f"Both have the same weight: {weights} of all."
     more = "less" if found.ratio < 1 else "more"
     return f"It has {more} than the other: {weights} of all weight, {found.ratio:.3g} times as much."
@@ -86,11 +84,11 @@ def _why(found: Comparison) -> str:
     """The one sentence for who reads no table."""
     if found.decisive is not None:
         name, told = _name(found.decisive), found.decisive.said
-        return f"Behind it is the first factor at which one has nothing, {name}: {told}."
+        return f"What decides it is the first factor at which one has nothing and the other something, {name}: {told}."
     if found.ratio is None:
         return "From what is kept of this epoch the reason cannot be told."
     gaps = [each for each in found.parts if each.of_gap is not None]
-    if not gaps or abs(found.ratio - 1) < ALIKE:
+    if not gaps or abs(found.ratio - 1) < TOLD_FROM:
         return ""
     most = max(gaps, key=lambda each: each.of_gap or 0.0)
     others = ", ".join(f"{_name(each.factor)} {each.of_gap:.0%}" for each in gaps if each is not most)

@@ -39,7 +39,7 @@ def one(
     where = epochs.where(epoch)
     hotkey = epochs.named(where, miner)
     found = epochs.miners(where)
-    line, past = line_of(found, hotkey), epochs.past(hotkey, where.number, PAST)
+    line, past = line_of(found, hotkey), epochs.past(hotkey, where.row, PAST)
     other, unknown = _other(parts, where, found, beside.strip())
     comparison = None if other is None else epochs.compared(where, line, other)
     worths = None if other is None else epochs.worths(where, hotkey, other.hotkey)

@@ -50,7 +50,7 @@ def miners(
         except UnknownMiner as error:
             unknown = str(error)
     found = parts.epochs.miners(where)
-    rows = with_trends(found.lines, where.row, parts.epochs.taken(where.number, TREND))
+    rows = with_trends(found.lines, where.row, parts.epochs.taken(where.row, TREND))
     about = {
         "where": where,
         "unknown": unknown,

@@ -16,8 +16,8 @@ from ingress.pages.listed import lines
 from ingress.pages.page import page_router, show
 from ingress.pages.processes import process_lines
 from ingress.pages.shown import is_operator
+from ingress.pages.weight_words import not_ours
 from ingress.parts import Parts, PartsOf
-from loosh_pipeline.audit.epochs import epochs, latest_epoch
 from loosh_pipeline.chain.countdown import Countdown
 from loosh_pipeline.chain_status import next_weights, who_sets
 from loosh_pipeline.domain import RESULTS
@@ -66,11 +66,12 @@ def _of_weights(parts: Parts, view: View | None) -> dict[str, Any]:
     """The newest weights, whatever became of them, the newest that the chain took, and when the next are due."""
     chain = {} if view is None else view.chain
     cutoff, since = chain.get("activity_cutoff_blocks"), chain.get("blocks_since_update")
-    now = datetime.now(UTC)
+    now, newest = datetime.now(UTC), parts.epochs.own(chain)
     left = Countdown.of(chain, now)
     return {
-        "newest": next(iter(epochs(parts.inbox.engine, 1)), None),
-        "taken": latest_epoch(parts.inbox.engine),
+        "newest": newest,
+        "not_ours": newest is not None and not_ours(newest, chain) != "",
+        "taken": None if newest is None else next(iter(parts.epochs.taken(newest, 1)), None),
         "left": left,
         "since": None if since is None else since + left.passed,
         "to_cutoff": None if cutoff is None or since is None else max(0, cutoff - since - left.passed),

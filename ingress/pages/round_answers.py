@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingress.pages.passages import Passage, cut, passage
-from ingress.pages.round_copies import Alike, CopyGroup, alike, groups_of, with_window
+from ingress.pages.round_copies import Alike, CopyGroup, alikes, groups_of, with_window
 from ingress.pages.round_facts import RoundFacts, Scored
 from ingress.pages.round_why import Why, whys
 from loosh_pipeline.domain import Hotkey, Outcome, Response
@@ -25,6 +26,8 @@ FINISH_ROOM = 60
 UNPAID = SettledAnswer(payout=0.0, share=0.0, trust=1.0, sources=())
 MOST = 128
 """Answers that are shown each by itself; a page of more would be too long for anybody."""
+MOST_ALIKE = 12
+"""Copies that are named beside an answer, with how alike they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,31 +63,31 @@ class Answer:
         return cut((self.response and self.response.finish_reason) or "", FINISH_ROOM)
 
     @property
+    def told_alike(self) -> tuple[Alike, ...]:
+        """Of a large group, the most alike."""
+        return self.alike[:MOST_ALIKE]
+
+    @property
     def answered(self) -> bool:
         return self.outcome is Outcome.ANSWERED
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Everybody asked, the best paid first. `copies`: None where nobody looked for any; `left_out`: how many are not
-    shown.
+    """The best paid of everybody asked, in order. `copies`: None where nobody looked for any. `asked`, `paid` and
+    `outcomes` (how many asks ended how, answered ones first, then the commonest) are of all, shown or not.
     """
 
     each: tuple[Answer, ...]
     copies: tuple[CopyGroup, ...] | None
-    left_out: int = 0
+    asked: int
+    paid: int
+    outcomes: Mapping[str, int]
 
     @property
-    def paid(self) -> int:
-        return sum(bool(answer.payout) for answer in self.each)
-
-    @property
-    def outcomes(self) -> Mapping[str, int]:
-        """How many asks ended how, the commonest first."""
-        found: dict[str, int] = {}
-        for answer in self.each:
-            found[answer.outcome.value] = found.get(answer.outcome.value, 0) + 1
-        return dict(sorted(found.items(), key=lambda item: (item[0] != Outcome.ANSWERED, -item[1], item[0])))
+    def left_out(self) -> int:
+        """How many are not shown."""
+        return self.asked - len(self.each)
 
     @property
     def voters(self) -> tuple[Answer, ...]:
@@ -105,6 +108,7 @@ def answers_of(facts: RoundFacts) -> Answers:
     groups = groups_of(together, names)
     others = _others(facts)
     explained = whys(facts.paying, [each for each in hotkeys if each in scores])
+    same_source = alikes(hotkeys[:MOST], together, alone, names)
     room = max(LEAST_ROOM, min(TEXT_ROOM, TEXTS_ROOM // max(1, len(hotkeys))))
     shown = tuple(
         Answer(
@@ -119,13 +123,20 @@ def answers_of(facts: RoundFacts) -> Answers:
             text=_text(responses.get(hotkey), room),
             beside={name: paid[hotkey] for name, paid in others.items() if hotkey in paid},
             group=next((each for each in groups or () if hotkey in each.hotkeys), None),
-            alike=alike(hotkey, together, alone, names),
+            alike=same_source.get(hotkey, ()),
             why=explained.get(hotkey),
             settled=_settled(hotkey, facts.settled),
         )
         for hotkey in hotkeys[:MOST]
     )
-    return Answers(shown, groups, max(0, len(hotkeys) - MOST))
+    paid = sum(each.payout > 0 for each in scores.values())
+    outcomes = _outcomes(_outcome(responses.get(each), scores.get(each)) for each in hotkeys)
+    return Answers(shown, groups, len(hotkeys), paid, outcomes)
+
+
+def _outcomes(each: Iterable[Outcome]) -> dict[str, int]:
+    found = Counter(outcome.value for outcome in each)
+    return dict(sorted(found.items(), key=lambda item: (item[0] != Outcome.ANSWERED, -item[1], item[0])))
 
 
 def _others(facts: RoundFacts) -> dict[str, dict[Hotkey, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -52,7 +52,8 @@ def with_window(scored: RoundScores, settled: SettledRound | None) -> RoundScore
 
 def _with_sources(row: Score, settled: SettledRound, asked: Collection[Hotkey]) -> Score:
     found = settled.answers.get(row.hotkey)
-    more = [each for each in found.sources if each in asked and each not in row.copies] if found else []
+    known = {*row.copies}
+    more = [each for each in found.sources if each in asked and each not in known] if found else []
     return replace(row, copies=(*row.copies, *more)) if more else row
 
 
@@ -91,25 +92,27 @@ def _group(
     )
 
 
-def alike(
-    hotkey: Hotkey, scored: RoundScores | None, alone: RoundScores | None, names: Mapping[Hotkey, str]
-) -> tuple[Alike, ...]:
-    """Whose answers are copies of one miner's, the most alike first. `alone`: the round without its window."""
-    copies = _copies(hotkey, scored)
-    if scored is None or not copies:
-        return ()
-    pairs = {each.second if each.first == hotkey else each.first: each for each in scored.pairs if hotkey in _two(each)}
-    by_itself = _copies(hotkey, alone)
-    found = [_alike(names.get(each, each), pairs.get(each), each not in by_itself) for each in copies]
-    return tuple(sorted(found, key=lambda each: (-(each.wording or 0.0), each.name)))
+def alikes(
+    hotkeys: Iterable[Hotkey], scored: RoundScores | None, alone: RoundScores | None, names: Mapping[Hotkey, str]
+) -> dict[Hotkey, tuple[Alike, ...]]:
+    """Whose answers are copies of each one's, the most alike first. `alone`: the round without its window."""
+    if scored is None:
+        return {}
+    pairs = {(pair.first, pair.second): pair for pair in scored.pairs}
+    copies, by_itself = _copies(scored), _copies(alone)
+    found = {}
+    for hotkey in hotkeys:
+        own = by_itself.get(hotkey, frozenset())
+        each = [
+            _alike(names.get(other, other), pairs.get((min(hotkey, other), max(hotkey, other))), other not in own)
+            for other in copies.get(hotkey, ())
+        ]
+        found[hotkey] = tuple(sorted(each, key=lambda each: (-(each.wording or 0.0), _place(each.name))))
+    return found
 
 
-def _copies(hotkey: Hotkey, scored: RoundScores | None) -> tuple[Hotkey, ...]:
-    return next((each.copies for each in scored.scores if each.hotkey == hotkey), ()) if scored else ()
-
-
-def _two(pair: PairEvidence) -> tuple[Hotkey, Hotkey]:
-    return pair.first, pair.second
+def _copies(scored: RoundScores | None) -> dict[Hotkey, frozenset[Hotkey]]:
+    return {each.hotkey: frozenset(each.copies) for each in scored.scores} if scored else {}
 
 
 def _alike(name: str, pair: PairEvidence | None, by_window: bool) -> Alike:

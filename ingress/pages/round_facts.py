@@ -22,7 +22,7 @@ from loosh_pipeline.store.inbox import InboxRow
 from loosh_pipeline.store.one_challenge import OneChallenge, one_challenge
 from loosh_pipeline.store.score_frames import PAIRS, scores_of
 from loosh_pipeline.store.score_tables import CANARIES, IN_USE, ScoreTables
-from loosh_pipeline.store.settled import SettledRound, settled_round
+from loosh_pipeline.store.settled import SettledRound, SettledRounds
 from loosh_pipeline.store.tables import TableKey, Tables
 
 UNREADABLE = (LooshError, OSError, ValueError, KeyError, pl.exceptions.PolarsError)
@@ -101,7 +101,7 @@ def round_facts(parts: Parts, row: InboxRow) -> RoundFacts:
     reader = _Reader(parts.tables, row, known.canary)
     responses = reader.responses()
     scored = reader.scored(paying_profile(parts.settings))
-    settled = None if known.canary else reader.settled(parts.settings.emissions_lookback_h)
+    settled = None if known.canary else reader.settled(parts.settled, parts.settings.emissions_lookback_h)
     return RoundFacts(row, known, responses, scored, settled, reader.narrative(), tuple(reader.missing))
 
 
@@ -132,9 +132,9 @@ class _Reader:
             self.missing.append(Missing(f"scores by {paying.name}", said))
         return there
 
-    def settled(self, lookback_h: float) -> SettledRound | None:
+    def settled(self, rounds: SettledRounds, lookback_h: float) -> SettledRound | None:
         row = self._row
-        return self._read("settled pay", lambda: settled_round(self._tables, row.id, row.received_at, lookback_h))
+        return self._read("settled pay", lambda: rounds.of(row.id, row.received_at, lookback_h))
 
     def narrative(self) -> Told | None:
         return self._read("narrative", lambda: self._table("narratives", _told))

@@ -10,7 +10,6 @@ from ingress.callers import CALLER
 from ingress.parts import Parts
 from loosh_pipeline.domain import ChallengeId
 from loosh_pipeline.store.canaries import Canaries
-from loosh_pipeline.store.inbox import InboxRow
 
 
 def is_operator(request: Request, parts: Parts) -> bool:
@@ -21,12 +20,6 @@ def is_operator(request: Request, parts: Parts) -> bool:
 def hidden(parts: Parts, ids: Sequence[ChallengeId]) -> frozenset[ChallengeId]:
     """Those that no page may show: canaries, where miners may be among the readers and would learn which they are."""
     return frozenset(Canaries(parts.inbox.engine).among(ids)) if parts.settings.pages_public else frozenset()
-
-
-def without_hidden(parts: Parts, rows: Sequence[InboxRow]) -> list[InboxRow]:
-    """The rows that a page may show."""
-    ours = hidden(parts, [row.id for row in rows])
-    return [row for row in rows if row.id not in ours]
 
 
 def names_rounds(parts: Parts) -> bool:

@@ -47,7 +47,7 @@ def epoch_rows(rows: Sequence[SubmissionRow], made_of: Mapping[int, MadeOf | Non
     """`rows`: newest first; the last of them may only be there to be compared with."""
     found = []
     for place, row in enumerate(rows):
-        before = next((each for each in rows[place + 1 :] if each.taken), None)
+        before = next((each for each in rows[place + 1 :] if each.taken and each.of_one_signer(row)), None)
         far = None if before is None else moved(weights_of(before), weights_of(row))
         found.append(EpochRow(row, made_of.get(row.id), far))
     return found

@@ -48,6 +48,19 @@ def verdict(row: SubmissionRow) -> Verdict:
     return Verdict(*said[row.state])
 
 
+def not_ours(row: SubmissionRow, facts: Mapping[str, Any]) -> str:
+    """Whose weights these are, where they are not of the hotkey, subnet and chain that this validator has now; empty
+    where they are, or that is not known. `facts`: of `chain_status`.
+    """
+    signed = {"hotkey": row.hotkey, "netuid": row.plan.netuid, "genesis_hash": row.genesis_hash}
+    if not [name for name, value in signed.items() if None not in (value, facts.get(name)) and value != facts[name]]:
+        return ""
+    said = f"They are of hotkey {row.hotkey} on subnet {row.plan.netuid}"
+    chain = f" of the chain with block 0 {row.genesis_hash}" if row.genesis_hash else ""
+    now = f"this validator is {facts.get('hotkey') or 'of an unknown hotkey'} on subnet {facts.get('netuid')} now"
+    return f"{said}{chain}; {now}, and nothing of that was submitted yet"
+
+
 def _reveal(row: SubmissionRow) -> str:
     if row.reveal_epoch is not None:
         return f"the chain reveals them in its epoch {row.reveal_epoch}, and until then nobody can read them"

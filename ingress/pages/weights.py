@@ -13,35 +13,35 @@ from ingress.pages.charts import embedded
 from ingress.pages.miners import choice
 from ingress.pages.page import page_router, show
 from ingress.pages.weight_rows import chart, dropped_by_reason, epoch_rows, rule_rows, shadows_of, weight_rows
-from ingress.pages.weight_words import next_due, verdict
+from ingress.pages.weight_words import next_due, not_ours, verdict
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.audit.epochs import EpochTables
 from loosh_pipeline.chain.alerts import alerts
 from loosh_pipeline.chain.countdown import Countdown
 from loosh_pipeline.chain.records import SubmissionRow, plan_digest
-from loosh_pipeline.chain_status import facts, stored_standing
-from loosh_pipeline.errors import StoreError
+from loosh_pipeline.chain_status import facts
 
 router = page_router()
 
 HISTORY = 20
 """Epochs of one page of the history: those of a day."""
+UNJUDGED = "it cannot be read how this validator stands"
 
 
 @router.get("/weights", response_class=HTMLResponse)
 def weights(request: Request, parts: PartsOf, epoch: str = "", before: str = "") -> HTMLResponse:
     """Was the last weight set, what was set before, and what one setting changed."""
     until = _until(before)
-    newest = next(iter(parts.epochs.newest(1)), None)
-    about: dict[str, Any] = {"here": "Weights", "newest": newest, **_standing(parts)}
+    standing = _standing(parts)
+    newest = parts.epochs.own(standing["facts"])
+    about: dict[str, Any] = {"here": "Weights", "newest": newest, **standing}
     if newest is None:
         return show(request, "weights.html", about)
-    last_taken = next(iter(parts.epochs.taken(newest.id, 1)), None)
+    last_taken = next(iter(parts.epochs.taken(newest, 1)), None)
+    about["not_ours"] = not_ours(newest, standing["facts"])
     where = parts.epochs.where(epoch or str(newest.id))
     about |= {"verdict": verdict(newest), "last_taken": last_taken, "where": where, "epoch_asked": epoch}
-    return show(
-        request, "weights.html", about | _history(parts, newest.id if until is None else until) | _of_one(parts, where)
-    )
+    return show(request, "weights.html", about | _history(parts, until) | _of_one(parts, where))
 
 
 def _until(before: str) -> int | None:
@@ -56,11 +56,15 @@ def _until(before: str) -> int | None:
 
 def _standing(parts: Parts) -> dict[str, Any]:
     """How the validator stands, by what is stored, as `loosh chain status --stored` says it."""
-    settings, now = parts.settings, datetime.now(UTC)
-    try:
-        standing = stored_standing(settings, parts.inbox.engine, now)
-    except (StoreError, OSError) as error:
-        raise HTTPException(status.HTTP_500_INTERNAL_SERVER_ERROR, str(error)) from error
+    settings, standing, now = parts.settings, parts.standings(), datetime.now(UTC)
+    if isinstance(standing, str):
+        return {
+            "facts": {},
+            "left": Countdown.of({}, now),
+            "alerts": (),
+            "blocked": (),
+            "due": f"not known, as {UNJUDGED} ({standing})",
+        }
     known, wanted = facts(standing, settings), settings.weights_min_rounds
     since = now - timedelta(hours=settings.emissions_lookback_h)
     scored = parts.inbox.scored_since(since, wanted)
@@ -73,7 +77,7 @@ def _standing(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _history(parts: Parts, until: int) -> dict[str, Any]:
+def _history(parts: Parts, until: int | None) -> dict[str, Any]:
     rows = parts.epochs.newest(HISTORY + 1, until)
     made_of = {row.id: parts.epochs.made_of(row) for row in rows[:HISTORY]}
     older = rows[HISTORY - 1].id if len(rows) > HISTORY else None
@@ -83,7 +87,7 @@ def _history(parts: Parts, until: int) -> dict[str, Any]:
 def _of_one(parts: Parts, where: EpochTables) -> dict[str, Any]:
     """The weights of the chosen epoch beside those before, and what a shadow would make of them."""
     epochs, row = parts.epochs, where.row
-    before = _before(epochs.taken(row.id - 1, 1))
+    before = _before(epochs.taken(row, 2), row)
     read_back, shadows, traces = epochs.read_back(where), shadows_of(epochs.shadows(where)), epochs.traces(where)
     rows = weight_rows(row, before, read_back, shadows)
     return {
@@ -105,5 +109,5 @@ def _of_one(parts: Parts, where: EpochTables) -> dict[str, Any]:
     }
 
 
-def _before(taken: Sequence[SubmissionRow]) -> SubmissionRow | None:
-    return taken[0] if taken else None
+def _before(taken: Sequence[SubmissionRow], row: SubmissionRow) -> SubmissionRow | None:
+    return next((each for each in taken if each.id != row.id), None)

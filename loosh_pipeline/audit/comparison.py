@@ -2,10 +2,11 @@
 
 A weight is a product, up to what is the same for all:
 
-    answers   asks that were answered, of all asks
+    answers   asks that were answered, of all asks, newer ones counting more as they do in the mean payout
     worth     what an answered ask was worth to it on average, before it shared pay with its like
     sharing   what it keeps of that where its answers count for one source with those of others
-    ramp, coverage                    as of `emissions`; answers · worth · sharing is the mean payout
+    ramp, coverage                    as of `emissions`; answers · worth · sharing is the mean payout, and without
+                                      answers, where that part is not kept
     average   the network's method alone: its moving average beside the mean payout
     a rule of the policy              its share of the whole after the rule, of that before it
     set       what was submitted, of what was proposed
@@ -17,7 +18,7 @@ Where something is 0 there is no ratio, and the first 0 is the reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loosh_pipeline.domain import Emission, Hotkey
@@ -43,7 +44,8 @@ class RuleTaken:
 @dataclass(frozen=True, slots=True)
 class Side:
     """What is stored of one miner. `emission`: None where it was not asked. `kept`: the part of its pay that it keeps
-    where it shares, 1 where it shares none. `start`: its share where no emissions made the weights. `rules`: all that
+    where it shares, 1 where it shares none. `answered`: the part of its asks that it answered, counted by age as in its
+    mean payout; None where that is not kept. `start`: its share where no emissions made the weights. `rules`: all that
     acted on anybody, in order, the same for both sides. `proposed`: its share after them.
     """
 
@@ -54,6 +56,7 @@ class Side:
     start: float | None = None
     rules: tuple[RuleTaken, ...] = ()
     proposed: float | None = None
+    answered: float | None = None
     failures: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -65,6 +68,14 @@ class Factor:
     mine: float | None
     theirs: float | None
     said: str
+    left: tuple[float, float] | None = None
+    """What each has after it, where that may be something though there was nothing before."""
+
+    @property
+    def nothing(self) -> tuple[bool, bool]:
+        """Whether mine and theirs have nothing by it."""
+        mine, theirs = (self.mine, self.theirs) if self.left is None else self.left
+        return not mine, not theirs
 
     @property
     def ratio(self) -> float | None:
@@ -92,7 +103,8 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """`ratio`: weight of mine of that of theirs; None where either has none. `exact`: the factors multiply to it.
-    `decisive`: where there is no ratio, the first factor at which one has nothing.
+    `decisive`: where there is no ratio, the first factor at which who has no weight has nothing, and the other has
+    something.
     """
 
     mine: Side
@@ -113,8 +125,16 @@ def compared(mine: Side, theirs: Side) -> Comparison:
     parts = tuple(Part(each, _of_gap(each, gap)) for each in differing)
     ratios = [each.ratio for each in factors]
     exact = ratio is not None and all(ratios) and math.isclose(_product(ratios), ratio, rel_tol=ALIKE)
-    decisive = next((each for each in factors if not each.mine or not each.theirs), None) if ratio is None else None
+    decisive = _decisive(mine, theirs, factors) if ratio is None else None
     return Comparison(mine, theirs, ratio, factors, parts, exact, decisive)
+
+
+def _decisive(mine: Side, theirs: Side, factors: Sequence[Factor]) -> Factor | None:
+    """Where neither has a weight, the first at which one has nothing alone, and else the first at which both do."""
+    without = not mine.weight, not theirs.weight
+    found = [each for each in factors if each.nothing == without]
+    alone = [each for each in factors if each.nothing[0] is not each.nothing[1]]
+    return next(iter(alone + found if all(without) else found + alone), None)
 
 
 def _product(ratios: list[float | None]) -> float:
@@ -138,10 +158,7 @@ def _factors(mine: Side, theirs: Side) -> Iterator[Factor]:
 
 def _earned(mine: Side, theirs: Side) -> Iterator[Factor]:
     a, b = mine.emission, theirs.emission
-    yield Factor(ANSWERS, _answered(a), _answered(b), f"it answered {_asks(a)}, the other {_asks(b)}")
-    worth = _worth(mine), _worth(theirs)
-    said = f"an answer of it was worth {_number(worth[0])} on average, one of the other {_number(worth[1])}"
-    yield Factor(WORTH, *worth, said)
+    yield from _answers(mine, theirs)
     said = (
         f"where answers count for one source with those of others, their pay is shared: it keeps {mine.kept:.0%} of "
         f"its own, the other {theirs.kept:.0%}"
@@ -161,8 +178,30 @@ def _earned(mine: Side, theirs: Side) -> Iterator[Factor]:
         yield Factor(AVERAGE, *average, f"{said} {_number(average[0])} of it, of the other {_number(average[1])}")
 
 
-def _answered(emission: Emission | None) -> float:
-    return 0.0 if emission is None or not emission.asked else emission.answered / emission.asked
+def _answers(mine: Side, theirs: Side) -> Iterator[Factor]:
+    """How much each answered, and what an answer was worth; in one where the former is not known of both as it counts
+    in pay: by mere counts what an answer was worth would come out wrong.
+    """
+    answered = _answered(mine), _answered(theirs)
+    counts = f"it answered {_asks(mine.emission)}, the other {_asks(theirs.emission)}"
+    if None in answered:
+        worth = _worth(mine, 1.0), _worth(theirs, 1.0)
+        said = f"an ask of it was worth {_number(worth[0])} on average, one of the other {_number(worth[1])}"
+        yield Factor(WORTH, *worth, f"{said}; {counts}")
+        return
+    parts = " and ".join(_part(each) for each in answered)
+    said = f"{counts}; newer ones count more, which makes it {parts}"
+    yield Factor(ANSWERS, *answered, said)
+    worth = _worth(mine, answered[0]), _worth(theirs, answered[1])
+    said = f"an answer of it was worth {_number(worth[0])} on average, one of the other {_number(worth[1])}"
+    yield Factor(WORTH, *worth, said)
+
+
+def _answered(side: Side) -> float | None:
+    """0 for who answered nothing, or was not asked; None where it is not known."""
+    if side.emission is None or not side.emission.answered:
+        return 0.0
+    return side.answered
 
 
 def _asks(emission: Emission | None) -> str:
@@ -171,11 +210,15 @@ def _asks(emission: Emission | None) -> str:
     return f"{emission.answered} of {emission.asked} asks"
 
 
-def _worth(side: Side) -> float | None:
-    answered = _answered(side.emission)
+def _worth(side: Side, answered: float | None) -> float | None:
+    """What an ask of which this part was answered was worth on average, where it shared with none."""
     if side.emission is None or not answered or not side.kept:
         return None
     return side.emission.mean_payout / answered / side.kept
+
+
+def _part(answered: float | None) -> str:
+    return "nothing" if not answered else f"{answered:.1%}"
 
 
 def _average(emission: Emission | None) -> float | None:
@@ -188,7 +231,7 @@ def _average(emission: Emission | None) -> float | None:
 
 def _policy(mine: Side, theirs: Side) -> Iterator[Factor]:
     for a, b in zip(mine.rules, theirs.rules, strict=True):
-        yield Factor(a.rule, _left(a), _left(b), _ruled(a, b))
+        yield Factor(a.rule, _left(a), _left(b), _ruled(a, b), (a.after, b.after))
     said = f"proposed were {_share(mine.proposed)} and {_share(theirs.proposed)}"
     yield Factor(SET, _set(mine), _set(theirs), f"{said}; set were {mine.weight:.2%} and {theirs.weight:.2%}")
 

@@ -16,11 +16,11 @@ from loosh_pipeline.emissions import decays
 from loosh_pipeline.policy.basis import EARNED
 from loosh_pipeline.policy.propose import Traced
 from loosh_pipeline.policy.ruled import Shares, Step, normalised
-from loosh_pipeline.store.frames import UTC_MS
+from loosh_pipeline.store.frames import UTC_MS, answered_shares_of
+from loosh_pipeline.store.settled import SETTLED_SCORES
 from loosh_pipeline.store.tables import TableKey, Tables
 from loosh_pipeline.store.weigh_records import COUNTED_ROUNDS, EMISSION_TERMS, read_terms
 
-SETTLED = "settled_scores"
 _SHARED: Mapping[str, Any] = {"challenge_id": pl.String, "hotkey": pl.String, "share": pl.Float64, "payout": pl.Float64}
 _RECEIVED: Mapping[str, Any] = {"challenge_id": pl.String, "received_at": UTC_MS}
 
@@ -36,10 +36,18 @@ def sides_of(
     for broken tables.
     """
     kept = kept_of_pay(tables, where.emissions, [each.hotkey for each in lines])
-    return tuple(_side(each, kept.get(each.hotkey, 1.0), proposal, traced) for each in lines)
+    answered = _answered(tables, where.emissions)
+    return tuple(_side(each, kept.get(each.hotkey, 1.0), answered.get(each.hotkey), proposal, traced) for each in lines)
 
 
-def _side(line: MinerLine, kept: float, proposal: Proposal | None, traced: Traced | None) -> Side:
+def _answered(tables: Tables, key: TableKey | None) -> Mapping[Hotkey, float]:
+    known = key is not None and tables.exists("emissions", key)
+    return answered_shares_of(tables.read("emissions", key)) if key is not None and known else {}
+
+
+def _side(
+    line: MinerLine, kept: float, answered: float | None, proposal: Proposal | None, traced: Traced | None
+) -> Side:
     earned = proposal is None or proposal.basis in EARNED
     rules, hotkey = _rules(line, proposal, traced), line.hotkey
     started = rules[0].before if rules else 0.0
@@ -48,6 +56,7 @@ def _side(line: MinerLine, kept: float, proposal: Proposal | None, traced: Trace
         weight=line.weight,
         emission=line.emission,
         kept=kept,
+        answered=answered,
         start=None if earned else started,
         rules=rules,
         proposed=line.emission.weight if proposal is None and line.emission else _proposed(proposal, hotkey),
@@ -85,9 +94,9 @@ def kept_of_pay(tables: Tables, key: TableKey | None, hotkeys: Sequence[Hotkey])
     Every payout is `share` times what it would be then (docs/scoring.md), so it is the mean of payouts by the mean of
     payouts over shares, asks counted by age as emissions count them. Who is missing was paid nothing.
     """
-    if key is None or not all(tables.exists(each, key) for each in (SETTLED, COUNTED_ROUNDS, EMISSION_TERMS)):
+    if key is None or not all(tables.exists(each, key) for each in (SETTLED_SCORES, COUNTED_ROUNDS, EMISSION_TERMS)):
         return {}
-    rows = tables.read_files(SETTLED, key.day, [key.file], _SHARED)
+    rows = tables.read_files(SETTLED_SCORES, key.day, [key.file], _SHARED)
     rows = rows.filter(pl.col("hotkey").is_in(list(hotkeys)), pl.col("payout") > 0, pl.col("share") > 0)
     rounds = tables.read_files(COUNTED_ROUNDS, key.day, [key.file], _RECEIVED).select(*_RECEIVED)
     rows = rows.join(rounds, on="challenge_id", how="inner")

@@ -105,6 +105,16 @@ class SubmissionRow:
         failed_in = self.included_block if self.state is SubmissionState.REFUSED else None
         return self.state in OPEN or (failed_in is not None and self.seen_block <= failed_in)
 
+    def of_one_signer(self, other: SubmissionRow) -> bool:
+        """Whether both were signed by one hotkey for one subnet of one chain: only these come after one another."""
+        one, two = ((each.hotkey, each.plan.netuid, each.genesis_hash) for each in (self, other))
+        return one == two
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the chain holds these weights now, by what was seen of them last."""
+        return self.taken and self.state not in (SubmissionState.SUPERSEDED, SubmissionState.UNREGISTERED)
+
     @property
     def taken(self) -> bool:
         """Whether the chain took these weights, and nothing since says that it does not hold them."""

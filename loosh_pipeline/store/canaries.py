@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, func, select
 
 from loosh_pipeline.audit.canonical import known_digest
 from loosh_pipeline.canaries.questions import Question
@@ -61,6 +61,11 @@ def is_canary(connection: Connection, challenge_id: ChallengeId) -> bool:
     """Whether a challenge is one, of which nobody outside is told."""
     found = select(canaries.c.challenge_id).where(canaries.c.challenge_id == challenge_id)
     return connection.execute(found).first() is not None
+
+
+def no_canary() -> ColumnElement[bool]:
+    """Of a row of `challenges`: that it is none."""
+    return ~select(canaries.c.challenge_id).where(canaries.c.challenge_id == challenges.c.id).exists()
 
 
 class Canaries:

@@ -105,6 +105,8 @@ EMISSIONS: Mapping[str, Any] = {
     "weight": pl.Float64,
     "last_answered_at": UTC_MS,
 }
+ANSWERED: Mapping[str, Any] = {"answered_share": pl.Float64}
+"""A column of `emissions` for people: nothing is decided by it."""
 PAYROLL: Mapping[str, Any] = {
     "profile": pl.String,
     "rounds": pl.Int64,
@@ -222,20 +224,37 @@ def network_view_of(frame: pl.DataFrame) -> NetworkView | None:
     )
 
 
-def emissions_frame(emissions: Sequence[Emission], profile: str, rounds: int, **about: Any) -> pl.DataFrame:
+def emissions_frame(
+    emissions: Sequence[Emission],
+    profile: str,
+    rounds: int,
+    answered: Mapping[Hotkey, float] | None = None,
+    **about: Any,
+) -> pl.DataFrame:
     """One row for every miner asked in the lookback, under which profile and over how many rounds.
 
-    `about` (made_at, lookback_h, versions) is repeated on each; of the versions, how many rounds each scored.
+    `answered`: which part of its asks each answered, counted by age. `about` (made_at, lookback_h, versions) is
+    repeated on each; of the versions, how many rounds each scored.
     """
     versions = [{"scorer_version": v, "rounds": count} for v, count in about.pop("versions", {}).items()]
     whole = {"profile": profile, "rounds": rounds, "versions": versions, **about}
-    return pl.DataFrame([asdict(emission) | whole for emission in emissions], schema={**EMISSIONS, **PAYROLL})
+    shares: Mapping[Hotkey, float] = answered or {}
+    rows = [asdict(each) | {"answered_share": shares.get(each.hotkey)} | whole for each in emissions]
+    return pl.DataFrame(rows, schema={**EMISSIONS, **ANSWERED, **PAYROLL})
 
 
 def emissions_of(frame: pl.DataFrame) -> tuple[Emission, ...]:
     """Tables of earlier versions lack columns; those have defaults."""
     names = [name for name in EMISSIONS if name in frame.columns]
     return tuple(Emission(**row) for row in frame.select(names).iter_rows(named=True))
+
+
+def answered_shares_of(frame: pl.DataFrame) -> dict[Hotkey, float]:
+    """Which part of its asks each miner answered, by an `emissions` table; of nobody in one that does not say."""
+    if "answered_share" not in frame.columns:
+        return {}
+    rows = frame.select("hotkey", "answered_share").drop_nulls().iter_rows()
+    return {Hotkey(hotkey): share for hotkey, share in rows}
 
 
 def sources_frame(sources: Sequence[OneSource]) -> pl.DataFrame:

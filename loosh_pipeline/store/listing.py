@@ -16,9 +16,10 @@ from sqlalchemy import ColumnElement, Engine, Row, Text, and_, cast, func, liter
 
 from loosh_pipeline.domain import ChallengeId, ChallengeState
 from loosh_pipeline.prompts import evaluated_prompt
+from loosh_pipeline.store.canaries import no_canary
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.figures import WITHOUT_SCORES
-from loosh_pipeline.store.schema import UtcDateTime, canaries, challenges
+from loosh_pipeline.store.schema import UtcDateTime, challenges
 
 LOOKED_AT = 2000
 """Challenges that one search looks at, the newest first; it says where it stopped, and goes on from there."""
@@ -97,7 +98,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """How many challenges came in an hour, and how long some of them, the newest, took to get scores."""
+    """How many challenges came in an hour, and how long some of those took that got scores in it, the newest."""
 
     since: datetime
     until: datetime
@@ -113,20 +114,20 @@ class Listing:
         self._canaries = canaries
 
     def find(self, wanted: Wanted, most: int, after: Place | None = None) -> Found:
-        """Challenges from a place on, the newest first: as many as are asked for, or fewer where LOOKED_AT challenges,
-        or READ_CHARS of their requests, were read for them.
+        """Challenges from a place on, the newest first: as many as are asked for. A search may find fewer, as it ends
+        where LOOKED_AT challenges, or READ_CHARS of their requests, were read for it.
         """
         query = self._newest_first(wanted, after).limit(LOOKED_AT + 1)
         rows: list[Listed] = []
         looked_at, chars, last = 0, 0, after
         words = [word.casefold() for word in wanted.words]
-        with closing(self._read(query)) as read:
+        with closing(self._read(query, AT_ONCE if words else 1)) as read:
             for row in read:
-                if len(rows) == most or looked_at == LOOKED_AT or chars >= READ_CHARS:
+                if len(rows) == most or looked_at == LOOKED_AT or (words and chars >= READ_CHARS):
                     return Found(rows, looked_at, last)
                 looked_at, chars, last = looked_at + 1, chars + len(row.body), Place(row.received_at, row.id)
                 prompt = _prompt_of(row.body)
-                if all(word in prompt.casefold() for word in words):
+                if _has_all(prompt, words):
                     rows.append(_listed(row, prompt))
         return Found(rows, looked_at, None)
 
@@ -147,13 +148,16 @@ class Listing:
         return Backlog(*row)
 
     def latencies_s(self, since: datetime, until: datetime, most: int) -> Sequence[float]:
-        """Seconds from acceptance to scores, of the newest challenges that came between and have any."""
+        """Seconds from acceptance to scores, of the newest challenges that got any between, whenever they came."""
         with reading(self._engine) as connection:
             rows = connection.execute(self._scored(0, since, until, most)).all()
         return [(row.scored_at - row.received_at).total_seconds() for row in rows]
 
     def hours(self, until: datetime, count: int, latencies: int) -> Sequence[Hour]:
-        """The last hours, the oldest first, each with at most so many latencies. Reads one index of all that came."""
+        """The last hours, the oldest first, each with at most so many latencies.
+
+        Reads the indexes of what came and of what got scores.
+        """
         spans = [(until - (n + 1) * HOUR, until - n * HOUR) for n in reversed(range(count))]
         with reading(self._engine) as connection:
             came = connection.execute(select(*(self._came(*span) for span in spans))).one()
@@ -177,25 +181,24 @@ class Listing:
             query = query.where(tuple_(challenges.c.received_at, challenges.c.id) < place)
         return query.order_by(challenges.c.received_at.desc(), challenges.c.id.desc())
 
-    def _read(self, query: Any) -> Generator[Row[Any]]:
-        """Rows some at a time: whoever has enough of them reads no further."""
+    def _read(self, query: Any, at_once: int = AT_ONCE) -> Generator[Row[Any]]:
+        """Rows so many at a time: whoever has enough of them reads no further, and holds no more requests."""
         with reading(self._engine) as connection:
-            yield from connection.execution_options(yield_per=AT_ONCE).execute(query)
+            yield from connection.execution_options(yield_per=at_once).execute(query)
 
     def _came(self, since: datetime, until: datetime) -> Any:
         span = _between(since, until), self._may_be_told()
         return select(func.count()).select_from(challenges).where(*span).scalar_subquery()
 
     def _scored(self, hour: int, since: datetime, until: datetime, most: int) -> Any:
-        span = _between(since, until), challenges.c.scored_at.is_not(None), self._may_be_told()
+        scored_at = challenges.c.scored_at
+        span = scored_at.is_not(None), scored_at >= since, scored_at < until, self._may_be_told()
         columns = literal(hour).label("hour"), challenges.c.received_at, challenges.c.scored_at
-        newest = select(*columns).where(*span).order_by(challenges.c.received_at.desc()).limit(most)
+        newest = select(*columns).where(*span).order_by(scored_at.desc()).limit(most)
         return select(newest.subquery())
 
     def _may_be_told(self) -> ColumnElement[bool]:
-        if self._canaries:
-            return true()
-        return ~select(canaries.c.challenge_id).where(canaries.c.challenge_id == challenges.c.id).exists()
+        return true() if self._canaries else no_canary()
 
 
 _SELECTED = select(*(challenges.c[name] for name in _SHOWN), cast(challenges.c.request, Text).label("body"))
@@ -203,6 +206,14 @@ _SELECTED = select(*(challenges.c[name] for name in _SHOWN), cast(challenges.c.r
 
 def _between(since: datetime, until: datetime) -> ColumnElement[bool]:
     return and_(challenges.c.received_at >= since, challenges.c.received_at < until)
+
+
+def _has_all(prompt: str, words: Sequence[str]) -> bool:
+    """`words`: casefolded."""
+    if not words:
+        return True
+    folded = prompt.casefold()
+    return all(word in folded for word in words)
 
 
 def _prompt_of(body: str) -> str:

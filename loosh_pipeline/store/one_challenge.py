@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Engine, Select, select
 
 from loosh_pipeline.domain import RESULTS, ChallengeId, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
-from loosh_pipeline.store.canaries import is_canary
+from loosh_pipeline.store.canaries import is_canary, no_canary
 from loosh_pipeline.store.database import reading
 from loosh_pipeline.store.outbox import OutboxState
-from loosh_pipeline.store.schema import canaries, challenges, outbox
+from loosh_pipeline.store.schema import challenges, outbox
 
 OF_ROUNDS = (*sorted(RESULTS), DeliveryKind.HEATMAP)
 """What is told of a single challenge, under its id."""
@@ -93,16 +93,16 @@ def _deliveries(connection: Connection, challenge_id: ChallengeId) -> Sequence[D
 
 
 def _beside(connection: Connection, challenge_id: ChallengeId, at: datetime, show_canaries: bool) -> Beside:
-    """In the order of `Inbox.recent`: the newest first, and those of one moment by their ids."""
+    """In the order of `Listing`: the newest first, and of those of one moment the last id."""
     came, named = challenges.c.received_at, challenges.c.id
     # The first of both conditions is what the index is searched by.
-    older = select(named).where(came <= at, (came < at) | (named > challenge_id)).order_by(came.desc(), named)
-    newer = select(named).where(came >= at, (came > at) | (named < challenge_id)).order_by(came, named.desc())
+    older = select(named).where(came <= at, (came < at) | (named < challenge_id)).order_by(came.desc(), named.desc())
+    newer = select(named).where(came >= at, (came > at) | (named > challenge_id)).order_by(came, named)
     return Beside(*(_first(connection, query, show_canaries) for query in (older, newer)))
 
 
 def _first(connection: Connection, query: Select[Any], show_canaries: bool) -> ChallengeId | None:
     if not show_canaries:
-        query = query.where(~select(canaries.c.challenge_id).where(canaries.c.challenge_id == challenges.c.id).exists())
+        query = query.where(no_canary())
     found = connection.execute(query.limit(1)).scalar_one_or_none()
     return None if found is None else ChallengeId(found)

@@ -85,8 +85,15 @@ challenges = Table(
     Column("salt", String(32)),
     Column("link", String(64)),
     Index("challenges_state", "state", "next_run_at"),
-    # Holds the order of the list, and how long each took.
-    Index("challenges_received_at", "received_at", "id", "scored_at"),
+    # Holds the order of the list.
+    Index("challenges_received_at", "received_at", "id"),
+    # Holds how long each took that got scores.
+    Index(
+        "challenges_scored",
+        *("scored_at", "received_at", "id"),
+        sqlite_where=text("scored_at IS NOT NULL"),
+        postgresql_where=text("scored_at IS NOT NULL"),
+    ),
     Index("challenges_listed", "state", "received_at", "id"),
     # What was given up, by when: few of all.
     Index(

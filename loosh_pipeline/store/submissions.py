@@ -98,9 +98,14 @@ class Submissions:
         """The newest of all that the chain took (`SubmissionRow.taken`)."""
         return self._first(*_TAKEN)
 
-    def taken_until(self, number: int, most: int) -> Sequence[SubmissionRow]:
-        """What the chain took last up to this number, newest first."""
-        return self._newest(most, submissions.c.id <= number, *_TAKEN)
+    def newest_of(self, netuid: int, hotkey: Hotkey, genesis_hash: str | None = None) -> SubmissionRow | None:
+        """What this hotkey submitted last to the chain with this block 0 (None: to any)."""
+        return self._first(submissions.c.netuid == netuid, submissions.c.hotkey == hotkey, _of_chain(genesis_hash))
+
+    def taken_until(self, row: SubmissionRow, most: int) -> Sequence[SubmissionRow]:
+        """What a chain took last of the one who signed this, up to this, newest first."""
+        own = submissions.c.netuid == row.plan.netuid, submissions.c.hotkey == row.hotkey, _of_chain(row.genesis_hash)
+        return self._newest(most, *own, submissions.c.id <= row.id, *_TAKEN)
 
     def _newest(self, most: int, *which: ColumnElement[bool]) -> list[SubmissionRow]:
         query = select(submissions).where(*which).order_by(submissions.c.id.desc()).limit(most)

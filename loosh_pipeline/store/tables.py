@@ -216,14 +216,22 @@ class Tables:
         """Files of tables of a day that lie as they were written."""
         return self.objects.listed(self.directory(asset, day))
 
-    def read_files(self, asset: str, day: date, names: Sequence[str], schema: Mapping[str, Any]) -> pl.DataFrame:
+    def read_files(
+        self,
+        asset: str,
+        day: date,
+        names: Sequence[str],
+        schema: Mapping[str, Any],
+        where: pl.Expr | None = None,
+    ) -> pl.DataFrame:
         """Some columns of many tables at once, and before them the `file` of each row; null is what a table lacks.
 
-        Raises StoreError that names a table which cannot be read.
+        `where`: which rows, by these columns; of a file that is no part of a closed day, no others are held. Raises
+        StoreError that names a table which cannot be read.
         """
         for _ in range(TRIES):
             try:
-                return self._read_files(asset, day, names, schema)
+                return self._read_files(asset, day, names, schema, pl.lit(True) if where is None else where)
             except (pl.exceptions.PolarsError, OSError) as error:
                 if not self.closed.parts(asset, day):  # no file can have moved
                     return self._unreadable(asset, day, names, error)
@@ -236,13 +244,16 @@ class Tables:
             self.read(asset, TableKey.named(day, name))
         raise StoreError(f"{asset} of {day} cannot be read: {error}") from error
 
-    def _read_files(self, asset: str, day: date, names: Sequence[str], schema: Mapping[str, Any]) -> pl.DataFrame:
+    def _read_files(
+        self, asset: str, day: date, names: Sequence[str], schema: Mapping[str, Any], where: pl.Expr
+    ) -> pl.DataFrame:
         how = {"schema": dict(schema), "missing_columns": "insert", "extra_columns": "ignore"}
         parts = self.closed.parts(asset, day)
         if not parts:
-            return self._scan({f"{self.directory(asset, day)}/{name}": name for name in names}, how)
+            return self._scan({f"{self.directory(asset, day)}/{name}": name for name in names}, how, where)
         apart = {each.name for each in self.originals(asset, day)}
-        found = [self._scan({f"{self.directory(asset, day)}/{name}": name for name in names if name in apart}, how)]
+        paths = {f"{self.directory(asset, day)}/{name}": name for name in names if name in apart}
+        found = [self._scan(paths, how, where)]
         places = newest(parts)
         wanted: dict[int, set[str]] = {}
         for name in names:
@@ -251,26 +262,27 @@ class Tables:
                     raise FileNotFoundError(self.path(asset, TableKey.named(day, name)))
                 wanted.setdefault(places[name][0].number, set()).add(name)
         by_number = {part.number: part for part in parts}
-        found += [self.closed.columns(by_number[number], files, schema) for number, files in wanted.items()]
+        held = (self.closed.columns(by_number[number], files, schema) for number, files in wanted.items())
+        found += [rows.filter(where) for rows in held]
         order = pl.DataFrame({FILE: names}, schema={FILE: pl.String}).with_row_index("at")
         rows = pl.concat(found).join(order, on=FILE, how="left", maintain_order="left")
         return rows.sort("at", maintain_order=True).drop("at")
 
-    def _scan(self, paths: Mapping[str, str], how: Any) -> pl.DataFrame:
+    def _scan(self, paths: Mapping[str, str], how: Any, where: pl.Expr) -> pl.DataFrame:
         columns = [FILE, *how["schema"]]
         if not paths:
             return pl.DataFrame(schema={FILE: pl.String, **how["schema"]})
         if self.objects.local:
-            rows = pl.scan_parquet(list(paths), glob=False, include_file_paths="path", **how).collect()
+            rows = pl.scan_parquet(list(paths), glob=False, include_file_paths="path", **how).filter(where).collect()
             of_path = pl.DataFrame(list(paths.items()), schema={"path": pl.String, FILE: pl.String}, orient="row")
             return rows.join(of_path, on="path", how="left").select(columns)
         items = list(paths.items())
         parts = (dict(items[at : at + OBJECTS_AT_ONCE]) for at in range(0, len(items), OBJECTS_AT_ONCE))
-        return pl.concat([self._scan_objects(each, how) for each in parts]).select(columns)
+        return pl.concat([self._scan_objects(each, how, where) for each in parts]).select(columns)
 
-    def _scan_objects(self, paths: Mapping[str, str], how: Any) -> pl.DataFrame:
+    def _scan_objects(self, paths: Mapping[str, str], how: Any, where: pl.Expr) -> pl.DataFrame:
         contents = self.objects.fs.cat(list(paths))
-        frames = (pl.scan_parquet(io.BytesIO(contents[path]), **how) for path in paths)
+        frames = (pl.scan_parquet(io.BytesIO(contents[path]), **how).filter(where) for path in paths)
         named = [frame.with_columns(file=pl.lit(name)) for frame, name in zip(frames, paths.values(), strict=True)]
         return pl.concat(named).collect()
 

@@ -37,7 +37,7 @@ def side(
     for number, left in enumerate(rules):
         taken.append(RuleTaken(f"rule_{number}", share, share * left, "too much" if left < 1 else ""))
         share *= left
-    return Side(Hotkey(hotkey), share, earned, kept, None, tuple(taken), share)
+    return Side(Hotkey(hotkey), share, earned, kept, None, tuple(taken), share, answered / asked)
 
 
 def part(found: Comparison, name: str) -> Part:
@@ -110,6 +110,50 @@ def test_who_was_given_something_for_nothing_has_no_ratio_there() -> None:
     found = compared(given_, side("b", rules=(1.0,)))
     assert found.ratio is not None
     assert not found.exact
+
+
+def test_an_answer_is_worth_what_it_was_paid_though_most_failed_asks_are_old() -> None:
+    """Two of ten answered, the newest, which count for nine tenths; each was worth 0.5."""
+    newest = side("a", answered=2)
+    assert newest.emission is not None
+    earned = replace(newest.emission, mean_payout=0.9 * 0.5, emission=0.9 * 0.5, weight=0.045)
+    newest = replace(newest, emission=earned, answered=0.9, weight=0.045, proposed=0.045)
+    found = compared(newest, side("b", worth=0.5))
+    assert found.exact
+    assert [each.factor.name for each in found.parts] == ["answers"]
+    assert "it answered 2 of 10 asks, the other 10 of 10 asks; newer ones count more" in found.parts[0].factor.said
+    worth = next(each for each in found.factors if each.name == "worth")
+    assert (worth.mine, worth.theirs) == (pytest.approx(0.5), pytest.approx(0.5))
+
+
+def test_where_it_is_not_kept_how_much_counts_as_answered_an_ask_is_told_as_a_whole() -> None:
+    found = compared(replace(side("a", answered=6), answered=None), side("b", answered=8))
+    assert found.exact
+    assert [each.factor.name for each in found.parts] == ["worth"]
+    assert found.parts[0].factor.said.startswith("an ask of it was worth 0.600 on average, one of the other 0.800")
+    assert "it answered 6 of 10 asks" in found.parts[0].factor.said
+
+
+def ruled(hotkey: str, *rules: tuple[str, float, float]) -> Side:
+    """Of nothing but rules: name, share before, share after."""
+    after = rules[-1][2]
+    return Side(Hotkey(hotkey), after, rules=tuple(RuleTaken(*each) for each in rules), start=1.0, proposed=after)
+
+
+def test_a_rule_that_begins_from_nothing_for_both_decides_by_what_it_leaves() -> None:
+    poor = ruled("a", ("new", 0.1, 0.0), ("idle", 0.0, 0.0), ("minimum_weights", 0.0, 0.0))
+    helped = ruled("b", ("new", 0.1, 0.0), ("idle", 0.0, 0.0), ("minimum_weights", 0.0, 0.01))
+    for found in (compared(poor, helped), compared(helped, poor)):
+        assert found.decisive is not None
+        assert found.decisive.name == "minimum_weights"
+
+
+def test_what_decides_is_where_the_one_without_a_weight_lost_it() -> None:
+    silent = replace(side("b", answered=0, rules=(1.0, 1.0)), weight=0.01, proposed=0.01)
+    silent = replace(silent, rules=(RuleTaken("rule_0", 0.0, 0.01), RuleTaken("rule_1", 0.01, 0.01)))
+    decisive = compared(side("a", rules=(1.0, 0.0)), silent).decisive
+    assert decisive is not None
+    assert decisive.name == "rule_1"
 
 
 def test_the_networks_moving_average_is_a_factor_of_its_own() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ingress import outlook
 from ingress.outlook import Outlook, View
+from ingress.pages.concerns import headline
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.supervisor import free_ports
@@ -73,6 +74,30 @@ def test_what_hangs_holds_nobody_up_and_one_look_is_taken_at_a_time(
     go_on.set()
     until(lambda: look() is not None)
     assert not view
+
+
+def test_what_was_seen_long_ago_is_not_told_and_a_look_that_hangs_is(
+    look: Outlook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlook, "WITHIN_S", 60.0)
+    monkeypatch.setattr(Outlook, "_look", lambda self, now: View(now, (), {}, (), None, (), {}))
+    seen = look()
+    assert seen is not None
+    go_on = threading.Event()
+    monkeypatch.setattr(Outlook, "_look", lambda self, now: go_on.wait(60) and View(now, (), {}, (), None, (), {}))
+    for name in ("WITHIN_S", "KEPT_S", "STALE_S"):
+        monkeypatch.setattr(outlook, name, 0.01 if name == "WITHIN_S" else 0.0)
+    assert look() is None
+    assert headline((), None).text == "Challenges are taken; the rest is being looked at."
+    monkeypatch.setattr(outlook, "HANGS_S", 0.0)
+    hanging = look()
+    assert hanging is not None
+    assert hanging.at == seen.at
+    assert "could not be looked at since" in hanging.alerts[0].text
+    assert headline((), hanging).tone == "bad"
+    go_on.set()
+    monkeypatch.setattr(outlook, "STALE_S", 60.0)
+    until(lambda: (view := look()) is not None and not view.alerts)
 
 
 def test_what_goes_wrong_is_an_alert_itself(look: Outlook, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from tests.builders import NOON
 from tests.store.compacted import (
     DAY,
     LATER,
+    READ,
     SCORES,
     compact,
     compact_wholly,
@@ -376,3 +377,14 @@ def test_a_hash_of_what_was_written_is_told_for_good(tables: Tables) -> None:
     assert hashlib.sha256(tables.objects.content(told.path)).hexdigest() == told.sha256
     compact_wholly(tables)
     assert (tables.describe(SCORES, KEY).sha256, tables.describe(SCORES, KEY).path) == (told.sha256, told.path)
+
+
+def test_some_rows_are_the_same_before_and_after(tables: Tables) -> None:
+    put_scores(tables, 12)
+    names = [each.name for each in tables.files(SCORES, DAY)]
+    where = pl.col("challenge_id").is_in(["c-002", "c-010"])
+    before = tables.read_files(SCORES, DAY, names, READ, where)
+    assert before["challenge_id"].unique().sort().to_list() == ["c-002", "c-010"]
+    assert_frame_equal(before, tables.read_files(SCORES, DAY, names, READ).filter(where))
+    compact_wholly(tables)
+    assert_frame_equal(tables.read_files(SCORES, DAY, names, READ, where), before)

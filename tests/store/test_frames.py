@@ -28,6 +28,7 @@ from loosh_pipeline.domain import (
 from loosh_pipeline.errors import StoreError
 from loosh_pipeline.policy.inputs import Earned
 from loosh_pipeline.store.frames import (
+    answered_shares_of,
     earned_of,
     emissions_frame,
     emissions_of,
@@ -132,6 +133,9 @@ def test_emissions_come_back() -> None:
     assert emissions_of(frame) == earned
     assert frame.select("profile", "rounds").unique().rows() == [("robust", 7)]
     nobody = emissions_frame((), "robust", 0)
+    known = through_a_file(emissions_frame(earned, "robust", 7, {earned[0].hotkey: 0.25}))
+    assert answered_shares_of(known) == {earned[0].hotkey: 0.25}
+    assert answered_shares_of(known.drop("answered_share")) == {}
     assert emissions_of(nobody) == ()
     assert nobody.schema == frame.schema
 

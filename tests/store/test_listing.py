@@ -111,10 +111,11 @@ def test_long_requests_are_not_all_read_at_once(inbox: Inbox, monkeypatch: pytes
     monkeypatch.setattr(listing, "READ_CHARS", 5000)
     for number in range(6):
         put(inbox, f"c-{number}", NOON + number * MINUTE, prompt="x" * 3000)
-    listed = Listing(inbox.engine)
-    first = listed.find(Wanted(), 5)
+    listed, wanted = Listing(inbox.engine), Wanted(words=("xxx",))
+    first = listed.find(wanted, 5)
     assert ids(first) == ["c-5", "c-4"]
-    assert ids(listed.find(Wanted(), 5, first.more)) == ["c-3", "c-2"]
+    assert ids(listed.find(wanted, 5, first.more)) == ["c-3", "c-2"]
+    assert len(listed.find(Wanted(), 5).rows) == 5
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,14 @@ def test_hours_say_what_came_and_how_long_it_took(inbox: Inbox) -> None:
     assert (last.came, sorted(last.latencies_s)) == (4, [2.0, 4.0, 9.0])
     assert list(Listing(inbox.engine).hours(NOON, 2, 1)[1].latencies_s) == [2.0]
     assert Listing(inbox.engine).latencies_s(NOON - HOUR, NOON, 2) == [2.0, 4.0]
+
+
+def test_whoever_took_long_counts_in_the_hour_in_which_it_got_its_scores(inbox: Inbox) -> None:
+    put(inbox, "slow", NOON - 3 * HOUR, scored_in_s=3 * 3600 - 60)
+    put(inbox, "quick", NOON - 2 * MINUTE, scored_in_s=5.0)
+    last = Listing(inbox.engine).hours(NOON, 1, 9)[0]
+    assert (last.came, sorted(last.latencies_s)) == (1, [5.0, 10740.0])
+    assert sorted(Listing(inbox.engine).latencies_s(NOON - HOUR, NOON, 9)) == [5.0, 10740.0]
 
 
 def test_where_canaries_may_not_be_told_nothing_shows_that_there_are_any(inbox: Inbox) -> None:

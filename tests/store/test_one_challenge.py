@@ -11,6 +11,7 @@ from loosh_pipeline.domain import ChallengeId, DeliveryKind
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.canaries import CanaryMark, mark
 from loosh_pipeline.store.inbox import Inbox
+from loosh_pipeline.store.listing import Listing, Wanted
 from loosh_pipeline.store.one_challenge import Beside, one_challenge
 from loosh_pipeline.store.outbox import Outbox, OutboxState
 from tests.builders import NOON
@@ -58,8 +59,8 @@ def test_an_unknown_one_is_refused(inbox: Inbox) -> None:
 def test_those_beside_it_are_in_the_order_of_the_list(inbox: Inbox) -> None:
     for name, seconds in (("z", 0), ("b", 1), ("a", 1), ("c", 1), ("y", 2)):
         accept(inbox, name, seconds)
-    listed = [row.id for row in inbox.recent(10)]
-    assert listed == ["y", "a", "b", "c", "z"]
+    listed = [row.id for row in Listing(inbox.engine).find(Wanted(), 10).rows]
+    assert listed == ["y", "c", "b", "a", "z"]
     for at, name in enumerate(listed):
         beside = one_challenge(inbox.engine, name, show_canaries=True).beside
         assert beside == Beside(

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.store import settled
 from loosh_pipeline.store.score_frames import SETTLED
-from loosh_pipeline.store.settled import SETTLED_SCORES, TIME, SettledRound, settled_round
+from loosh_pipeline.store.settled import SETTLED_SCORES, TIME, SettledRound, SettledRounds
 from loosh_pipeline.store.tables import TableKey, Tables
 from tests.builders import NOON
 
@@ -26,7 +28,7 @@ def settle(tables: Tables, at: datetime, payout: float, *challenges: str) -> Non
 
 
 def of(tables: Tables, challenge_id: str = "c-1") -> SettledRound | None:
-    return settled_round(tables, ChallengeId(challenge_id), NOON, LOOKBACK_H)
+    return SettledRounds(tables).of(ChallengeId(challenge_id), NOON, LOOKBACK_H)
 
 
 def test_the_last_settlement_that_looked_back_so_far_counts(tmp_path: Path) -> None:
@@ -40,6 +42,25 @@ def test_the_last_settlement_that_looked_back_so_far_counts(tmp_path: Path) -> N
     assert found.at == NOON + timedelta(hours=23)
     (answer,) = found.answers.values()
     assert (answer.payout, answer.sources) == (0.7, ("h-2",))
+
+
+def test_only_its_rows_are_read_and_they_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = Tables(str(tmp_path))
+    settle(tables, NOON + timedelta(hours=1), 0.5, *(f"c-{n}" for n in range(1000)))
+    read: list[int] = []
+    of_files = Tables.read_files
+
+    def counted(self: Tables, *about: Any) -> pl.DataFrame:
+        rows = of_files(self, *about)
+        read.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Tables, "read_files", counted)
+    monkeypatch.setattr(settled, "KEPT", 2)
+    rounds = SettledRounds(tables)
+    for number in (1, 1, 2, 1, 3, 2):
+        assert rounds.of(ChallengeId(f"c-{number}"), NOON, LOOKBACK_H) is not None
+    assert read == [1, 1, 1, 1]
 
 
 def test_one_that_was_left_out_was_settled_by_none(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ function inUse(part) {
   return selected || scrolled || pointed || part.contains(document.activeElement);
 }
 
-// Parts of the same age come with one page.
+// Parts that are due together come with one page.
 async function freshen(parts) {
   const wanted = parts.filter((part) => !inUse(part));
   if (document.hidden || !wanted.length) return;
@@ -35,7 +35,9 @@ async function freshen(parts) {
     for (const part of wanted) {
       const found = answer.ok && page.getElementById(part.id);
       part.classList.toggle("stale", !found);
-      if (found && !inUse(part)) part.replaceChildren(...found.childNodes);
+      if (!found || inUse(part)) continue;
+      part.replaceChildren(...found.childNodes);
+      part.dataset.fresh = found.dataset.fresh ?? "never";
     }
     if (answer.ok) document.title = page.title;
     tellTimes();
@@ -44,10 +46,12 @@ async function freshen(parts) {
   }
 }
 
-const fresh = [...document.querySelectorAll("[data-fresh]")];
-for (const seconds of new Set(fresh.map((part) => Number(part.dataset.fresh)))) {
-  setInterval(freshen, 1000 * seconds, fresh.filter((part) => Number(part.dataset.fresh) === seconds));
-}
+// How often is what the part says of itself now: it may change as what it tells goes on. "never" is no number.
+let seconds = 0;
+setInterval(() => {
+  seconds += 1;
+  freshen([...document.querySelectorAll("[data-fresh]")].filter((part) => seconds % Number(part.dataset.fresh) === 0));
+}, 1000);
 setInterval(tellTimes, 5000);
 tellTimes();
 

@@ -54,7 +54,12 @@ def home(weighed: Path, own_home: Path) -> Path:
 
 
 def submitted(
-    settings: Settings, shares: Mapping[str, float] | None = None, state: str = "observed", **facts: Any
+    settings: Settings,
+    shares: Mapping[str, float] | None = None,
+    state: str = "observed",
+    *,
+    hotkey: Hotkey | None = None,
+    **facts: Any,
 ) -> SubmissionRow:
     """One more epoch in the ledger, made of the same proposal; `shares`: weights by hotkey, else those of the last."""
     inbox, tables = Inbox.open(settings.inbox_url), Tables(settings.tables_root)
@@ -64,7 +69,7 @@ def submitted(
     now = last.created_at + timedelta(minutes=1)
     plan = last.plan if shares is None else _with(last.plan, shares)
     with Leases(inbox.engine).held(LEASE, "test", timedelta(minutes=5), lambda: datetime.now(UTC)) as lease:
-        row = ledger.plan(lease, plan, metagraph_of(subnet), last.hotkey, now)
+        row = ledger.plan(lease, plan, metagraph_of(subnet), hotkey or last.hotkey, now)
         block = None if state in ("planned", "refused", "expired") else 77
         known = {"included_block": block, "extrinsic_hash": "0x" + "ab" * 32, "dies_at": 90} | facts
         reason = known.pop("reason", "as it was submitted")

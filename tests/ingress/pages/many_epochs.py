@@ -144,7 +144,9 @@ def _earned(
     tables: Tables, key: TableKey, at: datetime, emissions: Sequence[Emission], sources: Sequence[OneSource]
 ) -> None:
     terms = Terms("robust", {}, at, at - timedelta(hours=24), 24.0, Mode.NORMAL, EmissionRule(), 1000, at)
-    tables.write("emissions", key, emissions_frame(emissions, "robust", 1000, made_at=at, lookback_h=24.0, versions={}))
+    answered = {each.hotkey: each.answered / each.asked for each in emissions}
+    frame = emissions_frame(emissions, "robust", 1000, answered, made_at=at, lookback_h=24.0, versions={})
+    tables.write("emissions", key, frame)
     tables.write("sources", key, sources_frame(sources))
     write_terms(tables, key, terms)
     unpaid = [

@@ -142,6 +142,23 @@ def test_what_sharing_costs_is_what_the_receipt_says(home: Path, settings: Setti
     inbox.engine.dispose()
 
 
+def test_an_answer_is_worth_what_the_receipt_says(home: Path, settings: Settings) -> None:
+    from loosh_pipeline.audit.kept_epoch import Epoch
+    from loosh_pipeline.audit.receipts import receipt_for
+
+    inbox, tables = Inbox.open(settings.inbox_url), Tables(settings.tables_root)
+    epochs = Epochs(inbox.engine, tables)
+    where = epochs.where()
+    lines = {each.hotkey: each for each in epochs.miners(where).lines}
+    found = epochs.compared(where, lines[Hotkey("hotkey-3")], lines[Hotkey("hotkey-4")])
+    worth = next(each for each in found.factors if each.name == "worth")
+    earned = receipt_for(Epoch.read(tables, inbox), "hotkey-3").earned
+    assert earned is not None
+    assert worth.mine is not None
+    assert worth.mine * found.mine.kept == pytest.approx(earned.mean_answered)
+    inbox.engine.dispose()
+
+
 def test_a_comparison_says_in_sentences_what_decides(home: Path, serve: Serve) -> None:
     client = serve(HERE)
     page = client.get("/miners/hotkey-3?with=1").text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.supervisor import Death
 from tests.builders import response
 from tests.ingress.conftest import AWAY, HERE, Serve
+from tests.ingress.pages.conftest import submitted
 
 NOW = datetime.now(UTC)
 HOSTILE = "<script>alert('no')</script>"
@@ -94,7 +96,7 @@ def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
     assert re.search(r"to the activity cutoff about 4,87\d blocks 16 h 1[345] min at 12 s a block", page)
     assert re.search(r"next weights in 4\d min \d+ s at block 4512585, in 4\S+ minutes at 12 s a block, about", page)
     assert "challenges in the last hour 2 2 in 24 hours" in page
-    assert "from acceptance to scores 4.2 s median of 1 in the last hour; 95 % within 4.2 s" in page
+    assert "from acceptance to scores 4.2 s median of 1 scored in the last hour; 95 % within 4.2 s" in page
     assert re.search(r"waiting for scores 1 the oldest came \d+ s ago", page)
     assert "results still to be told 0 none refused" in page
     assert 'href="./rounds/c-1"' in html
@@ -125,6 +127,24 @@ def test_what_is_wrong_comes_first_and_no_markup_of_it_counts(serve: Serve, see:
     assert "the broker is away" in page
     assert HOSTILE not in html
     assert "&lt;script&gt;" in html
+
+
+@pytest.mark.parametrize(("before", "holds"), [("observed", True), ("unregistered", False), ("superseded", False)])
+def test_what_the_chain_holds_is_told_of_what_it_holds(
+    home: Path, serve: Serve, settings: Settings, see: Any, before: str, holds: bool
+) -> None:
+    see(seen(chain={}))
+    submitted(settings, state=before)
+    submitted(settings, state="refused")
+    page = text_of(serve(HERE).get("/").text)
+    assert "last weights refused epoch 3" in page
+    assert ("the chain holds epoch 2" in page) is holds
+
+
+def test_weights_of_another_hotkey_are_told_as_such(home: Path, serve: Serve, settings: Settings, see: Any) -> None:
+    row = submitted(settings)
+    see(seen(chain={**CHAIN, "hotkey": "5Another", "netuid": row.plan.netuid}))
+    assert "by another hotkey, subnet or chain" in text_of(serve(HERE).get("/").text)
 
 
 def test_a_refused_result_is_shown_with_its_reason_and_what_tells_it_again(serve: Serve, inbox: Inbox) -> None:

@@ -71,6 +71,30 @@ def test_copies_are_named_at_the_top_and_marked_on_each(serve: Serve, settings: 
     assert page.count('<article class="card answer copy-0"') == 2
 
 
+def test_of_many_who_were_asked_all_are_counted_and_the_best_are_shown(serve: Serve, settings: Settings) -> None:
+    client = serve(HERE)
+    honest = {name: ANSWERS[name] for name in ("hotkey-1", "hotkey-2")}
+    copies = {f"copy-{n:03d}": ANSWERS["hotkey-3"] for n in range(15)}
+    late = {f"late-{n:03d}": Outcome.TIMEOUT for n in range(183)}
+    whole_round(settings, answers={**honest, **copies, **late})
+    page = page_of(client, "c-1")
+    said = text_of(page)
+    assert "answered 17 of 200 183 timeout" in said
+    assert "paid 17 by robust" in said
+    assert page.count('<article class="card answer') == 128
+    assert "72 more were asked, of 200: here and in the tables below are the 128 that were paid the most" in said
+    assert re.search(r"same source as (uid \d+ \(100 % alike\), ){11}uid \d+ \(100 % alike\) and 2 more", said)
+
+
+def test_once_there_are_scores_its_page_is_asked_for_less_often(serve: Serve, settings: Settings) -> None:
+    client = serve(HERE)
+    named = accepted(settings)
+    collected(settings, named)
+    assert 'id="progress" data-fresh="3"' in page_of(client, "c-1")
+    scored(settings, named)
+    assert 'id="progress" data-fresh="15"' in page_of(client, "c-1")
+
+
 def test_without_copies_it_says_so(serve: Serve, settings: Settings) -> None:
     client = serve(HERE)
     whole_round(settings, answers={name: said for name, said in ANSWERS.items() if name != "hotkey-5"})

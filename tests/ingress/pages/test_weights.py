@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingress.pages.weight_rows import moved
-from ingress.pages.weight_words import next_due, verdict
+from ingress.epochs import NOTHING_KEPT_S, Epochs, _Kept
+from ingress.pages.weight_rows import epoch_rows, moved
+from ingress.pages.weight_words import next_due, not_ours, verdict
+from ingress.standing import KEPT_S, Standings
 from loosh_pipeline.audit.scorer_diff import SHADOW_DIFF
 from loosh_pipeline.chain.records import SubmissionState
 from loosh_pipeline.domain import Hotkey
+from loosh_pipeline.errors import StoreError
 from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.tables import TableKey, Tables
+from tests.builders import submission_row
 from tests.ingress.conftest import AWAY, HERE, Serve
 from tests.ingress.pages.conftest import submitted
 
@@ -56,6 +62,82 @@ def test_a_failure_is_told_with_what_the_chain_holds_still(home: Path, serve: Se
     assert "The last that the chain took are those of epoch" in page
     assert "<script>alert" not in page
     assert "<img" not in page.partition("<main")[2]
+
+
+def test_weights_of_another_hotkey_come_after_none_of_this(home: Path, serve: Serve, settings: Settings) -> None:
+    first = submitted(settings, {"hotkey-1": 0.25, "hotkey-2": 0.75})
+    submitted(settings, {"hotkey-1": 0.5, "hotkey-2": 0.5}, hotkey=Hotkey("5Other"))
+    own = submitted(settings, {"hotkey-1": 0.25, "hotkey-2": 0.75}, hotkey=first.hotkey)
+    epochs = Epochs((inbox := Inbox.open(settings.inbox_url)).engine, Tables(settings.tables_root))
+    assert [each.id for each in epochs.taken(own, 2)] == [own.id, first.id]
+    assert epoch_rows(epochs.newest(3), {})[0].moved == 0.0
+    assert epoch_rows(epochs.newest(3), {})[1].moved is None
+    assert [each.row.id for each in epochs.past(Hotkey("hotkey-1"), own, 2)] == [first.id, own.id]
+    inbox.engine.dispose()
+
+
+def test_the_last_weights_are_those_of_this_hotkey_on_this_chain(home: Path, settings: Settings) -> None:
+    own = submitted(settings)
+    other = submitted(settings, hotkey=Hotkey("5Other"))
+    epochs = Epochs((inbox := Inbox.open(settings.inbox_url)).engine, Tables(settings.tables_root))
+    ours = {"hotkey": own.hotkey, "netuid": own.plan.netuid, "genesis_hash": own.genesis_hash}
+    assert epochs.own(ours) == own
+    assert not_ours(own, ours) == ""
+    assert epochs.own({}) == other
+    for elsewhere in ({"hotkey": "5New"}, {"netuid": 7}, {"genesis_hash": "0x12"}):
+        found = epochs.own(ours | elsewhere)
+        assert found == other
+        assert not_ours(found, ours | elsewhere).startswith("They are of hotkey 5Other on subnet")
+    inbox.engine.dispose()
+
+
+def test_weights_whose_slot_is_lost_are_held_no_more() -> None:
+    row = submission_row(state=SubmissionState.OBSERVED, included_block=77)
+    assert row.in_place
+    for state in (SubmissionState.UNREGISTERED, SubmissionState.SUPERSEDED, SubmissionState.REFUSED):
+        assert not replace(row, state=state).in_place
+
+
+def test_what_was_not_there_is_looked_for_again_after_a_while() -> None:
+    now, made = [0.0], [0]
+
+    def make() -> dict[str, int]:
+        made[0] += 1
+        return {"a": 1} if made[0] == 2 else {}
+
+    kept = _Kept[dict[str, int]](2, clock=lambda: now[0])
+    assert [kept.get(1, make), kept.get(1, make)] == [{}, {}]
+    assert made == [1]
+    now[0] = NOTHING_KEPT_S
+    assert kept.get(1, make) == {"a": 1}
+    now[0] = 10 * NOTHING_KEPT_S
+    assert kept.get(1, make) == {"a": 1}
+    assert made == [2]
+
+
+def test_how_it_stands_is_judged_once_in_some_seconds_and_a_failure_is_told_in_its_place(
+    home: Path, serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def broken(*_: object) -> None:
+        judged.append(1)
+        raise StoreError("weight_proposals is <b>broken</b>")
+
+    monkeypatch.setattr("ingress.standing.stored_standing", broken)
+    client = serve(HERE)
+    page = client.get("/weights", headers=BROWSER)
+    assert page.status_code == 200
+    assert "it cannot be read how this validator stands (StoreError: weight_proposals is &lt;b&gt;broken" in page.text
+    assert "Was the last weight set? Yes" in page.text
+    now = [0.0]
+    standings = Standings(settings, (inbox := Inbox.open(settings.inbox_url)).engine, clock=lambda: now[0])
+    judged.clear()
+    for at_s, count in ((0.0, 1), (KEPT_S / 2, 1), (KEPT_S, 2)):
+        now[0] = at_s
+        assert standings() == "StoreError: weight_proposals is <b>broken</b>"
+        assert len(judged) == count
+    inbox.engine.dispose()
 
 
 def test_an_epoch_beside_the_one_before(home: Path, serve: Serve, settings: Settings) -> None:

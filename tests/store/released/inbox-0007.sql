@@ -177,6 +177,7 @@ CREATE UNIQUE INDEX challenges_chain ON challenges (seq) WHERE seq IS NOT NULL;
 CREATE INDEX challenges_unlinked ON challenges (received_at) WHERE seq IS NULL;
 CREATE INDEX canaries_created_at ON canaries (created_at);
 CREATE INDEX canaries_question ON canaries (question);
-CREATE INDEX challenges_received_at ON challenges (received_at, id, scored_at);
+CREATE INDEX challenges_received_at ON challenges (received_at, id);
+CREATE INDEX challenges_scored ON challenges (scored_at, received_at, id) WHERE scored_at IS NOT NULL;
 CREATE INDEX challenges_listed ON challenges (state, received_at, id);
 COMMIT;
