@@ -8,7 +8,7 @@ from functools import lru_cache
 from fastapi import APIRouter, HTTPException, Request, Response, status
 from fastapi.responses import FileResponse
 
-from ingress.pages.page import page_router
+from ingress.pages.page import challenge_router
 from ingress.pages.static import KINDS, content
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.store.tables import file_stem
@@ -16,7 +16,7 @@ from loosh_pipeline.store.tables import file_stem
 FOR_GOOD = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 
 everybody = APIRouter(include_in_schema=False)
-router = page_router()
+router = challenge_router()
 
 
 @everybody.get("/static/{mark}/{name}")

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from ingress.callers import CALLER
 from ingress.pages import dagster_ui
 from ingress.pages.filters import FILTERS
+from ingress.pages.shown import challenges_are_open
 from ingress.pages.static import static_path
 from ingress.parts import PartsOf
 from ingress.version import VERSION
@@ -48,6 +49,24 @@ def for_the_operator(request: Request, parts: PartsOf) -> None:
 def page_router() -> APIRouter:
     """Routes of pages that only the operator sees, unless PAGES_PUBLIC says otherwise."""
     return APIRouter(include_in_schema=False, dependencies=[Depends(for_the_operator)], route_class=PageRoute)
+
+
+CLOSED = (
+    "challenges are for the operator alone on this validator: some of what it asks has a known answer (CANARY_RATE), "
+    "which miners could tell from the rest; sign in to see them"
+)
+
+
+def for_who_may_see_challenges(request: Request, parts: PartsOf) -> None:
+    """Refuse strangers, PAGES_PUBLIC or not, where canaries are asked. In one way, whatever is asked for."""
+    if not challenges_are_open(request, parts):
+        raise HTTPException(HTTPStatus.FORBIDDEN, CLOSED)
+
+
+def challenge_router() -> APIRouter:
+    """Routes of pages that tell of single challenges."""
+    either = [Depends(for_the_operator), Depends(for_who_may_see_challenges)]
+    return APIRouter(include_in_schema=False, dependencies=either, route_class=PageRoute)
 
 
 def show(request: Request, template: str, about: Mapping[str, Any], status: int = HTTPStatus.OK) -> HTMLResponse:

@@ -7,7 +7,7 @@ import json
 from fastapi import HTTPException, Request, Response, status
 from fastapi.responses import HTMLResponse
 
-from ingress.pages.page import HEADERS, page_router, show
+from ingress.pages.page import HEADERS, challenge_router, show
 from ingress.pages.passages import cut
 from ingress.pages.round_answers import answers_of
 from ingress.pages.round_facts import UNREADABLE, answer_of, round_facts, said_of
@@ -21,7 +21,7 @@ from loosh_pipeline.domain import ChallengeId, Hotkey
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.inbox import InboxRow
 
-router = page_router()
+router = challenge_router()
 
 ID_ROOM = 400
 PLAIN = {**HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}

@@ -18,6 +18,15 @@ def is_operator(request: Request, parts: Parts) -> bool:
     return parts.door.is_operator(request.headers, request.scope[CALLER])
 
 
+def challenges_are_open(request: Request, parts: Parts) -> bool:
+    """Whether a reader may be shown anything of single challenges, be it when they came.
+
+    Not one whom PAGES_PUBLIC lets in where canaries are asked: a miner that finds what it was just asked among what
+    others pushed, or sees nothing come as it was asked, knows which of it had a known answer.
+    """
+    return is_operator(request, parts) or not (parts.settings.canary_rate or Canaries(parts.inbox.engine).any())
+
+
 def hidden(parts: Parts, ids: Sequence[ChallengeId]) -> frozenset[ChallengeId]:
     """Those that no page may show: canaries, where miners may be among the readers and would learn which they are."""
     return frozenset(Canaries(parts.inbox.engine).among(ids)) if parts.settings.pages_public else frozenset()

@@ -310,12 +310,12 @@ def canary(settings: Settings, challenge_id: str = "c-2") -> ChallengeId:
     return named
 
 
-def test_a_canary_is_one_for_the_operator_and_unknown_to_the_public(serve: Serve, settings: Settings) -> None:
+def test_a_canary_is_one_for_the_operator_and_unknown_where_all_may_look(serve: Serve, settings: Settings) -> None:
     old, new = datetime.now(UTC) - timedelta(hours=2), datetime.now(UTC) + timedelta(hours=2)
     accepted(settings, "c-1", old)
     named = canary(settings)
     accepted(settings, "c-3", new)
-    mine, public = serve(HERE), serve(AWAY, pages_public=True)
+    mine, public = serve(HERE), serve(HERE, pages_public=True)
     said = text_of(page_of(mine, named))
     assert "canary" in said
     assert "never: it is a canary, of which nobody outside is told" in said
@@ -326,6 +326,29 @@ def test_a_canary_is_one_for_the_operator_and_unknown_to_the_public(serve: Serve
     assert public.get("/answers/hotkey-1/c-2").status_code == 404
     assert public.get("/requests/c-2").status_code == 404
     assert 'rel="next" href="../rounds/c-3"' in page_of(public, "c-1")
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02])
+def test_where_canaries_are_asked_strangers_are_told_nothing_of_any_challenge(
+    serve: Serve, settings: Settings, rate: float, tmp_path: Path
+) -> None:
+    """In the same words of what was pushed, what is a canary and what never came: none can be told from the rest."""
+    accepted(settings, "c-1")
+    if not rate:
+        canary(settings)
+    questions = tmp_path / "canaries.jsonl"
+    questions.write_text('{"prompt": "2 + 2?", "accepted": [4]}')
+    public = serve(AWAY, pages_public=True, canary_rate=rate, canaries_file=questions)
+    paths = [f"/{kind}/{each}" for kind in ("rounds", "requests", "answers/hotkey-1") for each in ("c-1", "c-2", "c-9")]
+    paths += ["/challenges", "/challenges?q=blue", "/challenges?q=nothing", "/heatmaps/c-1.png", "/heatmaps/c-2.json"]
+    answers = [public.get(path) for path in paths]
+    assert {each.status_code for each in answers} == {403}
+    assert len({each.text for each in answers}) == 1
+    assert "known answer" in answers[0].json()["detail"]
+    overview = public.get("/").text
+    assert "They are for the operator alone" in overview
+    assert "in the last hour" not in overview
+    assert not any(each in overview for each in ("c-1", "c-2", "blue"))
 
 
 def test_its_neighbours_are_a_click_away(serve: Serve, settings: Settings) -> None:
