@@ -184,6 +184,28 @@ def test_a_broken_table_is_named(serve: Serve, settings: Settings, asset: str) -
     assert "here:" in found
 
 
+def test_strangers_read_no_paths_addresses_or_what_went_wrong(serve: Serve, settings: Settings) -> None:
+    secret = "inner-host/home/operator"
+    named = accepted(settings, "c-1")
+    collected(settings, named)
+    scored(settings, named)
+    told(settings, f"HTTP 500 {secret}", refused=True)
+    inbox = Inbox.open(settings.inbox_url)
+    with inbox.engine.begin() as connection:
+        connection.execute(update(challenges).values(state="failed", next_run_at=None, failure=f"no {secret}"))
+    inbox.engine.dispose()
+    for each in Path(settings.tables_root).glob("miner_responses/*/*.parquet"):
+        each.write_bytes(b"no parquet at all")
+    private = (secret, str(settings.tables_root), "dagster.example")
+    ours = serve(HERE, dagster_url="http://dagster.example")
+    public = serve(AWAY, pages_public=True, dagster_url="http://dagster.example")
+    paths = ("/rounds/c-1", "/answers/hotkey-1/c-1")
+    here, away = ("".join(client.get(path).text for path in paths) for client in (ours, public))
+    assert [each for each in private if each not in here] == []
+    assert [each for each in private if each in away] == []
+    assert "it cannot be read; the operator sees why" in away
+
+
 def test_one_nobody_knows_is_not_found(serve: Serve) -> None:
     client = serve(HERE)
     assert "no challenge" in page_of(client, "no<b>body", 404)

@@ -55,6 +55,16 @@ def test_a_failure_is_told_with_what_the_chain_holds_still(home: Path, serve: Se
     assert "<img" not in page.partition("<main")[2]
 
 
+def test_strangers_read_neither_reasons_nor_what_to_do(home: Path, serve: Serve, settings: Settings) -> None:
+    submitted(settings, state="refused", reason="wss://inner-host refused them")
+    page = serve(HERE, dagster_url="http://dagster.example").get("/weights").text
+    public = serve(AWAY, pages_public=True, dagster_url="http://dagster.example").get("/weights").text
+    assert "Was the last weight set? No" in public
+    for private in ("inner-host", "dagster.example"):
+        assert private in page
+        assert private not in public
+
+
 def test_an_epoch_beside_the_one_before(home: Path, serve: Serve, settings: Settings) -> None:
     submitted(settings, {"hotkey-1": 0.25, "hotkey-2": 0.75})
     submitted(settings, {"hotkey-1": 0.75, "hotkey-2": 0.25})
