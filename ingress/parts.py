@@ -28,6 +28,7 @@ from ingress.outlook import Outlook
 from ingress.rates import Rates
 from ingress.receipts import Receipts
 from ingress.seals import Seals
+from ingress.vega import Vega
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
@@ -70,6 +71,7 @@ class Parts:
     outlook: Outlook
     listing: Listing
     days: Days
+    vega: Vega
     started_s: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -118,6 +120,7 @@ class Parts:
             outlook=Outlook(settings, inbox, health.reasons),
             listing=(listing := Listing(inbox.engine, canaries=not settings.pages_public)),
             days=Days(listing),
+            vega=Vega(settings.home / "pages"),
         )
 
     def start(self) -> None:
@@ -161,4 +164,9 @@ def parts_of(request: Request) -> Parts:
     return parts
 
 
-PartsOf = Annotated[Parts, Depends(parts_of)]
+async def _given(request: Request) -> Parts:
+    """On the event loop: what is at hand needs no thread."""
+    return parts_of(request)
+
+
+PartsOf = Annotated[Parts, Depends(_given)]
