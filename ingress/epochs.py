@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import polars as pl
 from fastapi import HTTPException, status
 from sqlalchemy import Engine
 
+from ingress.kept import Kept
 from loosh_pipeline.audit.comparison import Comparison, compared
 from loosh_pipeline.audit.epochs import LATEST, EpochTables, epoch_tables, epochs, made_after
 from loosh_pipeline.audit.miners import MinerLine, Miners, miners_of_epoch
@@ -38,22 +37,6 @@ LOOKED_THROUGH = 6
 """Tables after an epoch in which what was made of it is looked for, the first and the last of two days: it comes soon
 after it, or is of the newest epoch."""
 _MADE_OF: Mapping[str, Any] = {"mode": pl.String, "basis": pl.String, "profile": pl.String, "rounds": pl.Int64}
-
-
-class _Kept(Generic[T]):
-    """What was made of the last few epochs. One is made at a time, so that many who ask for it wait for one."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._lock, self._found = most, Lock(), OrderedDict[int, T]()
-
-    def get(self, number: int, make: Callable[[], T]) -> T:
-        with self._lock:
-            if number not in self._found:
-                self._found[number] = make()
-            self._found.move_to_end(number)
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
-            return self._found[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +71,10 @@ class Epochs:
 
     def __init__(self, inbox: Engine, tables: Tables) -> None:
         self._inbox, self._tables, self._ledger = inbox, tables, Submissions(inbox)
-        self._miners = _Kept[Miners](LINES_KEPT)
-        self._earned = _Kept[Mapping[Hotkey, Emission]](EARNED_KEPT)
-        self._made_of = _Kept[MadeOf | None](MADE_OF_KEPT)
-        self._traces = _Kept[Traces](TRACES_KEPT)
+        self._miners = Kept[int, Miners](LINES_KEPT)
+        self._earned = Kept[int, Mapping[Hotkey, Emission]](EARNED_KEPT)
+        self._made_of = Kept[int, MadeOf | None](MADE_OF_KEPT)
+        self._traces = Kept[int, Traces](TRACES_KEPT)
 
     def newest(self, most: int, until: int | None = None) -> Sequence[SubmissionRow]:
         """What was submitted last, up to a number, newest first, whatever became of it."""
@@ -195,7 +178,7 @@ class Epochs:
             raise _broken(error) from error
         return None
 
-    def _read(self, kept: _Kept[T], number: int, make: Callable[[], T]) -> T:
+    def _read(self, kept: Kept[int, T], number: int, make: Callable[[], T]) -> T:
         try:
             return kept.get(number, make)
         except (StoreError, OSError) as error:

@@ -19,6 +19,7 @@ from ingress.pages import dagster_ui
 from ingress.pages.filters import FILTERS
 from ingress.pages.shown import challenges_are_open, is_operator
 from ingress.pages.static import static_path
+from ingress.pages.threads import in_own_thread
 from ingress.parts import PartsOf
 from ingress.version import VERSION
 from ingress.viewers import COOKIE
@@ -44,7 +45,7 @@ templates.env.globals.update(version=VERSION, static=static_path, dagster_ui=dag
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 
 
-def for_the_operator(request: Request, parts: PartsOf) -> None:
+async def for_the_operator(request: Request, parts: PartsOf) -> None:
     """Refuse strangers, whom prompts and answers are no business of."""
     parts.door.sees(request.headers, request.scope[CALLER])
 
@@ -108,7 +109,10 @@ def up_from(request: Request) -> str:
 
 
 class PageRoute(APIRoute):
-    """Refusals are pages for whoever prefers those, and JSON for all others."""
+    """Refusals are pages for whoever prefers those, and JSON for all others. Pages have threads of their own."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
+        super().__init__(path, in_own_thread(endpoint), **given)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
