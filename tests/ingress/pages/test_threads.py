@@ -10,7 +10,8 @@ import pytest
 
 from ingress.epochs import Epochs
 from ingress.pages import threads
-from tests.ingress.conftest import HERE, Serve
+from ingress.receipts import Receipts
+from tests.ingress.conftest import HERE, Serve, body_of, post
 
 
 @pytest.fixture
@@ -41,3 +42,20 @@ def test_slow_pages_keep_nothing_but_pages_waiting(serve: Serve, go_on: threadin
     answer = refused.result()
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert "try again" in answer.json()["detail"]
+
+
+def test_receipts_that_wait_hold_up_no_look_at_whether_challenges_are_taken(
+    serve: Serve, go_on: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Receipts, "_meant", lambda *_: go_on.wait(30))
+    client = serve(HERE)
+    client.post("/set_running", json={"running": False}, headers={"master-hotkey": "5Own"})
+    with ThreadPoolExecutor(65) as pool:
+        receipts = [pool.submit(client.get, "/miners/1/receipt") for _ in range(64)]
+        pushed = pool.submit(post, client, body_of(), {"content-type": "application/json"})
+        try:
+            assert pushed.result(20).status_code == 503
+            assert not any(each.done() for each in receipts)
+        finally:
+            monkeypatch.undo()
+            go_on.set()
