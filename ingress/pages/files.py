@@ -9,7 +9,7 @@ from functools import lru_cache
 from fastapi import APIRouter, HTTPException, Request, Response, status
 from fastapi.responses import FileResponse
 
-from ingress.pages.page import challenge_router
+from ingress.pages.page import PLAIN, challenge_router
 from ingress.pages.static import KINDS, VEGA, content, static_path
 from ingress.parts import Parts, PartsOf
 from ingress.vega import VegaError
@@ -65,4 +65,4 @@ def _picture(parts: Parts, challenge_id: str, kind: str, media_type: str) -> Fil
     path = parts.settings.heatmaps_root / f"{file_stem(challenge_id)}.{kind}"
     if not path.exists():
         raise HTTPException(status.HTTP_404_NOT_FOUND, f"no heatmap of {challenge_id!r} was drawn (yet)")
-    return FileResponse(path, media_type=media_type)
+    return FileResponse(path, media_type=media_type, headers=PLAIN)

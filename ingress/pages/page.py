@@ -36,6 +36,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, no-cache",
 }
+PLAIN = {**HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
+"""Of what is shown as it is stored: nothing in it is run or loaded, whatever a browser takes it for."""
 NAV = (("", "Overview"), ("challenges", "Challenges"), ("miners", "Miners"), ("weights", "Weights"))
 """Where each entry of the navigation leads, from the root of the ingress."""
 

@@ -8,7 +8,7 @@ import logging
 from fastapi import HTTPException, Request, Response, status
 from fastapi.responses import HTMLResponse
 
-from ingress.pages.page import HEADERS, challenge_router, show
+from ingress.pages.page import PLAIN, challenge_router, show
 from ingress.pages.passages import cut
 from ingress.pages.round_answers import answers_of
 from ingress.pages.round_facts import UNREADABLE, answer_of, round_facts, said_of
@@ -16,7 +16,7 @@ from ingress.pages.round_heatmap import drawn
 from ingress.pages.round_request import asked_of
 from ingress.pages.round_signals import NETWORK, SIGNALS
 from ingress.pages.round_story import story_of
-from ingress.pages.shown import hidden, is_operator
+from ingress.pages.shown import could_be_one, hidden, is_operator
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.domain import ChallengeId, Hotkey
 from loosh_pipeline.errors import UnknownChallenge
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 router = challenge_router()
 
 ID_ROOM = 400
-PLAIN = {**HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
-"""Of texts that are shown whole: nothing in them is anything but text, whatever a browser takes it for."""
 
 
 @router.get("/rounds/{challenge_id:path}", response_class=HTMLResponse)
@@ -78,7 +76,7 @@ def _known(parts: Parts, challenge_id: str) -> InboxRow:
     """Raises HTTPException, in the same words, for a challenge that there is not and one that is not to be shown."""
     named = ChallengeId(challenge_id)
     try:
-        row = None if hidden(parts, [named]) else parts.inbox.get(named)
+        row = parts.inbox.get(named) if could_be_one(named) and not hidden(parts, [named]) else None
     except UnknownChallenge:
         row = None
     if row is None:

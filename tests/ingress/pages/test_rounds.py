@@ -18,7 +18,7 @@ from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
 from loosh_pipeline.heatmap import round_heatmap, spec_json, specification
 from loosh_pipeline.scoring.profiles import profile_of
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.canaries import CanaryMark, mark
+from loosh_pipeline.store.canaries import Canaries, CanaryMark, mark
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.score_tables import CANARIES, PAIRS, SCORES, ScoreTables
@@ -182,6 +182,20 @@ def test_a_broken_table_is_named(serve: Serve, settings: Settings, asset: str) -
     found = text_of(page_of(client, "c-1"))
     assert "Why is the sky blue during the day?" in found
     assert "here:" in found
+
+
+@pytest.mark.parametrize("identity", ["a%00b", "%00", "a%E2%80%AEb", "%ED%A0%80", "x" * 129, "%FF"])
+def test_what_can_be_no_id_is_unknown_and_no_database_is_asked(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, identity: str
+) -> None:
+    client = serve(HERE, pages_public=True)
+    asked: list[str] = []
+    monkeypatch.setattr(Inbox, "get", lambda _, named: asked.append(named))
+    monkeypatch.setattr(Canaries, "among", lambda _, ids: frozenset(map(asked.append, ids)))
+    for path in ("rounds", "requests", "answers/hotkey-1"):
+        answer = client.get(f"/{path}/{identity}")
+        assert (answer.status_code, "was accepted here" in answer.json()["detail"]) == (404, True)
+    assert [each for each in asked if not each.isprintable() or len(each) > 128] == []
 
 
 def test_strangers_read_no_paths_addresses_or_what_went_wrong(serve: Serve, settings: Settings) -> None:
