@@ -125,7 +125,7 @@ class PageRoute(APIRoute):
             except HTTPException as error:
                 refusal = _as_told(request, error)
                 if not prefers_html(request.headers.get("accept", "")):
-                    raise refusal from error
+                    raise refusal from error.__cause__
                 return refused(request, refusal)
 
         return handled
