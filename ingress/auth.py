@@ -36,8 +36,8 @@ JSON = "application/json"
 API_KEY_HOLDER = "api-key"
 SEEN_HERE = (
     "this page shows prompts and answers: it is for the validator's own machine, as 127.0.0.1 or localhost with the "
-    "port it serves on (through an SSH tunnel of that port too), and for whoever signs in with PAGES_TOKEN or "
-    "CHALLENGE_PUSH_API_KEY, or sends it (Authorization: Bearer TOKEN); PAGES_PUBLIC=true shows it to everybody"
+    "port it serves on (through an SSH tunnel of that port too), for whoever signs in with PAGES_TOKEN, and for "
+    "programs that send that or CHALLENGE_PUSH_API_KEY (Authorization: Bearer TOKEN); PAGES_PUBLIC=true shows it to all"
 )
 MEASURED_HERE = (
     "metrics are for the validator's own machine, and for holders of CHALLENGE_PUSH_API_KEY (Authorization: Bearer "
@@ -62,7 +62,7 @@ class Door:
         self._local_auth = settings.intake_local_auth
         self._require_binding = settings.intake_require_binding
         self._pages_public = settings.pages_public
-        self.viewers = Viewers(settings.pages_token, key)
+        self.viewers = Viewers(settings.pages_token)
         self._metrics_public = settings.metrics_public
         self._own_hotkey = hotkey_of(settings.wallet_path, settings.wallet_name, settings.hotkey_name)
         self._window_s = settings.intake_window_s
@@ -118,7 +118,7 @@ class Door:
     def _views(self, headers: Mapping[str, str]) -> bool:
         presented = _presented(headers)
         knows = presented is not None and self.viewers.knows(presented.encode("latin-1"))  # the bytes that were sent
-        return knows or self.viewers.signed_in(headers)
+        return knows or self._has_key(headers) or self.viewers.signed_in(headers)
 
     def measures(self, headers: Mapping[str, str], caller: Caller) -> None:
         """Let one pass that may see figures of everything. Raises 403."""

@@ -31,6 +31,7 @@ from ingress.rates import Rates
 from ingress.receipts import Receipts
 from ingress.seals import Seals
 from ingress.standing import Standings
+from ingress.vega import Vega
 from ingress.writer import Writer
 from loosh_pipeline.settings import Settings
 from loosh_pipeline.store.canaries import Canaries
@@ -79,6 +80,7 @@ class Parts:
     days: Days
     standings: Standings
     settled: SettledRounds
+    vega: Vega
     charts: Kept[tuple[str, str], Markup] = field(default_factory=lambda: Kept(CHARTS_KEPT))
     """Heatmaps as pages hold them, by challenge and scorer version, where none was kept on the disk."""
     started_s: float = field(default_factory=time.monotonic)
@@ -131,6 +133,7 @@ class Parts:
             days=Days(listing),
             standings=Standings(settings, inbox.engine),
             settled=SettledRounds(tables),
+            vega=Vega(settings.home / "pages"),
         )
 
     def start(self) -> None:
@@ -174,4 +177,9 @@ def parts_of(request: Request) -> Parts:
     return parts
 
 
-PartsOf = Annotated[Parts, Depends(parts_of)]
+async def _given(request: Request) -> Parts:
+    """On the event loop: what is at hand needs no thread."""
+    return parts_of(request)
+
+
+PartsOf = Annotated[Parts, Depends(_given)]

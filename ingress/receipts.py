@@ -16,6 +16,7 @@ from fastapi import HTTPException, status
 from sqlalchemy import Engine
 
 from ingress.epochs import Epochs
+from ingress.pages.threads import in_own_thread
 from loosh_pipeline.audit.epochs import LATEST, EpochTables, read_backs
 from loosh_pipeline.domain import Hotkey
 from loosh_pipeline.settings import Settings
@@ -52,7 +53,8 @@ class Receipts:
 
     async def body(self, miner: str, epoch: str = LATEST) -> str:
         """The receipt of one miner. Raises HTTPException for an unknown miner or epoch, and while many wait."""
-        key = await asyncio.to_thread(self._meant, miner, epoch)
+        # In a thread of pages: those of asyncio are for looking whether challenges can be taken.
+        key = await in_own_thread(self._meant)(miner, epoch)
         if (kept := self._kept(key)) is not None:
             return kept
         if self._waiting >= WAITING:

@@ -9,13 +9,13 @@ from fastapi.responses import HTMLResponse
 
 from ingress.pages.asked_for import AskedFor, CannotAsk, asked_for
 from ingress.pages.listed import lines
-from ingress.pages.page import page_router, show
+from ingress.pages.page import challenge_router, show
 from ingress.pages.shown import is_operator
 from ingress.parts import PartsOf
 from loosh_pipeline.domain import ChallengeState
 from loosh_pipeline.store.listing import Listed, Listing, Wanted
 
-router = page_router()
+router = challenge_router()
 
 A_PAGE = 50
 BY_ID = 20

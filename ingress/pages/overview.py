@@ -15,7 +15,7 @@ from ingress.pages.concerns import concerns, headline
 from ingress.pages.listed import lines
 from ingress.pages.page import page_router, show
 from ingress.pages.processes import process_lines
-from ingress.pages.shown import is_operator
+from ingress.pages.shown import challenges_are_open, is_operator
 from ingress.pages.weight_words import not_ours
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.chain.countdown import Countdown
@@ -33,19 +33,22 @@ RECENT = 10
 @router.get("/", response_class=HTMLResponse)
 def overview(request: Request, parts: PartsOf) -> HTMLResponse:
     """How this validator is, for its operator; PAGES_PUBLIC shows everybody the figures, and neither paths nor
-    addresses nor what exactly went wrong.
+    addresses nor what exactly went wrong, nor anything of challenges where canaries are asked.
     """
     ours, view, reasons = is_operator(request, parts), parts.outlook(), parts.health.reasons()
-    about = {
+    about: dict[str, Any] = {
         "here": "Overview",
         "ours": ours,
+        "open": challenges_are_open(request, parts),
         "view": view,
         "reasons": reasons,
         "headline": headline(reasons, view),
         "concerns": concerns(reasons, view) if ours else (),
         "processes": () if view is None else process_lines(view),
     }
-    about |= _of_challenges(parts) | _of_weights(parts, view) | _of_deliveries(parts, ours)
+    about |= _of_weights(parts, view)
+    if about["open"]:
+        about |= _of_challenges(parts) | _of_deliveries(parts, ours)
     return show(request, "overview.html", about)
 
 

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 from markupsafe import escape
 
-UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, such as turn the direction of reading, and halves of characters, which no page can hold."""
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""Control characters, such as turn the direction of reading, what takes no room, tags that nobody sees, and halves of
+characters, which no page can hold. Joiners (200C, 200D) stay: Persian words and many emoji are written with them.
+"""
 HEAD_LINES = 10
 HEAD_CHARS = 700
 

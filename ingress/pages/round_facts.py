@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,8 @@ from loosh_pipeline.store.score_frames import PAIRS, scores_of
 from loosh_pipeline.store.score_tables import CANARIES, IN_USE, ScoreTables
 from loosh_pipeline.store.settled import SettledRound, SettledRounds
 from loosh_pipeline.store.tables import TableKey, Tables
+
+logger = logging.getLogger(__name__)
 
 UNREADABLE = (LooshError, OSError, ValueError, KeyError, pl.exceptions.PolarsError)
 """What reading a table may end with: it is gone, broken, or of a release that wrote other columns."""
@@ -159,6 +162,7 @@ class _Reader:
         try:
             return read()
         except UNREADABLE as error:
+            logger.warning("%s of challenge %r cannot be read: %s", what, self._row.id, said_of(error))
             self.missing.append(Missing(what, said_of(error), broken=True))
             return None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from fastapi import HTTPException, Request, Response, status
 from fastapi.responses import HTMLResponse
 
-from ingress.pages.page import HEADERS, page_router, show
+from ingress.pages.page import PLAIN, challenge_router, show
 from ingress.pages.passages import cut
 from ingress.pages.round_answers import answers_of
 from ingress.pages.round_facts import UNREADABLE, answer_of, round_facts, said_of
@@ -15,17 +16,16 @@ from ingress.pages.round_heatmap import drawn
 from ingress.pages.round_request import asked_of
 from ingress.pages.round_signals import NETWORK, SIGNALS
 from ingress.pages.round_story import story_of
-from ingress.pages.shown import hidden
+from ingress.pages.shown import could_be_one, hidden, is_operator
 from ingress.parts import Parts, PartsOf
 from loosh_pipeline.domain import ChallengeId, Hotkey
 from loosh_pipeline.errors import UnknownChallenge
 from loosh_pipeline.store.inbox import InboxRow
 
-router = page_router()
+logger = logging.getLogger(__name__)
+router = challenge_router()
 
 ID_ROOM = 400
-PLAIN = {**HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
-"""Of texts that are shown whole: nothing in them is anything but text, whatever a browser takes it for."""
 
 
 @router.get("/rounds/{challenge_id:path}", response_class=HTMLResponse)
@@ -48,13 +48,15 @@ def one(request: Request, challenge_id: str, parts: PartsOf) -> HTMLResponse:
 
 
 @router.get("/answers/{hotkey}/{challenge_id:path}")
-def answer(hotkey: str, challenge_id: str, parts: PartsOf) -> Response:
+def answer(request: Request, hotkey: str, challenge_id: str, parts: PartsOf) -> Response:
     """One answer whole, exactly as it came. The id comes last, as it may hold a slash, which no hotkey does."""
     row = _known(parts, challenge_id)
     try:
         found = answer_of(parts, row, Hotkey(hotkey))
     except UNREADABLE as error:
-        raise HTTPException(status.HTTP_404_NOT_FOUND, f"the answers cannot be read: {said_of(error)}") from error
+        logger.warning("the answers of challenge %r cannot be read: %s", row.id, said_of(error))
+        why = f": {said_of(error)}" if is_operator(request, parts) else ""
+        raise HTTPException(status.HTTP_404_NOT_FOUND, f"the answers cannot be read{why}") from error
     if found is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, f"{_said(hotkey)!r} was not asked in it")
     return _plain(found.text)
@@ -74,7 +76,7 @@ def _known(parts: Parts, challenge_id: str) -> InboxRow:
     """Raises HTTPException, in the same words, for a challenge that there is not and one that is not to be shown."""
     named = ChallengeId(challenge_id)
     try:
-        row = None if hidden(parts, [named]) else parts.inbox.get(named)
+        row = parts.inbox.get(named) if could_be_one(named) and not hidden(parts, [named]) else None
     except UnknownChallenge:
         row = None
     if row is None:

@@ -9,6 +9,7 @@ from fastapi import Request
 from ingress.callers import CALLER
 from ingress.parts import Parts
 from loosh_pipeline.domain import ChallengeId
+from loosh_pipeline.requests import MAX_ID_CHARS
 from loosh_pipeline.store.canaries import Canaries
 
 
@@ -17,9 +18,25 @@ def is_operator(request: Request, parts: Parts) -> bool:
     return parts.door.is_operator(request.headers, request.scope[CALLER])
 
 
+def challenges_are_open(request: Request, parts: Parts) -> bool:
+    """Whether a reader may be shown anything of single challenges, be it when they came.
+
+    Not one whom PAGES_PUBLIC lets in where canaries are asked: a miner that finds what it was just asked among what
+    others pushed, or sees nothing come as it was asked, knows which of it had a known answer.
+    """
+    return is_operator(request, parts) or not (parts.settings.canary_rate or Canaries(parts.inbox.engine).any())
+
+
+def could_be_one(challenge_id: str) -> bool:
+    """Whether a challenge of this id can have been accepted. Others no database is asked for: some fail at them."""
+    return 0 < len(challenge_id) <= MAX_ID_CHARS and challenge_id.isprintable()
+
+
 def hidden(parts: Parts, ids: Sequence[ChallengeId]) -> frozenset[ChallengeId]:
     """Those that no page may show: canaries, where miners may be among the readers and would learn which they are."""
-    return frozenset(Canaries(parts.inbox.engine).among(ids)) if parts.settings.pages_public else frozenset()
+    if not parts.settings.pages_public:
+        return frozenset()
+    return Canaries(parts.inbox.engine).among(each for each in ids if could_be_one(each))
 
 
 def names_rounds(parts: Parts) -> bool:

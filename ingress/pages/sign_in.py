@@ -36,7 +36,7 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
     answer = RedirectResponse(up_from(request), HTTPStatus.SEE_OTHER)
     secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
     answer.set_cookie(
-        COOKIE, viewers.cookie(token), max_age=COOKIE_S, httponly=True, samesite="lax", secure=secure, path="/"
+        COOKIE, viewers.cookie(), max_age=COOKIE_S, httponly=True, samesite="lax", secure=secure, path="/"
     )
     return answer
 

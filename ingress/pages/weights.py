@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from ingress.pages.charts import embedded
 from ingress.pages.miners import choice
 from ingress.pages.page import page_router, show
+from ingress.pages.shown import is_operator
 from ingress.pages.weight_rows import chart, dropped_by_reason, epoch_rows, rule_rows, shadows_of, weight_rows
 from ingress.pages.weight_words import next_due, not_ours, verdict
 from ingress.parts import Parts, PartsOf
@@ -32,7 +33,7 @@ UNJUDGED = "it cannot be read how this validator stands"
 def weights(request: Request, parts: PartsOf, epoch: str = "", before: str = "") -> HTMLResponse:
     """Was the last weight set, what was set before, and what one setting changed."""
     until = _until(before)
-    standing = _standing(parts)
+    standing = _standing(parts, is_operator(request, parts))
     newest = parts.epochs.own(standing["facts"])
     about: dict[str, Any] = {"here": "Weights", "newest": newest, **standing}
     if newest is None:
@@ -54,7 +55,7 @@ def _until(before: str) -> int | None:
     return int(before) - 1
 
 
-def _standing(parts: Parts) -> dict[str, Any]:
+def _standing(parts: Parts, ours: bool) -> dict[str, Any]:
     """How the validator stands, by what is stored, as `loosh chain status --stored` says it."""
     settings, standing, now = parts.settings, parts.standings(), datetime.now(UTC)
     if isinstance(standing, str):
@@ -63,7 +64,7 @@ def _standing(parts: Parts) -> dict[str, Any]:
             "left": Countdown.of({}, now),
             "alerts": (),
             "blocked": (),
-            "due": f"not known, as {UNJUDGED} ({standing})",
+            "due": f"not known, as {UNJUDGED}{f' ({standing})' if ours else ''}",
         }
     known, wanted = facts(standing, settings), settings.weights_min_rounds
     since = now - timedelta(hours=settings.emissions_lookback_h)

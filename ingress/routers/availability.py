@@ -37,7 +37,7 @@ class Health(BaseModel):
 
 
 @router.get("")
-def availability(parts: PartsOf) -> Availability:
+async def availability(parts: PartsOf) -> Availability:
     """Whether a challenge posted now would be accepted."""
     return Availability(available=parts.intake.open())
 

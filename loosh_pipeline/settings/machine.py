@@ -165,8 +165,9 @@ class Intake(Section):
     pages_public: bool = Field(
         False,
         description="The pages show prompts and answers. They are for this machine (with INTAKE_LOCAL_AUTH not even "
-        "for it), an SSH tunnel to its port, and whoever signs in with PAGES_TOKEN or the API key; with true, for "
-        "everybody who reaches API_PORT.",
+        "for it), an SSH tunnel to its port, whoever signs in with PAGES_TOKEN, and who sends the API key; with true, "
+        "for everybody who reaches API_PORT, and miners are among those: where canaries are asked (CANARY_RATE), or "
+        "ever were, they are told nothing of challenges.",
     )
     pages_token: SecretStr | None = Field(
         None,

@@ -211,6 +211,10 @@ def test_what_cannot_be_read_is_told_as_it_is(
     assert answer.status_code == 500
     assert answer.json()["detail"].startswith("no receipt could be made: ")
     assert str(broken) in answer.json()["detail"]
+    for headers in ({}, {"accept": "text/html"}):
+        public = serve(AWAY, pages_public=True).get("/miners/1/receipt", headers=headers)
+        assert (public.status_code, "the operator sees what" in public.text) == (500, True)
+        assert "counted_rounds" not in public.text
 
 
 def test_whatever_a_process_started_holds_nothing_up(

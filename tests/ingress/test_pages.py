@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
+from loosh_pipeline.settings import Settings
+from loosh_pipeline.store.tables import file_stem
 from tests.ingress.conftest import AWAY, HERE, Serve
 
 PAGES = ("/", "/challenges", "/heatmaps/c-1.png", "/heatmaps/c-1.json")
@@ -43,3 +45,15 @@ def test_pages_are_for_a_browser_here(serve: Serve, headers: dict[str, str], sta
 
 def test_pages_are_not_for_what_a_proxy_here_may_have_passed_on(serve: Serve) -> None:
     assert statuses(serve(HERE, intake_local_auth=True)) == {403}
+
+
+def test_a_picture_is_kept_by_no_proxy_and_runs_nothing(serve: Serve, settings: Settings) -> None:
+    client = serve(HERE)
+    for kind, content in (("png", b"<script>"), ("json", b"{}")):
+        (settings.heatmaps_root / f"{file_stem('c-1')}.{kind}").write_bytes(content)
+        headers = client.get(f"/heatmaps/c-1.{kind}").headers
+        assert headers["cache-control"] == "private, no-cache"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"] == "default-src 'none'; sandbox"
+    for identity in ("%00", "x" * 3000, "..%2F..%2Fetc%2Fpasswd"):
+        assert client.get(f"/heatmaps/{identity}.png").status_code == 404

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
+from ingress.vega import vega_mark
 from loosh_pipeline.audit.templates import TEMPLATES
 
 FOLDER = Path(__file__).parent
@@ -16,16 +16,11 @@ FILES = {
     **{name: FOLDER / name for name in ("pages.css", "pages.js", "charts.js", "mark.svg")},
 }
 VEGA = "vega.js"
-"""Vega, Vega-Lite and Vega-Embed in one, by the package that draws the pictures: the two show the same."""
 
 
 @lru_cache(maxsize=16)
 def content(name: str) -> bytes:
-    """Raises KeyError for what is no file of the pages."""
-    if name == VEGA:
-        import vl_convert  # takes a second, and few pages have a chart
-
-        return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode()
+    """Raises KeyError for what is no file of the pages, and Vega, which `ingress/vega.py` has."""
     if name not in FILES:
         raise KeyError(name)
     return FILES[name].read_bytes()
@@ -39,5 +34,5 @@ def static_path(name: str) -> str:
 
 def _mark(name: str) -> str:
     if name == VEGA:
-        return f"vl-{version('vl-convert-python')}"
+        return vega_mark()
     return hashlib.sha256(content(name)).hexdigest()[:12]

@@ -180,7 +180,7 @@ def test_strangers_read_no_failures(inbox: Inbox, serve: Serve) -> None:
     assert "/home/operator" not in serve(AWAY, pages_public=True).get("/challenges").text
 
 
-def test_where_miners_may_read_no_canary_is_listed_found_or_linked(inbox: Inbox, serve: Serve) -> None:
+def test_where_the_public_may_look_on_no_canary_is_listed_found_or_linked(inbox: Inbox, serve: Serve) -> None:
     accept(inbox, 52)
     with inbox.engine.begin() as connection:
         mark(connection, ChallengeId("c-002"), CanaryMark([], "q"), NOON)
@@ -191,6 +191,6 @@ def test_where_miners_may_read_no_canary_is_listed_found_or_linked(inbox: Inbox,
         return first + further + client.get("/challenges?q=c-002").text.replace('value="c-002"', "")
 
     assert "/rounds/c-002" in pages(serve(HERE))
-    public = pages(serve(AWAY, pages_public=True))
+    public = pages(serve(HERE, pages_public=True))
     assert "c-002" not in public.replace("<code>c-002</code>", "")
     assert "/rounds/c-000" in public

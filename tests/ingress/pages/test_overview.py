@@ -194,13 +194,13 @@ def test_strangers_see_how_it_is_and_neither_addresses_nor_reasons(
     assert "1 refused by the Challenge API" in away_page
 
 
-def test_where_miners_may_read_canaries_are_neither_seen_nor_counted(serve: Serve, inbox: Inbox) -> None:
+def test_where_the_public_may_look_on_canaries_are_neither_seen_nor_counted(serve: Serve, inbox: Inbox) -> None:
     now = datetime.now(UTC)
     canary = accept(inbox, "the-canary", now - timedelta(minutes=1))
     with inbox.engine.begin() as connection:
         mark(connection, canary, CanaryMark([], "q"), now)
     assert "the-canary" in serve(HERE).get("/").text
-    page = serve(AWAY, pages_public=True).get("/").text
+    page = serve(HERE, pages_public=True).get("/").text
     assert "the-canary" not in page
     assert "challenges in the last hour 0 0 in 24 hours" in text_of(page)
     assert "waiting for scores 0 nothing waits" in text_of(page)

@@ -33,12 +33,12 @@ def test_what_is_larger_than_its_room_is_cut_and_says_of_how_much() -> None:
     assert (found.shown, found.chars, found.whole) == (6_000, 200_000, False)
 
 
-@pytest.mark.parametrize("unseen", ["\0", "\x1b", "\x7f", "\u202e", "\u2066", "\u200f", "\ud800"])
+@pytest.mark.parametrize("unseen", [*"\0\x1b\x7f\u202e\u2066\u200f\ud800", *"\u200b\u2060\ufeff\U000e0041\u00ad\u180e"])
 def test_what_cannot_be_seen_is_marked(unseen: str) -> None:
     assert legible(f"a{unseen}b") == "a\N{REPLACEMENT CHARACTER}b"
 
 
-@pytest.mark.parametrize("seen", ["tab\there", "a\nb", "é", "👩‍🔬", "שלום", "\u00a0", "汉字"])
+@pytest.mark.parametrize("seen", ["tab\there", "a\nb", "é", "👩‍🔬", "می‌خواهم", "שלום", "\u00a0", "汉字"])
 def test_what_is_read_stays(seen: str) -> None:
     assert legible(seen) == seen
 

@@ -20,7 +20,7 @@ from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
 from loosh_pipeline.heatmap import round_heatmap, spec_json, specification
 from loosh_pipeline.scoring.profiles import profile_of
 from loosh_pipeline.settings import Settings
-from loosh_pipeline.store.canaries import CanaryMark, mark
+from loosh_pipeline.store.canaries import Canaries, CanaryMark, mark
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.score_tables import CANARIES, PAIRS, SCORES, ScoreTables
@@ -210,6 +210,42 @@ def test_a_broken_table_is_named(serve: Serve, settings: Settings, asset: str) -
     assert "here:" in found
 
 
+@pytest.mark.parametrize("identity", ["a%00b", "%00", "a%E2%80%AEb", "%ED%A0%80", "x" * 129, "%FF"])
+def test_what_can_be_no_id_is_unknown_and_no_database_is_asked(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, identity: str
+) -> None:
+    client = serve(HERE, pages_public=True)
+    asked: list[str] = []
+    monkeypatch.setattr(Inbox, "get", lambda _, named: asked.append(named))
+    monkeypatch.setattr(Canaries, "among", lambda _, ids: frozenset(map(asked.append, ids)))
+    for path in ("rounds", "requests", "answers/hotkey-1"):
+        answer = client.get(f"/{path}/{identity}")
+        assert (answer.status_code, "was accepted here" in answer.json()["detail"]) == (404, True)
+    assert [each for each in asked if not each.isprintable() or len(each) > 128] == []
+
+
+def test_strangers_read_no_paths_addresses_or_what_went_wrong(serve: Serve, settings: Settings) -> None:
+    secret = "inner-host/home/operator"
+    named = accepted(settings, "c-1")
+    collected(settings, named)
+    scored(settings, named)
+    told(settings, f"HTTP 500 {secret}", refused=True)
+    inbox = Inbox.open(settings.inbox_url)
+    with inbox.engine.begin() as connection:
+        connection.execute(update(challenges).values(state="failed", next_run_at=None, failure=f"no {secret}"))
+    inbox.engine.dispose()
+    for each in Path(settings.tables_root).glob("miner_responses/*/*.parquet"):
+        each.write_bytes(b"no parquet at all")
+    private = (secret, str(settings.tables_root), "dagster.example")
+    ours = serve(HERE, dagster_url="http://dagster.example")
+    public = serve(AWAY, pages_public=True, dagster_url="http://dagster.example")
+    paths = ("/rounds/c-1", "/answers/hotkey-1/c-1")
+    here, away = ("".join(client.get(path).text for path in paths) for client in (ours, public))
+    assert [each for each in private if each not in here] == []
+    assert [each for each in private if each in away] == []
+    assert "it cannot be read; the operator sees why" in away
+
+
 def test_one_nobody_knows_is_not_found(serve: Serve) -> None:
     client = serve(HERE)
     assert "no challenge" in page_of(client, "no<b>body", 404)
@@ -387,12 +423,12 @@ def canary(settings: Settings, challenge_id: str = "c-2") -> ChallengeId:
     return named
 
 
-def test_a_canary_is_one_for_the_operator_and_unknown_to_the_public(serve: Serve, settings: Settings) -> None:
+def test_a_canary_is_one_for_the_operator_and_unknown_where_all_may_look(serve: Serve, settings: Settings) -> None:
     old, new = datetime.now(UTC) - timedelta(hours=2), datetime.now(UTC) + timedelta(hours=2)
     accepted(settings, "c-1", old)
     named = canary(settings)
     accepted(settings, "c-3", new)
-    mine, public = serve(HERE), serve(AWAY, pages_public=True)
+    mine, public = serve(HERE), serve(HERE, pages_public=True)
     said = text_of(page_of(mine, named))
     assert "canary" in said
     assert "never: it is a canary, of which nobody outside is told" in said
@@ -403,6 +439,29 @@ def test_a_canary_is_one_for_the_operator_and_unknown_to_the_public(serve: Serve
     assert public.get("/answers/hotkey-1/c-2").status_code == 404
     assert public.get("/requests/c-2").status_code == 404
     assert 'rel="next" href="../rounds/c-3"' in page_of(public, "c-1")
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02])
+def test_where_canaries_are_asked_strangers_are_told_nothing_of_any_challenge(
+    serve: Serve, settings: Settings, rate: float, tmp_path: Path
+) -> None:
+    """In the same words of what was pushed, what is a canary and what never came: none can be told from the rest."""
+    accepted(settings, "c-1")
+    if not rate:
+        canary(settings)
+    questions = tmp_path / "canaries.jsonl"
+    questions.write_text('{"prompt": "2 + 2?", "accepted": [4]}')
+    public = serve(AWAY, pages_public=True, canary_rate=rate, canaries_file=questions)
+    paths = [f"/{kind}/{each}" for kind in ("rounds", "requests", "answers/hotkey-1") for each in ("c-1", "c-2", "c-9")]
+    paths += ["/challenges", "/challenges?q=blue", "/challenges?q=nothing", "/heatmaps/c-1.png", "/heatmaps/c-2.json"]
+    answers = [public.get(path) for path in paths]
+    assert {each.status_code for each in answers} == {403}
+    assert len({each.text for each in answers}) == 1
+    assert "known answer" in answers[0].json()["detail"]
+    overview = public.get("/").text
+    assert "They are for the operator alone" in overview
+    assert "in the last hour" not in overview
+    assert not any(each in overview for each in ("c-1", "c-2", "blue"))
 
 
 def test_its_neighbours_are_a_click_away(serve: Serve, settings: Settings) -> None:

@@ -45,10 +45,13 @@ def test_who_is_here_signs_out_of_nothing(serve: Serve) -> None:
     assert "Sign out" not in serve(HERE, pages_token=TOKEN).get("/").text
 
 
-def test_the_api_key_signs_in_too(serve: Serve) -> None:
-    client = serve(AWAY, challenge_push_api_key="hunter2")
-    assert sign_in(client, "hunter2").status_code == 303
-    assert client.get("/").status_code == 200
+def test_the_api_key_is_sent_and_makes_no_cookie(serve: Serve) -> None:
+    for token in (None, TOKEN):
+        client = serve(AWAY, challenge_push_api_key="hunter2", pages_token=token)
+        assert client.get("/", headers={"authorization": "Bearer hunter2"}).status_code == 200
+        answer = sign_in(client, "hunter2")
+        assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+        assert client.get("/").status_code == 403
 
 
 @pytest.mark.parametrize("token", ["", "other", "sixteen letters", "sixteen letters!!", "\u2603", "%00", "x" * 1000])

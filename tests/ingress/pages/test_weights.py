@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingress.epochs import NOTHING_KEPT_S, Epochs, _Kept
+from ingress.epochs import Epochs
 from ingress.pages.weight_rows import epoch_rows, moved
 from ingress.pages.weight_words import next_due, not_ours, verdict
 from ingress.standing import KEPT_S, Standings
@@ -98,23 +98,6 @@ def test_weights_whose_slot_is_lost_are_held_no_more() -> None:
         assert not replace(row, state=state).in_place
 
 
-def test_what_was_not_there_is_looked_for_again_after_a_while() -> None:
-    now, made = [0.0], [0]
-
-    def make() -> dict[str, int]:
-        made[0] += 1
-        return {"a": 1} if made[0] == 2 else {}
-
-    kept = _Kept[dict[str, int]](2, clock=lambda: now[0])
-    assert [kept.get(1, make), kept.get(1, make)] == [{}, {}]
-    assert made == [1]
-    now[0] = NOTHING_KEPT_S
-    assert kept.get(1, make) == {"a": 1}
-    now[0] = 10 * NOTHING_KEPT_S
-    assert kept.get(1, make) == {"a": 1}
-    assert made == [2]
-
-
 def test_how_it_stands_is_judged_once_in_some_seconds_and_a_failure_is_told_in_its_place(
     home: Path, serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +121,16 @@ def test_how_it_stands_is_judged_once_in_some_seconds_and_a_failure_is_told_in_i
         assert standings() == "StoreError: weight_proposals is <b>broken</b>"
         assert len(judged) == count
     inbox.engine.dispose()
+
+
+def test_strangers_read_neither_reasons_nor_what_to_do(home: Path, serve: Serve, settings: Settings) -> None:
+    submitted(settings, state="refused", reason="wss://inner-host refused them")
+    page = serve(HERE, dagster_url="http://dagster.example").get("/weights").text
+    public = serve(AWAY, pages_public=True, dagster_url="http://dagster.example").get("/weights").text
+    assert "Was the last weight set? No" in public
+    for private in ("inner-host", "dagster.example"):
+        assert private in page
+        assert private not in public
 
 
 def test_an_epoch_beside_the_one_before(home: Path, serve: Serve, settings: Settings) -> None:
