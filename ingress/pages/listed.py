@@ -14,7 +14,7 @@ MEANS: Mapping[ChallengeState, str] = {
     ChallengeState.RECEIVED: "waits for its run",
     ChallengeState.DISPATCHED: "its miners are asked",
     ChallengeState.COLLECTED: "its answers are being scored",
-    ChallengeState.SCORED: "has scores, and its result is to be told",
+    ChallengeState.SCORED: "has scores, and its result is to be delivered",
     ChallengeState.SUBMITTED: "has scores, and nothing is left to do",
     ChallengeState.FAILED: "given up; `loosh retry` gives it another run",
 }
@@ -58,7 +58,7 @@ def _delivery(told: ResultTold | None) -> Delivery | None:
     if told is None:
         return None
     if told.state is OutboxState.DELIVERED:
-        return Delivery(None, "told", "")
+        return Delivery(None, "delivered", "")
     if told.state is OutboxState.PARKED:
         return Delivery("bad", "refused", told.detail)
     return Delivery("warn", f"tried {told.attempts} times", told.detail) if told.detail else Delivery(None, "waits", "")

@@ -51,7 +51,7 @@ def test_it_answers_what_was_asked_who_was_paid_and_whether_it_was_told(serve: S
     assert "Why is the sky blue during the day?" in said
     assert "answered 4 of 5" in said
     assert "1 timeout" in said
-    assert "Was the network told? yes, tried once" in said
+    assert "Was its result delivered? yes, tried once" in said
     assert "it said: HTTP 200" in said
     assert "by robust" in said
     assert "loosh challenges show c-1" in said
@@ -98,7 +98,7 @@ def test_pay_under_every_stored_profile_stands_side_by_side(serve: Serve, settin
     client = serve(HERE)
     whole_round(settings, profiles=("robust", "network"))
     said = text_of(page_of(client, "c-1"))
-    assert "paid by robust by network" in said
+    assert "by this round alone, robust by network" in said
     assert "by network 0." in said
 
 
@@ -116,7 +116,7 @@ def test_before_its_miners_are_asked_there_is_what_was_asked(serve: Serve, setti
     page = page_of(client, "c-1")
     assert 'id="progress" data-fresh="3"' in page
     assert "No answers yet: it waits for a run, which asks the miners." in text_of(page)
-    assert "Was the network told? not yet: there is no result to tell" in text_of(page)
+    assert "Was its result delivered? not yet: there is no result to deliver" in text_of(page)
 
 
 def test_before_there_are_scores_there_are_the_answers(serve: Serve, settings: Settings) -> None:
@@ -137,7 +137,7 @@ def test_one_that_was_given_up_says_why(serve: Serve, settings: Settings) -> Non
     inbox.engine.dispose()
     page = page_of(client, "c-1")
     assert "&lt;b&gt;lost&lt;/b&gt;" in page
-    assert "Was the network told? no: it was given up" in text_of(page)
+    assert "Was its result delivered? no: it was given up" in text_of(page)
     assert "loosh retry" in text_of(page)
 
 
@@ -146,10 +146,10 @@ def test_what_the_api_refused_stands_with_its_answer(serve: Serve, settings: Set
     named = accepted(settings)
     collected(settings, named)
     scored(settings, named)
-    assert "not yet: it waits to be told" in text_of(page_of(client, named))
+    assert "not yet: it waits for its turn" in text_of(page_of(client, named))
     told(settings, "HTTP 422: <script>no</script>", refused=True)
     page = page_of(client, named)
-    assert "refused, tried once; `loosh retry` tells it again" in page
+    assert "refused, tried once; `loosh retry` delivers it again" in page
     assert "HTTP 422: &lt;script&gt;no&lt;/script&gt;" in page
 
 
