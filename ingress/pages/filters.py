@@ -19,6 +19,14 @@ BRIEF = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M
 BOLD = re.compile(r"\*\*([^*]+)\*\*")
 GROUP_COLOURS = 8
 AGO = Markup('<time data-ago datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{1}</time>')
+PLAINER: Mapping[str, str] = {
+    "observed": "on the chain",
+    "lookback": "the rounds of the last hours",
+    "longer_lookback": "rounds further back",
+    "last_vector": "the last weights again",
+    "uniform": "the same for all",
+}
+"""Codes of which the words alone would say little: states of weights, and what weights rest on."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 UNITS = (("d", DAY_S), ("h", HOUR_S), ("min", MINUTE_S), ("s", 1))
 
@@ -94,8 +102,8 @@ def count(number: int | None) -> str:
 
 
 def words(code: Any) -> str:
-    """A code in words: `no_answer` is `no answer`."""
-    return str(code or "").replace("_", " ")
+    """A code in words: `no_answer` is `no answer`, and what is seen on the chain, `on the chain`."""
+    return PLAINER.get(str(code or ""), str(code or "").replace("_", " "))
 
 
 def coded(text: Any) -> Markup:
