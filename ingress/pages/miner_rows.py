@@ -64,7 +64,7 @@ COLUMNS: Mapping[str, Column] = {
         "paid nothing", "asks that were paid nothing, by why", lambda row: row.line.unpaid, wide=True, number=False
     ),
     "payout": Column("mean payout", "over all asks, 0 for a failed one, newer ones count more", _of("mean_payout")),
-    "ramp": Column("ramp", "from 0 to 1: how much of full evidence its rounds are; a new miner's grows with each", _of("ramp"), wide=True),
+    "ramp": Column("ramp", "how much of full evidence its rounds are; of a new miner it grows", _of("ramp"), wide=True),
     "coverage": Column("coverage", "how much of the time it was there", _of("coverage"), wide=True),
     "emission": Column("emission", "mean payout times ramp times coverage", _of("emission"), wide=True),
     "rules": Column("rules", "of the policy, that acted on it", lambda row: len(row.line.acts), number=False),

@@ -66,7 +66,8 @@ def decisive(found: Explanation) -> str:
     if found.reason:
         return f"It was paid nothing because {REASONS.get(found.reason, found.reason.replace('_', ' '))}."
     if found.copies and found.share < ALONE:
-        return f"It shares one pay with {_many(len(found.copies), 'copy', 'copies')}: {found.share:.0%} of that is its own."
+        whom = "one copy" if len(found.copies) == 1 else f"{len(found.copies)} copies"
+        return f"It shares one pay with {whom}: {found.share:.0%} of that is its own."
     if found.row.measure is not None and found.emission is not None:
         measured = found.row.measure
         why = REMOVED.get(measured.removed_by, "it was the only answer")
@@ -86,7 +87,3 @@ def _by_its_views(found: Explanation) -> str:
         f"What told most is {most.name}: {most.value:.2f}, {abs(most.shortfall):.2f} {side} the others' average, "
         f"so that its score was {found.score:.4g} where {found.typical_score:.4g} earns 1."
     )
-
-
-def _many(count: int, one: str, more: str) -> str:
-    return f"one {one}" if count == 1 else f"{count} {more}"
