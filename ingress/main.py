@@ -55,7 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPIOffline(
         title="loosh ingress",
         version=VERSION,
-        description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.",
+        description="Accepts challenges for evaluation. What is answered with 201 is on disk and will be scored.\n\n"
+        "[Back to the pages](./)",
         lifespan=lifespan,
     )
     app.add_middleware(Express)

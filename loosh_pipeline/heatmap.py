@@ -41,7 +41,8 @@ class Standing(StrEnum):
     UNPAID = "unpaid"
 
 
-STANDING_COLOURS = {Standing.PAID: "#35618f", Standing.SHARED: "#e07b39", Standing.UNPAID: "#b3261e"}
+# to be told from white and from a dark page alike
+STANDING_COLOURS = {Standing.PAID: "#4a86c0", Standing.SHARED: "#e07b39", Standing.UNPAID: "#b3261e"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,20 +15,34 @@ from ingress.pages.sparks import box, spark
 from loosh_pipeline.scoring.explanation import short
 
 NOTHING = "–"
-TIME = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{0:%m-%d %H:%M:%S}</time>')
+TIME = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}">{0:%Y-%m-%d %H:%M:%S}</time>')
+BRIEF = Markup('<time datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{0:%m-%d %H:%M:%S}</time>')
 BOLD = re.compile(r"\*\*([^*]+)\*\*")
 GROUP_COLOURS = 8
 AGO = Markup('<time data-ago datetime="{0:%Y-%m-%dT%H:%M:%SZ}" title="{0:%Y-%m-%d %H:%M:%S} UTC">{1}</time>')
+PLAINER: Mapping[str, str] = {
+    "observed": "on the chain",
+    "lookback": "the rounds of the last hours",
+    "longer_lookback": "rounds further back",
+    "last_vector": "the last weights again",
+    "uniform": "the same for all",
+}
+"""Codes of which the words alone would say little: states of weights, and what weights rest on."""
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 UNITS = (("d", DAY_S), ("h", HOUR_S), ("min", MINUTE_S), ("s", 1))
 
 
 def at(moment: datetime | None) -> Markup | str:
-    """A moment in UTC, as a `time` element; the script adds how long ago that was."""
+    """A moment in UTC, as a `time` element, written as receipts write it: `2026-11-26 14:03:05`."""
+    return NOTHING if moment is None else TIME.format(moment.astimezone(UTC))
+
+
+def brief(moment: datetime | None, now: datetime | None = None) -> Markup | str:
+    """The same where many stand in a table: without the year, which is said of another year than this one."""
     if moment is None:
         return NOTHING
     utc = moment.astimezone(UTC)
-    return TIME.format(utc)
+    return (BRIEF if utc.year == (now or datetime.now(UTC)).year else TIME).format(utc)
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> Markup | str:
@@ -63,8 +77,11 @@ def percent(share: float | None, digits: int = 2) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number with so many digits after the point."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
+    """A number with so many digits after the point; what would be shown as -0 is 0."""
+    if value is None:
+        return NOTHING
+    said = f"{value:.{digits}f}"
+    return said if float(said) else said.removeprefix("-")
 
 
 def points(change: float | None, digits: int = 2) -> str:
@@ -86,8 +103,8 @@ def count(number: int | None) -> str:
 
 
 def words(code: Any) -> str:
-    """A code in words: `no_answer` is `no answer`."""
-    return str(code or "").replace("_", " ")
+    """A code in words: `no_answer` is `no answer`, and what is seen on the chain, `on the chain`."""
+    return PLAINER.get(str(code or ""), str(code or "").replace("_", " "))
 
 
 def coded(text: Any) -> Markup:
@@ -112,6 +129,7 @@ def emphasised(text: str) -> Markup:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "at": at,
+    "brief": brief,
     "ago": ago,
     "coded": coded,
     "count": count,

@@ -15,7 +15,7 @@ MEANS: Mapping[ChallengeState, str] = {
     ChallengeState.RECEIVED: "waits for its run",
     ChallengeState.DISPATCHED: "its miners are asked",
     ChallengeState.COLLECTED: "its answers are being scored",
-    ChallengeState.SCORED: "has scores, and its result is to be told",
+    ChallengeState.SCORED: "has scores, and its result is to be delivered",
     ChallengeState.SUBMITTED: "has scores, and nothing is left to do",
     ChallengeState.FAILED: "given up; `loosh retry` gives it another run",
 }
@@ -63,7 +63,7 @@ def _delivery(told: ResultTold | None) -> Delivery | None:
     if told is None:
         return None
     if told.state is OutboxState.DELIVERED:
-        return Delivery(None, "told", "")
+        return Delivery(None, "delivered", "")
     detail = cut(told.detail, DETAIL_ROOM)
     if told.state is OutboxState.PARKED:
         return Delivery("bad", "refused", detail)

@@ -66,7 +66,7 @@ COLUMNS: Mapping[str, Column] = {
     "payout": Column(
         "mean payout", "of its settled pay over all asks, 0 for a failed one, newer ones count more", _of("mean_payout")
     ),
-    "ramp": Column("ramp", "how much of full evidence its rounds are", _of("ramp"), wide=True),
+    "ramp": Column("ramp", "how much of full evidence its rounds are; of a new miner it grows", _of("ramp"), wide=True),
     "coverage": Column("coverage", "how much of the time it was there", _of("coverage"), wide=True),
     "emission": Column("emission", "mean payout times ramp times coverage", _of("emission"), wide=True),
     "rules": Column(

@@ -43,13 +43,17 @@ def overview(request: Request, parts: PartsOf) -> HTMLResponse:
         "view": view,
         "reasons": reasons,
         "headline": headline(reasons, view),
-        "concerns": concerns(reasons, view) if ours else (),
+        "concerns": concerns(reasons, view, _dagster(parts)) if ours else (),
         "processes": () if view is None else process_lines(view),
     }
     about |= _of_weights(parts, view)
     if about["open"]:
         about |= _of_challenges(parts) | _of_deliveries(parts, ours)
     return show(request, "overview.html", about)
+
+
+def _dagster(parts: Parts) -> str:
+    return str(parts.settings.dagster_url or "").rstrip("/")
 
 
 def _of_challenges(parts: Parts) -> dict[str, Any]:

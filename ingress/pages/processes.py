@@ -39,10 +39,13 @@ NOTES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ProcessLine:
-    """One process: its state, and a reason or what is known of it. `at`, `pid`: for the operator alone."""
+    """One process: its state, and a reason or what is known of it. `at`, `pid`: for the operator alone.
+
+    `tone`: None where it is not seen from here, though nothing says that it is away.
+    """
 
     name: str
-    tone: Tone
+    tone: Tone | None
     state: str
     note: str
     pid: int | None = None
@@ -89,8 +92,8 @@ def _elsewhere(name: str, view: View) -> ProcessLine:
         return _workers_elsewhere(name, view)
     if name in DAGSTER:
         why = view.blind.get(Source.DAGSTER)
-        return ProcessLine(name, "good" if why is None else "bad", "elsewhere", f"Dagster {_answers(why)}")
-    return ProcessLine(name, "good", "elsewhere", "challenges are refused when it is away")
+        return ProcessLine(name, None if why is None else "bad", "elsewhere", f"Dagster {_answers(why)}")
+    return ProcessLine(name, None, "elsewhere", "challenges are refused when it is away")
 
 
 def _answers(why_not: str | None) -> str:
@@ -104,4 +107,4 @@ def _workers_elsewhere(name: str, view: View) -> ProcessLine:
         return ProcessLine(name, "bad", "elsewhere", "no machine is heard of")
     processes, busy = (sum(each[what] for each in heard) for what in ("processes", "busy"))
     machines = "one machine" if len(heard) == 1 else f"{len(heard)} machines"
-    return ProcessLine(name, "good", "elsewhere", f"{processes} processes on {machines}, {busy} busy")
+    return ProcessLine(name, None, "elsewhere", f"{processes} processes on {machines}, {busy} busy")

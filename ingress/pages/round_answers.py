@@ -24,6 +24,7 @@ LEAST_ROOM = 200
 DETAIL_ROOM = 400
 FINISH_ROOM = 60
 UNPAID = SettledAnswer(payout=0.0, share=0.0, trust=1.0, sources=())
+BY_ITS_WINDOW = "judged together with the other rounds of its window, nothing is left of its pay"
 MOST = 128
 """Answers that are shown each by itself; a page of more would be too long for anybody."""
 MOST_ALIKE = 12
@@ -32,7 +33,7 @@ MOST_ALIKE = 12
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What became of asking one miner. `rank`: by payout, 1 for the most; `reason`: why it was paid nothing, in words.
+    """What became of asking one miner. `rank`: by its pay, 1 for the most; `reason`: why it is paid nothing, in words.
 
     `beside`: what it is paid under the other stored profiles; `settled`: what its window made of it. `group` and
     `alike`: of whose answer it is a copy.
@@ -54,7 +55,13 @@ class Answer:
     settled: SettledAnswer | None
 
     @property
-    def payout(self) -> float | None:
+    def pay(self) -> float | None:
+        """What weights are made of: the settled pay, or that of the round alone where it was not settled."""
+        return self.alone if self.settled is None or self.score is None else self.settled.payout
+
+    @property
+    def alone(self) -> float | None:
+        """Its pay by this round alone."""
         return None if self.score is None else self.score.payout
 
     @property
@@ -100,14 +107,15 @@ def answers_of(facts: RoundFacts) -> Answers:
     """What the tables of a round say of everybody who was asked."""
     responses = {each.hotkey: each for each in facts.responses}
     scores = {each.hotkey: each for each in facts.paying.scores.scores} if facts.paying else {}
-    hotkeys = sorted({**responses, **scores}, key=lambda each: _order(responses.get(each), scores.get(each), each))
+    pays = {each: _pay(score, facts.settled) for each, score in scores.items()}
+    hotkeys = sorted({**responses, **scores}, key=lambda each: _order(responses.get(each), pays, scores, each))
     names = {each: _name(each, responses.get(each)) for each in hotkeys}
     looked = next((each for each in facts.scored.values() if each.scores.profile != NetworkProfile.name), None)
     alone = looked.scores if looked else None
     together = with_window(alone, facts.settled) if alone else None
     groups = groups_of(together, names)
     others = _others(facts)
-    explained = whys(facts.paying, [each for each in hotkeys if each in scores])
+    explained = whys(facts.paying, [each for each in hotkeys if each in scores], names)
     same_source = alikes(hotkeys[:MOST], together, alone, names)
     room = max(LEAST_ROOM, min(TEXT_ROOM, TEXTS_ROOM // max(1, len(hotkeys))))
     shown = tuple(
@@ -117,8 +125,8 @@ def answers_of(facts: RoundFacts) -> Answers:
             outcome=_outcome(responses.get(hotkey), scores.get(hotkey)),
             response=responses.get(hotkey),
             score=scores.get(hotkey),
-            rank=_rank(hotkey, scores),
-            reason=_reason(responses.get(hotkey), scores.get(hotkey)),
+            rank=_rank(hotkey, pays),
+            reason=_reason(responses.get(hotkey), scores.get(hotkey), pays.get(hotkey)),
             detail=_detail(responses.get(hotkey)),
             text=_text(responses.get(hotkey), room),
             beside={name: paid[hotkey] for name, paid in others.items() if hotkey in paid},
@@ -129,7 +137,7 @@ def answers_of(facts: RoundFacts) -> Answers:
         )
         for hotkey in hotkeys[:MOST]
     )
-    paid = sum(each.payout > 0 for each in scores.values())
+    paid = sum(each > 0 for each in pays.values())
     outcomes = _outcomes(_outcome(responses.get(each), scores.get(each)) for each in hotkeys)
     return Answers(shown, groups, len(hotkeys), paid, outcomes)
 
@@ -145,10 +153,16 @@ def _others(facts: RoundFacts) -> dict[str, dict[Hotkey, float]]:
     return {each.scores.profile: {row.hotkey: row.payout for row in each.scores.scores} for each in others}
 
 
-def _order(response: Response | None, score: Score | None, hotkey: Hotkey) -> tuple[float, bool, int, str]:
+def _order(
+    response: Response | None, pays: Mapping[Hotkey, float], scores: Mapping[Hotkey, Score], hotkey: Hotkey
+) -> tuple[float, bool, int, str]:
     """The best paid first, then who answered, then by uid."""
-    answered = _outcome(response, score) is Outcome.ANSWERED
-    return -(score.payout if score else 0.0), not answered, int(response.uid) if response else -1, hotkey
+    answered = _outcome(response, scores.get(hotkey)) is Outcome.ANSWERED
+    return -pays.get(hotkey, 0.0), not answered, int(response.uid) if response else -1, hotkey
+
+
+def _pay(score: Score, settled: SettledRound | None) -> float:
+    return score.payout if settled is None else settled.answers.get(score.hotkey, UNPAID).payout
 
 
 def _name(hotkey: Hotkey, response: Response | None) -> str:
@@ -159,9 +173,9 @@ def _outcome(response: Response | None, score: Score | None) -> Outcome:
     return response.outcome if response else score.outcome if score else Outcome.UNREACHABLE
 
 
-def _rank(hotkey: Hotkey, scores: Mapping[Hotkey, Score]) -> int | None:
-    score = scores.get(hotkey)
-    return None if score is None else 1 + sum(each.payout > score.payout for each in scores.values())
+def _rank(hotkey: Hotkey, pays: Mapping[Hotkey, float]) -> int | None:
+    mine = pays.get(hotkey)
+    return None if mine is None else 1 + sum(each > mine for each in pays.values())
 
 
 def _settled(hotkey: Hotkey, settled: SettledRound | None) -> SettledAnswer | None:
@@ -169,12 +183,14 @@ def _settled(hotkey: Hotkey, settled: SettledRound | None) -> SettledAnswer | No
     return None if settled is None else settled.answers.get(hotkey, UNPAID)
 
 
-def _reason(response: Response | None, score: Score | None) -> str:
+def _reason(response: Response | None, score: Score | None, pay: float | None) -> str:
     if score is None:
         outcome = _outcome(response, score)
         return "" if outcome is Outcome.ANSWERED else REASONS.get(outcome, "")
-    if score.payout > 0:
+    if pay:
         return ""
+    if score.payout > 0:
+        return BY_ITS_WINDOW
     return REASONS.get(score.reason, score.reason.replace("_", " ")) or "no peer agrees with it"
 
 

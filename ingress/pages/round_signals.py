@@ -63,7 +63,7 @@ NETWORK: tuple[Column, ...] = (
     Column("complexity", "how many steps its sentences take, and how little they repeat", _field("signal_complexity")),
     Column("density", "share of its words that carry meaning", _field("signal_density")),
     Column("specificity", "marks of a concrete answer: digits, names, long words", _field("signal_specificity")),
-    Column("composite", "by which the best in consensus are told", _field("composite")),
+    Column("composite", "by which the best in consensus are found", _field("composite")),
     Column("would pay", "what the method pays, or would pay if it paid here", _field("emission")),
     Column("consensus", "whether it is in consensus, or which filter took it out", _consensus, words=True),
 )

@@ -95,7 +95,7 @@ def _steps(facts: RoundFacts) -> tuple[Step, ...]:
         ("received", "it came, and was on disk before its sender heard so", steps.received_at),
         ("collected", "its miners were asked, until the last had answered or was out of time", steps.collected_at),
         ("scored", "the answers were embedded, compared and paid", steps.scored_at),
-        ("submitted", "the Challenge API was told", steps.submitted_at),
+        ("submitted", "its result was delivered to the Challenge API", steps.submitted_at),
     )
     found, before = [], None
     for name, says, at in given:
@@ -111,7 +111,7 @@ def _told(facts: RoundFacts) -> Telling:
     delivery = next((each for each in facts.known.deliveries if each.kind in RESULTS), None)
     if delivery is None:
         ended = facts.row.state is ChallengeState.FAILED
-        return Telling("no: it was given up", "bad") if ended else Telling("not yet: there is no result to tell")
+        return Telling("no: it was given up", "bad") if ended else Telling("not yet: there is no result to deliver")
     return _telling(delivery)
 
 
@@ -128,9 +128,9 @@ def _telling(delivery: Delivery) -> Telling:
     if delivery.state is OutboxState.DELIVERED:
         return Telling(f"yes, tried {tries}", mark, detail, at=delivery.delivered_at)
     if delivery.state is OutboxState.PARKED:
-        return Telling(f"refused, tried {tries}; `loosh retry` tells it again", mark, detail)
+        return Telling(f"refused, tried {tries}; `loosh retry` delivers it again", mark, detail)
     if not delivery.attempts:
-        return Telling("not yet: it waits to be told", mark)
+        return Telling("not yet: it waits for its turn", mark)
     return Telling(f"not yet, tried {tries}", mark, detail, again_at=delivery.next_attempt_at)
 
 

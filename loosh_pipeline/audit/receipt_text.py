@@ -212,9 +212,9 @@ def _round_line(each: RoundSaid) -> str:
 def _in_full(shown: Shown) -> Iterator[str]:
     yield from _title(f"{shown.title}: challenge {shown.round.challenge_id}", level=1)
     if shown.prompt:
-        yield from _wrapped(f"asked: {shown.prompt}")
+        yield from _wrapped(f"asked: {_in_a_line(shown.prompt)}")
     if shown.answer:
-        yield from _wrapped(f"it said: {shown.answer}")
+        yield from _wrapped(f"it said: {_in_a_line(shown.answer)}")
     if shown.answer_sha256:
         yield f"{INDENT}sha256 of its answer {shown.answer_sha256}"
     if shown.detail:
@@ -279,6 +279,10 @@ def _capitals(title: str) -> str:
 def _wrapped(text: str, indent: int = 2) -> list[str]:
     first = " " * indent
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=first + "  ", break_long_words=False)
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _at(at: datetime | None) -> str:

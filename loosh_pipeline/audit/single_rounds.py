@@ -25,6 +25,8 @@ from loosh_pipeline.wire.text import printable
 PROMPT_CHARS = 400
 ANSWER_CHARS = 600
 DETAIL_CHARS = 200
+TAB = 4
+"""Columns of a tab in an answer."""
 
 
 class ShownRounds:
@@ -43,7 +45,7 @@ class ShownRounds:
             why=why,
             round=said,
             prompt=self._prompt(said),
-            answer=excerpt(answered.get("text") or "", ANSWER_CHARS),
+            answer=passage(answered.get("text") or "", ANSWER_CHARS),
             answer_sha256=answered.get("sha256") or "",
             detail=excerpt(answered.get("detail") or "", DETAIL_CHARS),
             context_digest=digest,
@@ -86,12 +88,21 @@ class ShownRounds:
             row = self._inbox.get(ChallengeId(said.challenge_id))
         except UnknownChallenge:
             return ""
-        return excerpt(row.challenge().prompt, PROMPT_CHARS)
+        return passage(row.challenge().prompt, PROMPT_CHARS)
 
 
 def excerpt(text: str, most: int) -> str:
     """Words of strangers in one line, cut, without control characters or such as turn the direction of reading."""
     return printable(" ".join(text[: 4 * most].split()), most)
+
+
+def passage(text: str, most: int) -> str:
+    """The same with its lines as they were, as code has to be read: `most` characters of it, what is blank around it
+    left out.
+    """
+    said = text[: 4 * most].strip("\r\n").rstrip()
+    lines = (printable(line.rstrip().expandtabs(TAB), most) for line in said[:most].splitlines())
+    return "\n".join(lines) + ("…" if len(said) > most else "")
 
 
 def details_of(tables: Tables, miner: Hotkey, rounds: Sequence[RoundSaid]) -> dict[str, str]:

@@ -25,6 +25,11 @@ function inUse(part) {
   return selected || scrolled || pointed || part.contains(document.activeElement);
 }
 
+// What takes the whole width when it is opened may come to stand elsewhere: it stays in sight.
+for (const part of document.querySelectorAll("details.why")) {
+  part.addEventListener("toggle", () => part.open && part.scrollIntoView({ block: "nearest" }));
+}
+
 // Parts that are due together come with one page.
 async function freshen(parts) {
   const wanted = parts.filter((part) => !inUse(part));

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ingress.health import STOPPED
-from ingress.pages.concerns import concerns, headline
+from ingress.pages.concerns import RESUME, concerns, headline
 from ingress.pages.processes import process_lines
 from loosh_pipeline.alerting.conditions import Alert, Severity, Source
 from loosh_pipeline.supervisor import Death
@@ -54,13 +54,15 @@ def test_what_is_worst_comes_first_and_everything_says_what_to_do() -> None:
         ("warn", "warning text"),
         ("warn", "no endpoint of the chain answers"),
     ]
-    assert all(each.action for each in found)
+    assert all("`loosh " in each.action or each.action == RESUME for each in found)
+    assert all(each.lead.name for each in found)
     assert "/set_running" in found[0].action
 
 
 def test_while_nothing_was_seen_the_ingress_speaks_for_itself() -> None:
     assert concerns((), None) == []
-    assert headline((), None).text == "Challenges are taken; the rest is being looked at."
+    assert headline((), None).tone is None
+    assert headline((), None).text.startswith("Looking…")
     assert len(concerns(("the disk is full",), None)) == 1
 
 
@@ -92,7 +94,7 @@ def test_of_what_runs_on_other_machines_it_says_what_is_known() -> None:
     assert lines["worker"].note == "8 processes on 2 machines, 3 busy"
     assert (lines["upkeep"].tone, lines["upkeep"].note) == ("bad", "no machine is heard of")
     assert lines["dagster-daemon"].note == "Dagster answers"
-    assert lines["embedder"].state == "elsewhere"
+    assert (lines["embedder"].tone, lines["embedder"].state) == (None, "elsewhere"), "nobody looked at it"
     away = seen(processes=(), blind={Source.DAGSTER: "it answered HTTP 502"})
     of_dagster = next(each for each in process_lines(away) if each.name == "code-server")
     assert (of_dagster.tone, of_dagster.note) == ("bad", "Dagster does not answer: it answered HTTP 502")

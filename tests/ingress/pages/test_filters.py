@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingress.pages.filters import ago, at, coded, count, figure, lasted, percent, whole, words
+from ingress.pages.filters import ago, at, brief, coded, count, figure, lasted, percent, whole, words
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -21,8 +21,24 @@ def test_how_long_ago(seconds: float, said: str) -> None:
     assert "data-ago" in written
 
 
+def test_a_moment_has_its_year_but_where_many_of_this_year_stand_in_a_table() -> None:
+    assert ">2026-01-02 12:00:00</time>" in at(NOW)
+    assert ">01-02 12:00:00</time>" in brief(NOW, NOW)
+    assert 'title="2026-01-02 12:00:00 UTC"' in brief(NOW, NOW)
+    assert ">2025-01-02 12:00:00</time>" in brief(NOW - timedelta(days=365), NOW)
+
+
+@pytest.mark.parametrize(("value", "said"), [(-0.004, "0.00"), (-0.006, "-0.01"), (-0.0, "0.00"), (0.004, "0.00")])
+def test_no_figure_is_less_than_nothing_and_nothing(value: float, said: str) -> None:
+    assert figure(value, 2) == said
+
+
+def test_what_the_chain_holds_is_said_so() -> None:
+    assert words("observed") == "on the chain"
+
+
 def test_nothing_is_a_dash() -> None:
-    assert {ago(None), at(None), lasted(None), percent(None), figure(None), count(None)} == {"–"}
+    assert {ago(None), at(None), brief(None), lasted(None), percent(None), figure(None), count(None)} == {"–"}
 
 
 @pytest.mark.parametrize(

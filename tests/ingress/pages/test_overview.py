@@ -91,14 +91,14 @@ def test_all_is_well(serve: Serve, see: Any, inbox: Inbox) -> None:
     client = serve(HERE)
     html = client.get("/").text
     page = text_of(html)
-    assert "All is well: challenges are taken." in page
+    assert "All is well: challenges are taken. There is nothing to do." in page
     assert re.search(r"mode normal about 12\d blocks since the last weights; block 4,512,345 was seen \d min", page)
     assert re.search(r"to the activity cutoff about 4,87\d blocks 16 h 1[345] min at 12 s a block", page)
     assert re.search(r"next weights in 4\d min \d+ s at block 4512585, in 4\S+ minutes at 12 s a block, about", page)
     assert "challenges in the last hour 2 2 in 24 hours" in page
     assert "from acceptance to scores 4.2 s median of 1 scored in the last hour; 95 % within 4.2 s" in page
-    assert re.search(r"waiting for scores 1 the oldest came \d+ s ago", page)
-    assert "results still to be told 0 none refused" in page
+    assert re.search(r"backlog: waiting for scores 1 the oldest came \d+ s ago", page)
+    assert "results still to be delivered 0 none refused" in page
     assert 'href="./rounds/c-1"' in html
     assert "2 of 2" in page
     assert len(html.encode()) < 100_000
@@ -208,7 +208,9 @@ def test_where_the_public_may_look_on_canaries_are_neither_seen_nor_counted(serv
 
 def test_before_anything_was_seen_the_page_is_there(serve: Serve, see: Any) -> None:
     see(None)
-    page = text_of(serve(HERE).get("/").text)
+    html = serve(HERE).get("/").text
+    page = text_of(html)
+    assert 'class="headline unseen"' in html
     assert "They are being looked at." in page
     assert "mode not known the chain was not seen yet" in page
 

@@ -14,9 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
+from ingress.pages import round_facts
 from ingress.pages.loading import Loading
 from ingress.pages.round_story import ASSETS
-from loosh_pipeline.domain import ChallengeId, ChallengeState, Outcome
+from loosh_pipeline.domain import ChallengeId, ChallengeState, Hotkey, Outcome
 from loosh_pipeline.heatmap import round_heatmap, spec_json, specification
 from loosh_pipeline.scoring.profiles import profile_of
 from loosh_pipeline.settings import Settings
@@ -24,6 +25,7 @@ from loosh_pipeline.store.canaries import Canaries, CanaryMark, mark
 from loosh_pipeline.store.inbox import Inbox
 from loosh_pipeline.store.schema import challenges
 from loosh_pipeline.store.score_tables import CANARIES, PAIRS, SCORES, ScoreTables
+from loosh_pipeline.store.settled import SettledAnswer, SettledRound
 from loosh_pipeline.store.tables import Tables, file_stem
 from tests.ingress.conftest import AWAY, HERE, Serve
 from tests.ingress.pages.stored import ANSWERS, accepted, collected, key_of, responses_to, scored, told, whole_round
@@ -53,7 +55,7 @@ def test_it_answers_what_was_asked_who_was_paid_and_whether_it_was_told(serve: S
     assert "Why is the sky blue during the day?" in said
     assert "answered 4 of 5" in said
     assert "1 timeout" in said
-    assert "Was the network told? yes, tried once" in said
+    assert "Was its result delivered? yes, tried once" in said
     assert "it said: HTTP 200" in said
     assert "by robust" in said
     assert "loosh challenges show c-1" in said
@@ -105,7 +107,9 @@ def test_each_answer_says_why_it_was_paid_that(serve: Serve, settings: Settings)
     client = serve(HERE)
     whole_round(settings)
     said = text_of(page_of(client, "c-1"))
-    assert "It is taken for one source with" in said
+    assert "It is taken for one source with uid 5 to" in said
+    assert "It shares one pay with one copy" in said
+    assert "Challenge c-1: hotkey" not in said
     assert "Paid nothing: no answer came in time." in said
     assert "seen: timeout" in said
     assert said.count("What would have changed it") == 5
@@ -120,11 +124,42 @@ def test_the_best_paid_comes_first(serve: Serve, settings: Settings) -> None:
     assert len(pay) == 5
 
 
+def test_where_its_window_was_settled_that_pay_leads_and_ranks(
+    serve: Serve, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(HERE)
+    whole_round(settings)
+    before = page_of(client, "c-1")
+    assert "pay by this round alone, rank 1 of 5" in text_of(before)
+    assert "by this round alone</small>" not in before
+    pays = {"hotkey-1": 0.0, "hotkey-2": 0.25, "hotkey-3": 1.75}
+    answers = {Hotkey(each): SettledAnswer(pay, 1.0, 1.0, ()) for each, pay in pays.items()}
+    monkeypatch.setattr(round_facts, "settled_round", lambda *_: SettledRound(datetime.now(UTC), answers))
+    page = page_of(client, "c-1")
+    assert re.findall(r'class="pay">([0-9.]+)', page)[:3] == ["1.750", "0.250", "0.000"]
+    assert "1.750 settled pay, rank 1 of 5" in text_of(page)
+    assert "settled pay, rank 3 of 5" in text_of(page)
+    assert "Paid nothing: judged together with the other rounds of its window" in text_of(page)
+
+
+def test_what_is_seldom_read_is_folded_and_a_line_leads_to_all_of_it(serve: Serve, settings: Settings) -> None:
+    client = serve(HERE)
+    whole_round(settings)
+    page = page_of(client, "c-1")
+    (contents,) = re.findall(r'<nav class="contents".*?</nav>', page, flags=re.DOTALL)
+    places = re.findall(r'href="#([a-z]+)"', contents)
+    assert places == ["asked", "answers", "pay", "signals", "votes", "heatmap", "narrative", "elsewhere"]
+    assert all(page.count(f'id="{each}"') == 1 for each in places)
+    assert '<details class="table" id="votes">' in page
+    early = page_of(client, accepted(settings, "c-2"))
+    assert 'href="#pay"' not in early
+
+
 def test_pay_under_every_stored_profile_stands_side_by_side(serve: Serve, settings: Settings) -> None:
     client = serve(HERE)
     whole_round(settings, profiles=("robust", "network"))
     said = text_of(page_of(client, "c-1"))
-    assert "paid by robust by network" in said
+    assert "by this round alone, robust by network" in said
     assert "by network 0." in said
 
 
@@ -142,7 +177,7 @@ def test_before_its_miners_are_asked_there_is_what_was_asked(serve: Serve, setti
     page = page_of(client, "c-1")
     assert 'id="progress" data-fresh="3"' in page
     assert "No answers yet: it waits for a run, which asks the miners." in text_of(page)
-    assert "Was the network told? not yet: there is no result to tell" in text_of(page)
+    assert "Was its result delivered? not yet: there is no result to deliver" in text_of(page)
 
 
 def test_before_there_are_scores_there_are_the_answers(serve: Serve, settings: Settings) -> None:
@@ -163,7 +198,7 @@ def test_one_that_was_given_up_says_why(serve: Serve, settings: Settings) -> Non
     inbox.engine.dispose()
     page = page_of(client, "c-1")
     assert "&lt;b&gt;lost&lt;/b&gt;" in page
-    assert "Was the network told? no: it was given up" in text_of(page)
+    assert "Was its result delivered? no: it was given up" in text_of(page)
     assert "loosh retry" in text_of(page)
 
 
@@ -172,10 +207,10 @@ def test_what_the_api_refused_stands_with_its_answer(serve: Serve, settings: Set
     named = accepted(settings)
     collected(settings, named)
     scored(settings, named)
-    assert "not yet: it waits to be told" in text_of(page_of(client, named))
+    assert "not yet: it waits for its turn" in text_of(page_of(client, named))
     told(settings, "HTTP 422: <script>no</script>", refused=True)
     page = page_of(client, named)
-    assert "refused, tried once; `loosh retry` tells it again" in page
+    assert "refused, tried once; `loosh retry` delivers it again" in page
     assert "HTTP 422: &lt;script&gt;no&lt;/script&gt;" in page
 
 
