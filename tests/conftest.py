@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from loosh_pipeline.settings import Settings, get_settings
 from loosh_pipeline.store import database
 from tests.databases import migrate_by_copy
+
+# Processes that share the tests are given the width of nobody's terminal: what tests ask for would not count beside it.
+for _of_a_terminal in ("COLUMNS", "LINES"):
+    os.environ.pop(_of_a_terminal, None)
 
 # How long an example takes says how busy the machine is. What is to be fast has a test that counts steps.
 hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

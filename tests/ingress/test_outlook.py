@@ -88,7 +88,7 @@ def test_what_was_seen_long_ago_is_not_told_and_a_look_that_hangs_is(
     for name in ("WITHIN_S", "KEPT_S", "STALE_S"):
         monkeypatch.setattr(outlook, name, 0.01 if name == "WITHIN_S" else 0.0)
     assert look() is None
-    assert headline((), None).text == "Challenges are taken; the rest is being looked at."
+    assert headline((), None).text == "Looking… challenges are taken; the rest was not seen yet."
     monkeypatch.setattr(outlook, "HANGS_S", 0.0)
     hanging = look()
     assert hanging is not None

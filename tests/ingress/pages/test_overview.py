@@ -39,6 +39,7 @@ CHAIN: dict[str, Any] = {
     "due_at": (NOW + timedelta(seconds=2820.9)).isoformat(),
     "cutoff_at": (NOW + timedelta(seconds=58_500.9)).isoformat(),
     "hotkey": "5Own",
+    "netuid": 78,
     "not_yet": "the interval has not passed",
 }
 PROCESS = {"name": "worker", "pid": 4711, "port": 8123, "state": "runs", "at": "10.9.8.7:8123"}
