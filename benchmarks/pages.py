@@ -208,8 +208,8 @@ def main() -> int:
         say(f"{made.past.challenges:,} challenges, {made.epochs} epochs: {time.monotonic() - began_s:.0f} s")
         pages = measured(made, Path(folder) / "logs", load)
     shown: Mapping[str, Any] = {name: asdict(each) for name, each in pages.items()}
-    about = {"challenges": made.past.challenges, "miners": MINERS, "epochs": made.epochs, "quick": chosen.quick}
-    show({**shown, **about, "cores": os.cpu_count(), **load.figures()}, chosen.json)
+    stored = {"stored_challenges": made.past.challenges, "of_miners": MINERS, "epochs": made.epochs}
+    show({**shown, **stored, "quick": chosen.quick, "cores": os.cpu_count(), **load.figures()}, chosen.json)
     slow = [name for name, each in pages.items() if not each.within]
     if slow:
         say(f"over {MOST_MS:g} ms or {MOST_KB:g} KB: {', '.join(slow)}")
