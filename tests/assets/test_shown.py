@@ -15,7 +15,7 @@ OF_ROUND = (
     *("challenges", "miner_responses", "embeddings", "consensus_scores"),
     *("shadow_scores", "submissions", "heatmaps", "narratives"),
 )
-OF_TABLES = ("dagster/row_count", "dagster/size_bytes", "sha256", "path")
+OF_TABLES = ("dagster/partition_row_count", "dagster/size_bytes", "sha256", "path")
 WITH_TABLE = ("miner_responses", "embeddings", "consensus_scores", "narratives")
 
 

@@ -35,9 +35,6 @@ CHAIN: dict[str, Any] = {
     "block_s": 12.0,
     "reached": True,
     "due_block": 4_512_585,
-    "seen_at": (NOW - timedelta(seconds=60)).isoformat(),
-    "due_at": (NOW + timedelta(seconds=2820.9)).isoformat(),
-    "cutoff_at": (NOW + timedelta(seconds=58_500.9)).isoformat(),
     "hotkey": "5Own",
     "netuid": 78,
     "not_yet": "the interval has not passed",
@@ -47,8 +44,12 @@ HOST = {"host": "inner-host", "queue": "dagster", "processes": 4, "busy": 1, "si
 
 
 def seen(**fields: Any) -> View:
-    about: dict[str, Any] = {"alerts": (), "chain": CHAIN, "processes": (PROCESS,), "broker": None, "hosts": ()}
-    return View(at=NOW, **{**about, "blind": {}, **fields})
+    """Just now, with a chain that was seen a minute ago."""
+    now = datetime.now(UTC)
+    in_s = {"seen_at": -60.0, "due_at": 2820.9, "cutoff_at": 58_500.9}
+    chain = CHAIN | {name: (now + timedelta(seconds=each)).isoformat() for name, each in in_s.items()}
+    about: dict[str, Any] = {"alerts": (), "chain": chain, "processes": (PROCESS,), "broker": None, "hosts": ()}
+    return View(at=now, **{**about, "blind": {}, **fields})
 
 
 @pytest.fixture
