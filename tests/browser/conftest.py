@@ -33,7 +33,7 @@ DAGSTER = "http://dagster.invalid:3000"
 """Where links to the Dagster UI lead: to nobody, so that whoever follows one is noticed."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     with eventful_home(tmp_path_factory.mktemp("seen") / "home", SCORING_PROFILES="robust,network") as home:
         yield home
@@ -50,29 +50,31 @@ def serving(settings: Settings, logs: Path, **environment: str) -> Iterator[Serv
         yield Served(f"http://127.0.0.1:{port}", DAGSTER)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The pages, for a browser on the validator's own machine."""
     with serving(home.settings, tmp_path_factory.mktemp("logs")) as served:
         yield served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guarded(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The same for one that has to sign in."""
     with serving(home.settings, tmp_path_factory.mktemp("logs"), INTAKE_LOCAL_AUTH="true") as served:
         yield served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(served: Served) -> Site:
     """Everything that links lead to."""
     return crawl(served)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(home: Home) -> Iterator[Browser]:
-    """After `home`: Playwright keeps an event loop running in this thread, in which no run can be made."""
+    """After `home`, and no longer than these tests: Playwright keeps an event loop running in this thread, beside which
+    no other can be run.
+    """
     executable = chromium()
     if executable is None:
         pytest.skip(NONE)
@@ -82,7 +84,7 @@ def browser(home: Home) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def samples(site: Site) -> list[str]:
     """A page of each kind, and the rounds with most to be wrong."""
     rounds = [each.path for each in site.pages() if id_of(each.path) in (HOSTILE_ID, FAILED, WAITING, CANARY)]
